@@ -14,6 +14,10 @@ demo: $(VENV)/.demo  ## Score the example responses with a small model on this m
 	@$(BIN)/flip-reward score examples/responses.jsonl --model embedded --template compact --max-tokens 64 --table
 
 test: $(VENV)/.dev  ## Install what the tests need and run them
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "Installing Chromium for the tests of the report ..." && \
+	  apt-get update -qq && apt-get install -qq -y chromium >/dev/null; } || \
+	  echo "There is no Chromium, so the tests of the report in a browser are skipped."
 	@$(BIN)/python -m pytest
 
 check: $(VENV)/.dev  ## Lint, types and import directions
