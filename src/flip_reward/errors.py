@@ -22,6 +22,7 @@
         ├── ContextTooLongError       the prompt does not fit the model
         ├── RequestRefusedError       any other 4xx
         └── EngineUnavailableError    nothing has ever succeeded and nothing will: wrong address, key or model
+            └── NoLogprobsError       the engine cannot say how likely a given text is
 
 An `EngineError` concerns one request and becomes an `Outcome` of one score, except `EngineUnavailableError`, which
 concerns all of them and ends the run.
@@ -157,3 +158,13 @@ class RequestRefusedError(EngineError):
 
 class EngineUnavailableError(EngineError):
     """Nothing has ever succeeded and nothing will: a wrong address, key or model name. Ends the run."""
+
+
+class NoLogprobsError(EngineUnavailableError):
+    """The engine cannot say how likely a given text is."""
+
+    def __init__(self, engine: str, *, hint: str | None = None) -> None:
+        super().__init__(
+            f"{engine} cannot give the log-probabilities of a given text",
+            hint=hint or "use a model in this process, --model transformers:NAME, or a vLLM or SGLang server",
+        )

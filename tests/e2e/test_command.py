@@ -18,7 +18,7 @@ def test_help_and_version(tmp_path: Path) -> None:
     overview = run(tmp_path, "--help").stdout
     for word in ("score", "rescore", "cache", "Exit status"):
         assert word in overview
-    for command in (["score"], ["rescore"], ["evaluate"], ["compare"], ["report"], ["cache", "info"], ["cache", "clear"]):
+    for command in (["score"], ["rescore"], ["evaluate"], ["compare"], ["report"], ["cache", "info"]):
         assert run(tmp_path, *command, "--help").returncode == 0
     assert "Examples:" in run(tmp_path, "score", "--help").stdout
     assert run(tmp_path, "--version").stdout == "flip-reward 0.1.0\n"

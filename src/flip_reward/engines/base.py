@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.score import Usage
 
-__all__ = ["Completion", "Engine", "JsonSchema", "Request", "Sampling", "Usage"]
+__all__ = [
+    "Completion",
+    "Engine",
+    "JsonSchema",
+    "LogprobRequest",
+    "Request",
+    "Sampling",
+    "TokenLogprobs",
+    "Usage",
+    "ask_one_by_one",
+    "join_replies",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +67,38 @@ class Request:
         messages: The rendered prompt.
         sampling: How the reply is drawn.
         json_schema: Constrains the reply, where given.
+        samples: How many replies are drawn, at least 1.
     """
 
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     json_schema: JsonSchema | None = None
+    samples: int = 1
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same request means the same answer, so that it may be cached and shared."""
+        return self.sampling.repeatable
+
+
+@dataclass(frozen=True, slots=True)
+class LogprobRequest:
+    """The question how likely a text is after another one.
+
+    Attributes:
+        prefix: What comes before: a text as it is, or messages that the model's chat template turns into one, up to
+            where the reply begins.
+        continuation: The text whose tokens are scored. It follows the prefix directly: white space between the two
+            is part of one of them.
+    """
+
+    prefix: str | tuple[Message, ...]
+    continuation: str
+
+    @property
+    def repeatable(self) -> bool:
+        """Nothing is drawn."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +111,31 @@ class Completion:
         usage: Tokens spent.
         attempts: How many times the request was sent.
         cached: The reply came from the response cache.
+        others: The further replies to a request for several samples. Their usage is counted in this one's.
     """
 
     text: str | None
     finish_reason: str | None = "stop"
+    usage: Usage = Usage()
+    attempts: int = 1
+    cached: bool = False
+    others: tuple[Completion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """How likely a continuation is, token by token.
+
+    Attributes:
+        values: The natural logarithm of each token's probability after all tokens before it, at most 0. The tokens
+            are those of prefix and continuation as one text that hold a character of the continuation: where the
+            model's tokenizer joins the end of the one and the beginning of the other, that token is among them.
+        usage: Tokens spent.
+        attempts: How many times the request was sent.
+        cached: The answer came from the response cache.
+    """
+
+    values: tuple[float, ...]
     usage: Usage = Usage()
     attempts: int = 1
     cached: bool = False
@@ -110,6 +171,52 @@ class Engine(Protocol):
         """
         ...
 
+    async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
+        """Say how likely a continuation is.
+
+        Raises:
+            EngineError: This request could not be answered.
+            NoLogprobsError: This engine cannot say that of any text.
+            EngineUnavailableError: No request ever will be answered.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Release what this engine holds for the running event loop. It may be used again afterwards."""
         ...
+
+
+async def ask_one_by_one(request: Request, ask: Callable[[Request], Awaitable[Completion]]) -> Completion:
+    """Answer a request for several samples by as many requests for one, for engines that draw one at a time.
+
+    Sample number i has the request's seed + i, where it has one.
+
+    Args:
+        request: What is asked.
+        ask: Answers a request for one sample.
+
+    Raises:
+        EngineError: A sample could not be drawn; the others are lost with it.
+    """
+    if request.samples == 1:
+        return await ask(request)
+    seed = request.sampling.seed
+    samplings = [
+        request.sampling if seed is None else replace(request.sampling, seed=seed + number)
+        for number in range(request.samples)
+    ]
+    replies = await asyncio.gather(*(ask(replace(request, sampling=one, samples=1)) for one in samplings))
+    return join_replies(replies)
+
+
+def join_replies(replies: Sequence[Completion]) -> Completion:
+    """Make one answer of the replies to a request for several samples; their usage is added up.
+
+    Example:
+        >>> answer = join_replies([Completion("a", usage=Usage(5, 1)), Completion("b", usage=Usage(5, 2))])
+        >>> answer.text, answer.others[0].text, answer.usage.completion_tokens
+        ('a', 'b', 3)
+    """
+    usage = sum((reply.usage for reply in replies), Usage())
+    first, *others = replies
+    return replace(first, usage=usage, others=tuple(replace(other, usage=Usage()) for other in others))

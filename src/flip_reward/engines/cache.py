@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from flip_reward.engines.base import Completion, Request
+from flip_reward.core.conversation import Message
+from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs
 from flip_reward.errors import OptionError
 
 logger = logging.getLogger(__name__)
@@ -33,25 +34,40 @@ def default_cache_path() -> Path:
     return Path(chosen).expanduser() if chosen else user_cache_path("flip-reward") / "responses.sqlite3"
 
 
-def cache_key(identity: str, request: Request) -> bytes:
+def cache_key(identity: str, question: Request | LogprobRequest) -> bytes:
     """Return the SHA-256 of everything an answer depends on.
 
     Args:
         identity: The engine's identity.
-        request: The request: its rendered messages, sampling and schema.
+        question: A request with its rendered messages, sampling, schema and number of samples; or a prefix with its
+            continuation.
     """
-    sampling, schema = request.sampling, request.json_schema
-    header = json.dumps(
-        [
-            identity,
+    if isinstance(question, LogprobRequest):
+        prefix = question.prefix
+        messages = (Message("user", prefix),) if isinstance(prefix, str) else prefix
+        asked: list[object] = ["logprobs", isinstance(prefix, str), len(question.continuation)]
+        further = question.continuation
+    else:
+        sampling, schema = question.sampling, question.json_schema
+        messages = question.messages
+        asked = [
             [float(sampling.temperature), sampling.max_tokens, sampling.top_p, sampling.seed],
             schema and [schema.name, schema.text],
-            [[message.role, len(message.content)] for message in request.messages],
         ]
-    )
+        if question.samples > 1:
+            asked.append(question.samples)
+        further = ""
+    header = json.dumps([identity, *asked, [[message.role, len(message.content)] for message in messages]])
     # With their lengths in the header, the contents need no escaping, which would take most of the time.
-    contents = "".join(message.content for message in request.messages)
-    return hashlib.sha256(f"{header}\n{contents}".encode(errors="surrogatepass")).digest()
+    contents = "".join(message.content for message in messages)
+    return hashlib.sha256(f"{header}\n{contents}{further}".encode(errors="surrogatepass")).digest()
+
+
+def is_complete(answer: Completion | TokenLogprobs) -> bool:
+    """Whether an answer is worth keeping: no part of it is missing."""
+    if isinstance(answer, TokenLogprobs):
+        return True
+    return all(one.text is not None and one.finish_reason is not None for one in (answer, *answer.others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +112,7 @@ class ResponseCache:
         self._off = False
         self._connection: sqlite3.Connection | None = self._open()
 
-    def get(self, key: bytes) -> Completion | None:
+    def get(self, key: bytes) -> Completion | TokenLogprobs | None:
         """Return the answer kept under `key`, marked as cached; None when there is none."""
         with self._lock:
             value = self._pending.get(key)
@@ -109,12 +125,12 @@ class ResponseCache:
                     value = row and row[0]
         return None if value is None else _decode(value)
 
-    def put(self, key: bytes, completion: Completion) -> None:
+    def put(self, key: bytes, answer: Completion | TokenLogprobs) -> None:
         """Keep an answer. It is written with the next batch."""
         with self._lock:
             if self._off:
                 return
-            self._pending[key] = json.dumps({"text": completion.text, "finish_reason": completion.finish_reason})
+            self._pending[key] = _encode(answer)
             if len(self._pending) >= _MAX_PENDING:
                 self.flush()
 
@@ -243,10 +259,22 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _decode(value: str) -> Completion | None:
+def _encode(answer: Completion | TokenLogprobs) -> str:
+    if isinstance(answer, TokenLogprobs):
+        return json.dumps({"logprobs": answer.values})
+    entry: dict[str, object] = {"text": answer.text, "finish_reason": answer.finish_reason}
+    if answer.others:
+        entry["others"] = [[other.text, other.finish_reason] for other in answer.others]
+    return json.dumps(entry)
+
+
+def _decode(value: str) -> Completion | TokenLogprobs | None:
     try:
         entry = json.loads(value)
+        if "logprobs" in entry:
+            return TokenLogprobs(tuple(entry["logprobs"]), attempts=0, cached=True)
         text, finish_reason = entry["text"], entry["finish_reason"]
+        others = [Completion(other, reason, attempts=0, cached=True) for other, reason in entry.get("others", ())]
     except (ValueError, TypeError, KeyError):
         return None  # a damaged entry is asked again
-    return Completion(text, finish_reason, attempts=0, cached=True)
+    return Completion(text, finish_reason, attempts=0, cached=True, others=tuple(others))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import cast
 from weakref import WeakKeyDictionary
 
 from flip_reward.core.score import Usage
-from flip_reward.engines.base import Completion, Engine, Request
-from flip_reward.engines.cache import ResponseCache, cache_key
-from flip_reward.engines.layer import EngineLayer
+from flip_reward.engines.base import Engine
+from flip_reward.engines.cache import ResponseCache, cache_key, is_complete
+from flip_reward.engines.layer import Answer, EngineLayer, Question
 
 FLUSH_SECONDS = 0.5
 """An answer waits at most this long to be written to the cache."""
@@ -17,7 +19,7 @@ FLUSH_SECONDS = 0.5
 
 @dataclass(slots=True)
 class _LoopState:
-    asking: dict[Request, asyncio.Future[Completion | None]] = field(default_factory=dict)
+    asking: dict[object, asyncio.Future[object]] = field(default_factory=dict)
     """None as a result means that whoever asked was cancelled, and somebody else has to."""
     flush_scheduled: bool = False
 
@@ -36,6 +38,7 @@ class CachingEngine(EngineLayer):
     Example:
         >>> import asyncio
         >>> from flip_reward.core.conversation import Message
+        >>> from flip_reward.engines.base import Request
         >>> from flip_reward.engines.scripted import ScriptedEngine
         >>> engine = ScriptedEngine(latency_seconds=0.01)
         >>> async def ask_twice():
@@ -50,45 +53,31 @@ class CachingEngine(EngineLayer):
         self._cache = cache
         self._states: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
 
-    async def complete(self, request: Request) -> Completion:
+    async def _pass_on(self, question: Question, ask: Callable[[Question], Awaitable[Answer]]) -> Answer:
         """Answer from the cache, from a request in flight, or from the engine inside."""
-        if not request.sampling.repeatable:
-            return await self.engine.complete(request)
+        if not question.repeatable:
+            return await ask(question)
         loop = asyncio.get_running_loop()
         state = self._states.get(loop)
         if state is None:
             state = self._states[loop] = _LoopState()
-        while (shared := state.asking.get(request)) is not None:
-            completion = await asyncio.shield(shared)
-            if completion is not None:
-                return replace(completion, usage=Usage(), attempts=0, cached=True)
+        # What is kept under a question is an answer of its kind, which no type can say of a mapping.
+        asking = cast("dict[Question, asyncio.Future[Answer | None]]", state.asking)
+        while (shared := asking.get(question)) is not None:
+            answer = await asyncio.shield(shared)
+            if answer is not None:
+                return replace(answer, usage=Usage(), attempts=0, cached=True)
         if self._cache is None:
-            return await self._ask(request, state, loop)
-        key = cache_key(self.engine.identity, request)
-        completion = self._cache.get(key)
-        if completion is None:
-            completion = await self._ask(request, state, loop)
-            if completion.text is not None and completion.finish_reason is not None:
-                self._cache.put(key, completion)
-                self._schedule_flush(state, loop, self._cache)
-        return completion
-
-    async def _ask(self, request: Request, state: _LoopState, loop: asyncio.AbstractEventLoop) -> Completion:
-        future = state.asking[request] = loop.create_future()
-        try:
-            completion = await self.engine.complete(request)
-        except Exception as error:
-            future.set_exception(error)
-            future.exception()  # nobody may be waiting, which is no reason for asyncio to complain
-            raise
-        except BaseException:
-            future.set_result(None)
-            raise
-        else:
-            future.set_result(completion)
-            return completion
-        finally:
-            del state.asking[request]
+            return await _ask(question, ask, asking, loop)
+        key = cache_key(self.engine.identity, question)
+        kept = cast("Answer | None", self._cache.get(key))
+        if kept is not None:
+            return kept
+        answer = await _ask(question, ask, asking, loop)
+        if is_complete(answer):
+            self._cache.put(key, answer)
+            self._schedule_flush(state, loop, self._cache)
+        return answer
 
     def _schedule_flush(self, state: _LoopState, loop: asyncio.AbstractEventLoop, cache: ResponseCache) -> None:
         if state.flush_scheduled:
@@ -106,3 +95,27 @@ class CachingEngine(EngineLayer):
         if self._cache is not None:
             self._cache.close()
         await self.engine.aclose()
+
+
+async def _ask(
+    question: Question,
+    ask: Callable[[Question], Awaitable[Answer]],
+    asking: dict[Question, asyncio.Future[Answer | None]],
+    loop: asyncio.AbstractEventLoop,
+) -> Answer:
+    """Ask, and let whoever has the same question meanwhile wait for this answer."""
+    future = asking[question] = loop.create_future()
+    try:
+        answer = await ask(question)
+    except Exception as error:
+        future.set_exception(error)
+        future.exception()  # nobody may be waiting, which is no reason for asyncio to complain
+        raise
+    except BaseException:
+        future.set_result(None)
+        raise
+    else:
+        future.set_result(answer)
+        return answer
+    finally:
+        del asking[question]

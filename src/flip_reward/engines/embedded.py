@@ -13,10 +13,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event
 
-from flip_reward.engines.base import Completion, Request
+from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, ask_one_by_one
 from flip_reward.engines.cpus import count_usable_cpus
 from flip_reward.engines.llama_slot import LlamaSlot, SlotOptions
-from flip_reward.errors import ContextTooLongError, EngineUnavailableError, OptionError
+from flip_reward.errors import ContextTooLongError, EngineUnavailableError, NoLogprobsError, OptionError
 
 DEFAULT_CONTEXT_TOKENS = 4096
 MAX_DEFAULT_SLOTS = 8
@@ -104,11 +104,15 @@ class EmbeddedEngine:
             )
         if not self._free.alive or os.getpid() != self._process_id:
             raise EngineUnavailableError("the embedded engine was closed, or belongs to another process")
-        cancelled = Event()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._answer, request, cancelled)
-        finally:
-            cancelled.set()
+        return await ask_one_by_one(request, self._complete)
+
+    async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:  # noqa: ARG002 - any request is too much
+        """Never: llama.cpp's server gives the probabilities of what it generates, not of a given text.
+
+        Raises:
+            NoLogprobsError: Always.
+        """
+        raise NoLogprobsError("llama.cpp")
 
     async def aclose(self) -> None:
         """Nothing belongs to an event loop. `close` frees the model."""
@@ -117,6 +121,13 @@ class EmbeddedEngine:
         """Free the model, once what is being answered is answered. The engine cannot be used afterwards."""
         self._executor.shutdown(cancel_futures=True)
         self._free()
+
+    async def _complete(self, request: Request) -> Completion:
+        cancelled = Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._answer, request, cancelled)
+        finally:
+            cancelled.set()
 
     def _answer(self, request: Request, cancelled: Event) -> Completion:
         # The executor has as many threads as there may be slots, so this starts at most the missing ones.

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import orjson
 
-from flip_reward.engines.base import Completion, Request
+from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, ask_one_by_one
 from flip_reward.engines.chat_format import decode_completion, encode_request
 from flip_reward.engines.http_errors import read_error
 from flip_reward.errors import (
@@ -19,6 +19,7 @@ from flip_reward.errors import (
     ContextTooLongError,
     EngineError,
     EngineUnavailableError,
+    NoLogprobsError,
     OptionError,
     RequestRefusedError,
 )
@@ -99,6 +100,17 @@ class HttpEngine:
             EngineError: It was not answered; the error tree in `flip_reward.errors` lists the kinds.
             EngineUnavailableError: Nothing has been answered yet, and the address, the key or the model is wrong.
         """
+        return await ask_one_by_one(request, self._complete)
+
+    async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:  # noqa: ARG002 - any request is too much
+        """Never: the chat completions protocol has no way to ask.
+
+        Raises:
+            NoLogprobsError: Always.
+        """
+        raise NoLogprobsError(f"a chat completions server ({self.model})")
+
+    async def _complete(self, request: Request) -> Completion:
         try:
             completion = await self._ask(request)
         except ContextTooLongError:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from weakref import WeakKeyDictionary
 
-from flip_reward.engines.base import Completion, Engine, Request
-from flip_reward.engines.layer import EngineLayer
+from flip_reward.engines.base import Engine
+from flip_reward.engines.layer import Answer, EngineLayer, Question
 from flip_reward.errors import EngineBusyError, EngineTimeoutError, OptionError
 
 
@@ -48,7 +49,7 @@ class LimitedEngine(EngineLayer):
             gate = None
         return int(gate.limit) if gate else self._ceiling
 
-    async def complete(self, request: Request) -> Completion:
+    async def _pass_on(self, question: Question, ask: Callable[[Question], Awaitable[Answer]]) -> Answer:
         """Wait for a place, then ask the engine inside."""
         loop = asyncio.get_running_loop()
         gate = self._gates.get(loop)
@@ -58,13 +59,13 @@ class LimitedEngine(EngineLayer):
             await gate.enter(loop)
         number = gate.started
         try:
-            completion = await self.engine.complete(request)
+            answer = await ask(question)
         except (EngineBusyError, EngineTimeoutError):
             gate.shrink(number)
             raise
         else:
             gate.grow()
-            return completion
+            return answer
         finally:
             gate.leave()
 

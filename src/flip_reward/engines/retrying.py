@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flip_reward.engines.base import Completion, Engine, Request
-from flip_reward.engines.layer import EngineLayer
+from flip_reward.engines.base import Engine
+from flip_reward.engines.layer import Answer, EngineLayer, Question
 from flip_reward.errors import ContextTooLongError, EngineError, EngineUnavailableError, OptionError
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class RetryingEngine(EngineLayer):
     Example:
         >>> import asyncio
         >>> from flip_reward.core.conversation import Message
+        >>> from flip_reward.engines.base import Request
         >>> from flip_reward.engines.scripted import ScriptedEngine
         >>> from flip_reward.errors import EngineBusyError
         >>> def busy_once(request):
@@ -82,7 +84,7 @@ class RetryingEngine(EngineLayer):
         self._answered = False
         self._failures = 0
 
-    async def complete(self, request: Request) -> Completion:
+    async def _pass_on(self, question: Question, ask: Callable[[Question], Awaitable[Answer]]) -> Answer:
         """Ask, and ask again where that may help.
 
         Raises:
@@ -90,21 +92,23 @@ class RetryingEngine(EngineLayer):
             EngineUnavailableError: The engine said so, or nothing has ever succeeded and many requests have failed.
         """
         try:
-            completion = await self.engine.complete(request)
+            answer = await ask(question)
         except EngineError as error:
             failure = error
         else:
             self._answered = True
-            return completion
+            return answer
         try:
-            completion = await self._ask_again(request, failure)
+            answer = await self._ask_again(question, ask, failure)
         except EngineError as error:
             self._give_up(error)
             raise
         self._answered = True
-        return completion
+        return answer
 
-    async def _ask_again(self, request: Request, failure: EngineError) -> Completion:
+    async def _ask_again(
+        self, question: Question, ask: Callable[[Question], Awaitable[Answer]], failure: EngineError
+    ) -> Answer:
         attempts = 0
         try:
             async for attempt in self._attempts():
@@ -112,7 +116,7 @@ class RetryingEngine(EngineLayer):
                 with attempt:
                     if attempts == 1:
                         raise failure  # the first attempt is already made: here it is only counted
-                    return replace(await self.engine.complete(request), attempts=attempts)
+                    return replace(await ask(question), attempts=attempts)
         except EngineError as error:
             error.attempts = attempts
             raise

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flip_reward.core.score import Usage
-from flip_reward.engines.base import Completion, Request
+from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, ask_one_by_one
 
 Script = Callable[[Request], str | Completion]
+LogprobScript = Callable[[LogprobRequest], Sequence[float]]
 
 
 def echo_last_words(request: Request) -> str:
@@ -23,6 +24,19 @@ def echo_last_words(request: Request) -> str:
     return f'{{"REASONING": "scripted", "INFERRED INSTRUCTION": "{" ".join(words)}"}}'
 
 
+def expect_known_words(request: LogprobRequest) -> list[float]:
+    """Take the words of a continuation for its tokens; those that the prefix holds too are more likely.
+
+    Example:
+        >>> expect_known_words(LogprobRequest("Apples and pears. The question was:", " Which fruit and nuts?"))
+        [-4.0, -4.0, -1.0, -4.0]
+    """
+    prefix = request.prefix
+    texts = [prefix] if isinstance(prefix, str) else [message.content for message in prefix]
+    known = {word for text in texts for word in text.split()}
+    return [-1.0 if word in known else -4.0 for word in request.continuation.split()]
+
+
 _UNQUOTED = {ord('"'): None, ord("\\"): None, **dict.fromkeys(range(32), " ")}
 
 
@@ -30,7 +44,8 @@ class ScriptedEngine:
     """Answers from a script: a function from request to reply.
 
     Args:
-        script: Called once for each request. An `EngineError` it raises is this engine's failure.
+        script: Called once for each reply. An `EngineError` it raises is this engine's failure.
+        logprob_script: Called for each question how likely a text is.
         latency_seconds: How long each answer takes.
         model: The name it goes by.
 
@@ -49,10 +64,12 @@ class ScriptedEngine:
         self,
         script: Script = echo_last_words,
         *,
+        logprob_script: LogprobScript = expect_known_words,
         latency_seconds: float = 0.0,
         model: str = "scripted",
     ) -> None:
         self._script = script
+        self._logprob_script = logprob_script
         self._latency_seconds = latency_seconds
         self.model = model
         self.identity = f"scripted/{model}"
@@ -60,14 +77,25 @@ class ScriptedEngine:
 
     async def complete(self, request: Request) -> Completion:
         """Answer from the script."""
-        self.requests += 1
-        if self._latency_seconds:
-            await asyncio.sleep(self._latency_seconds)
+        if request.samples > 1:
+            return await ask_one_by_one(request, self.complete)
+        await self._take_time()
         reply = self._script(request)
         if isinstance(reply, Completion):
             return reply
         prompt_words = sum(message.content.count(" ") + 1 for message in request.messages)
         return Completion(reply, usage=Usage(prompt_words, reply.count(" ") + 1))
 
+    async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
+        """Answer from the script for log-probabilities."""
+        await self._take_time()
+        values = tuple(self._logprob_script(request))
+        return TokenLogprobs(values, Usage(len(values)))
+
     async def aclose(self) -> None:
         """Nothing to release."""
+
+    async def _take_time(self) -> None:
+        self.requests += 1
+        if self._latency_seconds:
+            await asyncio.sleep(self._latency_seconds)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import Completion, JsonSchema, Request, Sampling
+from flip_reward.engines.base import Completion, JsonSchema, LogprobRequest, Request, Sampling
 from flip_reward.engines.cache import ResponseCache, cache_key, default_cache_path
 from flip_reward.errors import OptionError
 
@@ -84,6 +84,10 @@ def test_the_key_depends_on_all_that_an_answer_depends_on() -> None:
         cache_key("model", Request((hello,), Sampling(temperature=0.5, seed=1))),
         cache_key("model", Request((hello,), Sampling(temperature=0.5, seed=2))),
         cache_key("model", Request((hello,), json_schema=JsonSchema("a", "{}"))),
+        cache_key("model", Request((hello,), samples=2)),
+        cache_key("model", LogprobRequest((hello,), "")),
+        cache_key("model", LogprobRequest("hello", "")),
+        cache_key("model", LogprobRequest("hell", "o")),
     ]
     assert len(set(keys)) == len(keys)
     assert cache_key("model", Request((hello,), Sampling(temperature=0))) == keys[0]
@@ -130,7 +134,7 @@ def test_a_crash_loses_only_what_was_not_written_yet(path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", _CRASHER, path], check=False).returncode == 1
     with ResponseCache(path) as cache:
         kept = cache.get(b"written")
-        assert kept is not None
+        assert isinstance(kept, Completion)
         assert kept.text == "kept"
         assert cache.get(b"pending") is None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import Completion, Request, Sampling, Usage
+from flip_reward.engines.base import Completion, LogprobRequest, Request, Sampling, TokenLogprobs, Usage
 from flip_reward.engines.cache import ResponseCache
 from flip_reward.engines.caching import FLUSH_SECONDS, CachingEngine
 from flip_reward.engines.scripted import ScriptedEngine
@@ -19,6 +19,7 @@ from flip_reward.errors import EngineServerError
 REQUEST = Request((Message("user", "hello there"),))
 UNREPEATABLE = replace(REQUEST, sampling=Sampling(temperature=1.0))
 ANSWER = Completion("reply", "stop", Usage(5, 1))
+LIKELIHOOD = TokenLogprobs((-1.0, -2.5), Usage(7))
 FREE = Completion("reply", "stop", Usage(), attempts=0, cached=True)
 
 
@@ -45,11 +46,18 @@ class GatedEngine:
         self.requests = 0
 
     async def complete(self, request: Request) -> Completion:  # noqa: ARG002 - any request will do
+        await self._pass_gate()
+        return ANSWER
+
+    async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:  # noqa: ARG002 - any request will do
+        await self._pass_gate()
+        return LIKELIHOOD
+
+    async def _pass_gate(self) -> None:
         self.requests += 1
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure
-        return ANSWER
 
     async def aclose(self) -> None:
         self.gate.clear()
@@ -180,3 +188,30 @@ class TestSharing:
 def test_it_goes_by_the_name_of_the_engine_inside() -> None:
     caching = CachingEngine(ScriptedEngine(model="small"), None)
     assert (caching.model, caching.identity) == ("small", "scripted/small")
+
+
+async def test_log_probabilities_are_shared_and_kept_like_completions(cache: ResponseCache) -> None:
+    engine = GatedEngine()
+    caching = CachingEngine(engine, cache)
+    question = LogprobRequest("Apples. The question was:", " Which fruit?")
+    waiting = [asyncio.create_task(caching.logprobs(question)) for _ in range(3)]
+    await settle()
+    engine.gate.set()
+    answers = await asyncio.gather(*waiting)
+    assert [answer.values for answer in answers] == [LIKELIHOOD.values] * 3
+    assert [answer.cached for answer in answers] == [False, True, True]
+    assert engine.requests == 1
+    kept = await caching.logprobs(question)
+    assert kept == replace(LIKELIHOOD, attempts=0, cached=True, usage=Usage())
+    await caching.logprobs(LogprobRequest("Apples. The question was: ", "Which fruit?"))
+    assert engine.requests == 2
+
+
+async def test_all_samples_of_a_request_are_kept(cache: ResponseCache) -> None:
+    engine = ScriptedEngine(lambda request: f"reply {request.sampling.seed}")
+    request = Request((Message("user", "Hello"),), Sampling(temperature=1.0, seed=5), samples=3)
+    first = await CachingEngine(engine, cache).complete(request)
+    again = await CachingEngine(engine, cache).complete(request)
+    assert [reply.text for reply in (first, *first.others)] == ["reply 5", "reply 6", "reply 7"]
+    assert [reply.text for reply in (again, *again.others)] == ["reply 5", "reply 6", "reply 7"]
+    assert (engine.requests, again.cached) == (3, True)

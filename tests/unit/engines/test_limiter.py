@@ -7,7 +7,7 @@ import weakref
 import pytest
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import Completion, Request
+from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs
 from flip_reward.engines.limiter import LimitedEngine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineBusyError, EngineServerError, EngineTimeoutError, OptionError
@@ -34,6 +34,9 @@ class SteppedEngine:
             return await self.waiting[content]
         finally:
             del self.waiting[content]
+
+    async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
+        raise AssertionError(f"nobody asks for {request}")
 
     async def aclose(self) -> None:
         self.started.clear()
