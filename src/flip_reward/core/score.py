@@ -57,6 +57,42 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """One of several inferences from the same response.
+
+    Attributes:
+        value: Its own similarity; None exactly when `outcome` is not `Outcome.SCORED`.
+        outcome: Whether the reply could be read.
+        precision: As of a `Score`.
+        recall: As of a `Score`.
+        inferred_instruction: What the model inferred.
+        raw_reply: The reply as it came.
+    """
+
+    value: float | None
+    outcome: Outcome
+    precision: float | None = None
+    recall: float | None = None
+    inferred_instruction: str | None = None
+    raw_reply: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely the instruction was, so that another value can be computed later without the model.
+
+    Attributes:
+        log_probability: ln P(instruction | response), at most 0: the sum over the instruction's tokens.
+        tokens: How many tokens these are, at least 1.
+        prior_log_probability: ln P(instruction) without the response, where it was asked for.
+    """
+
+    log_probability: float
+    tokens: int
+    prior_log_probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """What one response earned, or why it could not be scored.
 
@@ -75,6 +111,9 @@ class Score:
         attempts: How many requests were sent; 0 when none was needed.
         latency_seconds: From the first attempt to the last answer, waiting included.
         cached: The reply came from the response cache.
+        spread: With several samples, the standard deviation of their values; None with fewer than two.
+        samples: Every sample, where several were drawn; the fields above are then those of a typical one.
+        likelihood: How likely the instruction was, for rewards that ask for that.
 
     Raises:
         ValueError: `value` and `outcome` disagree.
@@ -99,6 +138,9 @@ class Score:
     attempts: int = 0
     latency_seconds: float = 0.0
     cached: bool = False
+    spread: float | None = None
+    samples: tuple[Sample, ...] = ()
+    likelihood: Likelihood | None = None
 
     def __post_init__(self) -> None:
         if (self.value is not None) != (self.outcome is Outcome.SCORED):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
-from flip_reward.core.score import Outcome, Score, Usage
+from flip_reward.core.score import Likelihood, Outcome, Sample, Score, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,9 @@ class Record:
             "attempts": score.attempts,
             "latency_seconds": round(score.latency_seconds, 6),
             "cached": score.cached,
+            "spread": score.spread,
+            "samples": [_sample_to_json(sample) for sample in score.samples],
+            "likelihood": _likelihood_to_json(score.likelihood),
         }
 
     def to_line(self) -> bytes:
@@ -73,7 +78,7 @@ class Record:
 
     @classmethod
     def from_line(cls, line: bytes) -> Record:
-        """Read a record back.
+        """Read a record back; one of an earlier version lacks the newer fields.
 
         Raises:
             ValueError: The line is not a whole record.
@@ -94,6 +99,9 @@ class Record:
                 attempts=fields["attempts"],
                 latency_seconds=fields["latency_seconds"],
                 cached=fields["cached"],
+                spread=fields.get("spread"),
+                samples=tuple(map(_sample_from_json, fields.get("samples", ()))),
+                likelihood=_likelihood_from_json(fields.get("likelihood")),
             )
             return cls(
                 fields["row"],
@@ -105,3 +113,41 @@ class Record:
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a record: {error}") from error
+
+
+def _likelihood_to_json(likelihood: Likelihood | None) -> dict[str, object] | None:
+    if likelihood is None:
+        return None
+    return {
+        "log_probability": likelihood.log_probability,
+        "tokens": likelihood.tokens,
+        "prior_log_probability": likelihood.prior_log_probability,
+    }
+
+
+def _likelihood_from_json(fields: Mapping[str, Any] | None) -> Likelihood | None:
+    if fields is None:
+        return None
+    return Likelihood(fields["log_probability"], fields["tokens"], fields["prior_log_probability"])
+
+
+def _sample_to_json(sample: Sample) -> dict[str, object]:
+    return {
+        "outcome": sample.outcome.value,
+        "reward": sample.value,
+        "precision": sample.precision,
+        "recall": sample.recall,
+        "inferred_instruction": sample.inferred_instruction,
+        "raw_reply": sample.raw_reply,
+    }
+
+
+def _sample_from_json(fields: Mapping[str, Any]) -> Sample:
+    return Sample(
+        fields["reward"],
+        Outcome(fields["outcome"]),
+        fields["precision"],
+        fields["recall"],
+        fields["inferred_instruction"],
+        fields["raw_reply"],
+    )

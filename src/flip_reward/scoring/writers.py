@@ -137,6 +137,19 @@ def _record_schema() -> Schema:
     except ImportError:
         raise MissingDependencyError("pyarrow", extra="parquet") from None
     usage = pa.struct([(name, pa.int64()) for name in ("prompt_tokens", "completion_tokens", "cached_tokens")])
+    sample = pa.struct(
+        [
+            ("outcome", pa.string()),
+            ("reward", pa.float64()),
+            ("precision", pa.float64()),
+            ("recall", pa.float64()),
+            ("inferred_instruction", pa.string()),
+            ("raw_reply", pa.string()),
+        ]
+    )
+    likelihood = pa.struct(
+        [("log_probability", pa.float64()), ("tokens", pa.int64()), ("prior_log_probability", pa.float64())]
+    )
     return pa.schema(
         [
             pa.field("id", pa.string(), nullable=False),
@@ -157,5 +170,8 @@ def _record_schema() -> Schema:
             pa.field("attempts", pa.int32()),
             pa.field("latency_seconds", pa.float64()),
             pa.field("cached", pa.bool_()),
+            pa.field("spread", pa.float64()),
+            pa.field("samples", pa.list_(sample)),
+            pa.field("likelihood", likelihood),
         ]
     )
