@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +10,9 @@ import typer
 
 from flip_reward.cli import options
 from flip_reward.cli.grid_session import run_plan
+from flip_reward.cli.scoring_options import read_extra_body, read_prices
 from flip_reward.core.reply import ReplyPolicy
 from flip_reward.engines.resolve import EngineConfig
-from flip_reward.errors import OptionError
 from flip_reward.evaluation.benchmark import Benchmark
 from flip_reward.evaluation.folder import EvaluationOptions
 from flip_reward.evaluation.grid import Plan
@@ -23,7 +22,6 @@ from flip_reward.evaluation.recipe import Recipe, RecipeModel, RecipeSampling
 from flip_reward.evaluation.sampling import sample_items
 from flip_reward.evaluation.statistics import check_libraries
 from flip_reward.rewards.tournament import Tournament
-from flip_reward.scoring.summary import Prices
 
 _GRID = "Grid"
 
@@ -142,7 +140,7 @@ def evaluate(
         api_key_env=api_key_env,
         concurrency=concurrency,
         timeout_seconds=timeout_seconds,
-        extra_body=_read_object(extra_body),
+        extra_body=read_extra_body(extra_body),
         no_thinking=no_thinking,
         cache=cache,
         slots=slots,
@@ -158,14 +156,11 @@ def evaluate(
     evaluation_options = EvaluationOptions(
         limit=wanted.limit, sample_seed=sample_seed, price_prompt=price_prompt, price_completion=price_completion
     )
-    prices = None
-    if price_prompt is not None or price_completion is not None:
-        prices = Prices(price_prompt or 0.0, price_completion or 0.0)
     run_plan(
         Plan(benchmarks, lineup, evaluation_options),
         run_folder or _default_folder([loaded for _, loaded in benchmarks]),
         concurrency=concurrency,
-        prices=prices,
+        prices=read_prices(price_prompt, price_completion),
         as_json=as_json,
     )
 
@@ -179,13 +174,3 @@ def _default_folder(benchmarks: list[Benchmark]) -> Path:
     """The same items find their folder again, whatever is graded on them."""
     digest = hashlib.sha256("".join(sorted(one.sha256 for one in benchmarks)).encode()).hexdigest()
     return Path("evaluations") / f"{'-'.join(one.name for one in benchmarks)[:60]}-{digest[:8]}"
-
-
-def _read_object(text: str | None) -> dict[str, object]:
-    try:
-        value = {} if text is None else json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise OptionError("--extra-body is not a JSON object", hint="""for example --extra-body '{"top_k": 20}'""")
-    return value

@@ -13,6 +13,15 @@ from flip_reward.rewards.tournament import Tournament
 
 _MODEL, _PROMPT, _JUDGE, _SAMPLING, _RUN = "Model", "Inference", "Judges", "Sampling", "Run"
 
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help="JSONL (.gz, .zst), CSV or Parquet files, '-' for standard input, hub data sets (owner/name:split).",
+        show_default=False,
+    ),
+]
+
 ModelName = Annotated[
     str | None,
     typer.Option(

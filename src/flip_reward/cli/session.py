@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 import typer
@@ -13,8 +14,10 @@ from rich.console import Console
 from rich.text import Text
 
 from flip_reward.cli.display import ProgressDisplay, print_records, print_summary, printable
+from flip_reward.cli.event_loop import run_in_event_loop
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.interrupts import drain_on_interrupt
+from flip_reward.core.conversation import Group
 from flip_reward.engines.base import Request
 from flip_reward.engines.model_files import SMOLLM2_135M
 from flip_reward.errors import ConversationError
@@ -28,8 +31,9 @@ from flip_reward.scoring.sources import Rejection, SourceRow, read_sources
 from flip_reward.scoring.store import REJECTED, read_records_in_input_order
 from flip_reward.scoring.summary import Summary
 
-_LONGEST_TABLE = 50
+LONGEST_TABLE = 50
 _PROMPTS_SHOWN = 3
+STOPPED = "Stopped. The same command goes on from here."
 _TINY_MODEL = (
     f"Note: {SMOLLM2_135M.name} is a tiny model and infers poorly. It shows that everything works; for rewards that "
     "mean something use a model of 1B parameters or more (--base-url, or --model PATH.gguf)."
@@ -52,47 +56,99 @@ def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
     """
     console = Console(stderr=as_json)
     opened = open_job(job)
-    stop = StopSignal()
     try:
-        if job.reward.engine.model == SMOLLM2_135M.name:
-            console.print(Text(_TINY_MODEL, style="yellow"))
-        if opened.folder.dropped_bytes:
-            console.print("The last record was half-written and is scored again.")
-        summary = _run_in_event_loop(lambda: _score(opened, stop, console))
+        summary = score_opened(opened, console, StopSignal())
         if not summary.interrupted:
             opened.write_output()
-    except asyncio.CancelledError:
-        console.print(_where(opened, "Stopped at once. The same command goes on from here."), soft_wrap=True)
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
     finally:
         opened.folder.close()
     if as_json:
         typer.echo(json.dumps({"run_folder": str(opened.folder.path), **summary.model_dump()}, indent=2))
     else:
-        if table or (table is None and summary.responses <= _LONGEST_TABLE):
-            records = islice(read_records_in_input_order(opened.folder.path), _LONGEST_TABLE)
+        if table or (table is None and summary.responses <= LONGEST_TABLE):
+            records = islice(read_records_in_input_order(opened.folder.path), LONGEST_TABLE)
             print_records(console, records, judged=isinstance(job.reward, Judge))
-            if summary.responses > _LONGEST_TABLE:
-                console.print(f"The first {_LONGEST_TABLE} of {summary.responses} responses.")
+            if summary.responses > LONGEST_TABLE:
+                console.print(f"The first {LONGEST_TABLE} of {summary.responses} responses.")
         print_summary(console, summary)
-        stopped = "Stopped. The same command goes on from here." if summary.interrupted else ""
-        console.print(_where(opened, stopped), soft_wrap=True)
+        print_places(console, opened, STOPPED if summary.interrupted else "", output=job.output)
     if summary.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
     if summary.rejected_rows or not summary.complete:
         raise typer.Exit(ExitCode.PARTLY_DONE)
 
 
+def score_opened(
+    opened: OpenedJob, console: Console, stop: StopSignal, rows: Iterator[SourceRow | Rejection] | None = None
+) -> Summary:
+    """Score what is not settled yet, with a progress bar.
+
+    Args:
+        opened: The job.
+        console: Where to print.
+        stop: Is set when a person asks to stop.
+        rows: The rows, where they are not simply those of the inputs.
+
+    Raises:
+        typer.Exit: It was stopped at once.
+        FlipRewardError: See `Run.score`.
+    """
+    if opened.job.reward.engine.model == SMOLLM2_135M.name:
+        console.print(Text(_TINY_MODEL, style="yellow"))
+    if opened.folder.dropped_bytes:
+        console.print("The last record was half-written and is scored again.")
+    display = ProgressDisplay(console, rows=opened.rows, settled_rows=len(opened.folder.settled))
+    return run_until_interrupted(
+        opened, console, stop, display, lambda: opened.run(observer=display, stop=stop, rows=rows)
+    )
+
+
+def run_until_interrupted(
+    opened: OpenedJob,
+    console: Console,
+    stop: StopSignal,
+    display: ProgressDisplay,
+    work: Callable[[], Coroutine[object, object, T]],
+) -> T:
+    """Run a part of a job with its progress shown. Ctrl-C asks it to stop, and a second one stops it at once.
+
+    Raises:
+        typer.Exit: It was stopped at once.
+    """
+
+    async def watched() -> T:
+        with display.shown(), drain_on_interrupt(stop, display.say):
+            return await work()
+
+    try:
+        return run_in_event_loop(watched)
+    except asyncio.CancelledError:
+        print_places(console, opened, "Stopped at once. The same command goes on from here.")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
 def show_prompts(
     reward: RewardModel, inputs: Sequence[str], columns: Mapping[str, str], *, limit: int | None = None
 ) -> None:
     """Print the prompts of the first rows, as they would be sent, and call nothing."""
-    console = Console(soft_wrap=True)
-    unit = "response" if reward.independent else "request"
     rows = read_sources([open_input(name) for name in inputs], RowMapper(columns), limit=limit)
+    show_requests(rows, reward.render, unit="response" if reward.independent else "request")
+
+
+def show_requests(
+    rows: Iterator[SourceRow | Rejection], render: Callable[[Group], list[Request | None]], *, unit: str
+) -> None:
+    """Print what the first rows would be asked.
+
+    Args:
+        rows: The rows.
+        render: Makes the requests of a row's group; None where there is nothing to ask.
+        unit: What each request belongs to.
+    """
+    console = Console(soft_wrap=True)
     for row in islice(rows, _PROMPTS_SHOWN):
         title = f"{row.source}, line {row.line}"
-        rendered = row if isinstance(row, Rejection) else _render(reward, row)
+        rendered = row if isinstance(row, Rejection) else _render(render, row)
         if isinstance(rendered, Rejection):
             console.print(Text(f"--- {title}: rejected, {rendered.reason}", style="yellow"))
             continue
@@ -104,32 +160,26 @@ def show_prompts(
                 console.print(printable(message.content))
 
 
-def _render(reward: RewardModel, row: SourceRow) -> list[Request | None] | Rejection:
+def _render(render: Callable[[Group], list[Request | None]], row: SourceRow) -> list[Request | None] | Rejection:
     try:
-        return reward.render(row.group)
+        return render(row.group)
     except ConversationError as error:
         return row.reject(str(error))
 
 
-async def _score(opened: OpenedJob, stop: StopSignal, console: Console) -> Summary:
-    display = ProgressDisplay(console, rows=opened.rows, settled_rows=len(opened.folder.settled))
-    with display.shown(), drain_on_interrupt(stop, display.say):
-        return await opened.run(observer=display, stop=stop)
+def print_places(console: Console, opened: OpenedJob, sentence: str = "", *, output: Path | None = None) -> None:
+    """Print where a run and its output are.
 
-
-def _where(opened: OpenedJob, sentence: str) -> Text:
-    lines = [f"Run folder: {opened.folder.path}"]
+    Args:
+        console: Where to print.
+        opened: The job.
+        sentence: Goes before; the output is left out then, since it was not written.
+        output: The output.
+    """
+    lines = [sentence] if sentence else []
+    lines.append(f"Run folder: {opened.folder.path}")
     if opened.folder.rejected_rows:
         lines.append(f"Rejected rows: {opened.folder.path / REJECTED}")
-    if opened.job.output is not None and not sentence:
-        lines.append(f"Output: {opened.job.output}")
-    return Text("\n".join([sentence, *lines] if sentence else lines))
-
-
-def _run_in_event_loop(work: Callable[[], Coroutine[object, object, T]]) -> T:
-    try:
-        from uvloop import new_event_loop
-    except ImportError:
-        new_event_loop = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(work())
+    if output is not None and not sentence:
+        lines.append(f"Output: {output}")
+    console.print(Text("\n".join(lines)), soft_wrap=True)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel
-from flip_reward.scoring.input import Input
+from flip_reward.scoring.input import Input, skip_nothing
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.readers import open_input
 from flip_reward.scoring.rows import RowMapper
 from flip_reward.scoring.runner import Observer, Run, RunLimits, StopSignal
-from flip_reward.scoring.sources import read_sources
+from flip_reward.scoring.sources import Rejection, SourceRow, read_sources
 from flip_reward.scoring.store import RunFolder, read_records_in_input_order
 from flip_reward.scoring.summary import Prices, Summary
 from flip_reward.scoring.writers import check_output, write_output
@@ -68,16 +68,35 @@ class OpenedJob:
         total = None if None in known else sum(hint or 0 for hint in known)
         return self.job.limit if total is None else min(total, self.job.limit or total)
 
-    async def run(self, *, observer: Observer | None = None, stop: StopSignal | None = None) -> Summary:
+    def read_rows(self, *, settled_too: bool = False) -> Iterator[SourceRow | Rejection]:
+        """Read the rows of the inputs, those that are settled only if wanted.
+
+        Raises:
+            DataError: See `read_sources`.
+        """
+        skip = skip_nothing if settled_too else self.folder.settled.__contains__
+        return read_sources(self.inputs, RowMapper(self.job.columns), is_settled=skip, limit=self.job.limit)
+
+    async def run(
+        self,
+        *,
+        observer: Observer | None = None,
+        stop: StopSignal | None = None,
+        rows: Iterator[SourceRow | Rejection] | None = None,
+    ) -> Summary:
         """Score what is not settled yet.
+
+        Args:
+            observer: Is told of every record.
+            stop: Lets somebody else end the run in order.
+            rows: What `read_rows` gave, where something was added to it.
 
         Raises:
             FlipRewardError: See `Run.score`.
         """
         job = self.job
-        rows = read_sources(
-            self.inputs, RowMapper(job.columns), is_settled=self.folder.settled.__contains__, limit=job.limit
-        )
+        if rows is None:
+            rows = self.read_rows()
         run = Run(job.reward, self.folder, limits=job.limits, observer=observer, stop=stop)
         try:
             return await run.score(rows, prices=job.prices)

@@ -1,0 +1,173 @@
+"""The options of every command that scores, declared once and given to a command by a decorator."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import get_type_hints
+
+from flip_reward.cli import options
+from flip_reward.core.reply import ReplyPolicy
+from flip_reward.core.target import Target
+from flip_reward.engines.base import Sampling
+from flip_reward.engines.resolve import EngineConfig
+from flip_reward.errors import OptionError
+from flip_reward.rewards.catalogue import RewardOptions
+from flip_reward.rewards.similarities import load_similarity
+from flip_reward.rewards.tournament import Tournament
+from flip_reward.scoring.runner import RunLimits
+from flip_reward.scoring.summary import Prices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringOptions:
+    """What a user chose about the reward, its model and the run. `--help` lists the fields in this order."""
+
+    reward: options.RewardName = "flip"
+    model: options.ModelName = None
+    base_url: options.BaseUrl = None
+    api_key_env: options.ApiKeyEnv = "OPENAI_API_KEY"
+    concurrency: options.Concurrency = 64
+    timeout_seconds: options.TimeoutSeconds = 600.0
+    extra_body: options.ExtraBody = None
+    no_thinking: options.NoThinking = False
+    cache: options.CacheOption = None
+    slots: options.Slots = None
+    threads: options.Threads = None
+    context_tokens: options.ContextTokens = None
+    template: options.TemplateName = None
+    template_dir: options.TemplateDir = None
+    target: options.TargetOption = Target.LAST_USER
+    similarity: options.SimilarityName = "f1"
+    normalizer: options.NormalizerName = "english"
+    embedding_model: options.EmbeddingModel = None
+    reply_policy: options.ReplyPolicyOption = ReplyPolicy.STRICT
+    structured: options.Structured = False
+    orders: options.OrdersOption = 1
+    one_order: options.OneOrder = False
+    tournament: options.TournamentOption = Tournament.ROUND_ROBIN
+    temperature: options.Temperature = 0.0
+    max_tokens: options.MaxTokens = 512
+    top_p: options.TopP = None
+    seed: options.Seed = None
+    run_folder: options.RunFolderOption = None
+    output: options.Output = None
+    columns: options.Columns = None
+    limit: options.Limit = None
+    strict: options.Strict = False
+    dry_run: options.DryRun = False
+    price_prompt: options.PricePrompt = None
+    price_completion: options.PriceCompletion = None
+    as_json: options.AsJson = False
+    table: options.ShowTable = None
+
+    def to_reward_options(self) -> RewardOptions:
+        """Return what is chosen about the reward.
+
+        Raises:
+            FlipRewardError: The similarity cannot be loaded.
+        """
+        measure = load_similarity(self.similarity, normalizer=self.normalizer, embedding_model=self.embedding_model)
+        return RewardOptions(
+            template=self.template,
+            template_dir=self.template_dir,
+            sampling=Sampling(self.temperature, self.max_tokens, self.top_p, self.seed),
+            structured=self.structured,
+            order_seed=self.seed or 0,
+            target=self.target,
+            similarity=None if measure.name == "f1" else measure,
+            reply_policy=self.reply_policy,
+            both_orders=not self.one_order,
+            tournament=self.tournament,
+            orders=self.orders,
+        )
+
+    def to_engine_config(self) -> EngineConfig:
+        """Return how the reward's model is reached.
+
+        Raises:
+            OptionError: `--extra-body` is not a JSON object.
+        """
+        return EngineConfig(
+            model=self.model,
+            base_url=self.base_url,
+            api_key_env=self.api_key_env,
+            concurrency=self.concurrency,
+            timeout_seconds=self.timeout_seconds,
+            extra_body=read_extra_body(self.extra_body),
+            no_thinking=self.no_thinking,
+            cache=self.cache,
+            slots=self.slots,
+            threads=self.threads,
+            context_tokens=self.context_tokens,
+        )
+
+    @property
+    def limits(self) -> RunLimits:
+        """How many rows are in work at once, and when the run ends."""
+        return RunLimits(workers=self.concurrency, strict=self.strict)
+
+    @property
+    def prices(self) -> Prices | None:
+        """What tokens cost, where that was said."""
+        return read_prices(self.price_prompt, self.price_completion)
+
+
+def with_scoring_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the fields of `ScoringOptions` as options; it gets them as its argument `scoring`.
+
+    Typer reads options from a function's signature, so the decorated function has one that names them all.
+    """
+    own = list(inspect.signature(command, eval_str=True).parameters.values())
+    hints = get_type_hints(ScoringOptions, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(ScoringOptions)
+    ]
+
+    @wraps(command)
+    def run(**arguments: object) -> None:
+        chosen = {parameter.name: arguments.pop(parameter.name) for parameter in shared}
+        command(**arguments, scoring=ScoringOptions(**chosen))  # type: ignore[arg-type]  # typer has checked them
+
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in (*(parameter for parameter in own if parameter.name != "scoring"), *shared)
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect looks for it
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def read_extra_body(text: str | None) -> dict[str, object]:
+    """Read `--extra-body`.
+
+    Raises:
+        OptionError: It is not a JSON object.
+
+    Example:
+        >>> read_extra_body('{"top_k": 20}')
+        {'top_k': 20}
+    """
+    try:
+        value = {} if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise OptionError("--extra-body is not a JSON object", hint="""for example --extra-body '{"top_k": 20}'""")
+    return value
+
+
+def read_prices(prompt: float | None, completion: float | None) -> Prices | None:
+    """Read `--price-prompt` and `--price-completion`; None when neither was given.
+
+    Example:
+        >>> read_prices(0.1, None)
+        Prices(prompt=0.1, completion=0.0)
+    """
+    return None if prompt is None and completion is None else Prices(prompt or 0.0, completion or 0.0)
