@@ -67,6 +67,7 @@ class Sample:
         recall: As of a `Score`.
         inferred_instruction: What the model inferred.
         raw_reply: The reply as it came.
+        reasoning: The model's explanation, when it gave one.
     """
 
     value: float | None
@@ -75,6 +76,7 @@ class Sample:
     recall: float | None = None
     inferred_instruction: str | None = None
     raw_reply: str | None = None
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Score:
         latency_seconds: From the first attempt to the last answer, waiting included.
         cached: The reply came from the response cache.
         spread: With several samples, the standard deviation of their values; None with fewer than two.
-        samples: Every sample, where several were drawn; the fields above are then those of a typical one.
+        samples: Every sample, where several were drawn; `flip_reward.core.aggregation` says how they become one.
         likelihood: How likely the instruction was, for rewards that ask for that.
 
     Raises:

@@ -53,9 +53,12 @@ async def ask(engine: Engine, request: Request) -> Reply:
         raise
     except EngineError as error:
         return Reply(None, _outcome_of(error), str(error), error.attempts, time.perf_counter() - started)
-    if completion.text is not None:
-        completion = replace(completion, text=replace_lone_surrogates(completion.text))
-    return Reply(completion, Outcome.SCORED, None, completion.attempts, time.perf_counter() - started)
+    return Reply(_clean(completion), Outcome.SCORED, None, completion.attempts, time.perf_counter() - started)
+
+
+def _clean(completion: Completion) -> Completion:
+    text = None if completion.text is None else replace_lone_surrogates(completion.text)
+    return replace(completion, text=text, others=tuple(map(_clean, completion.others)))
 
 
 def _outcome_of(error: EngineError) -> Outcome:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
+from flip_reward.core.aggregation import Aggregation, aggregate
 from flip_reward.core.conversation import Group
 from flip_reward.core.reply import ReplyFormat, ReplyPolicy, parse_inferred_instruction
-from flip_reward.core.score import Outcome, Score
+from flip_reward.core.score import Outcome, Sample, Score
 from flip_reward.core.similarity import Reference, Similarity, TokenF1
 from flip_reward.core.target import Inference, Target, select_target, visible_answer
 from flip_reward.core.templates import Template, TemplatePair, load_templates, render_context
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request, Sampling
 from flip_reward.engines.resolve import EngineConfig, resolve_engine
+from flip_reward.errors import OptionError
 from flip_reward.rewards.asking import ask
 from flip_reward.rewards.base import RewardModel, Settings, gather_all
 
@@ -41,6 +43,16 @@ class FlipOptions:
         sampling: How the reply is drawn.
         reply_policy: What to do with a reply that has no verdict.
         structured: Constrain the reply to the JSON schema, where the engine can and the template asks for JSON.
+        samples: How many instructions are inferred from each response, at least 1; several need a temperature. With
+            a seed in `sampling` they are the same ones every time.
+        aggregation: How the values of several samples become one.
+
+    Raises:
+        OptionError: There are to be no samples, or several at temperature 0.
+
+    Example:
+        >>> FlipOptions(sampling=Sampling(temperature=0.7, seed=1), samples=8).aggregation
+        <Aggregation.MEAN: 'mean'>
     """
 
     templates: TemplatePair = field(default_factory=load_templates)
@@ -49,6 +61,17 @@ class FlipOptions:
     sampling: Sampling = Sampling()
     reply_policy: ReplyPolicy = ReplyPolicy.STRICT
     structured: bool = False
+    samples: int = 1
+    aggregation: Aggregation = Aggregation.MEAN
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise OptionError(f"at least 1 sample has to be drawn, not {self.samples}")
+        if self.samples > 1 and self.sampling.temperature == 0:
+            raise OptionError("several samples at temperature 0 are all the same", hint=_HINT)
+
+
+_HINT = "give a temperature above 0, for example --temperature 0.7"
 
 
 class FlipReward(RewardModel):
@@ -95,6 +118,7 @@ class FlipReward(RewardModel):
         """Everything that a score depends on besides the group."""
         options = self.options
         templates = options.templates
+        several = {"samples": options.samples, "aggregation": options.aggregation.value}
         return {
             "reward": "flip",
             "engine": self.engine.identity,
@@ -110,6 +134,7 @@ class FlipReward(RewardModel):
             "max_tokens": options.sampling.max_tokens,
             "top_p": options.sampling.top_p,
             "seed": options.sampling.seed,
+            **(several if options.samples > 1 else {}),  # earlier runs, which have neither, can so be resumed
         }
 
     def instruction_of(self, group: Group) -> str:
@@ -151,29 +176,35 @@ class FlipReward(RewardModel):
     def _request(self, answer: str, inference: Inference, template: Template) -> Request:
         schema = INFERENCE_SCHEMA if self.options.structured and template.reply_format is ReplyFormat.JSON else None
         values = {"response": answer, "context": render_context(inference.context)}
-        return Request(template.fill(values).messages, self.options.sampling, schema)
+        return Request(template.fill(values).messages, self.options.sampling, schema, self.options.samples)
 
     def _score_completion(
         self, completion: Completion, reference: Reference, template: Template, latency_seconds: float
     ) -> Score:
+        samples = [self._read(reply, reference, template) for reply in (completion, *completion.others)]
+        return replace(
+            aggregate(samples, self.options.aggregation),
+            usage=completion.usage,
+            attempts=completion.attempts,
+            latency_seconds=latency_seconds,
+            cached=completion.cached,
+        )
+
+    def _read(self, reply: Completion, reference: Reference, template: Template) -> Sample:
         inferred = parse_inferred_instruction(
-            completion.text,
-            completion.finish_reason,
+            reply.text,
+            reply.finish_reason,
             reply_format=template.reply_format,
             policy=self.options.reply_policy,
             template_text=template.fixed_text,
         )
         match = None if inferred.instruction is None else reference.compare(inferred.instruction)
-        return Score(
+        return Sample(
             value=match.value if match else None,
             outcome=inferred.status.outcome,
             precision=match.precision if match else None,
             recall=match.recall if match else None,
             inferred_instruction=inferred.instruction,
+            raw_reply=reply.text,
             reasoning=inferred.reasoning,
-            raw_reply=completion.text,
-            usage=completion.usage,
-            attempts=completion.attempts,
-            latency_seconds=latency_seconds,
-            cached=completion.cached,
         )

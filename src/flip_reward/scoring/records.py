@@ -138,6 +138,7 @@ def _sample_to_json(sample: Sample) -> dict[str, object]:
         "precision": sample.precision,
         "recall": sample.recall,
         "inferred_instruction": sample.inferred_instruction,
+        "reasoning": sample.reasoning,
         "raw_reply": sample.raw_reply,
     }
 
@@ -150,4 +151,5 @@ def _sample_from_json(fields: Mapping[str, Any]) -> Sample:
         fields["recall"],
         fields["inferred_instruction"],
         fields["raw_reply"],
+        fields["reasoning"],
     )

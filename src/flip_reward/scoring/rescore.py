@@ -8,8 +8,10 @@ from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import TypeVar
 
-from flip_reward.core.score import Outcome, Score
+from flip_reward.core.aggregation import Aggregation, aggregate
+from flip_reward.core.score import Outcome, Sample, Score
 from flip_reward.core.similarity import Reference, Similarity
 from flip_reward.errors import RunError
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
@@ -20,6 +22,8 @@ from flip_reward.scoring.summary import Summary
 
 def rescore_run(run: Path, similarity: Similarity, folder: Path | None = None) -> tuple[Path, Summary]:
     """Write a run folder with the same inferences and the rewards of another similarity.
+
+    Several samples of one response are each compared, and become one value in the way that the run's manifest names.
 
     Args:
         run: A run folder.
@@ -36,16 +40,16 @@ def rescore_run(run: Path, similarity: Similarity, folder: Path | None = None) -
     if "similarity" not in manifest.configuration.settings:
         raise RunError(f"{run} holds no inferred instructions that could be compared")
     folder = folder or run / "rescored" / similarity.name.replace("/", "_").replace(":", "-")
+    aggregation = Aggregation(str(manifest.configuration.settings.get("aggregation", "mean")))
     with locked(run):
         target = RunFolder(folder, _configuration(run, manifest.configuration, similarity))
-        return folder, _copy(run, target, similarity)
+        return folder, _copy(run, target, _Comparer(similarity, aggregation))
 
 
-def _copy(run: Path, target: RunFolder, similarity: Similarity) -> Summary:
+def _copy(run: Path, target: RunFolder, comparer: _Comparer) -> Summary:
     started = time.perf_counter()
     source = read_summary(run)
     try:
-        comparer = _Comparer(similarity)
         for row, group in groupby(read_records_in_input_order(run), key=attrgetter("row")):
             records = list(group)
             missing = target.settled.missing(row, group_size=records[0].group_size)
@@ -73,21 +77,42 @@ def _configuration(run: Path, original: RunConfiguration, similarity: Similarity
 class _Comparer:
     """Prepares each instruction once for the responses of its group, which follow one another."""
 
-    def __init__(self, similarity: Similarity) -> None:
+    def __init__(self, similarity: Similarity, aggregation: Aggregation) -> None:
         self._similarity = similarity
+        self._aggregation = aggregation
         self._instruction: str | None = None
         self._reference: Reference | None = None
 
     def rescore(self, record: Record) -> Record:
-        if record.score.inferred_instruction is None and record.score.outcome is not Outcome.EMPTY_INSTRUCTION:
+        score = record.score
+        if not score.samples and not _comparable(score):
             return record
         if self._reference is None or record.instruction != self._instruction:
             self._instruction = record.instruction
             self._reference = self._similarity.prepare(record.instruction)
-        return replace(record, score=_compared(record.score, self._reference))
+        if score.samples:
+            return replace(record, score=self._compare_samples(score, self._reference))
+        return replace(record, score=_compared(score, self._reference))
+
+    def _compare_samples(self, score: Score, reference: Reference) -> Score:
+        samples = [_compared(sample, reference) if _comparable(sample) else sample for sample in score.samples]
+        return replace(
+            aggregate(samples, self._aggregation),
+            usage=score.usage,
+            attempts=score.attempts,
+            latency_seconds=score.latency_seconds,
+            cached=score.cached,
+        )
 
 
-def _compared(score: Score, reference: Reference) -> Score:
+S = TypeVar("S", Score, Sample)
+
+
+def _comparable(score: Score | Sample) -> bool:
+    return score.inferred_instruction is not None or score.outcome is Outcome.EMPTY_INSTRUCTION
+
+
+def _compared(score: S, reference: Reference) -> S:
     if reference.empty or score.inferred_instruction is None:
         return replace(score, value=None, outcome=Outcome.EMPTY_INSTRUCTION, precision=None, recall=None)
     match = reference.compare(score.inferred_instruction)

@@ -144,6 +144,7 @@ def _record_schema() -> Schema:
             ("precision", pa.float64()),
             ("recall", pa.float64()),
             ("inferred_instruction", pa.string()),
+            ("reasoning", pa.string()),
             ("raw_reply", pa.string()),
         ]
     )

@@ -6,7 +6,7 @@ from flip_reward.core.score import Likelihood, Outcome, Sample, Score, Usage
 from flip_reward.scoring.records import Record
 
 SAMPLES = (
-    Sample(0.5, Outcome.SCORED, 0.25, 1.0, "Name fruits.", "Name fruits."),
+    Sample(0.5, Outcome.SCORED, 0.25, 1.0, "Name fruits.", "Name fruits.", "They are fruits."),
     Sample(None, Outcome.TRUNCATED_REPLY, raw_reply="{"),
 )
 SCORE = Score(

@@ -1,0 +1,113 @@
+"""Runs with several inferences from each response: resumed, and compared another way."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from flip_reward.core.aggregation import Aggregation
+from flip_reward.core.score import Outcome, Score
+from flip_reward.core.similarity import Match, Reference, TokenF1
+from flip_reward.engines.base import Request, Sampling
+from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.errors import EngineServerError, RunMismatchError
+from flip_reward.rewards.flip import FlipOptions, FlipReward
+from flip_reward.scoring.job import ScoringJob, open_job
+from flip_reward.scoring.rescore import rescore_run
+from flip_reward.scoring.store import read_records_in_input_order
+from flip_reward.scoring.summary import Summary
+
+INFERRED = ("say the a word", "say it", "nothing of it at all", "")
+"""By seed; the last cannot be read."""
+OPTIONS = FlipOptions(sampling=Sampling(0.7, seed=0), samples=4, aggregation=Aggregation.MAX)
+
+
+class Length:
+    """A similarity that no F1 agrees with: longer inferences are closer."""
+
+    name = "length"
+
+    def prepare(self, instruction: str) -> Reference:
+        return LengthReference(empty=instruction == "say")
+
+
+class LengthReference:
+    def __init__(self, *, empty: bool) -> None:
+        self.empty = empty
+
+    def compare(self, inferred: str) -> Match:
+        return Match(min(1.0, len(inferred) / 40))
+
+
+def infer(request: Request) -> str:
+    inferred = INFERRED[request.sampling.seed or 0]
+    return json.dumps({"REASONING": f"because {inferred}", "INFERRED INSTRUCTION": inferred}) if inferred else "prose"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"instruction": "say a word", "responses": ["word", ""]}, {"instruction": "say it", "response": "it"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def run(engine: ScriptedEngine, folder: Path, source: str, options: FlipOptions = OPTIONS) -> Summary:
+    opened = open_job(ScoringJob(FlipReward(engine, options), [source], folder))
+    try:
+        return asyncio.run(opened.run())
+    finally:
+        opened.folder.close()
+
+
+def scores(folder: Path) -> list[Score]:
+    return [record.score for record in read_records_in_input_order(folder)]
+
+
+def test_a_resumed_run_asks_nothing_and_tries_failures_again(tmp_path: Path, source: str) -> None:
+    failing = True
+
+    def script(request: Request) -> str:
+        if failing and request.sampling.seed == 2 and request.messages[-1].content.endswith("it"):
+            raise EngineServerError("broken")
+        return infer(request)
+
+    engine = ScriptedEngine(script)
+    assert run(engine, tmp_path / "run", source).outcomes == {"scored": 1, "empty_response": 1, "engine_failure": 1}
+    failing = False
+    summary = run(engine, tmp_path / "run", source)
+    assert (summary.outcomes, summary.resumed_responses) == ({"scored": 2, "empty_response": 1}, 2)
+    assert engine.requests == 4 + 4 + 4
+    assert [len(score.samples) for score in scores(tmp_path / "run")] == [4, 0, 4]
+    with pytest.raises(RunMismatchError, match="aggregation: 'max' there, 'mean' now"):
+        run(engine, tmp_path / "run", source, FlipOptions(sampling=OPTIONS.sampling, samples=4))
+
+
+def test_rescoring_compares_every_sample_and_aggregates_as_the_run_did(tmp_path: Path, source: str) -> None:
+    run(ScriptedEngine(infer), tmp_path / "run", source)
+    before = scores(tmp_path / "run")
+    folder, summary = rescore_run(tmp_path / "run", Length())
+    after = scores(folder)
+    assert summary.outcomes == {"scored": 2, "empty_response": 1}
+    assert [score.value for score in before] == [1.0, None, 1.0]
+    assert [score.value for score in after] == [20 / 40, None, 20 / 40], "the longest inference"
+    assert (after[0].inferred_instruction, after[0].reasoning) == (INFERRED[2], f"because {INFERRED[2]}")
+    assert [sample.value for sample in after[0].samples] == [14 / 40, 6 / 40, 20 / 40, None]
+    assert after[0].samples[3].outcome is Outcome.UNPARSEABLE_REPLY
+    assert after[0].detail == "left out: 1 unparseable_reply"
+    assert (after[0].usage, after[0].attempts) == (before[0].usage, before[0].attempts)
+    back, _ = rescore_run(folder, TokenF1(), tmp_path / "back")
+    assert scores(back) == before
+
+
+def test_rescoring_where_nothing_can_be_compared(tmp_path: Path, source: str) -> None:
+    path = Path(source)
+    path.write_text('{"instruction": "?", "response": "word"}\n{"instruction": "say", "response": "?"}\n')
+    run(ScriptedEngine(infer), tmp_path / "run", source)
+    before = scores(tmp_path / "run")
+    folder, summary = rescore_run(tmp_path / "run", Length())
+    assert [score.outcome for score in before] == [Outcome.EMPTY_INSTRUCTION, Outcome.SCORED]
+    assert summary.outcomes == {"empty_instruction": 2}
+    back, _ = rescore_run(folder, TokenF1(), tmp_path / "back")
+    assert scores(back) == before
