@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import sys
 import weakref
@@ -15,6 +14,7 @@ from threading import Event
 
 from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, ask_one_by_one
 from flip_reward.engines.cpus import count_usable_cpus
+from flip_reward.engines.fingerprint import fingerprint_file
 from flip_reward.engines.llama_slot import LlamaSlot, SlotOptions
 from flip_reward.errors import ContextTooLongError, EngineUnavailableError, NoLogprobsError, OptionError
 
@@ -22,7 +22,6 @@ DEFAULT_CONTEXT_TOKENS = 4096
 MAX_DEFAULT_SLOTS = 8
 SMALL_MODEL_BYTES = 1 << 30
 LONGEST_TOKEN_BYTES = 256
-FINGERPRINT_BYTES = 1 << 20
 
 
 class EmbeddedEngine:
@@ -139,18 +138,6 @@ class EmbeddedEngine:
             return slot.answer(request, cancelled)
         finally:
             self._idle.put(slot)
-
-
-def fingerprint_file(path: Path) -> str:
-    """Return 16 hexadecimal digits that tell model files apart: from the size and the first and last mebibyte."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        digest.update(str(size).encode())
-        for offset in (0, max(0, size - FINGERPRINT_BYTES)):
-            file.seek(offset)
-            digest.update(file.read(FINGERPRINT_BYTES))
-    return digest.hexdigest()[:16]
 
 
 def _choose_slots(model_bytes: int, threads: int) -> int:

@@ -16,7 +16,8 @@ import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Completion, JsonSchema, Request, Sampling
-from flip_reward.engines.embedded import EmbeddedEngine, fingerprint_file
+from flip_reward.engines.embedded import EmbeddedEngine
+from flip_reward.engines.fingerprint import fingerprint_file
 from flip_reward.engines.llama_slot import LlamaSlot, SlotOptions
 from flip_reward.engines.model_files import locate_model
 from flip_reward.errors import (

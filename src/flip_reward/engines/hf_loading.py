@@ -1,0 +1,206 @@
+"""Load a causal language model with Hugging Face transformers: from a folder, the hub or a GGUF file."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flip_reward.engines.cpus import count_usable_cpus
+from flip_reward.engines.fingerprint import fingerprint_file
+from flip_reward.engines.model_files import DEFAULT_NAMES, locate_model
+from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+MAX_DEFAULT_CONTEXT_TOKENS = 8192
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w./-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class HfModel:
+    """A model in memory.
+
+    Attributes:
+        network: The model itself, ready for inference.
+        tokenizer: Its tokenizer, which knows where in the text each token stands.
+        name: What records call it.
+        fingerprint: Tells the files apart from those of other models.
+        context_tokens: The most tokens of one text.
+    """
+
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    fingerprint: str
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    name: str
+    place: str
+    fingerprint: str | None
+    revision: str | None = None
+    gguf_file: str | None = None
+
+
+def load_hf_model(
+    model: str, *, dtype: str = "auto", device: str | None = None, context_tokens: int | None = None
+) -> HfModel:
+    """Load a model and its tokenizer.
+
+    Only safetensors and GGUF weights are read, and no code that comes with a model is run.
+
+    Args:
+        model: A folder, a GGUF file, `owner/name` or `owner/name@revision` on the hub, `hf://owner/repo/file.gguf`,
+            or "smollm2-135m", the model of the extra "local".
+        dtype: "auto" takes bfloat16 where the processor has it, else float16 on a GPU and float32 on a CPU.
+        device: Such as "cuda:1" or "cpu". None takes the first GPU, or else the CPU.
+        context_tokens: The most tokens of one text. None takes what the model was trained for, at most 8192.
+
+    Raises:
+        OptionError: There is no such model, dtype or device.
+        EngineUnavailableError: It cannot be loaded: files are missing or damaged, or it wants code of its own.
+        MissingDependencyError: torch, transformers or accelerate is not installed.
+    """
+    try:
+        import accelerate  # noqa: F401 - transformers needs it for GGUF files, and says so late
+        import torch
+        import transformers
+    except ImportError as error:
+        raise MissingDependencyError(error.name or "transformers", extra="hf") from error
+    if dtype not in DTYPES:
+        raise OptionError(f"there is no dtype {dtype!r} for a model", hint=f"take one of {', '.join(DTYPES)}")
+    place = _choose_device(device)
+    precision = _choose_dtype(place) if dtype == "auto" else getattr(torch, dtype)
+    source = _locate(model)
+    common = {
+        "gguf_file": source.gguf_file,
+        "revision": source.revision or "main",
+        "trust_remote_code": False,
+    }
+    packed = {"quantization_config": transformers.GgufConfig(dequantize=True)} if source.gguf_file else {}
+    if place.type == "cpu":
+        torch.set_num_threads(min(torch.get_num_threads(), count_usable_cpus()))
+    with _explained(source), _quiet(source):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source.place, **common)
+        network, report = transformers.AutoModelForCausalLM.from_pretrained(
+            source.place, dtype=precision, use_safetensors=True, output_loading_info=True, **common, **packed
+        )
+        network = network.to(place).eval()
+    if report["missing_keys"]:
+        raise EngineUnavailableError(
+            f"{source.name} lacks {len(report['missing_keys'])} weights, such as {min(report['missing_keys'])}",
+            hint="the files are incomplete, or of another kind of model",
+        )
+    if not tokenizer.is_fast:
+        raise EngineUnavailableError(
+            f"the tokenizer of {source.name} cannot say where its tokens stand in a text",
+            hint="a tokenizer.json is needed",
+        )
+    return HfModel(
+        network,
+        tokenizer,
+        source.name,
+        source.fingerprint or str(getattr(network.config, "_commit_hash", None)),
+        _limit_context(network, tokenizer, context_tokens),
+    )
+
+
+def _locate(model: str) -> _Source:
+    """Find out what a name means, downloading GGUF files where need be."""
+    if model in DEFAULT_NAMES or model.endswith(".gguf") or model.startswith("hf://"):
+        file = locate_model(model)
+        return _Source(file.name, str(file.path.parent), fingerprint_file(file.path), gguf_file=file.path.name)
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise OptionError(f"{folder} holds no model: it has no config.json")
+        return _Source(folder.resolve().name, str(folder), _fingerprint_folder(folder))
+    if folder.exists() or _HUB_NAME.fullmatch(model) is None:
+        raise OptionError(
+            f"{model!r} is no model for transformers", hint="name a folder, a GGUF file or owner/name on the hub"
+        )
+    name, _, revision = model.partition("@")
+    return _Source(model, name, None, revision or None)
+
+
+def _fingerprint_folder(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.jinja")]):
+        digest.update(f"{file.name} {fingerprint_file(file)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _choose_device(device: str | None) -> torch.device:
+    import torch
+
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"there is no device {device!r} here", hint='for example "cpu" or "cuda:0"') from error
+    return chosen
+
+
+def _choose_dtype(device: torch.device) -> torch.dtype:
+    import torch
+
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "mps":
+        return torch.float16
+    capabilities = torch.cpu.get_capabilities()
+    fast = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _limit_context(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: int | None) -> int:
+    trained = getattr(network.config.get_text_config(), "max_position_embeddings", None) or tokenizer.model_max_length
+    return min(int(trained), wanted or MAX_DEFAULT_CONTEXT_TOKENS)
+
+
+@contextmanager
+def _explained(source: _Source) -> Iterator[None]:
+    """Turn the many errors of loading into one that says which model it was."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise EngineUnavailableError(
+            f"transformers cannot load {source.name}: {reason}",
+            hint="whole safetensors or GGUF files are needed, and a kind of model that transformers itself knows",
+        ) from error
+
+
+@contextmanager
+def _quiet(source: _Source) -> Iterator[None]:
+    """Keep bars and notes about files on disk to ourselves; a download may show its progress."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if source.fingerprint is not None:
+        logging.disable_progress_bar()
+    # The bar of GGUF files is not one of those that can be disabled.
+    hidden = redirect_stderr(StringIO()) if source.gguf_file else nullcontext()
+    try:
+        with hidden:
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
