@@ -11,6 +11,7 @@ import typer
 from flip_reward.cli import options
 from flip_reward.cli.grid_session import run_plan
 from flip_reward.cli.scoring_options import read_extra_body, read_prices
+from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.reply import ReplyPolicy
 from flip_reward.engines.resolve import EngineConfig
 from flip_reward.evaluation.benchmark import Benchmark
@@ -89,6 +90,8 @@ def evaluate(
     template: options.TemplateName = None,
     template_dir: options.TemplateDir = None,
     reply_policy: options.ReplyPolicyOption = ReplyPolicy.STRICT,
+    samples: options.SamplesOption = 1,
+    aggregation: options.AggregationOption = Aggregation.MEAN,
     structured: options.Structured = False,
     orders: options.OrdersOption = 1,
     one_order: options.OneOrder = False,
@@ -128,6 +131,8 @@ def evaluate(
         template_dir=template_dir,
         structured=structured,
         reply_policy=reply_policy,
+        samples=samples,
+        aggregation=aggregation,
         orders=orders,
         one_order=one_order,
         tournament=tournament,

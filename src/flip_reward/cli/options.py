@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.reply import ReplyPolicy
 from flip_reward.core.target import Target
 from flip_reward.rewards.tournament import Tournament
@@ -120,6 +121,19 @@ ReplyPolicyOption = Annotated[
         "code does.",
         rich_help_panel=_PROMPT,
     ),
+]
+SamplesOption = Annotated[
+    int,
+    typer.Option(
+        "--samples",
+        min=1,
+        help="flip: infer so many instructions from each response, at a temperature above 0.",
+        rich_help_panel=_PROMPT,
+    ),
+]
+AggregationOption = Annotated[
+    Aggregation,
+    typer.Option("--aggregation", help="flip: how several samples become one reward.", rich_help_panel=_PROMPT),
 ]
 Structured = Annotated[
     bool,

@@ -10,6 +10,7 @@ from functools import wraps
 from typing import get_type_hints
 
 from flip_reward.cli import options
+from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.reply import ReplyPolicy
 from flip_reward.core.target import Target
 from flip_reward.engines.base import Sampling
@@ -45,6 +46,8 @@ class ScoringOptions:
     normalizer: options.NormalizerName = "english"
     embedding_model: options.EmbeddingModel = None
     reply_policy: options.ReplyPolicyOption = ReplyPolicy.STRICT
+    samples: options.SamplesOption = 1
+    aggregation: options.AggregationOption = Aggregation.MEAN
     structured: options.Structured = False
     orders: options.OrdersOption = 1
     one_order: options.OneOrder = False
@@ -80,6 +83,8 @@ class ScoringOptions:
             target=self.target,
             similarity=None if measure.name == "f1" else measure,
             reply_policy=self.reply_policy,
+            samples=self.samples,
+            aggregation=self.aggregation,
             both_orders=not self.one_order,
             tournament=self.tournament,
             orders=self.orders,

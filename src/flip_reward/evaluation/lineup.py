@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 
-from flip_reward.engines.base import Engine, Sampling
+from flip_reward.core.aggregation import Aggregation
+from flip_reward.engines.base import Engine
 from flip_reward.engines.resolve import EngineConfig, resolve_engine
 from flip_reward.errors import OptionError
 from flip_reward.evaluation.grid import NamedReward
@@ -25,6 +26,10 @@ def line_up(
         options: What is chosen about the rewards; each takes what concerns it.
         runs: How often everything is asked, with seeds that follow one another.
 
+    Returns:
+        Rewards whose labels tell FLIP with one sample, with several and with their best apart, so that all of them
+        fit into one evaluation: "flip compact @ model", "flip compact x8 @ model", "flip compact x8 max @ model".
+
     Raises:
         OptionError: There is no such reward or model, or an option concerns no reward.
         TemplateError: There is no such template.
@@ -42,28 +47,40 @@ def line_up(
             )
     with_model = [name for name in names if name in REWARDS]
     _refuse_options_of_nobody(with_model, options)
-    seeds = _draw_seeds(options.sampling, runs)
+    fitted = {name: options.fitting(name) for name in with_model}
+    _refuse_equal_runs(options, runs)
     lineup = [NamedReward(name, None, (ControlReward(name),)) for name in names if name in CONTROLS]
     for config in models if with_model else ():
         engine = resolve_engine(config)
-        lineup += [_with_model(name, engine, options.fitting(name), seeds) for name in with_model]
+        lineup += [_with_model(name, engine, own, runs) for name, own in fitted.items()]
     return lineup
 
 
-def _with_model(name: str, engine: Engine, options: RewardOptions, seeds: Sequence[int | None]) -> NamedReward:
-    runs = tuple(
-        load_reward(name, engine, replace(options, sampling=replace(options.sampling, seed=seed))) for seed in seeds
+def _with_model(name: str, engine: Engine, options: RewardOptions, runs: int) -> NamedReward:
+    rewards = tuple(
+        load_reward(name, engine, replace(options, sampling=replace(options.sampling, seed=seed)))
+        for seed in _draw_seeds(options, runs)
     )
-    variant = f" {runs[0].settings['template']}" if name == "flip" else ""
-    return NamedReward(f"{name}{variant} @ {engine.model}", engine.model, runs)
+    words = [name]
+    if name == "flip":
+        words.append(str(rewards[0].settings["template"]))
+    if options.samples > 1:
+        words.append(f"x{options.samples}")
+        words += [options.aggregation] if options.aggregation is not Aggregation.MEAN else []
+    return NamedReward(f"{' '.join(words)} @ {engine.model}", engine.model, rewards)
 
 
-def _draw_seeds(sampling: Sampling, runs: int) -> list[int | None]:
+def _draw_seeds(options: RewardOptions, runs: int) -> list[int | None]:
+    seed = options.sampling.seed
     if runs == 1:
-        return [sampling.seed]
-    if sampling.temperature == 0:
+        return [seed]
+    # The samples of a run have seeds that follow one another, and no two runs may share one.
+    return [(seed or 0) + run * options.samples for run in range(runs)]
+
+
+def _refuse_equal_runs(options: RewardOptions, runs: int) -> None:
+    if runs > 1 and options.sampling.temperature == 0:
         raise OptionError("several runs at temperature 0 are all the same", hint="give a --temperature above 0")
-    return [(sampling.seed or 0) + run for run in range(runs)]
 
 
 def _refuse_options_of_nobody(rewards: Sequence[str], options: RewardOptions) -> None:

@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.reply import ReplyPolicy
 from flip_reward.engines.base import Sampling
 from flip_reward.engines.resolve import EngineConfig
@@ -68,6 +69,8 @@ class Recipe(_Part):
     template_dir: Path | None = None
     structured: bool = False
     reply_policy: ReplyPolicy = ReplyPolicy.STRICT
+    samples: int = Field(default=1, ge=1)
+    aggregation: Aggregation = Aggregation.MEAN
     orders: int = Field(default=1, ge=1)
     one_order: bool = False
     tournament: Tournament = Tournament.ROUND_ROBIN
@@ -130,6 +133,8 @@ class Recipe(_Part):
             sampling=Sampling(sampling.temperature, sampling.max_tokens, sampling.top_p, sampling.seed),
             structured=self.structured,
             reply_policy=self.reply_policy,
+            samples=self.samples,
+            aggregation=self.aggregation,
             both_orders=not self.one_order,
             tournament=self.tournament,
             orders=self.orders,

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
+from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.judge_templates import JudgeKind, load_judge_template
 from flip_reward.core.reply import ReplyPolicy
 from flip_reward.core.similarity import Similarity, TokenF1
@@ -37,6 +38,8 @@ class RewardOptions:
         target: "flip": which part of the conversation is inferred.
         similarity: "flip": how instructions are compared; None is the paper's F1.
         reply_policy: "flip": what to do with a reply that has no verdict.
+        samples: "flip": how many instructions are inferred from each response; several need a temperature.
+        aggregation: "flip": how the values of several samples become one.
         both_orders: "pairwise": show each pair in both orders.
         tournament: "pairwise": which responses meet.
         orders: "listwise": in how many orders the responses are shown.
@@ -50,6 +53,8 @@ class RewardOptions:
     target: Target = Target.LAST_USER
     similarity: Similarity | None = None
     reply_policy: ReplyPolicy = ReplyPolicy.STRICT
+    samples: int = 1
+    aggregation: Aggregation = Aggregation.MEAN
     both_orders: bool = True
     tournament: Tournament = Tournament.ROUND_ROBIN
     orders: int = 1
@@ -124,6 +129,8 @@ def _make_flip(engine: Engine, options: RewardOptions) -> RewardModel:
             options.sampling,
             options.reply_policy,
             options.structured,
+            options.samples,
+            options.aggregation,
         ),
     )
 
@@ -164,7 +171,7 @@ _MAKERS: MappingProxyType[str, Callable[[Engine, RewardOptions], RewardModel]] =
 )
 _OWN_OPTIONS = MappingProxyType(
     {
-        "flip": frozenset({"target", "similarity", "reply_policy"}),
+        "flip": frozenset({"target", "similarity", "reply_policy", "samples", "aggregation"}),
         "pairwise": frozenset({"both_orders", "tournament"}),
         "listwise": frozenset({"orders"}),
     }

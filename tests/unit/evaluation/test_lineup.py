@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from flip_reward.core.aggregation import Aggregation
 from flip_reward.engines.base import Sampling
 from flip_reward.engines.resolve import EngineConfig
 from flip_reward.errors import DataError, OptionError
@@ -45,6 +46,21 @@ def test_runs_differ_in_their_seed() -> None:
         line_up(["flip"], [SCRIPTED], runs=3)
 
 
+def test_several_samples_have_a_label_and_seeds_of_their_own() -> None:
+    sampling = Sampling(0.7, seed=5)
+    best = RewardOptions(sampling=sampling, samples=8, aggregation=Aggregation.MAX)
+    flip, pointwise = line_up(["flip", "pointwise"], [SCRIPTED], RewardOptions(sampling=sampling, samples=4), runs=3)
+    assert flip.label == "flip reasoned x4 @ scripted"
+    assert [reward.settings["seed"] for reward in flip.runs] == [5, 9, 13], "no two runs share a sample"
+    assert [reward.settings["seed"] for reward in pointwise.runs] == [5, 6, 7]
+    assert pointwise.label == "pointwise @ scripted"
+    assert line_up(["flip"], [SCRIPTED], best)[0].label == "flip reasoned x8 max @ scripted"
+    with pytest.raises(OptionError, match=r"none of the rewards \(pointwise\) has the option 'samples'"):
+        line_up(["pointwise"], [SCRIPTED], RewardOptions(sampling=sampling, samples=4))
+    with pytest.raises(OptionError, match="several samples at temperature 0"):
+        line_up(["flip"], [SCRIPTED], RewardOptions(samples=4))
+
+
 def test_mistakes() -> None:
     with pytest.raises(OptionError, match="unknown reward 'flipp'; did you mean 'flip'"):
         line_up(["flipp"], [SCRIPTED])
@@ -66,10 +82,14 @@ def test_a_recipe(tmp_path: Path) -> None:
       - {model: b}
     sampling: {temperature: 0.5, max_tokens: 9}
     runs: 2
+    samples: 4
+    aggregation: median
     orders: 2
     """
     recipe = Recipe.read(write(tmp_path / "r.yaml", text))
-    assert recipe.reward_options == RewardOptions(sampling=Sampling(0.5, 9), orders=2)
+    assert recipe.reward_options == RewardOptions(
+        sampling=Sampling(0.5, 9), samples=4, aggregation=Aggregation.MEDIAN, orders=2
+    )
     shared = EngineConfig(base_url="http://shared/v1", extra_body={"min_p": 0.1}, concurrency=3)
     one, other = (model.to_engine_config(shared) for model in recipe.models)
     assert (one.model, one.base_url, one.extra_body) == ("a", "http://localhost:1/v1", {"min_p": 0.1, "top_k": 1})
@@ -93,6 +113,7 @@ def test_a_recipe_is_narrowed_by_the_command_line_and_not_changed() -> None:
         ("rewards: [flip", "is not YAML"),
         ("- flip", "the whole: Input should be"),
         ("benchmark: [llmbar]", "benchmark: Extra inputs"),
+        ("aggregation: sum", "aggregation: Input should be 'mean', 'max' or 'median'"),
         ("runs: 0", "runs: Input should be greater"),
         ("models: [{modell: a}]", "models.0.modell: Extra inputs"),
         ("sampling: {top_p: 2}", "sampling.top_p: Input should be less"),

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.reply import ReplyPolicy
 from flip_reward.core.similarity import TokenF1
 from flip_reward.core.target import Target
@@ -20,6 +21,8 @@ EVERYTHING = RewardOptions(
     target=Target.LAST_USER,
     similarity=TokenF1("multilingual"),
     reply_policy=ReplyPolicy.RAW_TEXT,
+    samples=8,
+    aggregation=Aggregation.MEDIAN,
     both_orders=False,
     tournament=Tournament.KNOCKOUT,
     orders=4,
@@ -40,6 +43,7 @@ def test_options_reach_the_rewards() -> None:
     )
     flip = settings["flip"]
     assert (flip["template"], flip["similarity"], flip["reply_policy"]) == ("direct", "f1:multilingual", "raw_text")
+    assert (flip["samples"], flip["aggregation"]) == (8, "median")
     pairwise = settings["pairwise"]
     assert (pairwise["both_orders"], pairwise["tournament"], pairwise["order_seed"]) == (False, "knockout", 3)
     assert (settings["listwise"]["orders"], settings["listwise"]["order_seed"]) == (4, 3)
@@ -54,6 +58,8 @@ def test_options_reach_the_rewards() -> None:
         ("listwise", RewardOptions(tournament=Tournament.KNOCKOUT), "'listwise' has no option 'tournament'"),
         ("listwise", RewardOptions(target=Target.SYSTEM), "'listwise' has no option 'target'"),
         ("pointwise", RewardOptions(similarity=TokenF1()), "'pointwise' has no option 'similarity'"),
+        ("pairwise", RewardOptions(samples=8), "'pairwise' has no option 'samples'"),
+        ("pointwise", RewardOptions(aggregation=Aggregation.MAX), "'pointwise' has no option 'aggregation'"),
         ("listwise", RewardOptions(orders=0), "at least 1 order"),
     ],
 )
