@@ -169,9 +169,9 @@ class FlipReward(RewardModel):
         if isinstance(answer, Outcome):
             return Score(None, answer)
         reply = await ask(self.engine, self._request(answer, inference, template))
-        if reply.completion is None:
+        if reply.answer is None:
             return reply.unscored()
-        return self._score_completion(reply.completion, reference, template, reply.latency_seconds)
+        return self._score_completion(reply.answer, reference, template, reply.latency_seconds)
 
     def _request(self, answer: str, inference: Inference, template: Template) -> Request:
         schema = INFERENCE_SCHEMA if self.options.structured and template.reply_format is ReplyFormat.JSON else None

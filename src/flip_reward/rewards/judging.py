@@ -126,23 +126,23 @@ async def judge(engine: Engine, request: Request, shown: Mapping[int, str], pars
     Raises:
         EngineUnavailableError: The engine will never answer.
     """
-    answer = await ask(engine, request)
-    if answer.completion is None:
+    reply = await ask(engine, request)
+    completion = reply.answer
+    if completion is None:
         return Judged(
-            Judgement(tuple(shown), answer.outcome),
-            detail=answer.detail,
-            attempts=answer.attempts,
-            latency_seconds=answer.latency_seconds,
+            Judgement(tuple(shown), reply.outcome),
+            detail=reply.detail,
+            attempts=reply.attempts,
+            latency_seconds=reply.latency_seconds,
         )
-    completion = answer.completion
-    reply = parse(completion.text, completion.finish_reason, shown=list(shown.values()))
-    chosen = None if reply.value is None else list(shown)[int(reply.value)]
+    verdict = parse(completion.text, completion.finish_reason, shown=list(shown.values()))
+    chosen = None if verdict.value is None else list(shown)[int(verdict.value)]
     return Judged(
-        Judgement(tuple(shown), reply.status.outcome, chosen, completion.text),
-        reasoning=reply.reasoning,
+        Judgement(tuple(shown), verdict.status.outcome, chosen, completion.text),
+        reasoning=verdict.reasoning,
         usage=completion.usage,
         attempts=completion.attempts,
-        latency_seconds=answer.latency_seconds,
+        latency_seconds=reply.latency_seconds,
         cached=completion.cached,
     )
 

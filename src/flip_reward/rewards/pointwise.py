@@ -62,9 +62,9 @@ class PointwiseJudge(Judge):
         if index not in case.answers:
             return Score(None, case.outcomes[index])
         reply = await ask(self.engine, self._request(case, case.answers[index]))
-        if reply.completion is None:
+        if reply.answer is None:
             return reply.unscored()
-        completion = reply.completion
+        completion = reply.answer
         rating = parse_rating(completion.text, completion.finish_reason, shown=[case.answers[index]])
         return Score(
             value=rating.value,
