@@ -25,7 +25,16 @@ from flip_reward.report.evaluation_files import (
     read_results,
 )
 from flip_reward.report.highlight import find_shared_tokens
-from flip_reward.report.payload import BenchmarkPayload, CellPayload, Effort, Payload, Sample, ScoreRow, score_row
+from flip_reward.report.payload import (
+    BenchmarkPayload,
+    CellPayload,
+    Effort,
+    Payload,
+    Sample,
+    ScoreRow,
+    round_value,
+    score_row,
+)
 from flip_reward.report.provenance import describe_making
 from flip_reward.report.texts import TextTable
 from flip_reward.scoring.records import Record
@@ -155,6 +164,14 @@ def _make_score_row(record: Record, last_message: str, normalizer: str, texts: T
     marks = None
     if score.inferred_instruction is not None:
         marks = find_shared_tokens(score.inferred_instruction, record.instruction, normalizer)
+    inferences = [
+        (
+            round_value(sample.value),
+            None if sample.inferred_instruction is None else texts.add(sample.inferred_instruction, spare=True),
+            sample.outcome.value,
+        )
+        for sample in score.samples
+    ]
     explained = score.outcome is Outcome.SCORED and (score.inferred_instruction or score.reasoning)
     return score_row(
         value=score.value,
@@ -168,6 +185,8 @@ def _make_score_row(record: Record, last_message: str, normalizer: str, texts: T
         reasoning=add(score.reasoning),
         reply=None if explained else add(score.raw_reply),
         detail=add(score.detail),
+        spread=score.spread,
+        inferences=inferences or None,
     )
 
 

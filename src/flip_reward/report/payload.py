@@ -23,6 +23,9 @@ Marks = tuple[int, ...]
 ScoreRow = list[object]
 """A score without its trailing nulls; see `score_row`."""
 
+Inference = tuple[float | None, int | None, str]
+"""One of several inferences from a response: its value, its text and its outcome."""
+
 
 def score_row(
     *,
@@ -37,6 +40,8 @@ def score_row(
     reasoning: int | None,
     reply: int | None,
     detail: int | None,
+    spread: float | None,
+    inferences: list[Inference] | None,
 ) -> ScoreRow:
     """Return a score as its values in the order of the arguments. Texts are numbers in the table of texts.
 
@@ -51,18 +56,22 @@ def score_row(
         instruction: The original, when it is not the last message of the user.
         reasoning: The model's explanation.
         reply: The reply as it came, where nothing else tells what it said.
-        detail: Why there is no score.
+        detail: Why there is no score, or what it leaves out.
+        spread: The standard deviation of several inferences.
+        inferences: All of them, where there are several.
     """
     row: ScoreRow = [
-        _round(value), outcome, _round(precision), _round(recall), inferred, inferred_marks, original_marks,
-        instruction, reasoning, reply, detail,
+        round_value(value), outcome, round_value(precision), round_value(recall),
+        inferred, inferred_marks, original_marks, instruction, reasoning, reply, detail,
+        round_value(spread), inferences,
     ]  # fmt: skip
     while row[-1] is None:
         row.pop()
     return row
 
 
-def _round(value: float | None) -> float | None:
+def round_value(value: float | None) -> float | None:
+    """Return a figure with as many digits as the report needs."""
     return None if value is None else round(value, 4)
 
 

@@ -24,7 +24,7 @@ QUIET = (
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    folder = make_evaluation(tmp_path_factory.mktemp("evaluation"), items=ITEMS, hostile=True)
+    folder = make_evaluation(tmp_path_factory.mktemp("evaluation"), items=ITEMS, hostile=True, samples=4)
     data = read_report_data(folder)
     return Made(build_report(folder).as_uri(), data.payload.benchmarks[0], data.texts.cut(20_000).texts)
 

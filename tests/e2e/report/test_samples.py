@@ -126,6 +126,23 @@ def test_a_sample_shows_what_every_reward_made_of_it(read: Read, made: Made) -> 
     assert "It follows the requested form." in sample.inner_text()
 
 
+def test_several_inferences_are_listed_with_their_values(read: Read, made: Made) -> None:
+    page = read().open("#subset=hostile")
+    hostile = [place for place, sample in enumerate(made.llmbar.samples) if sample.id.startswith("hostile/")]
+    for button, place in enumerate(hostile[:3]):
+        page.locator("#list button").nth(button).click()
+        row = made.llmbar.cells[0].scores[place][0]
+        assert row is not None
+        spread, inferences = row[11:]
+        details = page.locator("#sample .candidate").first.locator("details", has=page.locator(".inferences"))
+        assert details.locator("summary").inner_text() == f"4 inferences, spread {spread:.3f}"
+        assert not details.locator("li").first.is_visible(), "closed until it is asked for"
+        details.locator("summary").click()
+        assert details.locator(".value").all_inner_texts() == [f"{value:.3f}" for value, _, _ in inferences[:3]]  # type: ignore[index]
+        assert details.locator(".text").all_inner_texts() == [made.texts[text] for _, text, _ in inferences[:3]]  # type: ignore[index]
+        assert details.locator("li").last.inner_text() == "unparseable reply"
+
+
 def test_an_unscored_sample_says_why_and_shows_the_reply(read: Read, made: Made) -> None:
     sample_id = made.llmbar.samples[UNSCORED].id
     page = read().open(f"#sample={sample_id.replace('/', '%2F')}")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from random import Random
-from statistics import fmean, stdev
+from statistics import fmean, pstdev, stdev
 
 import orjson
 
-from flip_reward.core.score import Outcome, Score, Usage
+from flip_reward.core.score import Outcome, Sample, Score, Usage
 from flip_reward.core.similarity import TokenF1
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration, Session
 from flip_reward.scoring.records import Record
@@ -58,7 +58,9 @@ class MadeItem:
         }  # fmt: skip
 
 
-def make_evaluation(folder: Path, *, items: int = 300, hostile: bool = False, runs: int = 1) -> Path:
+def make_evaluation(
+    folder: Path, *, items: int = 300, hostile: bool = False, runs: int = 1, samples: int = 1
+) -> Path:
     """Write an evaluation of three rewards on pairs ("llmbar") and on some groups of four ("best-of-4").
 
     Args:
@@ -66,13 +68,14 @@ def make_evaluation(folder: Path, *, items: int = 300, hostile: bool = False, ru
         items: How many pairs; a tenth as many groups of four.
         hostile: Add pairs of hostile texts, in a subset of their own.
         runs: How many run folders each cell names; only the first one is read.
+        samples: How many instructions FLIP infers from each response.
     """
     pairs = [_make_pair(index) for index in range(items)]
     if hostile:
         pairs += [_make_hostile(index, text) for index, text in enumerate(HOSTILE)]
     benchmarks = {"llmbar": pairs, "best-of-4": [_make_four(index) for index in range(max(1, items // 10))]}
     cells = [
-        _write_cell(folder, benchmark, reward, made, runs=runs)
+        _write_cell(folder, benchmark, reward, made, runs=runs, samples=samples)
         for benchmark, made in benchmarks.items()
         for reward in REWARDS
     ]
@@ -121,14 +124,14 @@ def _make_hostile(index: int, text: str) -> MadeItem:
 
 
 def _write_cell(
-    folder: Path, benchmark: str, reward: str, items: Sequence[MadeItem], *, runs: int
+    folder: Path, benchmark: str, reward: str, items: Sequence[MadeItem], *, runs: int, samples: int
 ) -> tuple[dict[str, object], list[float | None]]:
     """Write a run folder; return the cell of results.json and the credit of every item."""
     name = f"cells/{benchmark}--{reward}--Qwen-Qwen3-1.7B"
     path = folder / name
     path.mkdir(parents=True)
     draw = Random(f"{benchmark} {reward}")
-    scored = [_score(reward, item, draw, position) for position, item in enumerate(items)]
+    scored = [_score(reward, item, draw, position, samples) for position, item in enumerate(items)]
     lines = [
         Record(position, item.id, len(item.responses), index, item.messages[-1]["content"], score).to_line()
         for position, (item, scores) in enumerate(zip(items, scored, strict=True))
@@ -166,9 +169,11 @@ def _write_cell(
     return cell, shares
 
 
-def _score(reward: str, item: MadeItem, draw: Random, position: int) -> tuple[Score, ...]:
+def _score(reward: str, item: MadeItem, draw: Random, position: int, samples: int) -> tuple[Score, ...]:
     if reward == "flip":
         scores = [_infer(item, draw, index) for index in range(len(item.responses))]
+        if samples > 1:
+            scores = [_sample(item, index, score, samples) for index, score in enumerate(scores)]
     elif reward == "pointwise":
         scores = [_rate(item, draw, index) for index in range(len(item.responses))]
     else:
@@ -190,6 +195,22 @@ def _infer(item: MadeItem, draw: Random, index: int) -> Score:
         match.value, Outcome.SCORED, match.precision, match.recall, inferred, reasoning,
         raw_reply=f'{{"REASONING": "{reasoning}"}}', usage=_usage(item, index, 64), attempts=1, latency_seconds=0.4,
     )  # fmt: skip
+
+
+def _sample(item: MadeItem, index: int, first: Score, samples: int) -> Score:
+    """Add further inferences; every fourth cannot be read, and the typical one is the one in the middle."""
+    draw = Random(f"{item.id} {index}")
+    made = [first, *(_infer(item, draw, index) for _ in range(samples - 1))]
+    drawn = [
+        Sample(score.value, score.outcome, score.precision, score.recall, score.inferred_instruction)
+        if number % 4 != 3
+        else Sample(None, Outcome.UNPARSEABLE_REPLY, raw_reply="I think so.")
+        for number, score in enumerate(made)
+    ]
+    ordered = sorted((score for number, score in enumerate(made) if number % 4 != 3), key=lambda one: one.value or 0)
+    values = [score.value or 0 for score in ordered]
+    typical = ordered[(len(ordered) - 1) // 2]
+    return replace(typical, spread=pstdev(values) if len(values) > 1 else None, samples=tuple(drawn))
 
 
 _REASONS = (

@@ -155,6 +155,17 @@ def test_figures_stay_when_nothing_fits(tmp_path: Path) -> None:
     assert len(data["payload"]["benchmarks"][0]["cells"][0]["scores"]) == 30
 
 
+def test_further_inferences_are_cut_first(tmp_path: Path) -> None:
+    data = read_data(build_report(make_evaluation(tmp_path, items=30, samples=4), max_bytes=1))
+    flip = [benchmark["cells"][0] for benchmark in data["payload"]["benchmarks"]]
+    scores = [row for cell in flip for scores in cell["scores"] for row in scores]
+    typical = {row[4] for row in scores if len(row) > 4} - {None}
+    further = {text for row in scores if len(row) > 12 for _, text, _ in row[12]} - typical - {None}
+    assert all(len(row[12]) == 4 for row in scores if len(row) > 12), "figures are never left out"
+    assert max(len(data["texts"][text]) for text in typical) > 20
+    assert max(len(data["texts"][text]) for text in further) == 20
+
+
 def add_noise(path: Path, *, characters: int) -> None:
     """Make every response long and hard to compress."""
     draw = Random(0)

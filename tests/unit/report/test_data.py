@@ -56,6 +56,22 @@ def test_a_reply_is_kept_only_where_nothing_else_tells_what_it_said(folder: Path
                 assert texts[reply]
 
 
+def test_several_inferences_stand_beside_the_typical_one(tmp_path: Path) -> None:
+    data = read_report_data(make_evaluation(tmp_path, items=10, samples=4))
+    texts = data.texts.cut(10**9).texts
+    flip, pointwise, _ = data.payload.benchmarks[0].cells
+    assert all(len(row) <= 11 for scores in pointwise.scores for row in scores if row is not None)
+    row = flip.scores[0][0]
+    assert row is not None
+    *_, spread, inferences = row
+    assert isinstance(spread, float)
+    assert isinstance(inferences, list)
+    assert [outcome for _, _, outcome in inferences] == ["scored"] * 3 + ["unparseable_reply"]
+    assert [value for value, _, _ in inferences][3:] == [None]
+    assert row[0] in [value for value, _, _ in inferences]
+    assert texts[row[4]] in [texts[text] for _, text, _ in inferences if text is not None]  # type: ignore[call-overload]
+
+
 def test_a_score_that_is_not_there_is_null(tmp_path: Path) -> None:
     make_evaluation(tmp_path, items=4)
     records = tmp_path / "cells/llmbar--flip--Qwen-Qwen3-1.7B/records.jsonl"

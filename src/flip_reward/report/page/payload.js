@@ -38,6 +38,8 @@ function readScore(row) {
     reasoning,
     reply,
     detail,
+    spread,
+    inferences,
   ] = row;
   return {
     value: value ?? null,
@@ -51,6 +53,8 @@ function readScore(row) {
     reasoning,
     reply,
     detail,
+    spread,
+    inferences,
   };
 }
 

@@ -173,6 +173,7 @@ function showJudgement(report, sample, cell, score) {
   if (score.value === null) parts.push(paragraph(`Unscored: ${formatName(score.outcome)}`, { class: "unscored" }));
   if (isNumber(score.detail)) parts.push(...showText(report, score.detail, "Detail"));
   if (isNumber(score.inferred)) parts.push(showInference(report, sample, score));
+  if (score.inferences) parts.push(showInferences(report, score));
   if (isNumber(score.reasoning) && !isShared(cell)) {
     parts.push(
       paragraph("Reasoning", { class: "role" }),
@@ -218,6 +219,28 @@ function showInference(report, sample, score) {
           ),
         )
       : null,
+  );
+}
+
+/** All of several inferences, in the order in which they were drawn. */
+function showInferences(report, { inferences, spread }) {
+  const summary = formatCount(inferences.length, "inference");
+  return makeDetails(
+    isNumber(spread) ? `${summary}, spread ${formatScore(spread)}` : summary,
+    element(
+      "ol",
+      { class: "inferences" },
+      inferences.map(([value, text, outcome]) =>
+        element(
+          "li",
+          null,
+          isNumber(value)
+            ? element("span", { class: "value" }, formatScore(value))
+            : element("span", { class: "unscored" }, formatName(outcome)),
+          ...(isNumber(text) ? showText(report, text, "Inferred instruction") : []),
+        ),
+      ),
+    ),
   );
 }
 
