@@ -29,8 +29,9 @@ def test_the_options_of_score(tmp_path: Path) -> None:
     text = run(tmp_path, "score", "--help", COLUMNS="200").stdout
     options = sorted({word.strip("│ ,") for word in text.split() if word.startswith("--")})
     assert [option for option in options if option != "--table/--no-table"] == [
-        "--aggregation", "--api-key-env", "--base-url", "--cache", "--columns", "--concurrency",
-        "--context-tokens", "--dry-run", "--embedding-model", "--extra-body", "--help", "--json", "--limit",
+        "--aggregation", "--api-key-env", "--base-url", "--batch-tokens", "--cache", "--columns", "--concurrency",
+        "--context-tokens", "--device", "--dry-run", "--dtype", "--embedding-model", "--extra-body", "--help",
+        "--json", "--likelihood-value", "--limit",
         "--max-tokens", "--model", "--no-table", "--no-thinking", "--normalizer", "--one-order", "--orders",
         "--output", "--price-completion", "--price-prompt", "--reply-policy", "--reward", "--run-folder",
         "--samples", "--seed", "--similarity", "--slots", "--strict", "--structured", "--table", "--target",

@@ -22,6 +22,7 @@ from flip_reward.evaluation.load import load_benchmark
 from flip_reward.evaluation.recipe import Recipe, RecipeModel, RecipeSampling
 from flip_reward.evaluation.sampling import sample_items
 from flip_reward.evaluation.statistics import check_libraries
+from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.tournament import Tournament
 
 _GRID = "Grid"
@@ -87,11 +88,15 @@ def evaluate(
     slots: options.Slots = None,
     threads: options.Threads = None,
     context_tokens: options.ContextTokens = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    batch_tokens: options.BatchTokens = None,
     template: options.TemplateName = None,
     template_dir: options.TemplateDir = None,
     reply_policy: options.ReplyPolicyOption = ReplyPolicy.STRICT,
     samples: options.SamplesOption = 1,
     aggregation: options.AggregationOption = Aggregation.MEAN,
+    likelihood_value: options.LikelihoodValueOption = LikelihoodValue.MEAN,
     structured: options.Structured = False,
     orders: options.OrdersOption = 1,
     one_order: options.OneOrder = False,
@@ -133,6 +138,7 @@ def evaluate(
         reply_policy=reply_policy,
         samples=samples,
         aggregation=aggregation,
+        likelihood_value=likelihood_value,
         orders=orders,
         one_order=one_order,
         tournament=tournament,
@@ -151,6 +157,9 @@ def evaluate(
         slots=slots,
         threads=threads,
         context_tokens=context_tokens,
+        dtype=dtype,
+        device=device,
+        batch_tokens=batch_tokens,
     )
     lineup = line_up(
         wanted.rewards,

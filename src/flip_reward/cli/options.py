@@ -10,6 +10,7 @@ import typer
 from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.reply import ReplyPolicy
 from flip_reward.core.target import Target
+from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.tournament import Tournament
 
 _MODEL, _PROMPT, _JUDGE, _SAMPLING, _RUN = "Model", "Inference", "Judges", "Sampling", "Run"
@@ -29,7 +30,7 @@ ModelName = Annotated[
         "--model",
         "-m",
         help="The inferring model: 'embedded' (the default without a server), PATH.gguf, hf://owner/repo/file.gguf, "
-        "or the name a server knows it by.",
+        "transformers:NAME for one that transformers runs, or the name a server knows it by.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -77,6 +78,21 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Embedded model: thread
 ContextTokens = Annotated[
     int | None,
     typer.Option(min=64, help="Embedded model: context of one request, in tokens.", rich_help_panel=_MODEL),
+]
+
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="transformers: auto, float32, bfloat16 or float16; auto takes what the processor is fast at.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option(help="transformers: cpu, cuda:1, ...; a GPU where there is one.", rich_help_panel=_MODEL)
+]
+BatchTokens = Annotated[
+    int | None,
+    typer.Option(min=1, help="transformers: the most tokens computed at once.", rich_help_panel=_MODEL),
 ]
 
 TemplateName = Annotated[
@@ -135,6 +151,15 @@ AggregationOption = Annotated[
     Aggregation,
     typer.Option("--aggregation", help="flip: how several samples become one reward.", rich_help_panel=_PROMPT),
 ]
+LikelihoodValueOption = Annotated[
+    LikelihoodValue,
+    typer.Option(
+        "--likelihood-value",
+        help="backward-likelihood: the sum of the log-probabilities, their mean for each token, or how much the "
+        "response adds to the sum (pmi).",
+        rich_help_panel=_PROMPT,
+    ),
+]
 Structured = Annotated[
     bool,
     typer.Option("--structured", help="Constrain replies to the JSON schema.", rich_help_panel=_PROMPT),
@@ -144,8 +169,9 @@ RewardName = Annotated[
     str,
     typer.Option(
         "--reward",
-        help="'flip', or a judge: 'pointwise' rates each response from 1 to 10, 'pairwise' compares two at a time, "
-        "'listwise' chooses the best of all.",
+        help="'flip'; 'backward-likelihood', how likely the instruction is after the response; or a judge: "
+        "'pointwise' rates each response from 1 to 10, 'pairwise' compares two at a time, 'listwise' chooses the "
+        "best of all.",
     ),
 ]
 OrdersOption = Annotated[

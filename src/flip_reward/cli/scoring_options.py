@@ -16,6 +16,7 @@ from flip_reward.core.target import Target
 from flip_reward.engines.base import Sampling
 from flip_reward.engines.resolve import EngineConfig
 from flip_reward.errors import OptionError
+from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.catalogue import RewardOptions
 from flip_reward.rewards.similarities import load_similarity
 from flip_reward.rewards.tournament import Tournament
@@ -39,6 +40,9 @@ class ScoringOptions:
     slots: options.Slots = None
     threads: options.Threads = None
     context_tokens: options.ContextTokens = None
+    dtype: options.Dtype = "auto"
+    device: options.Device = None
+    batch_tokens: options.BatchTokens = None
     template: options.TemplateName = None
     template_dir: options.TemplateDir = None
     target: options.TargetOption = Target.LAST_USER
@@ -48,6 +52,7 @@ class ScoringOptions:
     reply_policy: options.ReplyPolicyOption = ReplyPolicy.STRICT
     samples: options.SamplesOption = 1
     aggregation: options.AggregationOption = Aggregation.MEAN
+    likelihood_value: options.LikelihoodValueOption = LikelihoodValue.MEAN
     structured: options.Structured = False
     orders: options.OrdersOption = 1
     one_order: options.OneOrder = False
@@ -85,6 +90,7 @@ class ScoringOptions:
             reply_policy=self.reply_policy,
             samples=self.samples,
             aggregation=self.aggregation,
+            likelihood_value=self.likelihood_value,
             both_orders=not self.one_order,
             tournament=self.tournament,
             orders=self.orders,
@@ -108,6 +114,9 @@ class ScoringOptions:
             slots=self.slots,
             threads=self.threads,
             context_tokens=self.context_tokens,
+            dtype=self.dtype,
+            device=self.device,
+            batch_tokens=self.batch_tokens,
         )
 
     @property

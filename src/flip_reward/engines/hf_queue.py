@@ -119,7 +119,7 @@ class BatchQueue(Generic[R, Result]):
     def _recover(self, batch: list[_Waiting[R, Result]], error: Exception) -> None:
         longest = max(one.row.length for one in batch)
         if is_out_of_memory(error) and len(batch) > 1:
-            self.budget_tokens = max(1, min(self.budget_tokens, longest * len(batch)) // 2)
+            self.budget_tokens = min(self.budget_tokens, longest * len(batch) // 2)
             half = len(batch) // 2
             self._settle(batch[:half])
             self._settle(batch[half:])

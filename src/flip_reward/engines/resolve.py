@@ -16,14 +16,16 @@ from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.engines.stack import build_stack
 from flip_reward.errors import OptionError
 
+_TRANSFORMERS = "transformers:"
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """How a language model is reached.
 
     Attributes:
-        model: "embedded", a GGUF file, `hf://owner/repo/file.gguf`, "scripted", or a server's name for it. None is
-            "embedded" without a server.
+        model: "embedded", a GGUF file, `hf://owner/repo/file.gguf`, "scripted", "transformers:" and what
+            `TransformersEngine` takes, or a server's name for it. None is "embedded" without a server.
         base_url: An OpenAI-compatible server, up to and including `/v1`. None takes OPENAI_BASE_URL where the model
             is not one of this process.
         api_key_env: The environment variable that holds the API key.
@@ -34,7 +36,10 @@ class EngineConfig:
         cache: A file for answers, "off", or None for the default place.
         slots: Embedded models: how many requests are answered at once. None takes the measured default.
         threads: Embedded models: None takes the CPUs this process may use.
-        context_tokens: Embedded models: prompt and reply of one request. None takes the default.
+        context_tokens: Models in this process: prompt and reply of one request. None takes the default.
+        dtype: Models run by transformers: "auto", "float32", "bfloat16" or "float16".
+        device: Models run by transformers: None takes a GPU where there is one.
+        batch_tokens: Models run by transformers: the most tokens computed at once. None takes the default.
     """
 
     model: str | None = None
@@ -48,6 +53,9 @@ class EngineConfig:
     slots: int | None = None
     threads: int | None = None
     context_tokens: int | None = None
+    dtype: str = "auto"
+    device: str | None = None
+    batch_tokens: int | None = None
 
 
 def resolve_engine(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> Engine:
@@ -63,6 +71,8 @@ def resolve_engine(config: EngineConfig, environment: Mapping[str, str] = os.env
     """
     if config.model == "scripted":
         return build_stack(ScriptedEngine(), concurrency=config.concurrency)
+    if config.model is not None and config.model.startswith(_TRANSFORMERS):
+        return _by_transformers(config, config.model.removeprefix(_TRANSFORMERS), environment)
     base_url = config.base_url
     if base_url is None and not _is_embedded(config.model):
         base_url = environment.get("OPENAI_BASE_URL") or None
@@ -73,12 +83,26 @@ def resolve_engine(config: EngineConfig, environment: Mapping[str, str] = os.env
     near = get_close_matches(config.model, DEFAULT_NAMES, n=1)
     raise OptionError(
         f"no model {config.model!r} in this process" + (f"; did you mean {near[0]!r}?" if near else ""),
-        hint="name the server that has it with --base-url, or a file that ends in .gguf",
+        hint="name the server that has it with --base-url, a file that ends in .gguf, or transformers:NAME",
     )
 
 
 def _is_embedded(model: str | None) -> bool:
     return model is not None and (model in DEFAULT_NAMES or model.startswith("hf://") or model.endswith(".gguf"))
+
+
+def _by_transformers(config: EngineConfig, model: str, environment: Mapping[str, str]) -> Engine:
+    from flip_reward.engines.transformers import TransformersEngine
+
+    engine = TransformersEngine(
+        model,
+        dtype=config.dtype,
+        device=config.device,
+        context_tokens=config.context_tokens,
+        batch_tokens=config.batch_tokens,
+        no_thinking=config.no_thinking,
+    )
+    return build_stack(engine, concurrency=config.concurrency, cache=_open_cache(config.cache, environment))
 
 
 def _over_http(config: EngineConfig, base_url: str, environment: Mapping[str, str]) -> Engine:

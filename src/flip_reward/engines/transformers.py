@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from collections.abc import Sequence
@@ -135,7 +136,8 @@ class TransformersEngine:
 
         Raises:
             ContextTooLongError: The text fits neither the context nor, alone, the memory.
-            RequestRefusedError: The continuation is empty, or the chat template cannot be used.
+            RequestRefusedError: The continuation is empty, the chat template cannot be used, or the model computes
+                what is not a number.
             EngineServerError: torch failed.
             EngineUnavailableError: The engine was closed, or this process is a fork of the one that made it.
         """
@@ -143,6 +145,10 @@ class TransformersEngine:
         tokens, scored = self._split(request)
         self._check_length(len(tokens), 0)
         [values] = await self._queue.compute([_Row(tokens, scored)])
+        if not all(map(math.isfinite, values)):
+            raise RequestRefusedError(
+                "a log-probability is not a number", status=400, hint="take --dtype float32 or bfloat16"
+            )
         return TokenLogprobs(tuple(values), Usage(len(tokens)))
 
     async def aclose(self) -> None:

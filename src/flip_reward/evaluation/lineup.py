@@ -11,6 +11,7 @@ from flip_reward.engines.base import Engine
 from flip_reward.engines.resolve import EngineConfig, resolve_engine
 from flip_reward.errors import OptionError
 from flip_reward.evaluation.grid import NamedReward
+from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.catalogue import REWARDS, RewardOptions, load_reward
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 
@@ -62,8 +63,10 @@ def _with_model(name: str, engine: Engine, options: RewardOptions, runs: int) ->
         for seed in _draw_seeds(options, runs)
     )
     words = [name]
-    if name == "flip":
+    if name in ("flip", "backward-likelihood"):
         words.append(str(rewards[0].settings["template"]))
+    if options.likelihood_value is not LikelihoodValue.MEAN:
+        words.append(options.likelihood_value)
     if options.samples > 1:
         words.append(f"x{options.samples}")
         words += [options.aggregation] if options.aggregation is not Aggregation.MEAN else []

@@ -13,6 +13,7 @@ from flip_reward.core.reply import ReplyPolicy
 from flip_reward.engines.base import Sampling
 from flip_reward.engines.resolve import EngineConfig
 from flip_reward.errors import DataError, MissingDependencyError, OptionError
+from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.catalogue import RewardOptions
 from flip_reward.rewards.tournament import Tournament
 
@@ -71,6 +72,7 @@ class Recipe(_Part):
     reply_policy: ReplyPolicy = ReplyPolicy.STRICT
     samples: int = Field(default=1, ge=1)
     aggregation: Aggregation = Aggregation.MEAN
+    likelihood_value: LikelihoodValue = LikelihoodValue.MEAN
     orders: int = Field(default=1, ge=1)
     one_order: bool = False
     tournament: Tournament = Tournament.ROUND_ROBIN
@@ -135,6 +137,7 @@ class Recipe(_Part):
             reply_policy=self.reply_policy,
             samples=self.samples,
             aggregation=self.aggregation,
+            likelihood_value=self.likelihood_value,
             both_orders=not self.one_order,
             tournament=self.tournament,
             orders=self.orders,

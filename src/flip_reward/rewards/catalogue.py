@@ -10,13 +10,19 @@ from types import MappingProxyType
 from typing import Self
 
 from flip_reward.core.aggregation import Aggregation
+from flip_reward.core.frames import FRAMES, load_frame
 from flip_reward.core.judge_templates import JudgeKind, load_judge_template
 from flip_reward.core.reply import ReplyPolicy
 from flip_reward.core.similarity import Similarity, TokenF1
 from flip_reward.core.target import Target
-from flip_reward.core.templates import Template, load_templates
+from flip_reward.core.templates import BUILT_IN, Template, load_templates
 from flip_reward.engines.base import Engine, Sampling
 from flip_reward.errors import OptionError
+from flip_reward.rewards.backward_likelihood import (
+    BackwardLikelihoodOptions,
+    BackwardLikelihoodReward,
+    LikelihoodValue,
+)
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.listwise import ListwiseJudge, ListwiseOptions
@@ -30,16 +36,18 @@ class RewardOptions:
     """What can be chosen about the rewards of the catalogue, in one place. The defaults are theirs.
 
     Attributes:
-        template: A template's name: for "flip" one of the package's, with a `template_dir` one of the folder's.
+        template: A template's name: for "flip" and "backward-likelihood" one of the package's, with a `template_dir`
+            one of the folder's.
         template_dir: A user's own templates.
         sampling: How replies are drawn.
         structured: Constrain replies to the JSON schema, where the engine can.
         order_seed: For "pairwise" and "listwise": another seed draws other orders. The others do without.
-        target: "flip": which part of the conversation is inferred.
+        target: "flip", "backward-likelihood": which part of the conversation is the instruction.
         similarity: "flip": how instructions are compared; None is the paper's F1.
         reply_policy: "flip": what to do with a reply that has no verdict.
         samples: "flip": how many instructions are inferred from each response; several need a temperature.
         aggregation: "flip": how the values of several samples become one.
+        likelihood_value: "backward-likelihood": what is made of the log-probabilities.
         both_orders: "pairwise": show each pair in both orders.
         tournament: "pairwise": which responses meet.
         orders: "listwise": in how many orders the responses are shown.
@@ -55,6 +63,7 @@ class RewardOptions:
     reply_policy: ReplyPolicy = ReplyPolicy.STRICT
     samples: int = 1
     aggregation: Aggregation = Aggregation.MEAN
+    likelihood_value: LikelihoodValue = LikelihoodValue.MEAN
     both_orders: bool = True
     tournament: Tournament = Tournament.ROUND_ROBIN
     orders: int = 1
@@ -62,7 +71,8 @@ class RewardOptions:
     def fitting(self, reward: str) -> Self:
         """Return the options without those that the reward called `reward` does not have.
 
-        For whoever makes several rewards with one set of options. A template of the package is one for "flip".
+        For whoever makes several rewards with one set of options. A template of the package is one for "flip", for
+        "backward-likelihood", or for both.
 
         Example:
             >>> RewardOptions(orders=4, structured=True).fitting("flip") == RewardOptions(structured=True)
@@ -70,7 +80,9 @@ class RewardOptions:
         """
         defaults = RewardOptions()
         foreign = _foreign(self, reward)
-        if self.template_dir is None and reward != "flip":
+        if self.template_dir is None and (
+            reward not in _TEMPLATES or any(self.template in names for names in _foreign_templates(reward))
+        ):
             foreign.append("template")
         return replace(self, **{name: getattr(defaults, name) for name in foreign})
 
@@ -79,6 +91,7 @@ def load_reward(name: str, engine: Engine, options: RewardOptions | None = None)
     """Make the reward called `name`.
 
     - "flip": infer the instruction behind each response (arXiv 2602.13551); 0 to 1.
+    - "backward-likelihood": how likely the instruction is after each response; a logarithm, see `LikelihoodValue`.
     - "pointwise": a judge rates each response; 1 to 10.
     - "pairwise": a judge compares two responses at a time; 0 to 1.
     - "listwise": a judge chooses the best of all responses; 0 to 1.
@@ -135,6 +148,18 @@ def _make_flip(engine: Engine, options: RewardOptions) -> RewardModel:
     )
 
 
+def _foreign_templates(reward: str) -> list[set[str]]:
+    """The package's templates for other rewards that are none for this one."""
+    return [set(names) - set(_TEMPLATES[reward]) for other, names in _TEMPLATES.items() if other != reward]
+
+
+def _make_backward_likelihood(engine: Engine, options: RewardOptions) -> RewardModel:
+    frame = load_frame(options.template, folder=options.template_dir)
+    return BackwardLikelihoodReward(
+        engine, BackwardLikelihoodOptions(frame, options.likelihood_value, options.target)
+    )
+
+
 def _make_pointwise(engine: Engine, options: RewardOptions) -> RewardModel:
     template = _load_template(JudgeKind.POINTWISE, options)
     return PointwiseJudge(engine, PointwiseOptions(template, options.sampling, options.structured))
@@ -167,15 +192,24 @@ def _load_template(kind: JudgeKind, options: RewardOptions) -> Template:
 
 
 _MAKERS: MappingProxyType[str, Callable[[Engine, RewardOptions], RewardModel]] = MappingProxyType(
-    {"flip": _make_flip, "pointwise": _make_pointwise, "pairwise": _make_pairwise, "listwise": _make_listwise}
+    {
+        "flip": _make_flip,
+        "backward-likelihood": _make_backward_likelihood,
+        "pointwise": _make_pointwise,
+        "pairwise": _make_pairwise,
+        "listwise": _make_listwise,
+    }
 )
 _OWN_OPTIONS = MappingProxyType(
     {
         "flip": frozenset({"target", "similarity", "reply_policy", "samples", "aggregation"}),
+        "backward-likelihood": frozenset({"target", "likelihood_value"}),
         "pairwise": frozenset({"both_orders", "tournament"}),
         "listwise": frozenset({"orders"}),
     }
 )
+
+_TEMPLATES = MappingProxyType({"flip": BUILT_IN, "backward-likelihood": FRAMES})
 
 REWARDS = tuple(_MAKERS)
 """The names of the rewards."""

@@ -10,6 +10,7 @@ from flip_reward.core.target import Target
 from flip_reward.engines.base import Sampling
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError, TemplateError
+from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.catalogue import REWARDS, RewardOptions, load_reward
 from flip_reward.rewards.tournament import Tournament
 
@@ -23,6 +24,7 @@ EVERYTHING = RewardOptions(
     reply_policy=ReplyPolicy.RAW_TEXT,
     samples=8,
     aggregation=Aggregation.MEDIAN,
+    likelihood_value=LikelihoodValue.PMI,
     both_orders=False,
     tournament=Tournament.KNOCKOUT,
     orders=4,
@@ -33,11 +35,13 @@ EVERYTHING = RewardOptions(
 def test_every_reward_can_be_made_by_name(name: str) -> None:
     reward = load_reward(name, ScriptedEngine())
     assert reward.settings["reward"] == name
-    assert reward.independent == (name in {"flip", "pointwise"})
+    assert reward.independent == (name in {"flip", "backward-likelihood", "pointwise"})
 
 
 def test_options_reach_the_rewards() -> None:
     settings = {name: load_reward(name, ScriptedEngine(), EVERYTHING.fitting(name)).settings for name in REWARDS}
+    likelihood = settings.pop("backward-likelihood")
+    assert (likelihood["template"], likelihood["value"]) == ("direct", "pmi")
     assert all(
         (own["structured"], own["temperature"], own["max_tokens"]) == (True, 0.5, 99) for own in settings.values()
     )
@@ -60,6 +64,8 @@ def test_options_reach_the_rewards() -> None:
         ("pointwise", RewardOptions(similarity=TokenF1()), "'pointwise' has no option 'similarity'"),
         ("pairwise", RewardOptions(samples=8), "'pairwise' has no option 'samples'"),
         ("pointwise", RewardOptions(aggregation=Aggregation.MAX), "'pointwise' has no option 'aggregation'"),
+        ("flip", RewardOptions(likelihood_value=LikelihoodValue.SUM), "'flip' has no option 'likelihood value'"),
+        ("backward-likelihood", RewardOptions(samples=2), "'backward-likelihood' has no option 'samples'"),
         ("listwise", RewardOptions(orders=0), "at least 1 order"),
     ],
 )
@@ -74,12 +80,24 @@ def test_unknown_rewards(name: str, near: str) -> None:
         load_reward(name, ScriptedEngine())
     with pytest.raises(OptionError, match="unknown reward 'gpt'") as caught:
         load_reward("gpt", ScriptedEngine())
-    assert caught.value.hint == "rewards are flip, pointwise, pairwise, listwise"
+    assert caught.value.hint == "rewards are flip, backward-likelihood, pointwise, pairwise, listwise"
+
+
+def test_each_reward_takes_the_templates_that_are_its_own() -> None:
+    for template, takers in {
+        "reasoned": {"flip"},
+        "answer": {"backward-likelihood"},
+        "compact": {"flip", "backward-likelihood"},
+        "not there": {"flip", "backward-likelihood"},  # whom it is unknown to says so
+    }.items():
+        options = RewardOptions(template=template)
+        assert {name for name in REWARDS if options.fitting(name).template == template} == takers
 
 
 def test_one_folder_of_templates_serves_every_reward(tmp_path: Path) -> None:
     texts = {
         "FLIP": "{response}",
+        "FRAME": "{response} {instruction}",
         "llmjudge_pointwise_rating": "{instruction} {response}",
         "llmjudge_pairwise_ranking": "{instruction} {response_a} {response_b}",
         "llmjudge_listwise_ranking": "{instruction} {responses}",

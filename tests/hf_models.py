@@ -1,0 +1,109 @@
+"""Small random models with real tokenizers, saved as a folder the way the hub has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+CORPUS = [
+    "Name three fruits that grow on trees, please.",
+    "Apples, pears and plums grow on trees.",
+    "Which fruit is yellow? The question was: what is a name? Answer in one short sentence.",
+    "Obst: Äpfel, Birnen und Pflaumen. Wie heißt das? 水果 苹果 🍎",
+] * 4
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<end>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<pad>", "<bos>", "<end>", "<unk>"]
+
+
+def train_byte_level() -> Tokenizer:
+    """As of GPT-2, Llama 3, Qwen, SmolLM: bytes, merged; a word begins with its space."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        CORPUS, trainers.BpeTrainer(vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet)
+    )
+    return tokenizer
+
+
+def train_byte_level_trimmed() -> Tokenizer:
+    """The same, with offsets that leave out the space at a word's beginning, and a token before every text."""
+    tokenizer = train_byte_level()
+    tokenizer.post_processor = processors.Sequence(
+        [
+            processors.ByteLevel(trim_offsets=True),
+            processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)]),
+        ]
+    )
+    return tokenizer
+
+
+def train_metaspace() -> Tokenizer:
+    """As of Llama 2 and Gemma: SentencePiece's unigrams with a dummy space in front."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.train_from_iterator(
+        CORPUS, trainers.UnigramTrainer(vocab_size=300, special_tokens=SPECIAL, unk_token="<unk>")
+    )
+    return tokenizer
+
+
+def train_word_pieces() -> Tokenizer:
+    """As of BERT: words, cut into pieces; spaces belong to no token."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=300, special_tokens=SPECIAL))
+    return tokenizer
+
+
+TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
+    "byte-level": train_byte_level,
+    "byte-level, trimmed, bos": train_byte_level_trimmed,
+    "metaspace": train_metaspace,
+    "word pieces": train_word_pieces,
+}
+
+
+def save_model(
+    folder: Path,
+    *,
+    tokenizer: Callable[[], Tokenizer] = train_byte_level,
+    chat_template: str | None = CHAT_TEMPLATE,
+    pad_token: str | None = "<pad>",
+    context_tokens: int = 512,
+    shard_size: str = "1GB",
+) -> Path:
+    """Save a Llama of a few thousand random weights, always the same."""
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer(), bos_token="<bos>", eos_token="<end>", unk_token="<unk>", pad_token=pad_token
+    )
+    fast.chat_template = chat_template
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=context_tokens,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        initializer_range=0.5,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder, max_shard_size=shard_size)
+    return folder

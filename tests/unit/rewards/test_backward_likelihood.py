@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from flip_reward.core.conversation import Group, Message
+from flip_reward.core.frames import load_frame
+from flip_reward.core.score import Likelihood, Outcome
+from flip_reward.core.target import Target
+from flip_reward.engines.base import LogprobRequest
+from flip_reward.engines.embedded import EmbeddedEngine
+from flip_reward.engines.model_files import locate_model
+from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.errors import ContextTooLongError, EngineServerError, NoLogprobsError
+from flip_reward.rewards.backward_likelihood import (
+    BackwardLikelihoodOptions,
+    BackwardLikelihoodReward,
+    LikelihoodValue,
+)
+from flip_reward.rewards.catalogue import RewardOptions, load_reward
+
+FRUITS = Group.of("Name three fruits.", ["Apples, pears, plums.", "Name three fruits.", "  "])
+
+
+def reward_of(value: LikelihoodValue, engine: ScriptedEngine) -> BackwardLikelihoodReward:
+    return BackwardLikelihoodReward(engine, BackwardLikelihoodOptions(value=value))
+
+
+def by_length(request: LogprobRequest) -> Sequence[float]:
+    """Two tokens; the longer the prefix, the likelier the first."""
+    return [-100.0 / len(request.prefix), -1.0]
+
+
+def test_the_values() -> None:
+    likelihood = Likelihood(-6.0, 4, -10.0)
+    assert LikelihoodValue.SUM.of(likelihood) == -6.0
+    assert LikelihoodValue.MEAN.of(likelihood) == -1.5
+    assert LikelihoodValue.PMI.of(likelihood) == 4.0
+    with pytest.raises(ValueError, match="without the response"):
+        LikelihoodValue.PMI.of(Likelihood(-6.0, 4))
+
+
+def test_an_instruction_that_the_response_makes_likely_earns_more() -> None:
+    [[fruits, copied, blank]] = BackwardLikelihoodReward(ScriptedEngine()).score_sync([FRUITS])
+    assert (fruits.value, copied.value) == (-4.0, -1.0)
+    assert copied.likelihood == Likelihood(-3.0, 3)
+    assert copied.usage.prompt_tokens == 3
+    assert (blank.value, blank.outcome, blank.attempts) == (None, Outcome.EMPTY_RESPONSE, 0)
+
+
+def test_the_instruction_is_scored_without_white_space_around_it_and_only_in_its_place() -> None:
+    asked: list[LogprobRequest] = []
+
+    def script(request: LogprobRequest) -> list[float]:
+        asked.append(request)
+        return [-1.0]
+
+    engine = ScriptedEngine(logprob_script=script)
+    BackwardLikelihoodReward(engine).score_sync([Group.of("  Name a fruit.\n", "{instruction} {response}")])
+    [request] = asked
+    assert request.continuation == "Name a fruit."
+    assert isinstance(request.prefix, str)
+    assert "{instruction} {response}" in request.prefix
+    assert "Name a fruit." not in request.prefix
+
+
+def test_sum_mean_and_pmi_order_a_group_alike() -> None:
+    group = Group.of("Name three fruits.", ["short", "somewhat longer", "the longest response of them all"])
+    scores = {
+        value: reward_of(value, ScriptedEngine(logprob_script=by_length)).score_sync([group])[0]
+        for value in LikelihoodValue
+    }
+    for value, own in scores.items():
+        assert [score.value for score in own] == sorted(score.value for score in own if score.value is not None)
+        assert all(score.likelihood and value.of(score.likelihood) == score.value for score in own)
+    assert all(score.value > 0 for score in scores[LikelihoodValue.PMI] if score.value is not None)
+
+
+def test_the_likelihood_without_a_response_is_asked_once_for_each_instruction() -> None:
+    engine = ScriptedEngine(logprob_script=by_length)
+    reward = reward_of(LikelihoodValue.PMI, engine)
+    groups = [Group.of(f"Name fruit {number % 2}.", [f"{number}a", f"{number}b"]) for number in range(6)]
+    for group in groups:
+        reward.score_sync([group])
+    assert engine.requests == 12 + 2
+
+
+def test_failures_are_outcomes() -> None:
+    def fail(request: LogprobRequest) -> list[float]:
+        raise ContextTooLongError("9000 tokens") if "Apples" in request.prefix else EngineServerError("broken")
+
+    [[too_long, broken, blank]] = BackwardLikelihoodReward(ScriptedEngine(logprob_script=fail)).score_sync([FRUITS])
+    assert (too_long.value, too_long.outcome) == (None, Outcome.CONTEXT_TOO_LONG)
+    assert (broken.value, broken.outcome, broken.detail) == (None, Outcome.ENGINE_FAILURE, "broken")
+    assert blank.outcome is Outcome.EMPTY_RESPONSE
+
+
+def test_without_a_prior_there_is_no_pmi() -> None:
+    def fail(request: LogprobRequest) -> list[float]:
+        if "Apples" not in request.prefix:
+            raise EngineServerError("broken")
+        return [-1.0]
+
+    group = Group.of("Name fruits.", ["Apples.", "Apples and pears."])
+    [scores] = reward_of(LikelihoodValue.PMI, ScriptedEngine(logprob_script=fail)).score_sync([group])
+    assert [score.outcome for score in scores] == [Outcome.ENGINE_FAILURE] * 2
+
+
+def test_an_empty_instruction_is_not_scored() -> None:
+    [[score]] = BackwardLikelihoodReward(ScriptedEngine()).score_sync([Group.of(" \n", "Apples.")])
+    assert (score.value, score.outcome) == (None, Outcome.EMPTY_INSTRUCTION)
+
+
+def test_the_target_and_a_chat_frame() -> None:
+    asked: list[LogprobRequest] = []
+
+    def script(request: LogprobRequest) -> list[float]:
+        asked.append(request)
+        return [-1.0]
+
+    options = BackwardLikelihoodOptions(load_frame("compact"), target=Target.SYSTEM)
+    group = Group((Message("system", "Speak like a pirate."), Message("user", "Hello")), ("Arr!",), "1")
+    BackwardLikelihoodReward(ScriptedEngine(logprob_script=script), options).score_sync([group])
+    assert asked[0].continuation == "Speak like a pirate."
+    assert isinstance(asked[0].prefix, tuple)
+
+
+def test_an_engine_that_cannot_ends_the_run() -> None:
+    engine = EmbeddedEngine(locate_model("embedded").path)
+    try:
+        with pytest.raises(NoLogprobsError, match=r"llama\.cpp cannot give the log-probabilities") as caught:
+            asyncio.run(BackwardLikelihoodReward(engine).score([FRUITS]))
+        assert caught.value.hint is not None
+        assert "transformers:" in caught.value.hint
+    finally:
+        engine.close()
+
+
+def test_the_settings_tell_runs_apart() -> None:
+    engine = ScriptedEngine()
+    settings = [
+        load_reward("backward-likelihood", engine, options).settings
+        for options in (
+            RewardOptions(),
+            RewardOptions(likelihood_value=LikelihoodValue.SUM),
+            RewardOptions(template="compact"),
+            RewardOptions(target=Target.CONVERSATION),
+        )
+    ]
+    assert len({tuple(one.items()) for one in settings}) == 4
+
+
+def test_values_are_finite_sums() -> None:
+    engine = ScriptedEngine(logprob_script=lambda request: [-0.1] * (10 + len(request.continuation)))
+    [[score]] = reward_of(LikelihoodValue.SUM, engine).score_sync([Group.of("Hi", "Hello")])
+    assert score.value == math.fsum([-0.1] * 12)
