@@ -16,11 +16,12 @@ SCRIPTED = ("--model", "scripted", "--cache", "off")
 
 def test_help_and_version(tmp_path: Path) -> None:
     overview = run(tmp_path, "--help").stdout
-    for word in ("score", "rescore", "cache", "Exit status"):
+    for word in ("score", "best-of-n", "rescore", "cache", "Exit status"):
         assert word in overview
     for command in (["score"], ["rescore"], ["evaluate"], ["compare"], ["report"], ["cache", "info"]):
         assert run(tmp_path, *command, "--help").returncode == 0
-    assert "Examples:" in run(tmp_path, "score", "--help").stdout
+    for command in (["score"], ["best-of-n"]):
+        assert "Examples:" in run(tmp_path, *command, "--help").stdout
     assert run(tmp_path, "--version").stdout == "flip-reward 0.1.0\n"
 
 
@@ -38,6 +39,19 @@ def test_the_options_of_score(tmp_path: Path) -> None:
         "--temperature", "--template", "--template-dir", "--threads", "--timeout-seconds", "--top-p",
         "--tournament",
     ]  # fmt: skip
+
+
+def test_the_options_of_best_of_n_are_those_of_score_and_its_own(tmp_path: Path) -> None:
+    assert options_of(tmp_path, "best-of-n") - options_of(tmp_path, "score") == {
+        "--generate", "--policy-api-key-env", "--policy-base-url", "--policy-max-tokens", "--policy-model",
+        "--policy-seed", "--policy-temperature", "--tie-rule", "--tie-seed",
+    }  # fmt: skip
+    assert options_of(tmp_path, "score") <= options_of(tmp_path, "best-of-n")
+
+
+def options_of(folder: Path, command: str) -> set[str]:
+    text = run(folder, command, "--help", COLUMNS="200").stdout
+    return {word.strip("│ ,.") for word in text.split() if word.startswith("--")}
 
 
 def test_the_examples_are_scored_and_resumed(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from flip_reward import __version__
 from flip_reward.cli import cache
+from flip_reward.cli.best_of_n import best_of_n
 from flip_reward.cli.compare import compare
 from flip_reward.cli.evaluate import evaluate
 from flip_reward.cli.exit_codes import EXPLANATION, ExitCode, exit_code
@@ -30,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command()(score)
+app.command()(best_of_n)
 app.command()(rescore)
 app.command()(report)
 app.command()(evaluate)

@@ -34,7 +34,7 @@ _MOST_REJECTED_SHOWN = 5
 class ProgressDisplay:
     """Shows a run's progress: a bar on a terminal, a plain line every ten seconds otherwise."""
 
-    def __init__(self, console: Console, *, rows: int | None, settled_rows: int = 0) -> None:
+    def __init__(self, console: Console, *, rows: int | None, settled_rows: int = 0, what: str = "scoring") -> None:
         self._console = console
         self._rows = rows
         self._settled_rows = self._rows_done = settled_rows
@@ -55,7 +55,7 @@ class ProgressDisplay:
             disable=not console.is_terminal,
             refresh_per_second=5,
         )
-        self._task: TaskID = self._bar.add_task("scoring", total=rows, completed=settled_rows, state="")
+        self._task: TaskID = self._bar.add_task(what, total=rows, completed=settled_rows, state="")
 
     @contextmanager
     def shown(self) -> Iterator[ProgressDisplay]:
@@ -127,8 +127,8 @@ def print_records(console: Console, records: Iterable[Record], *, judged: bool =
         if record.row != row and row is not None:
             table.add_section()
         table.add_row(
-            Text() if record.row == row else _shorten(record.instruction),
-            _shorten((score.reasoning if judged else score.inferred_instruction) or ""),
+            Text() if record.row == row else shorten(record.instruction),
+            shorten((score.reasoning if judged else score.inferred_instruction) or ""),
             Text("" if score.value is None else f"{score.value:.3f}"),
             Text(score.outcome.value, style="" if score.outcome is Outcome.SCORED else "yellow"),
         )
@@ -141,7 +141,8 @@ def printable(text: str) -> Text:
     return Text("".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
-def _shorten(text: str) -> Text:
+def shorten(text: str) -> Text:
+    """Return the beginning of a text as one line of a table's cell, without characters that steer a terminal."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _LONGEST_CELL]).split())
     return Text(line if len(line) <= _LONGEST_CELL else line[: _LONGEST_CELL - 1] + "…")
 

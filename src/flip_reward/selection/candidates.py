@@ -1,0 +1,219 @@
+"""Candidates that a policy drew, and the file of a run folder that keeps them.
+
+RUN/candidates.jsonl      a line for every candidate, in the order of finishing; the last line of a candidate counts,
+                          since one that the engine failed to draw is drawn again when the run is resumed
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import orjson
+
+from flip_reward.core.conversation import Group
+from flip_reward.core.score import Outcome, Score, Usage
+from flip_reward.errors import RunError
+from flip_reward.scoring.files import AppendOnlyFile
+
+CANDIDATES = "candidates.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One response of a policy, or why there is none.
+
+    Attributes:
+        row: The position of its row in the input, from 0.
+        group_id: The row's id.
+        index: Which of the row's candidates it is, from 0.
+        seed: The seed it was drawn with.
+        response: The text; None when the policy gave none.
+        failure: Why there is no text; None exactly when there is.
+        detail: The failure in words.
+        finish_reason: Why the text ended, as the engine names it.
+        usage: Tokens spent.
+        attempts: How often the request was sent.
+        latency_seconds: From asking to the answer or the last failure.
+        cached: It came from the response cache.
+    """
+
+    row: int
+    group_id: str
+    index: int
+    seed: int
+    response: str | None
+    failure: Outcome | None = None
+    detail: str | None = None
+    finish_reason: str | None = None
+    usage: Usage = Usage()
+    attempts: int = 0
+    latency_seconds: float = 0.0
+    cached: bool = False
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the text ended at the token limit."""
+        return self.finish_reason == "length"
+
+    @property
+    def settled(self) -> bool:
+        """Whether a resumed run leaves it as it is; a failure of the engine is tried again."""
+        return self.failure is None or not self.failure.retryable
+
+    def to_score(self) -> Score | None:
+        """Return the score of a candidate that is not there; None for one that can be scored.
+
+        The request was the policy's, so it is not among the attempts and the tokens of the reward.
+        """
+        if self.failure is None:
+            return None
+        return Score(None, self.failure, detail=f"not generated: {self.detail or 'the policy answered nothing'}")
+
+    def to_line(self) -> bytes:
+        """Return the candidate as one line of JSON."""
+        return orjson.dumps(self, option=orjson.OPT_APPEND_NEWLINE)
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Candidate:
+        """Read a candidate back.
+
+        Raises:
+            ValueError: The line is not a whole candidate.
+        """
+        try:
+            fields = orjson.loads(line)
+            failure = fields.pop("failure")
+            usage = Usage(**fields.pop("usage"))
+            return cls(**fields, failure=None if failure is None else Outcome(failure), usage=usage)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"not a candidate: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnGroup(Group):
+    """A group whose responses a policy drew. One that it could not draw stands as a blank among the responses.
+
+    Attributes:
+        candidates: What is known of each response.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+
+    @classmethod
+    def of_candidates(cls, group: Group, candidates: Sequence[Candidate]) -> Self:
+        """Put candidates in the place of a group's responses."""
+        responses = tuple(candidate.response or "" for candidate in candidates)
+        return cls(group.messages, responses, group.id, tuple(candidates))
+
+    def only(self, indices: Sequence[int]) -> Self:
+        """Return the same conversation with the candidates at `indices`, in that order."""
+        return replace(
+            self,
+            responses=tuple(self.responses[index] for index in indices),
+            candidates=tuple(self.candidates[index] for index in indices),
+        )
+
+
+class CandidateFile:
+    """The candidates of a run, in 8 bytes of memory each.
+
+    Args:
+        folder: The run folder.
+        count: How many candidates a row has.
+
+    Attributes:
+        found: How many candidates earlier sessions left that are not drawn again.
+
+    Raises:
+        RunError: A line is damaged.
+        StorageError: The file cannot be written to.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, CandidateFile(Path(folder), 2) as file:
+        ...     file.append(Candidate(3, "fruit", 1, 8, "A pear."))
+        ...     file.missing(3), file.read(3)[1].response
+        ([0], 'A pear.')
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._path = folder / CANDIDATES
+        self._count = count
+        self._offsets = array("q")
+        self._end = 0
+        self.found = 0
+        self._file = AppendOnlyFile(self._path)
+        self._reader: BinaryIO = self._path.open("rb")
+        try:
+            for number, line in enumerate(self._reader, start=1):
+                self._index(self._parse(line, f"line {number}"), len(line))
+        except BaseException:
+            self.close()
+            raise
+        self.found = sum(offset >= 0 for offset in self._offsets)
+
+    def missing(self, row: int) -> list[int]:
+        """Return the indices of a row's candidates that have to be drawn."""
+        return [index for index, offset in enumerate(self._offsets_of(row)) if offset < 0]
+
+    def append(self, candidate: Candidate) -> None:
+        """Write a candidate, so that it has reached the operating system.
+
+        Raises:
+            StorageError: The disk is full.
+        """
+        line = candidate.to_line()
+        self._file.append(line)
+        self._index(candidate, len(line), failed_too=True)
+
+    def read(self, row: int) -> dict[int, Candidate]:
+        """Read the candidates of a row by their index. Those that were not drawn yet are missing."""
+        candidates = {}
+        for index, offset in enumerate(self._offsets_of(row)):
+            if offset >= 0:
+                self._reader.seek(offset)
+                candidates[index] = self._parse(self._reader.readline(), f"byte {offset}")
+        return candidates
+
+    def _offsets_of(self, row: int) -> Sequence[int]:
+        first = row * self._count
+        return self._offsets[first : first + self._count] or [-1] * self._count
+
+    def _index(self, candidate: Candidate, length: int, *, failed_too: bool = False) -> None:
+        place = candidate.row * self._count + candidate.index
+        if place >= len(self._offsets):
+            whole_rows = (candidate.row + 1) * self._count
+            self._offsets.extend(array("q", [-1]) * (whole_rows - len(self._offsets)))
+        if candidate.settled or failed_too:
+            self._offsets[place] = self._end
+        self._end += length
+
+    def _parse(self, line: bytes, place: str) -> Candidate:
+        try:
+            candidate = Candidate.from_line(line)
+        except ValueError:
+            candidate = None
+        if candidate is None or not 0 <= candidate.index < self._count:
+            raise RunError(
+                f"{self._path}, {place}: damaged candidate",
+                hint="remove the line; it is drawn again when the run is resumed",
+            )
+        return candidate
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,105 @@
+"""`select_best`: which response of a group is the best by its scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flip_reward.core.conversation import Group
+from flip_reward.core.score import Score
+from flip_reward.core.target import visible_answer
+
+
+class TieRule(StrEnum):
+    """Which of several responses with the same highest value is chosen."""
+
+    FIRST = "first"
+    """The one that comes first in the group."""
+    SHORTEST = "shortest"
+    """The one with the fewest characters, its thinking section not counted; the first of those."""
+    RANDOM = "random"
+    """One by lot, which depends on the seed and the group's id alone: not on the run, or the order of the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The chosen response of a group, or why there is none.
+
+    Attributes:
+        index: Which response was chosen, from 0; None when no response was scored. It is never guessed.
+        response: Its text; None without a choice.
+        tied: The responses that share the highest value, the chosen one among them; empty without a tie.
+        unscored: How many responses have no value. They never win.
+        reason: Why nothing was chosen; None exactly when something was.
+    """
+
+    index: int | None
+    response: str | None
+    tied: tuple[int, ...] = ()
+    unscored: int = 0
+    reason: str | None = None
+
+
+def select_best(
+    group: Group, scores: Sequence[Score], *, tie_rule: TieRule = TieRule.FIRST, seed: int = 0
+) -> Selection:
+    """Choose the response with the highest value.
+
+    Values tie when they are exactly equal: two that differ in the last bit do not. Responses without a value are left
+    out, whatever the reason; the rest is chosen from without them.
+
+    Args:
+        group: The conversation and its responses.
+        scores: A score for each response, in their order.
+        tie_rule: Which response is chosen when several have the highest value.
+        seed: For `TieRule.RANDOM`: another seed draws other lots. A group without an id is known by its texts.
+
+    Raises:
+        ValueError: There is not one score for each response, or a value is not a number.
+
+    Example:
+        >>> from flip_reward import Outcome
+        >>> group = Group.of("Name a fruit.", ["An apple, I think.", "A pear.", "Bread."], id="fruit")
+        >>> scores = [Score(0.5, Outcome.SCORED), Score(0.5, Outcome.SCORED), Score(None, Outcome.EMPTY_REPLY)]
+        >>> select_best(group, scores)
+        Selection(index=0, response='An apple, I think.', tied=(0, 1), unscored=1, reason=None)
+        >>> select_best(group, scores, tie_rule=TieRule.SHORTEST).response
+        'A pear.'
+        >>> select_best(group, [Score(None, Outcome.TRUNCATED_REPLY)] * 3).reason
+        'no response was scored: 3 truncated_reply'
+    """
+    if len(scores) != len(group.responses):
+        raise ValueError(f"{len(scores)} scores for {len(group.responses)} responses")
+    values = {index: score.value for index, score in enumerate(scores) if score.value is not None}
+    if any(math.isnan(value) for value in values.values()):
+        raise ValueError("a value is not a number")
+    unscored = len(scores) - len(values)
+    if not values:
+        counts = Counter(score.outcome for score in scores).most_common()
+        listed = ", ".join(f"{count} {outcome}" for outcome, count in counts)
+        return Selection(None, None, unscored=unscored, reason=f"no response was scored: {listed}")
+    highest = max(values.values())
+    best = [index for index, value in values.items() if value == highest]
+    index = _break_tie(group, best, tie_rule, seed)
+    return Selection(index, group.responses[index], tuple(best) if len(best) > 1 else (), unscored)
+
+
+def _break_tie(group: Group, best: Sequence[int], tie_rule: TieRule, seed: int) -> int:
+    match tie_rule:
+        case TieRule.FIRST:
+            return best[0]
+        case TieRule.SHORTEST:
+            return min(best, key=lambda index: _length(group.responses[index]))
+        case TieRule.RANDOM:
+            name = group.id or [[message.content for message in group.messages], group.responses]
+            return min(best, key=lambda index: hashlib.sha256(json.dumps([seed, name, index]).encode()).digest())
+
+
+def _length(response: str) -> int:
+    answer = visible_answer(response)
+    return len(answer if type(answer) is str else response)
