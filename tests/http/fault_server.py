@@ -13,7 +13,7 @@ import json
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -21,7 +21,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import Completion, Request, Usage
+from flip_reward.engines.base import Completion, Request, Sampling, Usage
 from flip_reward.engines.scripted import Script, echo_last_words
 
 
@@ -46,6 +46,7 @@ class Fault(StrEnum):
     HTML = "html"
     NO_CHOICES = "no choices"
     NULL_CONTENT = "null content"
+    ONE_CHOICE = "one choice"
 
 
 TRANSIENT = (
@@ -95,6 +96,7 @@ class Received:
     headers: Mapping[str, str]
     body: dict[str, Any]
     client_port: int
+    path: str
 
 
 class FaultServer:
@@ -106,6 +108,7 @@ class FaultServer:
         model: The only model it knows.
         api_key: The key it wants, if any.
         context_words: The longest prompt and reply together, in words.
+        most_choices: How many replies it draws for one request; it ignores what `n` asks for beyond.
         latency_seconds: How long an answer takes.
         retry_after: The Retry-After header of refusals that ask for patience.
         port: Where to listen; 0 takes a free port.
@@ -126,6 +129,7 @@ class FaultServer:
         model: str = "test-model",
         api_key: str | None = None,
         context_words: int | None = None,
+        most_choices: int = 1,
         latency_seconds: float = 0.0,
         retry_after: str = "0.01",
         port: int = 0,
@@ -140,6 +144,7 @@ class FaultServer:
         self._script = script
         self._api_key = api_key
         self._context_words = context_words
+        self._most_choices = most_choices
         self._latency_seconds = latency_seconds
         self._retry_after = retry_after
         self._port = port
@@ -159,8 +164,7 @@ class FaultServer:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(client_max_size=2**26)
-        app.router.add_post("/v1/chat/completions", self._complete)
-        app.router.add_get("/v1/models", self._list_models)
+        self.add_routes(app.router)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self._port).start()
@@ -170,41 +174,73 @@ class FaultServer:
         await self._stop.wait()
         await runner.cleanup()
 
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Say what is answered where."""
+        router.add_post("/v1/chat/completions", self._complete)
+        router.add_get("/v1/models", self._list_models)
+
     async def _list_models(self, _: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": self.model, "object": "model"}]})
 
     async def _complete(self, http_request: web.Request) -> web.StreamResponse:
+        return await self.answer(http_request, lambda body: body["messages"][-1]["content"], self._chat)
+
+    async def answer(
+        self,
+        http_request: web.Request,
+        read_prompt: Callable[[dict[str, Any]], str],
+        reply: Callable[[dict[str, Any]], str | None],
+    ) -> web.StreamResponse:
+        """Answer one request, or fail it.
+
+        Args:
+            http_request: As it came.
+            read_prompt: From its body to what `choose` is asked about.
+            reply: From its body to the answer's JSON; None when the request is too long.
+        """
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
-            return await self._answer(http_request)
+            return await self._answer(http_request, read_prompt, reply)
         finally:
             self._in_flight -= 1
 
-    async def _answer(self, http_request: web.Request) -> web.StreamResponse:
+    async def _answer(
+        self,
+        http_request: web.Request,
+        read_prompt: Callable[[dict[str, Any]], str],
+        reply: Callable[[dict[str, Any]], str | None],
+    ) -> web.StreamResponse:
         body = await http_request.json()
-        self.received.append(Received(http_request.headers.copy(), body, _client_port(http_request)))
+        received = Received(http_request.headers.copy(), body, _client_port(http_request), http_request.path)
+        self.received.append(received)
         if self._api_key is not None and http_request.headers.get("Authorization") != f"Bearer {self._api_key}":
             shown = http_request.headers.get("Authorization", "nothing")
             return _fail(401, f"Incorrect API key provided: {shown}", code="invalid_api_key")
         if body["model"] != self.model:
             return _fail(404, f"The model `{body['model']}` does not exist.", code="model_not_found")
-        prompt = body["messages"][-1]["content"]
+        prompt = read_prompt(body)
         self.requests[prompt] += 1
         await asyncio.sleep(self._latency_seconds)
-        completion = self._reply(body)
-        words = completion.usage.prompt_tokens + body["max_tokens"]
-        fault = self._choose(prompt, self.requests[prompt])
-        if self._context_words is not None and words > self._context_words:
-            fault = Fault.CONTEXT_TOO_LONG
-        answer = _render(completion, self.model)
+        answer = reply(body)
+        fault = self._choose(prompt, self.requests[prompt]) if answer is not None else Fault.CONTEXT_TOO_LONG
         if fault is None:
             return web.Response(text=answer, content_type="application/json")
         self.injected[fault] += 1
-        return await self._inject(fault, http_request, answer)
+        return await self._inject(fault, http_request, answer or "")
 
-    def _reply(self, body: dict[str, Any]) -> Completion:
-        request = Request(tuple(Message(turn["role"], turn["content"]) for turn in body["messages"]))
+    def _chat(self, body: dict[str, Any]) -> str | None:
+        replies = [self._reply(body, number) for number in range(min(body.get("n", 1), self._most_choices))]
+        words = replies[0].usage.prompt_tokens + body["max_tokens"]
+        if self._context_words is not None and words > self._context_words:
+            return None
+        return _render(replies, self.model)
+
+    def _reply(self, body: dict[str, Any], number: int) -> Completion:
+        seed = body.get("seed")
+        sampling = Sampling(body["temperature"], body["max_tokens"], seed=None if seed is None else seed + number)
+        messages = tuple(Message(turn["role"], turn["content"]) for turn in body["messages"])
+        request = Request(messages, sampling)
         reply = self._script(request)
         if isinstance(reply, Completion):
             return reply
@@ -236,6 +272,8 @@ class FaultServer:
             case Fault.NULL_CONTENT:
                 nothing = {"role": "assistant", "content": None, "reasoning_content": "I wonder"}
                 return web.json_response({"choices": [{"index": 0, "message": nothing, "finish_reason": "stop"}]})
+            case Fault.ONE_CHOICE:
+                return _fail(500, "Only one completion choice is allowed")
             case Fault.CONTEXT_TOO_LONG:
                 return _fail(400, "This model's maximum context length is 8 tokens. However, you requested 9 tokens.")
             case _:
@@ -243,8 +281,9 @@ class FaultServer:
         return web.Response()
 
 
-def _render(completion: Completion, model: str) -> str:
-    usage = completion.usage
+def _render(replies: Sequence[Completion], model: str) -> str:
+    prompt_tokens = replies[0].usage.prompt_tokens
+    completion_tokens = sum(reply.usage.completion_tokens for reply in replies)
     return json.dumps(
         {
             "id": "chatcmpl-1",
@@ -252,20 +291,17 @@ def _render(completion: Completion, model: str) -> str:
             "model": model,
             "choices": [
                 {
-                    "index": 0,
-                    "message": {
-                        "role": "assistant",
-                        "content": completion.text,
-                        "reasoning_content": "secret thoughts",
-                    },
-                    "finish_reason": completion.finish_reason,
+                    "index": index,
+                    "message": {"role": "assistant", "content": reply.text, "reasoning_content": "secret thoughts"},
+                    "finish_reason": reply.finish_reason,
                 }
+                for index, reply in enumerate(replies)
             ],
             "usage": {
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-                "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-                "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+                "prompt_tokens": prompt_tokens,
+                "completion_tokens": completion_tokens,
+                "total_tokens": prompt_tokens + completion_tokens,
+                "prompt_tokens_details": {"cached_tokens": replies[0].usage.cached_tokens},
             },
         }
     )

@@ -21,6 +21,7 @@ __all__ = [
     "Usage",
     "ask_one_by_one",
     "join_replies",
+    "split_samples",
 ]
 
 
@@ -200,13 +201,30 @@ async def ask_one_by_one(request: Request, ask: Callable[[Request], Awaitable[Co
     """
     if request.samples == 1:
         return await ask(request)
-    seed = request.sampling.seed
-    samplings = [
-        request.sampling if seed is None else replace(request.sampling, seed=seed + number)
-        for number in range(request.samples)
+    return join_replies(await asyncio.gather(*map(ask, split_samples(request))))
+
+
+def split_samples(request: Request, *, start: int = 0) -> list[Request]:
+    """Make one request for each sample; sample number i has the request's seed + i, where it has one.
+
+    Args:
+        request: Asks for several samples.
+        start: The first sample that is wanted, counted from 0.
+
+    Example:
+        >>> request = Request((), Sampling(temperature=1.0, seed=7), samples=3)
+        >>> [one.sampling.seed for one in split_samples(request, start=1)]
+        [8, 9]
+    """
+    sampling = request.sampling
+    return [
+        replace(
+            request,
+            sampling=sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + number),
+            samples=1,
+        )
+        for number in range(start, request.samples)
     ]
-    replies = await asyncio.gather(*(ask(replace(request, sampling=one, samples=1)) for one in samplings))
-    return join_replies(replies)
 
 
 def join_replies(replies: Sequence[Completion]) -> Completion:

@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
-from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import orjson
 
-from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, ask_one_by_one
-from flip_reward.engines.chat_format import decode_completion, encode_request
-from flip_reward.engines.http_errors import read_error
-from flip_reward.errors import (
-    CannotConnectError,
-    ContextTooLongError,
-    EngineError,
-    EngineUnavailableError,
-    NoLogprobsError,
-    OptionError,
-    RequestRefusedError,
+from flip_reward.engines.base import (
+    Completion,
+    LogprobRequest,
+    Request,
+    TokenLogprobs,
+    join_replies,
+    split_samples,
 )
+from flip_reward.engines.chat_format import decode_completion, encode_request
+from flip_reward.engines.http_logprobs import HttpLogprobs, LogprobsApi
+from flip_reward.engines.http_server import HttpServer
+from flip_reward.errors import EngineError, EngineServerError, OptionError, RequestRefusedError
 
-if TYPE_CHECKING:
-    from flip_reward.engines.http_session import Answer, HttpSession
-
-MODELS_IN_HINT = 5
 _SECRET_FIELD = re.compile(r"key|token$|secret|password|authorization|credential", re.IGNORECASE)
+_REFUSED_STATUSES = frozenset({400, 422})
 
 
 class HttpEngine:
     """A model behind an OpenAI-compatible chat server: vLLM, SGLang, llama.cpp, Ollama, a provider.
 
-    Every call sends one request once; retries, limits and caching are engines around this one (`build_stack`). As
-    long as nothing has ever been answered, a wrong address, key or model name raises `EngineUnavailableError`;
-    afterwards the same failures concern one request.
+    Every call sends one request once; retries, limits and caching are engines around this one (`build_stack`). There
+    are two exceptions: where the server draws fewer samples than were asked for, the missing ones are asked for one
+    by one, and log-probabilities may take a request to the server's tokenizer or two before. As long as nothing has
+    ever been answered, a wrong address, key or model name raises `EngineUnavailableError`; afterwards the same
+    failures concern one request.
 
     Args:
         base_url: The server's address up to and including `/v1`, such as "http://localhost:8000/v1". A user name and
             password in it are sent, and never shown.
         model: The model's name at the server.
         api_key: Sent as a bearer token. It appears in no error, record or `repr`.
-        extra_body: Further fields of every request body; they win over the engine's own.
+        extra_body: Further fields of every request body; they win over the engine's own. Requests for
+            log-probabilities leave out those that shape a chat or a draw (`http_logprobs.CHAT_FIELDS`).
         no_thinking: Ask the chat template to skip the thinking section (`chat_template_kwargs.enable_thinking`).
         timeout_seconds: The longest one request may take, above 0.
+        logprobs_api: How the server is asked for log-probabilities; "auto" goes by what it says of itself.
 
     Raises:
-        OptionError: The address, the model, the key, the timeout or the extra body makes no sense.
+        OptionError: The address, the model, the key, the timeout, the extra body or the API makes no sense.
 
     Example:
         >>> engine = HttpEngine("http://localhost:8000/v1", "Qwen/Qwen3-8B", no_thinking=True)
@@ -65,23 +63,16 @@ class HttpEngine:
         extra_body: Mapping[str, object] | None = None,
         no_thinking: bool = False,
         timeout_seconds: float = 600.0,
+        logprobs_api: LogprobsApi | str = LogprobsApi.AUTO,
     ) -> None:
         if not model:
             raise OptionError("the model has no name", hint="name one with --model")
-        if timeout_seconds <= 0:
-            raise OptionError(f"the timeout must be above 0 s, not {timeout_seconds:g}")
-        address = _split_address(base_url)
-        self.base_url = urlunsplit((address.scheme, address.netloc.rpartition("@")[2], address.path, "", ""))
-        self.model = model
+        self._server = HttpServer(base_url, model, api_key=api_key, timeout_seconds=timeout_seconds)
         self._fixed_fields = _join_fixed_fields(extra_body or {}, no_thinking=no_thinking)
-        self._api_key = api_key.strip() if api_key else None
-        self._authorization = _authorize(address, self._api_key)
-        password = unquote(address.password) if address.password else None
-        credentials = self._authorization and self._authorization.partition(" ")[2]
-        self._secrets = [secret for secret in (self._api_key, password, credentials) if secret]
-        self._timeout_seconds = timeout_seconds
-        self._session: HttpSession | None = None
-        self._answered = False
+        self._logprobs = HttpLogprobs(self._server, logprobs_api, self._fixed_fields)
+        self._draws_several = True
+        self.base_url = self._server.base_url
+        self.model = model
 
     def __repr__(self) -> str:
         return f"HttpEngine({self.base_url!r}, {self.model!r})"
@@ -94,35 +85,25 @@ class HttpEngine:
         return f"chat-completions {self.model} {fields}"
 
     async def complete(self, request: Request) -> Completion:
-        """Send the request once.
+        """Send the request once; for several samples, send those one by one that the server leaves out.
 
         Raises:
             EngineError: It was not answered; the error tree in `flip_reward.errors` lists the kinds.
             EngineUnavailableError: Nothing has been answered yet, and the address, the key or the model is wrong.
         """
-        return await ask_one_by_one(request, self._complete)
+        asking = self._ask(request) if request.samples == 1 else self._ask_several(request)
+        return await self._server.diagnose(asking, endpoint="chat completions")
 
-    async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:  # noqa: ARG002 - any request is too much
-        """Never: the chat completions protocol has no way to ask.
+    async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
+        """Ask how likely a continuation is, in the way this server has for it.
 
         Raises:
-            NoLogprobsError: Always.
+            EngineError: It was not answered, or the answer does not fit the question.
+            NoLogprobsError: This server cannot say it of any text, or the prefix is a list of messages, which only
+                the server's chat template could turn into a text.
+            EngineUnavailableError: Nothing has been answered yet, and the address, the key or the model is wrong.
         """
-        raise NoLogprobsError(f"a chat completions server ({self.model})")
-
-    async def _complete(self, request: Request) -> Completion:
-        try:
-            completion = await self._ask(request)
-        except ContextTooLongError:
-            self._answered = True  # this prompt is the problem: address, key and model are right
-            raise
-        except EngineError as error:
-            unavailable = None if self._answered else await self._find_cause(error)
-            if unavailable is None:
-                raise
-            raise unavailable from error
-        self._answered = True
-        return completion
+        return await self._server.diagnose(self._logprobs.ask(request), endpoint="completions")
 
     async def list_models(self) -> list[str]:
         """Ask the server for the names of its models.
@@ -130,103 +111,45 @@ class HttpEngine:
         Raises:
             EngineError: It does not say.
         """
-        answer = await self._send("GET", "/models")
-        try:
-            return [model["id"] for model in orjson.loads(answer.body)["data"]]
-        except (ValueError, TypeError, LookupError):
-            raise self._read_error(answer) from None
+        return [model.name for model in await self._server.list_models()]
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        if self._session is not None:
-            await self._session.aclose()
+        await self._server.aclose()
 
     async def _ask(self, request: Request) -> Completion:
-        answer = await self._send(
-            "POST", "/chat/completions", encode_request(self.model, request, self._fixed_fields)
-        )
-        completion = decode_completion(answer.body) if answer.status < 300 else None
+        body = encode_request(self.model, request, self._fixed_fields)
+        answer = await self._server.send("POST", f"{self.base_url}/chat/completions", body)
+        completion = decode_completion(answer.body, samples=request.samples) if answer.status < 300 else None
         if completion is None:
-            raise self._read_error(answer)
+            raise self._server.read_error(answer)
         return completion
 
-    async def _send(self, method: str, path: str, body: bytes | None = None) -> Answer:
-        if self._session is None:
-            # Imported at the first request: `import flip_reward` is to stay fast, and aiohttp is not.
-            from flip_reward.engines.http_session import HttpSession
+    async def _ask_several(self, request: Request) -> Completion:
+        # Samples of the likeliest reply are all the same, and vLLM refuses to draw several.
+        together = await self._ask_together(request) if self._draws_several and request.sampling.temperature else []
+        missing = split_samples(request, start=len(together))
+        replies = [*together, *await asyncio.gather(*map(self._ask, missing))]
+        if missing and request.sampling.temperature:
+            self._draws_several = False  # some servers ignore `n`, and asking them would be in vain each time
+        return join_replies(replies)
 
-            headers = {"Content-Type": "application/json", "User-Agent": "flip-reward"}
-            if self._authorization is not None:
-                headers["Authorization"] = self._authorization
-            self._session = HttpSession(self.base_url, headers, self._timeout_seconds)
-        return await self._session.send(method, self.base_url + path, body)
-
-    def _read_error(self, answer: Answer) -> EngineError:
-        return read_error(answer.status, answer.headers, answer.body, address=self.base_url, secrets=self._secrets)
-
-    async def _find_cause(self, error: EngineError) -> EngineUnavailableError | None:
-        """Say what is wrong with the engine itself, if that is what the failure means."""
-        if isinstance(error, CannotConnectError):
-            return EngineUnavailableError(str(error), hint="is the server running? Give its address with --base-url")
-        if not isinstance(error, RequestRefusedError):
-            return None
-        answered = str(error).removeprefix(f"{self.base_url} ")
-        if error.status in (401, 403):
-            verdict = "wants an API key" if self._authorization is None else "does not accept the API key"
-            hint = "put the key into OPENAI_API_KEY, or name another variable with --api-key-env"
-        elif error.status == 404 and "model" in answered.lower():
-            verdict = f"knows no model {self.model!r}"
-            hint = await self._suggest_model()
-        elif error.status in (404, 405) or error.status < 400:
-            verdict = "has no chat completions endpoint"
-            hint = error.hint or self._suggest_address()
-        else:
-            return None
-        return EngineUnavailableError(f"{self.base_url} {verdict} ({answered})", hint=hint)
-
-    async def _suggest_model(self) -> str:
+    async def _ask_together(self, request: Request) -> list[Completion]:
+        """Ask for all samples at once; return those that came, which may be none."""
         try:
-            names = await self.list_models()
-        except EngineError:
-            names = []
-        near = get_close_matches(self.model, names, n=1)
-        if near:
-            return f"did you mean {near[0]!r}?"
-        if names:
-            more = ", ..." if len(names) > MODELS_IN_HINT else ""
-            return "it offers " + ", ".join(map(repr, names[:MODELS_IN_HINT])) + more
-        return "name one that the server offers with --model"
-
-    def _suggest_address(self) -> str:
-        if self.base_url.endswith("/v1"):
-            return "give the address of an OpenAI-compatible server with --base-url"
-        return f"most servers want /v1 at the end: {self.base_url}/v1"
+            first = await self._ask(request)
+        except (RequestRefusedError, EngineServerError) as error:
+            if _may_refuse_several(error):
+                return []
+            raise
+        return [first, *first.others]
 
 
-def _split_address(base_url: str) -> SplitResult:
-    """Split an address into its parts, without the slash or the endpoint at its end."""
-    try:
-        address = urlsplit(base_url.strip())
-        valid = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:  # a port that is no number
-        valid = False
-    if not valid:
-        raise OptionError("the base URL is no http:// or https:// address", hint="try http://localhost:8000/v1")
-    if address.query or address.fragment:
-        raise OptionError("the base URL must end with its path, without ? or #")
-    path = address.path.rstrip("/").removesuffix("/chat/completions")
-    return address._replace(path=path)
-
-
-def _authorize(address: SplitResult, api_key: str | None) -> str | None:
-    if address.username is not None:
-        credentials = f"{unquote(address.username)}:{unquote(address.password or '')}"
-        return "Basic " + base64.b64encode(credentials.encode()).decode()
-    if not api_key:
-        return None
-    if not api_key.isprintable():
-        raise OptionError("the API key holds a character that no key has, such as a line break")
-    return f"Bearer {api_key}"
+def _may_refuse_several(error: EngineError) -> bool:
+    # Older llama.cpp servers answer `n` with "Only one completion choice is allowed" and status 500.
+    if isinstance(error, RequestRefusedError):
+        return error.status in _REFUSED_STATUSES
+    return "completion choice" in str(error)
 
 
 def _join_fixed_fields(extra_body: Mapping[str, object], *, no_thinking: bool) -> dict[str, object]:
