@@ -291,6 +291,16 @@ def test_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:
     assert finished.stdout == ""
 
 
+def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": "say hello"}])
+    with FaultServer() as server:
+        command = generate(server)
+    gone = run(tmp_path, *command)
+    assert gone.returncode == 4
+    assert "the policy: " in gone.stderr
+    assert "with --policy-base-url" in gone.stderr
+
+
 def test_rows_that_hold_responses_are_rejected_when_they_are_generated(tmp_path: Path) -> None:
     answered = [{"role": "user", "content": "say hi"}, {"role": "assistant", "content": "hi"}]
     rows: list[dict[str, object]] = [
@@ -323,7 +333,7 @@ def test_a_dry_run_shows_what_would_be_asked(tmp_path: Path) -> None:
         tmp_path, "best-of-n", "rows.jsonl", *SCRIPTED, "--generate", "2", "--policy-model", "scripted", "--dry-run"
     )
     assert finished.returncode == 0, finished.stderr
-    assert "responses 0 to 1" in finished.stdout
+    assert "line 1, candidate 0: prompt" in finished.stdout
     assert "say hello" in finished.stdout
     assert not (tmp_path / "runs").exists()
     write_rows(tmp_path / "rows.jsonl", TIED[:1])

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from flip_reward.cli.display import ProgressDisplay, shorten
 from flip_reward.core.score import Usage
-from flip_reward.selection.candidates import Candidate
+from flip_reward.selection.candidates import Candidate, DrawnGroup
 from flip_reward.selection.results import Result, Tally
 
 
@@ -76,11 +76,14 @@ def print_results(console: Console, results: Iterable[Result]) -> None:
 
 def _note(result: Result) -> str:
     selection = result.selection
-    if selection.reason is not None:
-        return selection.reason
+    if selection.index is None:
+        return selection.reason or ""
+    notes = [f"{result.tie_rule} of {len(selection.tied)} tied"] if selection.tied else []
     if len(result.scores) == 1:
-        return "the only response"
-    return f"{result.tie_rule} of {len(selection.tied)} tied" if selection.tied else ""
+        notes.append("the only response")
+    if isinstance(result.group, DrawnGroup) and result.group.candidates[selection.index].truncated:
+        notes.append("truncated")
+    return ", ".join(notes)
 
 
 def describe(tally: Tally, rule: str) -> str:

@@ -16,6 +16,7 @@ from rich.text import Text
 from flip_reward.cli.best_of_n_display import DrawingDisplay, describe, print_results
 from flip_reward.cli.display import print_summary
 from flip_reward.cli.exit_codes import ExitCode
+from flip_reward.cli.policy_options import told_of_policy
 from flip_reward.cli.session import (
     LONGEST_TABLE,
     STOPPED,
@@ -103,11 +104,10 @@ def run_best_of_n(
 def show_policy_prompts(
     policy: Policy, inputs: Sequence[str], columns: Mapping[str, str], *, limit: int | None = None
 ) -> None:
-    """Print what the policy would be asked for the first rows, and call nothing."""
+    """Print what the policy would be asked for the first rows, and call nothing. All candidates have one prompt."""
     sources = [open_for_candidates(open_input(name), policy.count) for name in inputs]
     rows = reject_answered(read_sources(sources, RowMapper(columns), limit=limit))
-    unit = f"responses 0 to {policy.count - 1}, policy"
-    show_requests(rows, lambda group: [policy.request(group.messages, 0)], unit=unit)
+    show_requests(rows, lambda group: [policy.request(group.messages, 0)], unit="candidate")
 
 
 def _for_candidates(open_source: Callable[[str], Input], policy: Policy) -> Callable[[str], Input]:
@@ -129,7 +129,8 @@ def _draw(opened: OpenedJob, policy: Policy, file: CandidateFile, stop: StopSign
     drawing = Drawing(policy, file, limits=opened.job.limits, observer=display, stop=stop)
     rows = reject_answered(opened.read_rows())
     reward, seen_ids = opened.job.reward, opened.folder.seen_ids
-    run_until_interrupted(opened, console, stop, display, lambda: drawing.draw(rows, reward, seen_ids))
+    with told_of_policy():
+        run_until_interrupted(opened, console, stop, display, lambda: drawing.draw(rows, reward, seen_ids))
     console.print(Text(display.describe(found=file.found)), soft_wrap=True)
     if stop.requested:
         print_places(console, opened, STOPPED)

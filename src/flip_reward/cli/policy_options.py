@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -10,10 +13,11 @@ import typer
 from flip_reward.cli.scoring_options import ScoringOptions
 from flip_reward.engines.base import Engine, Sampling
 from flip_reward.engines.resolve import resolve_engine
-from flip_reward.errors import OptionError
+from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.selection.drawing import Policy
 
 _GENERATION = "Generation"
+_OPTION = re.compile(r"--(model|base-url|api-key-env)")
 
 Generate = Annotated[
     int | None,
@@ -90,9 +94,19 @@ class PolicyOptions:
             extra_body={},
             no_thinking=False,
         )
-        try:
+        with told_of_policy():
             return resolve_engine(config)
-        except OptionError as error:
-            hint = error.hint and error.hint.replace("--base-url", "--policy-base-url")
-            message = str(error).replace("--base-url", "--policy-base-url")
-            raise OptionError(f"the policy: {message}", hint=hint) from error
+
+
+@contextmanager
+def told_of_policy() -> Iterator[None]:
+    """Let errors about the policy's model name the options of the policy, not those of the reward's model."""
+    try:
+        yield
+    except (OptionError, EngineUnavailableError) as error:
+        message = f"the policy: {_name_policy(str(error))}"
+        raise type(error)(message, hint=_name_policy(error.hint or "") or None) from error
+
+
+def _name_policy(text: str) -> str:
+    return _OPTION.sub(r"--policy-\1", text)
