@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -15,6 +16,7 @@ from flip_reward.engines.model_files import locate_model
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.engines.stack import build_stack
 from tests.http.fault_server import FaultServer
+from tests.http.logprob_servers import LogprobServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class EngineCase:
         echoes: It answers with the last words of the prompt, so that a test knows whose answer it got.
         counts_tokens: It ends a reply at `max_tokens`.
         context_tokens: The longest prompt it takes, in words of one token or more; None when it has no limit.
+        gives_logprobs: It can say how likely a given text is.
     """
 
     name: str
@@ -34,6 +37,7 @@ class EngineCase:
     echoes: bool = False
     counts_tokens: bool = True
     context_tokens: int | None = None
+    gives_logprobs: bool = False
 
 
 @contextmanager
@@ -44,6 +48,12 @@ def open_scripted() -> Iterator[Engine]:
 @contextmanager
 def open_http() -> Iterator[Engine]:
     with FaultServer(context_words=2000) as server:
+        yield HttpEngine(server.base_url, server.model)
+
+
+@contextmanager
+def open_http_with_logprobs(owner: str) -> Iterator[Engine]:
+    with LogprobServer(owner) as server:
         yield HttpEngine(server.base_url, server.model)
 
 
@@ -63,8 +73,14 @@ def open_embedded() -> Iterator[Engine]:
 
 
 CASES = (
-    EngineCase("scripted", open_scripted, echoes=True, counts_tokens=False),
+    EngineCase("scripted", open_scripted, echoes=True, counts_tokens=False, gives_logprobs=True),
     EngineCase("http", open_http, echoes=True, context_tokens=2000),
+    *(
+        EngineCase(
+            name, partial(open_http_with_logprobs, owner), echoes=True, context_tokens=2000, gives_logprobs=True
+        )
+        for name, owner in (("vllm", "vllm"), ("sglang", "sglang"), ("echo", "acme"))
+    ),
     EngineCase("stack", open_stack, echoes=True, context_tokens=2000),
     EngineCase("embedded", open_embedded, context_tokens=512),
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import Completion, Engine, Request, Sampling
+from flip_reward.engines.base import Completion, Engine, Request, Sampling, Usage
 from flip_reward.errors import ContextTooLongError
 from tests.contract.conftest import EngineCase
 
@@ -58,6 +59,15 @@ async def test_the_same_request_has_the_same_answer(opened: Engine) -> None:
     first = await opened.complete(ask("Name three fruits."))
     again = await opened.complete(ask("Name three fruits."))
     assert first.text == again.text
+
+
+async def test_several_samples_are_one_answer(opened: Engine) -> None:
+    request = ask("Name three fruits.", Sampling(temperature=1.0, max_tokens=16, seed=7))
+    completion = await opened.complete(replace(request, samples=3))
+    assert len(completion.others) == 2
+    assert all(reply.text for reply in (completion, *completion.others))
+    assert all(other.usage == Usage() for other in completion.others)
+    assert completion.usage.completion_tokens > 0
 
 
 async def test_a_reply_ends_at_max_tokens(opened: Engine, case: EngineCase) -> None:

@@ -33,6 +33,8 @@ class EngineConfig:
         timeout_seconds: How long one request to a server may take.
         extra_body: Fields merged into every request to a server.
         no_thinking: Ask the chat template to leave thinking out.
+        logprobs_api: How a server is asked how likely a text is: "auto" goes by what it says of itself, or
+            "prompt_logprobs" (vLLM), "sglang", "echo".
         cache: A file for answers, "off", or None for the default place.
         slots: Embedded models: how many requests are answered at once. None takes the measured default.
         threads: Embedded models: None takes the CPUs this process may use.
@@ -49,6 +51,7 @@ class EngineConfig:
     timeout_seconds: float = 600.0
     extra_body: Mapping[str, object] = field(default_factory=dict)
     no_thinking: bool = False
+    logprobs_api: str = "auto"
     cache: str | None = "off"
     slots: int | None = None
     threads: int | None = None
@@ -119,6 +122,7 @@ def _over_http(config: EngineConfig, base_url: str, environment: Mapping[str, st
         extra_body=config.extra_body,
         no_thinking=config.no_thinking,
         timeout_seconds=config.timeout_seconds,
+        logprobs_api=config.logprobs_api,
     )
     return build_stack(engine, concurrency=config.concurrency, cache=_open_cache(config.cache, environment))
 

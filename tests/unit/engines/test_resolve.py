@@ -42,6 +42,7 @@ def test_options_reach_the_server() -> None:
         (EngineConfig("embeded"), {}, "did you mean 'embedded'"),
         (EngineConfig("Qwen/Qwen3-4B"), {}, "in this process"),
         (EngineConfig(None, "http://h/v1"), {}, "which model"),
+        (EngineConfig("m", "http://h/v1", logprobs_api="vllm"), {}, "log-probabilities: 'vllm'"),
         (EngineConfig("m", "localhost:8000"), {}, "no http address"),
         (EngineConfig(None), {"OPENAI_BASE_URL": "http://bob:hunter2@h/v1"}, "which model"),
     ],
