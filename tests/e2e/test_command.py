@@ -198,3 +198,26 @@ def wait_for_records(folder: Path) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("no record came")
+
+
+def test_dry_run_of_backward_likelihood_shows_text_and_instruction(tmp_path: Path) -> None:
+    row = {"instruction": "Name a fruit.", "response": "A [bold]pear[/bold]."}
+    (tmp_path / "one.jsonl").write_text(json.dumps(row))
+    arguments = ["score", "one.jsonl", "--reward", "backward-likelihood", "--dry-run"]
+    text = run(tmp_path, *arguments).stdout
+    assert "[text]" in text
+    assert "A [bold]pear[/bold]." in text
+    assert "[how likely is]\nName a fruit." in text
+    assert "[user]" in run(tmp_path, *arguments, "--template", "compact").stdout
+
+
+def test_backward_likelihood_without_a_model_that_can(tmp_path: Path) -> None:
+    run(tmp_path, "score", str(EXAMPLES), "--reward", "backward-likelihood", *SCRIPTED)
+    lines = next(tmp_path.glob("runs/*/records.jsonl")).read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    assert all((record["likelihood"] is None) == (record["reward"] is None) for record in records)
+    assert any(record["reward"] is not None for record in records)
+    refused = run(tmp_path, "score", str(EXAMPLES), "--reward", "backward-likelihood", "--model", "embedded")
+    assert refused.returncode == 4
+    assert "llama.cpp cannot give the log-probabilities" in refused.stderr
+    assert "transformers:" in refused.stderr

@@ -18,10 +18,10 @@ from flip_reward.cli.event_loop import run_in_event_loop
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.interrupts import drain_on_interrupt
 from flip_reward.core.conversation import Group
-from flip_reward.engines.base import Request
+from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.model_files import SMOLLM2_135M
 from flip_reward.errors import ConversationError
-from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.base import Rendered, RewardModel
 from flip_reward.rewards.judging import Judge
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
 from flip_reward.scoring.readers import open_input
@@ -136,13 +136,13 @@ def show_prompts(
 
 
 def show_requests(
-    rows: Iterator[SourceRow | Rejection], render: Callable[[Group], list[Request | None]], *, unit: str
+    rows: Iterator[SourceRow | Rejection], render: Callable[[Group], Sequence[Rendered]], *, unit: str
 ) -> None:
     """Print what the first rows would be asked.
 
     Args:
         rows: The rows.
-        render: Makes the requests of a row's group; None where there is nothing to ask.
+        render: Makes what a row's group would be asked; None where there is nothing to ask.
         unit: What each request belongs to.
     """
     console = Console(soft_wrap=True)
@@ -155,12 +155,22 @@ def show_requests(
         for number, request in enumerate(rendered):
             what = "nothing to ask" if request is None else "prompt"
             console.print(Text(f"--- {title}, {unit} {number}: {what}", style="bold"))
-            for message in request.messages if request is not None else ():
-                console.print(Text(f"[{message.role}]", style="cyan"))
-                console.print(printable(message.content))
+            for part, text in _parts(request):
+                console.print(Text(f"[{part}]", style="cyan"))
+                console.print(printable(text))
 
 
-def _render(render: Callable[[Group], list[Request | None]], row: SourceRow) -> list[Request | None] | Rejection:
+def _parts(request: Rendered) -> list[tuple[str, str]]:
+    """The texts of a question, each with what it is."""
+    if request is None:
+        return []
+    if isinstance(request, LogprobRequest):
+        prefix = [("text", request.prefix)] if isinstance(request.prefix, str) else _parts(Request(request.prefix))
+        return [*prefix, ("how likely is", request.continuation)]
+    return [(message.role, message.content) for message in request.messages]
+
+
+def _render(render: Callable[[Group], Sequence[Rendered]], row: SourceRow) -> Sequence[Rendered] | Rejection:
     try:
         return render(row.group)
     except ConversationError as error:

@@ -111,6 +111,12 @@ class BackwardLikelihoodReward(RewardModel):
         """Return the part of the conversation whose likelihood is asked for."""
         return select_target(group.messages, self.options.target).instruction
 
+    def render(self, group: Group) -> list[LogprobRequest | None]:
+        """Render the question about every response, without sending anything; None for one without an answer."""
+        inference = select_target(group.messages, self.options.target)
+        answers = [visible_answer(response) for response in group.responses]
+        return [None if isinstance(answer, Outcome) else self._request(answer, inference) for answer in answers]
+
     async def score_group(self, group: Group) -> tuple[Score, ...]:
         """Score every response of a group, each on its own."""
         inference = select_target(group.messages, self.options.target)

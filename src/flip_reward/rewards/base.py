@@ -6,15 +6,18 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.score import Score
 from flip_reward.core.target import select_target
-from flip_reward.engines.base import Engine, Request
+from flip_reward.engines.base import Engine, LogprobRequest, Request
 
 Settings = Mapping[str, str | int | float | bool | None]
 """What a reward's scores depend on, flat, so that two runs can be compared line by line."""
+
+Rendered: TypeAlias = Request | LogprobRequest | None
+"""What would be asked; None where there is nothing to ask."""
 
 T = TypeVar("T")
 
@@ -55,10 +58,10 @@ class RewardModel(ABC):
         """
         return select_target(group.messages).instruction
 
-    def render(self, group: Group) -> list[Request | None]:  # noqa: ARG002 - for those that ask
-        """Render the requests that scoring a group begins with, without sending anything; none by default.
+    def render(self, group: Group) -> Sequence[Rendered]:  # noqa: ARG002 - for those that ask
+        """Render what scoring a group begins by asking, without sending anything; nothing by default.
 
-        A reward that scores responses independently renders one for each, or None where there is nothing to ask.
+        A reward that scores responses independently renders one question for each, or None where there is none.
 
         Raises:
             ConversationError: The group cannot be scored.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from flip_reward.core.score import Outcome, Score
 from flip_reward.engines.base import Engine, Request, Sampling
 from flip_reward.errors import ConversationError, DataError, OptionError, RunStoppedError
 from flip_reward.rewards.asking import ask
-from flip_reward.rewards.base import RewardModel, Settings, gather_all
+from flip_reward.rewards.base import Rendered, RewardModel, Settings, gather_all
 from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits, StopSignal
 from flip_reward.scoring.settled import SeenIds
 from flip_reward.scoring.sources import Rejection, SourceRow
@@ -86,7 +86,7 @@ class DrawnReward(RewardModel):
         """Return what the reward scores against."""
         return self._reward.instruction_of(group)
 
-    def render(self, group: Group) -> list[Request | None]:
+    def render(self, group: Group) -> Sequence[Rendered]:
         """Render what the reward would ask."""
         return self._reward.render(group)
 
