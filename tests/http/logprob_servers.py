@@ -30,6 +30,7 @@ class LogprobServer(FaultServer):
         owner: What it puts into its list of models; None has no list.
         choose: Which request fails, and how; asked about the path instead of the prompt.
         change: Spoils an answer with log-probabilities.
+        split: From a text to its tokens.
         has_tokenizer: It has `/tokenize`.
         echoes: It does not ignore `echo`.
         context_tokens: The longest prompt, with one token after it.
@@ -42,6 +43,7 @@ class LogprobServer(FaultServer):
         choose: Choose = never,
         *,
         change: Callable[[Answer], Answer] = as_it_is,
+        split: Callable[[str], Any] = tokenize,
         has_tokenizer: bool = True,
         echoes: bool = True,
         context_tokens: int = 2000,
@@ -51,6 +53,7 @@ class LogprobServer(FaultServer):
         super().__init__(choose, context_words=2000, api_key=api_key, latency_seconds=latency_seconds)
         self._owner = owner
         self._change = change
+        self._split = split
         self._has_tokenizer = has_tokenizer
         self._echoes = echoes
         self._context_tokens = context_tokens
@@ -89,13 +92,13 @@ class LogprobServer(FaultServer):
 
     def _tokenize(self, body: dict[str, Any]) -> Answer:
         assert body["add_special_tokens"]
-        tokens = tokenize(body["prompt"])
+        tokens = self._split(body["prompt"])
         return {"count": len(tokens), "max_model_len": self._context_tokens, "tokens": tokens, "token_strs": None}
 
     def _completions(self, body: dict[str, Any]) -> Answer | None:
         assert body["max_tokens"] == 1
         prompt = body["prompt"]
-        tokens = tokenize(prompt) if isinstance(prompt, str) else prompt
+        tokens = self._split(prompt) if isinstance(prompt, str) else prompt
         if len(tokens) >= self._context_tokens:
             return None
         reply = [*tokens, ord("!") + 3]

@@ -224,6 +224,21 @@ class TestWhatCannotBeAsked:
         with LogprobServer(owner) as server:
             assert await ask(server, "", "The cat") == score("", "The cat")
 
+    @pytest.mark.parametrize("owner", FORMS)
+    async def test_a_text_after_nothing_where_no_token_comes_before(self, owner: str) -> None:
+        with LogprobServer(owner, split=lambda text: tokenize(text)[1:]) as server:
+            failure = await fail(server, "", "The cat")
+            assert isinstance(failure, RequestRefusedError)
+            assert failure.hint == "begin with a prefix"
+            assert len(await ask(server, "The", " cat")) == len([" ca", "t"])
+
+    @pytest.mark.parametrize("owner", ["vllm", "sglang"])
+    async def test_a_continuation_that_the_tokenizer_leaves_out(self, owner: str) -> None:
+        with LogprobServer(owner, split=lambda text: tokenize(text.rstrip())) as server:
+            failure = await fail(server, "The car", "\n")
+        assert isinstance(failure, RequestRefusedError)
+        assert "no token of its own" in str(failure)
+
     async def test_half_of_a_character_is_replaced(self) -> None:
         with LogprobServer("vllm") as server:
             assert await ask(server, "The \ud83c", "a") == score("The �", "a")
@@ -351,6 +366,11 @@ class TestNoNumberThatMeansNothing:
     async def test_an_answer_of_another_shape(self, owner: str, answer: Answer) -> None:
         with LogprobServer(owner, change=lambda _: answer) as server:
             assert isinstance(await fail(server), MalformedCompletionError | NoLogprobsError)
+
+    @pytest.mark.parametrize("tokens", ["The car", ["The"], 1.5, None])
+    async def test_a_tokenizer_that_answers_something_else(self, tokens: object) -> None:
+        with LogprobServer("sglang", split=lambda _: [tokens]) as server:
+            assert type(await fail(server)) is MalformedCompletionError
 
     @pytest.mark.parametrize("owner", ["vllm", "sglang"])
     async def test_joined_tokens_without_a_text(self, owner: str) -> None:
