@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -15,6 +17,8 @@ from flip_reward.engines.http import HttpEngine
 from flip_reward.engines.model_files import locate_model
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.engines.stack import build_stack
+from flip_reward.engines.transformers import TransformersEngine
+from tests.hf_models import save_model
 from tests.http.fault_server import FaultServer
 from tests.http.logprob_servers import LogprobServer
 
@@ -72,6 +76,16 @@ def open_embedded() -> Iterator[Engine]:
         engine.close()
 
 
+@contextmanager
+def open_transformers() -> Iterator[Engine]:
+    with TemporaryDirectory() as folder:
+        engine = TransformersEngine(str(save_model(Path(folder) / "tiny")), dtype="float32", device="cpu")
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
 CASES = (
     EngineCase("scripted", open_scripted, echoes=True, counts_tokens=False, gives_logprobs=True),
     EngineCase("http", open_http, echoes=True, context_tokens=2000),
@@ -83,6 +97,7 @@ CASES = (
     ),
     EngineCase("stack", open_stack, echoes=True, context_tokens=2000),
     EngineCase("embedded", open_embedded, context_tokens=512),
+    EngineCase("transformers", open_transformers, context_tokens=512, gives_logprobs=True),
 )
 
 
