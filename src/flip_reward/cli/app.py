@@ -19,6 +19,7 @@ from flip_reward.cli.exit_codes import EXPLANATION, ExitCode, exit_code
 from flip_reward.cli.report import report
 from flip_reward.cli.rescore import rescore
 from flip_reward.cli.score import score
+from flip_reward.cli.tune_inferrer import tune_inferrer
 from flip_reward.errors import FlipRewardError
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.command()(rescore)
 app.command()(report)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(tune_inferrer)
 app.add_typer(cache.app, name="cache")
 
 

@@ -76,7 +76,7 @@ def score_rows(network: PreTrainedModel, rows: Sequence[ScoredRow]) -> list[list
         wanted[number, width - row.scored :] = True
     targets = torch.tensor([token for row in rows for token in row.tokens[-row.scored :]])
     wanted, targets = wanted.to(network.device), targets.to(network.device)
-    with _projecting_only(network, wanted):
+    with projecting_only(network, wanted):
         logits = network(
             input_ids=batch.rest,
             attention_mask=batch.mask,
@@ -177,7 +177,7 @@ def _positions(network: PreTrainedModel, batch: _Batch) -> dict[str, torch.Tenso
 
 
 @contextmanager
-def _projecting_only(network: PreTrainedModel, wanted: torch.Tensor) -> Iterator[None]:
+def projecting_only(network: PreTrainedModel, wanted: torch.Tensor) -> Iterator[None]:
     """Let the output layer see only some positions; whatever the model does with its logits it still does."""
     head = network.get_output_embeddings()
     if head is None:

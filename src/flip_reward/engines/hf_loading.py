@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flip_reward.engines.cpus import count_usable_cpus
 from flip_reward.engines.fingerprint import fingerprint_file
+from flip_reward.engines.hf_adapters import apply_adapter, find_adapter
 from flip_reward.engines.model_files import DEFAULT_NAMES, locate_model
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
 
@@ -62,14 +63,16 @@ def load_hf_model(
 
     Args:
         model: A folder, a GGUF file, `owner/name` or `owner/name@revision` on the hub, `hf://owner/repo/file.gguf`,
-            or "smollm2-135m", the model of the extra "local".
+            or "smollm2-135m", the model of the extra "local". A folder may hold a LoRA adapter, which knows its
+            model; MODEL+FOLDER names another place of it.
         dtype: "auto" takes bfloat16 where the processor has it, else float16 on a GPU and float32 on a CPU.
         device: Such as "cuda:1" or "cpu". None takes the first GPU, or else the CPU.
         context_tokens: The most tokens of one text. None takes what the model was trained for, at most 8192.
 
     Raises:
         OptionError: There is no such model, dtype or device.
-        EngineUnavailableError: It cannot be loaded: files are missing or damaged, or it wants code of its own.
+        EngineUnavailableError: It cannot be loaded: files are missing or damaged, it wants code of its own, or it is
+            an adapter for another model.
         MissingDependencyError: torch, transformers or accelerate is not installed.
     """
     try:
@@ -82,7 +85,8 @@ def load_hf_model(
         raise OptionError(f"there is no dtype {dtype!r} for a model", hint=f"take one of {', '.join(DTYPES)}")
     place = _choose_device(device)
     precision = _choose_dtype(place) if dtype == "auto" else getattr(torch, dtype)
-    source = _locate(model)
+    adapter = find_adapter(model)
+    source = _locate(model if adapter is None else adapter.base)
     common = {
         "gguf_file": source.gguf_file,
         "revision": source.revision or "main",
@@ -91,29 +95,31 @@ def load_hf_model(
     packed = {"quantization_config": transformers.GgufConfig(dequantize=True)} if source.gguf_file else {}
     if place.type == "cpu":
         torch.set_num_threads(min(torch.get_num_threads(), count_usable_cpus()))
-    with _explained(source), _quiet(source):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source.place, **common)
+    with _explained(source.name), _quiet(source):
+        if adapter is not None and adapter.has_tokenizer:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(adapter.folder, trust_remote_code=False)
+        else:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source.place, **common)
         network, report = transformers.AutoModelForCausalLM.from_pretrained(
             source.place, dtype=precision, use_safetensors=True, output_loading_info=True, **common, **packed
         )
-        network = network.to(place).eval()
     if report["missing_keys"]:
         raise EngineUnavailableError(
             f"{source.name} lacks {len(report['missing_keys'])} weights, such as {min(report['missing_keys'])}",
             hint="the files are incomplete, or of another kind of model",
         )
+    name, fingerprint = source.name, source.fingerprint or str(getattr(network.config, "_commit_hash", None))
+    if adapter is not None:
+        name, fingerprint = f"{name}+{adapter.folder.resolve().name}", f"{fingerprint}+{adapter.fingerprint}"
+        with _explained(name):
+            network = apply_adapter(network, adapter)
+    network = network.to(place).eval()
     if not tokenizer.is_fast:
         raise EngineUnavailableError(
             f"the tokenizer of {source.name} cannot say where its tokens stand in a text",
             hint="a tokenizer.json is needed",
         )
-    return HfModel(
-        network,
-        tokenizer,
-        source.name,
-        source.fingerprint or str(getattr(network.config, "_commit_hash", None)),
-        _limit_context(network, tokenizer, context_tokens),
-    )
+    return HfModel(network, tokenizer, name, fingerprint, _limit_context(network, tokenizer, context_tokens))
 
 
 def _locate(model: str) -> _Source:
@@ -172,7 +178,7 @@ def _limit_context(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
 
 
 @contextmanager
-def _explained(source: _Source) -> Iterator[None]:
+def _explained(name: str) -> Iterator[None]:
     """Turn the many errors of loading into one that says which model it was."""
     from safetensors import SafetensorError
 
@@ -181,7 +187,7 @@ def _explained(source: _Source) -> Iterator[None]:
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise EngineUnavailableError(
-            f"transformers cannot load {source.name}: {reason}",
+            f"transformers cannot load {name}: {reason}",
             hint="whole safetensors or GGUF files are needed, and a kind of model that transformers itself knows",
         ) from error
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 
-from flip_reward.core.characters import replace_lone_surrogates
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Completion, LogprobRequest, Request, Sampling, TokenLogprobs, Usage, join_replies
 from flip_reward.engines.hf_loading import load_hf_model
 from flip_reward.engines.hf_queue import BatchQueue
+from flip_reward.engines.hf_text import ModelText, find_stops
 from flip_reward.errors import (
     ContextTooLongError,
     EngineUnavailableError,
@@ -94,8 +94,8 @@ class TransformersEngine:
         self._loaded = load_hf_model(model, dtype=dtype, device=device, context_tokens=context_tokens)
         network = self._loaded.network
         self._tokenizer = self._loaded.tokenizer
-        self._template_fields = {"enable_thinking": False} if no_thinking else {}
-        self._stops = _find_stops(network.generation_config.eos_token_id, self._tokenizer.eos_token_id)
+        self._text = ModelText(self._tokenizer, self._loaded.name, no_thinking)
+        self._stops = find_stops(network, self._tokenizer)
         self._queue = BatchQueue[_Row, Sequence[float]](
             self._run, budget_tokens=batch_tokens or _choose_budget(network.device.type)
         )
@@ -142,14 +142,14 @@ class TransformersEngine:
             EngineUnavailableError: The engine was closed, or this process is a fork of the one that made it.
         """
         self._check_usable()
-        tokens, scored = self._split(request)
-        self._check_length(len(tokens), 0)
-        [values] = await self._queue.compute([_Row(tokens, scored)])
+        text = self._text.split(request)
+        self._check_length(len(text.tokens), 0)
+        [values] = await self._queue.compute([_Row(text.tokens, text.scored)])
         if not all(map(math.isfinite, values)):
             raise RequestRefusedError(
                 "a log-probability is not a number", status=400, hint="take --dtype float32 or bfloat16"
             )
-        return TokenLogprobs(tuple(values), Usage(len(tokens)))
+        return TokenLogprobs(tuple(values), Usage(len(text.tokens)))
 
     async def aclose(self) -> None:
         """Nothing belongs to an event loop. `close` frees the model."""
@@ -174,47 +174,10 @@ class TransformersEngine:
             )
 
     def _render(self, messages: tuple[Message, ...]) -> str:
-        if self._tokenizer.chat_template is None:
-            raise RequestRefusedError(
-                f"{self.model} has no chat template", status=400, hint="take a model tuned to follow instructions"
-            )
-        chat = [{"role": one.role, "content": replace_lone_surrogates(one.content)} for one in messages]
-        try:
-            text = self._tokenizer.apply_chat_template(
-                chat, tokenize=False, add_generation_prompt=True, **self._template_fields
-            )
-        except Exception as error:  # the template is a program of the model's authors, and may raise what it likes
-            raise RequestRefusedError(f"the chat template refused: {error}", status=400) from error
-        return str(text)
+        return self._text.render(messages)
 
     def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
-
-    def _split(self, request: LogprobRequest) -> tuple[list[int], int]:
-        """Tokenize prefix and continuation as one text, up to its last token, and count the continuation's tokens."""
-        if not request.continuation:
-            raise RequestRefusedError("there is no continuation to score", status=400)
-        rendered = not isinstance(request.prefix, str)
-        prefix = request.prefix if isinstance(request.prefix, str) else self._render(request.prefix)
-        prefix = replace_lone_surrogates(prefix)
-        encoding = self._tokenizer(
-            prefix + replace_lone_surrogates(request.continuation),
-            add_special_tokens=not rendered,
-            return_offsets_mapping=True,
-        )
-        tokens = list(encoding.input_ids)
-        own = [number for number, (_, end) in enumerate(encoding.offset_mapping) if end > len(prefix)]
-        if not own:
-            raise RequestRefusedError("the tokenizer makes nothing of the continuation", status=400)
-        first, last = own[0], own[-1]
-        if first == 0:
-            # Nothing comes before it to predict it from.
-            beginning = self._tokenizer.bos_token_id
-            beginning = self._tokenizer.eos_token_id if beginning is None else beginning
-            if beginning is None:
-                raise RequestRefusedError("the first token of a text has no probability in this model", status=400)
-            return [beginning, *tokens[: last + 1]], last + 1
-        return tokens[: last + 1], last + 1 - first
+        return self._text.encode(text)
 
     def _run(self, rows: Sequence[_Row]) -> Sequence[Sequence[float]]:
         from flip_reward.engines.hf_inference import Draw, ScoredRow, generate_rows, score_rows
@@ -234,14 +197,6 @@ class TransformersEngine:
 
 def _choose_budget(device_type: str) -> int:
     return BATCH_TOKENS_CPU if device_type == "cpu" else BATCH_TOKENS_GPU
-
-
-def _find_stops(*tokens: int | Sequence[int] | None) -> tuple[int, ...]:
-    """The tokens that end a reply, each once: models name one or several, and so do their tokenizers."""
-    stops: dict[int, None] = {}
-    for some in tokens:
-        stops.update(dict.fromkeys([some] if isinstance(some, int) else some or []))
-    return tuple(stops)
 
 
 def _seed_row(seed: int | None, number: int, tokens: Sequence[int]) -> int:

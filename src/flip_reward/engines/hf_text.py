@@ -1,0 +1,110 @@
+"""`ModelText`: what a Hugging Face model reads, as tokens. Scoring, generating and tuning all take it from here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flip_reward.core.characters import replace_lone_surrogates
+from flip_reward.core.conversation import Message
+from flip_reward.engines.base import LogprobRequest
+from flip_reward.errors import RequestRefusedError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredText:
+    """Tokens of which the last ones are the continuation's.
+
+    Attributes:
+        tokens: The whole text, up to the continuation's last token.
+        scored: How many of the last tokens hold a character of the continuation.
+    """
+
+    tokens: list[int]
+    scored: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelText:
+    """Texts and messages as a model's tokenizer and chat template have them.
+
+    Attributes:
+        tokenizer: Knows where in the text each token stands.
+        model: What errors call the model.
+        no_thinking: Ask the chat template to skip the thinking section (`enable_thinking`).
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    model: str
+    no_thinking: bool = False
+
+    def render(self, messages: Sequence[Message], *, ask_for_reply: bool = True) -> str:
+        """Render messages with the chat template.
+
+        Args:
+            messages: The conversation.
+            ask_for_reply: End with what comes before a reply.
+
+        Raises:
+            RequestRefusedError: There is no chat template, or it cannot be used with these messages.
+        """
+        if self.tokenizer.chat_template is None:
+            raise RequestRefusedError(
+                f"{self.model} has no chat template", status=400, hint="take a model tuned to follow instructions"
+            )
+        chat = [{"role": one.role, "content": replace_lone_surrogates(one.content)} for one in messages]
+        fields = {"enable_thinking": False} if self.no_thinking else {}
+        try:
+            text = self.tokenizer.apply_chat_template(
+                chat, tokenize=False, add_generation_prompt=ask_for_reply, **fields
+            )
+        except Exception as error:  # the template is a program of the model's authors, and may raise what it likes
+            raise RequestRefusedError(f"the chat template refused: {error}", status=400) from error
+        return str(text)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokenize a rendered text."""
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def split(self, request: LogprobRequest) -> ScoredText:
+        """Tokenize prefix and continuation as one text, up to its last token, and count the continuation's tokens.
+
+        Raises:
+            RequestRefusedError: The continuation is empty or becomes no token, nothing can come before its first
+                token, or the chat template cannot be used.
+        """
+        if not request.continuation:
+            raise RequestRefusedError("there is no continuation to score", status=400)
+        rendered = not isinstance(request.prefix, str)
+        prefix = request.prefix if isinstance(request.prefix, str) else self.render(request.prefix)
+        prefix = replace_lone_surrogates(prefix)
+        encoding = self.tokenizer(
+            prefix + replace_lone_surrogates(request.continuation),
+            add_special_tokens=not rendered,
+            return_offsets_mapping=True,
+        )
+        tokens = list(encoding.input_ids)
+        own = [number for number, (_, end) in enumerate(encoding.offset_mapping) if end > len(prefix)]
+        if not own:
+            raise RequestRefusedError("the tokenizer makes nothing of the continuation", status=400)
+        first, last = own[0], own[-1]
+        if first == 0:
+            # Nothing comes before it to predict it from.
+            beginning = self.tokenizer.bos_token_id
+            beginning = self.tokenizer.eos_token_id if beginning is None else beginning
+            if beginning is None:
+                raise RequestRefusedError("the first token of a text has no probability in this model", status=400)
+            return ScoredText([beginning, *tokens[: last + 1]], last + 1)
+        return ScoredText(tokens[: last + 1], last + 1 - first)
+
+
+def find_stops(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Return the tokens that end a reply, each once: models name one or several, and so do their tokenizers."""
+    stops: dict[int, None] = {}
+    for some in (network.generation_config.eos_token_id, tokenizer.eos_token_id):
+        stops.update(dict.fromkeys([some] if isinstance(some, int) else some or []))
+    return tuple(stops)

@@ -1,0 +1,1 @@
+"""Tuning models for this reward."""

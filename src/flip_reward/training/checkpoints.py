@@ -1,0 +1,40 @@
+"""Checkpoints of a tuning: which of them are whole, and so can be gone on from."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+FOLDER = "checkpoints"
+_WHOLE = "whole"
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """Say that everything of a checkpoint is written."""
+    (checkpoint / _WHOLE).touch()
+
+
+def drop_partial(folder: Path) -> None:
+    """Remove checkpoints that were being written when their process ended."""
+    for checkpoint in _list(folder):
+        if not (checkpoint / _WHOLE).is_file():
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def find_last(folder: Path) -> Path | None:
+    """Return the last whole checkpoint."""
+    whole = [checkpoint for checkpoint in _list(folder) if (checkpoint / _WHOLE).is_file()]
+    return max(whole, key=_step, default=None)
+
+
+def _list(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [entry for entry in folder.iterdir() if entry.is_dir() and _NAME.fullmatch(entry.name)]
+
+
+def _step(checkpoint: Path) -> int:
+    found = _NAME.fullmatch(checkpoint.name)
+    return int(found.group(1)) if found else -1

@@ -1,0 +1,67 @@
+"""`InferrerTrainer`: TRL's SFTTrainer, quicker without a GPU, careful with checkpoints, and telling nobody."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from trl import SFTTrainer
+
+from flip_reward.engines.hf_inference import projecting_only
+from flip_reward.errors import StorageError
+from flip_reward.training.checkpoints import find_last, mark_whole
+from flip_reward.training.inferrer_text import IGNORED
+
+
+class InferrerTrainer(SFTTrainer):  # type: ignore[misc]
+    """Tunes on tokens and labels."""
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: Mapping[str, torch.Tensor],
+        return_outputs: bool = False,  # noqa: FBT001, FBT002 - the signature of the trainer
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the mean loss of the learned tokens.
+
+        TRL projects every position onto the vocabulary where there is no GPU, which takes most of the time of a small
+        model that learns a few tokens of many.
+        """
+        labels = inputs["labels"]
+        if labels.device.type == "cuda":
+            loss: torch.Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return loss
+        following = labels.roll(-1, dims=1)  # what each position is to predict
+        following[:, -1] = IGNORED
+        wanted = following != IGNORED
+        with projecting_only(self.accelerator.unwrap_model(model), wanted):
+            logits = model(
+                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+            ).logits
+        if logits.shape[:2] == wanted.shape:
+            logits = logits[wanted]  # a model whose head is not where it says
+        targets = following[wanted]
+        total = torch.nn.functional.cross_entropy(logits.reshape(len(targets), -1).float(), targets, reduction="sum")
+        return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
+
+    def _send_telemetry(self) -> None:
+        """Say nothing to anybody about what a user tunes."""
+
+    def create_model_card(self, *_: object, **__: object) -> None:
+        """Write no card, which would name folders of this machine."""
+
+    def _save_checkpoint(self, model: object, trial: object) -> None:
+        checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+            mark_whole(checkpoint)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            last = find_last(checkpoint.parent)
+            kept = f"{last.name} is kept, and the same command goes on from it" if last else "there was none before"
+            reason = str(error).partition("\n")[0]
+            raise StorageError(f"cannot write the checkpoint {checkpoint}: {reason}", hint=kept) from error

@@ -1,0 +1,257 @@
+"""`tune_inferrer`: tune a language model to infer instructions, from a recipe."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flip_reward.engines.hf_adapters import BaseModelIdentity, find_adapter
+from flip_reward.engines.hf_loading import HfModel, load_hf_model
+from flip_reward.engines.hf_text import ModelText, find_stops
+from flip_reward.errors import MissingDependencyError, OptionError, RequestRefusedError
+from flip_reward.evaluation.load import BENCHMARKS
+from flip_reward.scoring.files import storage_error
+from flip_reward.scoring.input import Input
+from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
+from flip_reward.scoring.readers import open_input
+from flip_reward.scoring.runner import StopSignal
+from flip_reward.scoring.store import locked
+from flip_reward.training import checkpoints
+from flip_reward.training.batch_order import order_texts
+from flip_reward.training.inferrer_data import DataOptions, TuningData, prepare_data
+from flip_reward.training.inferrer_recipe import InferrerRecipe, Method, Precision
+from flip_reward.training.inferrer_rows import (
+    Pair,
+    Removal,
+    SourcePairs,
+    check_columns,
+    read_evaluation_prompts,
+    read_pairs,
+)
+from flip_reward.training.inferrer_text import InferrerText, TuningText
+from flip_reward.training.quiet_libraries import quiet_libraries
+from flip_reward.training.tuning_manifest import SourceSummary, TuningManifest, describe_session
+from flip_reward.training.tuning_progress import SilentObserver, TuningObserver
+
+if TYPE_CHECKING:
+    from flip_reward.training.sft_run import SftResult
+
+_LIBRARIES = ("trl", "peft", "datasets")
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    data: list[Input]
+    excluded: list[str]
+    identities: list[InputIdentity]
+
+
+def tune_inferrer(
+    recipe: InferrerRecipe, folder: Path, *, observer: TuningObserver | None = None, stop: StopSignal | None = None
+) -> TuningManifest:
+    """Tune a model to infer instructions from responses.
+
+    The folder then holds the adapter or the model, for `--model transformers:FOLDER`, with `manifest.json`,
+    `metrics.jsonl` and the last checkpoints. A tuning that was cut off goes on from the last checkpoint, and ends as
+    if it had not been; a finished one is left as it is.
+
+    Args:
+        recipe: What, on what and how.
+        folder: Made where it is missing.
+        observer: Told about progress.
+        stop: Ends the tuning after a step, with a checkpoint.
+
+    Returns:
+        The manifest; its outcome is None when it was stopped.
+
+    Raises:
+        DataError: A file is missing or cannot be read, or no row is left.
+        OptionError: The recipe asks for something that does not go together.
+        RunMismatchError: The folder holds a tuning by another recipe.
+        StorageError: The disk is full or not writable. The last checkpoint is kept.
+        EngineUnavailableError: The model cannot be loaded.
+        MissingDependencyError: TRL or PEFT is not installed.
+    """
+    observer, stop = observer or SilentObserver(), stop or StopSignal()
+    for library in _LIBRARIES:
+        if find_spec(library) is None:
+            raise MissingDependencyError(library, extra="train")
+    frame = recipe.load_frame()
+    opened = _open(recipe)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    with locked(folder):
+        loaded, bfloat16 = _load(recipe)
+        identity = BaseModelIdentity.of(loaded.name, loaded.network)
+        configuration = RunConfiguration(
+            settings={
+                "model": loaded.name,
+                "model_fingerprint": loaded.fingerprint,
+                "frame_sha256": frame.template.sha256,
+                **recipe.settings(),
+                "precision": "bfloat16" if bfloat16 else "float32",
+            },
+            inputs=opened.identities,
+        )
+        manifest = TuningManifest.read(folder)
+        if manifest is not None:
+            manifest.check(configuration)
+            if manifest.outcome is not None:
+                observer.say("It is finished already")
+                return manifest
+        model_text = ModelText(loaded.tokenizer, loaded.name, recipe.no_thinking)
+        text = InferrerText(model_text, frame, find_stops(loaded.network, loaded.tokenizer))
+        evaluated = [prompt for source in opened.excluded for prompt in read_evaluation_prompts(source)]
+        data = prepare_data(_read(recipe, opened, observer), evaluated, _data_options(recipe, loaded), _encoder(text))
+        for warning in data.warnings:
+            observer.say(warning, warning=True)
+        sessions = [*(manifest.sessions if manifest else []), describe_session()]
+        manifest = TuningManifest(
+            configuration=configuration,
+            sources=[SourceSummary.of(counts) for counts in data.counts],
+            evaluated_prompts=len(evaluated),
+            tokens_in_an_epoch=sum(len(one.tokens) for one in data.train),
+            sessions=sessions,
+        )
+        manifest.write(folder)
+        _describe(manifest, observer)
+        checkpoints.drop_partial(folder / checkpoints.FOLDER)
+        with quiet_libraries():
+            result = _tune(recipe, loaded, data, folder, bfloat16=bfloat16, observer=observer, stop=stop)
+            if result.outcome is None:
+                return manifest
+            _save(recipe, loaded, result, identity, folder)
+        manifest = manifest.model_copy(update={"outcome": result.outcome})
+        manifest.write(folder)
+        shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
+    return manifest
+
+
+def _open(recipe: InferrerRecipe) -> _Opened:
+    data = [open_input(recipe.locate(one.source)) for one in recipe.data]
+    excluded = [name if name in BENCHMARKS else recipe.locate(name) for name in recipe.exclude]
+    files = [open_input(name) for name in excluded if name not in BENCHMARKS]
+    for one in recipe.data:
+        check_columns(one.columns)
+    identities = [InputIdentity(name=one.name, fingerprint=one.fingerprint()) for one in [*data, *files]]
+    identities += [InputIdentity(name=name, fingerprint=name) for name in excluded if name in BENCHMARKS]
+    return _Opened(data, excluded, identities)
+
+
+def _read(recipe: InferrerRecipe, opened: _Opened, observer: TuningObserver) -> list[SourcePairs]:
+    sources = [
+        read_pairs(source, columns=check_columns(one.columns), weight=one.weight)
+        for source, one in zip(opened.data, recipe.data, strict=True)
+    ]
+    for source in sources:
+        for complaint in source.complaints:
+            observer.say(f"Left out {complaint}", warning=True)
+    return sources
+
+
+def _load(recipe: InferrerRecipe) -> tuple[HfModel, bool]:
+    import torch
+
+    from flip_reward.training.sft_run import has_bfloat16
+
+    if find_adapter(recipe.model) is not None:
+        raise OptionError(f"{recipe.model} is an adapter", hint="tune the model that it is for")
+    if recipe.device not in (None, "cpu") and not str(recipe.device).startswith("cuda"):
+        raise OptionError(f"there is no tuning on device {recipe.device!r}", hint='take "cpu" or leave it out')
+    on_cpu = recipe.device == "cpu" or not torch.cuda.is_available()
+    if not on_cpu and torch.cuda.device_count() > 1:
+        raise OptionError("tuning takes one GPU, and there are several", hint="set CUDA_VISIBLE_DEVICES=0")
+    device = "cpu" if on_cpu else "cuda"
+    precision = recipe.precision
+    bfloat16 = precision is Precision.BFLOAT16 or (precision is Precision.AUTO and has_bfloat16(torch.device(device)))
+    # Weights that are tuned need all their digits; those that stay as they are do not.
+    frozen_in_bfloat16 = bfloat16 and recipe.method is Method.LORA
+    loaded = load_hf_model(recipe.model, dtype="bfloat16" if frozen_in_bfloat16 else "float32", device=device)
+    return loaded, bfloat16
+
+
+def _data_options(recipe: InferrerRecipe, loaded: HfModel) -> DataOptions:
+    return DataOptions(
+        rows=recipe.rows,
+        held_out=recipe.held_out,
+        near_duplicates=recipe.near_duplicates,
+        max_tokens=min(recipe.max_tokens, loaded.context_tokens),
+        max_instruction_tokens=recipe.max_instruction_tokens,
+        seed=recipe.seed,
+    )
+
+
+def _encoder(text: InferrerText) -> Callable[[Pair], TuningText | Removal]:
+    def encode(pair: Pair) -> TuningText | Removal:
+        try:
+            return text.encode(pair.group) or Removal.NO_ANSWER
+        except RequestRefusedError:
+            return Removal.UNUSABLE
+
+    return encode
+
+
+def _tune(
+    recipe: InferrerRecipe,
+    loaded: HfModel,
+    data: TuningData,
+    folder: Path,
+    *,
+    bfloat16: bool,
+    observer: TuningObserver,
+    stop: StopSignal,
+) -> SftResult:
+    from flip_reward.training.sft_run import SftTexts, run_sft
+
+    order = order_texts(
+        [len(text.tokens) for text in data.train],
+        batch_rows=recipe.batch_rows,
+        epochs=recipe.epochs,
+        seed=recipe.seed,
+    )
+    # A name that is a folder, or on the hub, would be looked up and written into every checkpoint.
+    loaded.network.name_or_path = ""
+    texts = SftTexts([data.train[place] for place in order], sorted(data.held_out, key=lambda text: len(text.tokens)))
+    return run_sft(
+        loaded.network,
+        loaded.tokenizer,
+        texts,
+        recipe,
+        folder,
+        bfloat16=bfloat16,
+        observer=observer,
+        stop=stop,
+    )
+
+
+def _save(
+    recipe: InferrerRecipe, loaded: HfModel, result: SftResult, identity: BaseModelIdentity, folder: Path
+) -> None:
+    import torch
+
+    from flip_reward.training.tuned_model import save_adapter, save_model
+
+    dtype = getattr(torch, recipe.saved_as.value)
+    if recipe.method is Method.FULL:
+        save_model(folder, result.network, loaded.tokenizer, dtype=dtype)
+        return
+    own = Path(recipe.model).expanduser()
+    base = str(own.resolve()) if own.exists() else recipe.model
+    save_adapter(folder, result.network, loaded.tokenizer, base=base, identity=identity, dtype=dtype)
+
+
+def _describe(manifest: TuningManifest, observer: TuningObserver) -> None:
+    for source in manifest.sources:
+        left_out = ", ".join(f"{count} {reason}" for reason, count in source.removed.items())
+        observer.say(
+            f"{source.name}: {source.kept} of {source.rows} rows to learn from, {source.held_out} held out"
+            + (f"; left out: {left_out}" if left_out else "")
+        )
+    seen: Sequence[int] = [source.seen_in_an_epoch for source in manifest.sources]
+    observer.say(f"An epoch is {sum(seen)} rows with {manifest.tokens_in_an_epoch:,} tokens")

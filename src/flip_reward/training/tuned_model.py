@@ -1,0 +1,101 @@
+"""Write a tuned model down: an adapter with what tells its base model, or all weights. The tokenizer is beside it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import save as serialize
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from flip_reward.engines import hf_adapters
+from flip_reward.errors import StorageError
+from flip_reward.scoring.files import storage_error, write_atomically
+
+_UNFINISHED = ".unfinished"
+
+
+def save_adapter(
+    folder: Path,
+    network: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    base: str,
+    identity: hf_adapters.BaseModelIdentity,
+    dtype: torch.dtype,
+) -> None:
+    """Save a LoRA adapter as PEFT has it.
+
+    Args:
+        folder: Where to.
+        network: PEFT's model.
+        tokenizer: The model's.
+        base: The model it is added to, as `load_hf_model` takes it.
+        identity: Tells that model from others.
+        dtype: The numbers in the file.
+
+    Raises:
+        StorageError: The disk is full or not writable. Nothing that looks like a model is left.
+    """
+    unfinished = _begin(folder)
+    config = network.peft_config["default"]
+    config.base_model_name_or_path = base
+    config.inference_mode = True
+    if isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)  # the same bytes every time
+    weights = get_peft_model_state_dict(network, save_embedding_layers=False)
+    saved = {name: weight.detach().to("cpu", dtype).contiguous() for name, weight in weights.items()}
+    try:
+        write_atomically(unfinished / hf_adapters.WEIGHTS, serialize(saved, metadata={"format": "pt"}))
+        tokenizer.save_pretrained(unfinished)
+        write_atomically(unfinished / hf_adapters.BASE, identity.model_dump_json(indent=2).encode() + b"\n")
+        config.save_pretrained(str(unfinished))
+        _publish(unfinished, last=hf_adapters.CONFIG)
+    except (OSError, SafetensorError) as error:
+        raise _cannot_write(folder, error) from error
+
+
+def save_model(
+    folder: Path, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, dtype: torch.dtype
+) -> None:
+    """Save all weights of a model.
+
+    Raises:
+        StorageError: The disk is full or not writable. Nothing that looks like a model is left.
+    """
+    unfinished = _begin(folder)
+    try:
+        tokenizer.save_pretrained(unfinished)
+        network.to(dtype).save_pretrained(unfinished)
+        _publish(unfinished, last="config.json")
+    except (OSError, SafetensorError) as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _begin(folder: Path) -> Path:
+    unfinished = folder / _UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir()
+    except OSError as error:
+        raise storage_error(unfinished, error) from error
+    return unfinished
+
+
+def _publish(unfinished: Path, *, last: str) -> None:
+    """Move the files up; the one that makes a folder a model comes last."""
+    for file in sorted(unfinished.iterdir(), key=lambda file: (file.name == last, file.name)):
+        file.replace(unfinished.parent / file.name)
+    unfinished.rmdir()
+
+
+def _cannot_write(folder: Path, error: Exception) -> StorageError:
+    shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
+    reason = str(error).partition("\n")[0]
+    return StorageError(
+        f"cannot write the tuned model to {folder}: {reason}",
+        hint="the last checkpoint is kept, and the same command goes on from it",
+    )

@@ -1,0 +1,14 @@
+"""Pairs for tests."""
+
+from __future__ import annotations
+
+from flip_reward.core.conversation import Group
+from flip_reward.training.inferrer_rows import Pair, SourcePairs
+
+
+def pair(instruction: str, response: str = "Apples, pears and plums.") -> Pair:
+    return Pair(Group.of(instruction, response))
+
+
+def source(*pairs: Pair, name: str = "rows.jsonl", weight: float = 1.0) -> SourcePairs:
+    return SourcePairs(name, list(pairs), weight, len(pairs))
