@@ -11,8 +11,11 @@ from flip_reward.core.target import Inference
 from flip_reward.core.templates import INFERENCE_PLACES, Template, render_context
 from flip_reward.errors import TemplateError
 
-COMPLETION_FRAMES = ("answer",)
-"""The frames of the package that are plain text. The first is the default."""
+COMPLETION_FRAMES = ("headings", "answer")
+"""The frames of the package that are plain text. The first is the default.
+
+They end in a line break, with which tokenizers join nothing: the instruction has tokens of its own.
+"""
 
 CHAT_FRAMES = ("compact", "direct")
 """The templates for inference that serve as frames: the instruction is what the model would reply."""

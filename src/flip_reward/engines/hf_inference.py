@@ -1,12 +1,9 @@
 """What a Hugging Face model computes for a batch: log-probabilities of given tokens, and new tokens.
 
-A batch is laid out as
+What the rows of a batch begin with alike is computed once for all. Behind it rows are laid out as
 
-    shared | padding | rest of row 0
-    shared |         | rest of row 1, the longest
-
-so that what the rows begin with alike is computed once for all, and every row ends at the same place. Padding is
-masked, and positions count without it.
+    shared | rest of row 0 | padding        to score: what comes later changes nothing before it
+    shared | padding | rest of row 0        to generate: every row goes on at the same place, and padding is masked
 """
 
 from __future__ import annotations
@@ -22,6 +19,7 @@ from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer
 
 from flip_reward.engines.hf_batches import count_shared
+from flip_reward.errors import RequestRefusedError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,22 +66,18 @@ def score_rows(network: PreTrainedModel, rows: Sequence[ScoredRow]) -> list[list
     The vocabulary projection, for small models most of the work, is computed at the scored positions only.
     """
     fed = [row.tokens[:-1] for row in rows]  # nothing is predicted from the last token
-    longest_shared = min(len(row.tokens) - row.scored - 1 for row in rows)
-    batch = _lay_out(network, fed, longest_shared)
-    width = batch.rest.shape[1]
-    wanted = torch.zeros(batch.rest.shape, dtype=torch.bool)
-    for number, row in enumerate(rows):
-        wanted[number, width - row.scored :] = True
+    beginning = _compute_shared(network, fed, min(len(row.tokens) - row.scored - 1 for row in rows))
+    rest = torch.zeros((len(rows), max(map(len, fed)) - beginning.length), dtype=torch.long)
+    wanted = torch.zeros(rest.shape, dtype=torch.bool)
+    for number, (row, tokens) in enumerate(zip(rows, fed, strict=True)):
+        length = len(tokens) - beginning.length
+        rest[number, :length] = torch.tensor(tokens[beginning.length :])
+        wanted[number, length - row.scored : length] = True
     targets = torch.tensor([token for row in rows for token in row.tokens[-row.scored :]])
-    wanted, targets = wanted.to(network.device), targets.to(network.device)
+    rest, wanted, targets = (tensor.to(network.device) for tensor in (rest, wanted, targets))
+    memory = {} if beginning.cache is None else {"past_key_values": beginning.cache}
     with projecting_only(network, wanted):
-        logits = network(
-            input_ids=batch.rest,
-            attention_mask=batch.mask,
-            past_key_values=batch.cache,
-            use_cache=batch.cache is not None,
-            **_positions(network, batch),
-        ).logits
+        logits = network(input_ids=rest, use_cache=bool(memory), **memory).logits
     if logits.shape[:2] != (1, len(targets)):
         logits = logits[wanted].unsqueeze(0)  # a model whose head is not where it says
     values = _pick(logits[0], targets)
@@ -105,75 +99,62 @@ def generate_rows(
         seeds: One for each row; without meaning at temperature 0.
         stops: The tokens that end a reply.
     """
-    batch = _lay_out(network, rows, min(map(len, rows)) - 1)
-    processors = LogitsProcessorList()
+    processors = LogitsProcessorList([_refuse_what_is_no_number])
     if draw.temperature > 0:
         processors.append(_Drawing(draw, seeds))
+    prompts = lay_out_prompts(network, rows)
     output = network.generate(
-        batch.whole,
-        attention_mask=batch.mask,
-        past_key_values=batch.cache,
+        **prompts,
         logits_processor=processors,
         generation_config=GenerationConfig(
             do_sample=False,
             max_new_tokens=draw.max_tokens,
             eos_token_id=list(stops) or None,
             pad_token_id=stops[0] if stops else 0,
-            repetition_penalty=1.0,
         ),
     )
-    return [_until_stop(new, stops) for new in output[:, batch.whole.shape[1] :].tolist()]
+    return [_until_stop(new, stops) for new in output[:, max(map(len, rows)) :].tolist()]
+
+
+def lay_out_prompts(network: PreTrainedModel, rows: Sequence[Sequence[int]]) -> dict[str, object]:
+    """Return prompts as `generate` takes them; what they begin with alike is computed already."""
+    beginning = _compute_shared(network, rows, min(map(len, rows)) - 1)
+    width = max(map(len, rows))
+    whole = torch.zeros((len(rows), width), dtype=torch.long)
+    mask = torch.zeros((len(rows), width), dtype=torch.bool)
+    for number, tokens in enumerate(rows):
+        mask[number, : beginning.length] = True
+        mask[number, width - len(tokens) + beginning.length :] = True
+        whole[number, mask[number]] = torch.tensor(tokens)
+    return {
+        "input_ids": whole.to(network.device),
+        "attention_mask": mask.long().to(network.device),
+        "past_key_values": beginning.cache,
+    }
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    whole: torch.Tensor  # rows x (shared + rest)
-    mask: torch.Tensor  # rows x (shared + rest)
-    shared: int
-    cache: DynamicCache | None
+class _Beginning:
+    """What all rows begin with: how many tokens, and the model's memory of them, once for each row."""
 
-    @property
-    def rest(self) -> torch.Tensor:
-        return self.whole[:, self.shared :] if self.cache is not None else self.whole
+    length: int = 0
+    cache: DynamicCache | None = None
 
 
-def _lay_out(network: PreTrainedModel, rows: Sequence[Sequence[int]], longest_shared: int) -> _Batch:
-    shared = min(count_shared(rows), longest_shared)
-    width = max(map(len, rows))
-    whole = torch.zeros((len(rows), width), dtype=torch.long)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    cache = None
-    if shared * (len(rows) - 1) >= WORTH_SHARING_TOKENS:
-        cache = _compute_shared(network, rows[0][:shared], len(rows))
-    if cache is None:
-        shared = 0
-    for number, tokens in enumerate(rows):
-        ids = torch.tensor(tokens, dtype=torch.long)
-        whole[number, :shared] = ids[:shared]
-        whole[number, width - (len(ids) - shared) :] = ids[shared:]
-        mask[number, :shared] = 1
-        mask[number, width - (len(ids) - shared) :] = 1
-    return _Batch(whole.to(network.device), mask.to(network.device), shared, cache)
-
-
-def _compute_shared(network: PreTrainedModel, tokens: Sequence[int], rows: int) -> DynamicCache | None:
-    """Compute what all rows begin with; None for models whose memory is not one entry a token."""
+def _compute_shared(network: PreTrainedModel, rows: Sequence[Sequence[int]], longest: int) -> _Beginning:
+    """Compute what all rows begin with, where that saves work and the memory is one entry a token."""
+    length = min(count_shared(rows), longest)
+    if length * (len(rows) - 1) < WORTH_SHARING_TOKENS:
+        return _Beginning()
     if "past_key_values" not in inspect.signature(network.forward).parameters:
-        return None
+        return _Beginning()
     cache = DynamicCache(config=network.config)
     if any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return None
-    ids = torch.tensor([tokens], dtype=torch.long, device=network.device)
+        return _Beginning()
+    ids = torch.tensor([rows[0][:length]], dtype=torch.long, device=network.device)
     network(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    cache.batch_repeat_interleave(rows)
-    return cache
-
-
-def _positions(network: PreTrainedModel, batch: _Batch) -> dict[str, torch.Tensor]:
-    if "position_ids" not in inspect.signature(network.forward).parameters:
-        return {}  # it takes them from the mask
-    positions = (batch.mask.cumsum(dim=1) - 1).clamp(min=0)
-    return {"position_ids": positions[:, batch.mask.shape[1] - batch.rest.shape[1] :]}
+    cache.batch_repeat_interleave(len(rows))
+    return _Beginning(length, cache)
 
 
 @contextmanager
@@ -202,6 +183,14 @@ def _pick(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         exact = some.float()
         parts.append(exact.gather(1, wanted[:, None])[:, 0] - exact.logsumexp(dim=1))
     return torch.cat(parts).clamp(max=0)  # rounding may put a certain token a hair above
+
+
+def _refuse_what_is_no_number(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
+    if bool(scores.isnan().any()) or not bool(scores.isfinite().any(dim=-1).all()):
+        raise RequestRefusedError(
+            "the model computes what is not a number", status=400, hint="take --dtype float32 or bfloat16"
+        )
+    return scores
 
 
 class _Drawing:

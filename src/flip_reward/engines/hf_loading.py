@@ -36,6 +36,7 @@ class HfModel:
         name: What records call it.
         fingerprint: Tells the files apart from those of other models.
         context_tokens: The most tokens of one text.
+        pads: Prompts of unlike length can be continued together.
     """
 
     network: PreTrainedModel
@@ -43,6 +44,7 @@ class HfModel:
     name: str
     fingerprint: str
     context_tokens: int
+    pads: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ def load_hf_model(
         import accelerate  # noqa: F401 - transformers needs it for GGUF files, and says so late
         import torch
         import transformers
+
+        from flip_reward.engines.hf_probe import generates_from_padded_prompts, is_causal
     except ImportError as error:
         raise MissingDependencyError(error.name or "transformers", extra="hf") from error
     if dtype not in DTYPES:
@@ -103,6 +107,7 @@ def load_hf_model(
         network, report = transformers.AutoModelForCausalLM.from_pretrained(
             source.place, dtype=precision, use_safetensors=True, output_loading_info=True, **common, **packed
         )
+        network = network.to(place)
     if report["missing_keys"]:
         raise EngineUnavailableError(
             f"{source.name} lacks {len(report['missing_keys'])} weights, such as {min(report['missing_keys'])}",
@@ -114,12 +119,21 @@ def load_hf_model(
         with _explained(name):
             network = apply_adapter(network, adapter)
     network = network.to(place).eval()
+    # Whatever else a model wants to be generated with by default, such as penalties, would change its replies.
+    network.generation_config = transformers.GenerationConfig(eos_token_id=network.generation_config.eos_token_id)
     if not tokenizer.is_fast:
         raise EngineUnavailableError(
             f"the tokenizer of {source.name} cannot say where its tokens stand in a text",
             hint="a tokenizer.json is needed",
         )
-    return HfModel(network, tokenizer, name, fingerprint, _limit_context(network, tokenizer, context_tokens))
+    limit = _limit_context(network, tokenizer, context_tokens)
+    with _explained(name):
+        if not is_causal(network):
+            raise EngineUnavailableError(
+                f"{name} is no causal language model: what it says of a text depends on what comes later"
+            )
+        pads = generates_from_padded_prompts(network)
+    return HfModel(network, tokenizer, name, fingerprint, limit, pads)
 
 
 def _locate(model: str) -> _Source:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flip_reward.core.characters import replace_lone_surrogates
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import LogprobRequest
-from flip_reward.errors import RequestRefusedError
+from flip_reward.errors import EngineUnavailableError, RequestRefusedError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,13 +50,15 @@ class ModelText:
             ask_for_reply: End with what comes before a reply.
 
         Raises:
-            RequestRefusedError: There is no chat template, or it cannot be used with these messages.
+            RequestRefusedError: The chat template cannot be used with these messages.
+            EngineUnavailableError: There is none.
         """
         if self.tokenizer.chat_template is None:
-            raise RequestRefusedError(
-                f"{self.model} has no chat template", status=400, hint="take a model tuned to follow instructions"
+            raise EngineUnavailableError(
+                f"{self.model} has no chat template",
+                hint="take a model tuned to follow instructions, or backward likelihood with a frame without one",
             )
-        chat = [{"role": one.role, "content": replace_lone_surrogates(one.content)} for one in messages]
+        chat = [{"role": one.role, "content": self._disarm(replace_lone_surrogates(one.content))} for one in messages]
         fields = {"enable_thinking": False} if self.no_thinking else {}
         try:
             text = self.tokenizer.apply_chat_template(
@@ -65,6 +67,12 @@ class ModelText:
         except Exception as error:  # the template is a program of the model's authors, and may raise what it likes
             raise RequestRefusedError(f"the chat template refused: {error}", status=400) from error
         return str(text)
+
+    def _disarm(self, text: str) -> str:
+        """Take apart what the tokenizer would read as the end of a turn, or another token of its own."""
+        for special in self.tokenizer.all_special_tokens:
+            text = text.replace(special, f"{special[:1]} {special[1:]}")
+        return text
 
     def encode(self, text: str) -> list[int]:
         """Tokenize a rendered text."""
@@ -85,6 +93,7 @@ class ModelText:
         encoding = self.tokenizer(
             prefix + replace_lone_surrogates(request.continuation),
             add_special_tokens=not rendered,
+            split_special_tokens=not rendered,
             return_offsets_mapping=True,
         )
         tokens = list(encoding.input_ids)

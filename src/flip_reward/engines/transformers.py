@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 
-from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Completion, LogprobRequest, Request, Sampling, TokenLogprobs, Usage, join_replies
 from flip_reward.engines.hf_loading import load_hf_model
 from flip_reward.engines.hf_queue import BatchQueue
@@ -34,17 +33,19 @@ class _Row:
         scored: How many of the last tokens are scored; 0 where new ones are generated.
         sampling: How they are drawn, without the seed, for rows that are generated.
         seed: Makes the draw the row's own.
+        pads: The model can go on from prompts of unlike length together.
     """
 
     tokens: Sequence[int]
     scored: int = 0
     sampling: Sampling | None = None
     seed: int = 0
+    pads: bool = True
 
     @property
-    def kind(self) -> Sampling | None:
-        """Log-probabilities go together, and generation with the same options."""
-        return self.sampling
+    def kind(self) -> object:
+        """Log-probabilities go together, and generation with the same options; without padding, of one length."""
+        return self.sampling, self.sampling and not self.pads and len(self.tokens)
 
     @property
     def length(self) -> int:
@@ -112,18 +113,20 @@ class TransformersEngine:
         """Answer one request.
 
         Raises:
-            ContextTooLongError: Prompt and reply fit neither the context nor, alone, the memory.
-            RequestRefusedError: The chat template cannot be used with this request, or there is none.
-            EngineServerError: torch failed.
-            EngineUnavailableError: The engine was closed, or this process is a fork of the one that made it.
+            ContextTooLongError: Prompt and reply do not fit the context.
+            RequestRefusedError: The chat template cannot be used with this request, or the model computes what is
+                not a number.
+            EngineServerError: torch failed, or the memory does not suffice.
+            EngineUnavailableError: The model has no chat template, the engine was closed, or this process is a fork
+                of the one that made it.
         """
         self._check_usable()
-        tokens = self._encode(self._render(request.messages))
+        tokens = self._text.encode(self._text.render(request.messages))
         self._check_length(len(tokens), request.sampling.max_tokens)
         sampling, seed = replace(request.sampling, seed=None), request.sampling.seed
         replies = await self._queue.compute(
             [
-                _Row(tokens, sampling=sampling, seed=_seed_row(seed, number, tokens))
+                _Row(tokens, 0, sampling, _seed_row(seed, number, tokens), self._loaded.pads)
                 for number in range(request.samples)
             ]
         )
@@ -135,11 +138,12 @@ class TransformersEngine:
         """Say how likely a continuation is.
 
         Raises:
-            ContextTooLongError: The text fits neither the context nor, alone, the memory.
+            ContextTooLongError: The text does not fit the context.
             RequestRefusedError: The continuation is empty, the chat template cannot be used, or the model computes
                 what is not a number.
-            EngineServerError: torch failed.
-            EngineUnavailableError: The engine was closed, or this process is a fork of the one that made it.
+            EngineServerError: torch failed, or the memory does not suffice.
+            EngineUnavailableError: There is no chat template for messages, the engine was closed, or this process is
+                a fork of the one that made it.
         """
         self._check_usable()
         text = self._text.split(request)
@@ -172,12 +176,6 @@ class TransformersEngine:
                 + (f" and {new_tokens} to generate" if new_tokens else "")
                 + f" do not fit a context of {limit}"
             )
-
-    def _render(self, messages: tuple[Message, ...]) -> str:
-        return self._text.render(messages)
-
-    def _encode(self, text: str) -> list[int]:
-        return self._text.encode(text)
 
     def _run(self, rows: Sequence[_Row]) -> Sequence[Sequence[float]]:
         from flip_reward.engines.hf_inference import Draw, ScoredRow, generate_rows, score_rows

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from flip_reward.engines.hf_batches import choose_batch, count_shared
 from flip_reward.engines.hf_queue import BatchQueue
-from flip_reward.errors import ContextTooLongError, EngineServerError
+from flip_reward.errors import EngineServerError, EngineUnavailableError
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,71 @@ async def test_without_memory_the_batch_is_halved_and_stays_so() -> None:
 async def test_a_row_that_does_not_fit_alone_fails_alone() -> None:
     queue = BatchQueue(Recorder(memory_tokens=40), budget_tokens=1000)
     results = await asyncio.gather(queue.compute([Row(50)]), queue.compute([Row(8)]), return_exceptions=True)
-    assert isinstance(results[0], ContextTooLongError)
+    assert isinstance(results[0], EngineServerError)
+    assert results[0].retryable
     assert results[1] == [16]
 
 
-async def test_a_failure_reaches_everyone_who_waits_for_that_batch() -> None:
-    def fail(rows: Sequence[Row]) -> list[int]:
-        raise ArithmeticError(f"{len(rows)} rows")
+async def test_a_row_that_fails_does_not_fail_its_neighbours() -> None:
+    def compute(rows: Sequence[Row]) -> list[int]:
+        if any(row.length == 3 for row in rows):
+            raise ArithmeticError("three")
+        return [row.length for row in rows]
 
-    queue: BatchQueue[Row, int] = BatchQueue(fail, budget_tokens=100)
-    with pytest.raises(EngineServerError, match="2 rows"):
-        await queue.compute([Row(1), Row(1)])
+    queue: BatchQueue[Row, int] = BatchQueue(compute, budget_tokens=100)
+    results = await asyncio.gather(*(queue.compute([Row(n)]) for n in range(1, 6)), return_exceptions=True)
+    assert [result for result in results if isinstance(result, list)] == [[1], [2], [4], [5]]
+    assert isinstance(results[2], EngineServerError)
+    assert "three" in str(results[2])
+
+
+async def test_a_failed_batch_is_not_kept_in_memory_while_it_is_halved() -> None:
+    class Activations:
+        """What a batch computes with."""
+
+    alive: list[weakref.ref[Activations]] = []
+    seen: list[int] = []
+
+    def compute(rows: Sequence[Row]) -> list[int]:
+        seen.append(sum(one() is not None for one in alive))
+        activations = Activations()
+        alive.append(weakref.ref(activations))
+        if len(rows) > 1:
+            raise MemoryError
+        return [0] * len(rows)
+
+    await BatchQueue(compute, budget_tokens=100).compute([Row(1)] * 4)
+    assert seen == [0] * 7
+
+
+async def test_too_few_results_are_a_failure_and_no_hang() -> None:
+    queue: BatchQueue[Row, int] = BatchQueue(lambda rows: [0] * (len(rows) - 1), budget_tokens=100)
+    with pytest.raises(EngineServerError, match="0 results for 1 rows"):
+        await asyncio.wait_for(queue.compute([Row(1), Row(2)]), 10)
+
+
+async def test_whoever_waits_when_the_queue_is_closed_is_told() -> None:
+    started, go = threading.Event(), threading.Event()
+
+    def compute(rows: Sequence[Row]) -> list[int]:
+        started.set()
+        go.wait(10)
+        return [7] * len(rows)
+
+    queue = BatchQueue(compute, budget_tokens=1)
+    first = asyncio.create_task(queue.compute([Row(1)]))
+    await asyncio.to_thread(started.wait, 10)
+    second = asyncio.create_task(queue.compute([Row(2)]))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(asyncio.to_thread(queue.close))
+    await asyncio.sleep(0.05)
+    go.set()
+    await closing
+    assert await first == [7]
+    with pytest.raises(EngineUnavailableError, match="closed"):
+        await asyncio.wait_for(second, 10)
+    with pytest.raises(EngineUnavailableError, match="closed"):
+        await queue.compute([Row(3)])
 
 
 async def test_what_nobody_waits_for_any_more_is_not_computed() -> None:
