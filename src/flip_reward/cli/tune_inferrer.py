@@ -62,11 +62,19 @@ def tune_inferrer(
         losses = f"{outcome.held_out_loss_before:.3f} before, {outcome.held_out_loss:.3f} now"
         console.print(Text(f"Loss on held-out rows: {losses}"))
     console.print(Text(f"Tuned model: {folder}"), soft_wrap=True)
-    frame = f"--template {wanted.frame}" if wanted.frame_dir is None else f"--template-dir {wanted.frame_dir}"
-    thinking = " --no-thinking" if wanted.no_thinking else ""
     console.print(
-        Text(f"Use it: --model transformers:{folder} --reward backward-likelihood {frame}{thinking}"), soft_wrap=True
+        Text(f"Use it: --model transformers:{folder} --reward backward-likelihood {_name_frame(wanted)}"),
+        soft_wrap=True,
     )
+
+
+def _name_frame(recipe: InferrerRecipe) -> str:
+    """Say with which options a scoring asks in the words that were learned."""
+    if recipe.frame_dir is None:
+        options = f"--template {recipe.load_frame().template.name}"
+    else:
+        options = f"--template-dir {recipe.frame_dir}" + (f" --template {recipe.frame}" if recipe.frame else "")
+    return options + (" --no-thinking" if recipe.no_thinking else "")
 
 
 @contextmanager

@@ -90,7 +90,8 @@ class InferrerRecipe(_Part):
     """Files of prompts, or benchmarks by name: rows whose prompt occurs there are left out."""
     output: Path | None = None
 
-    frame: str = "compact"
+    frame: str | None = None
+    """As `--template` of backward likelihood. None is "compact", or in a folder its "FRAME"."""
     frame_dir: Path | None = None
     """A folder with a frame of your own; see `flip_reward.core.frames.load_frame`."""
     no_thinking: bool = False
@@ -175,7 +176,7 @@ class InferrerRecipe(_Part):
         Raises:
             TemplateError: There is no such frame, or it is malformed.
         """
-        return load_frame(None if self.frame_dir and self.frame == "compact" else self.frame, folder=self.frame_dir)
+        return load_frame(self.frame or (None if self.frame_dir else "compact"), folder=self.frame_dir)
 
     def locate(self, source: str) -> str:
         """Return where a file of the recipe is; anything else, such as a name on the hub, as it is."""

@@ -87,7 +87,9 @@ def _begin(folder: Path) -> Path:
 
 def _publish(unfinished: Path, *, last: str) -> None:
     """Move the files up; the one that makes a folder a model comes last."""
+    mode = (unfinished / last).stat().st_mode
     for file in sorted(unfinished.iterdir(), key=lambda file: (file.name == last, file.name)):
+        file.chmod(mode)  # weights would be for their owner's eyes only
         file.replace(unfinished.parent / file.name)
     unfinished.rmdir()
 

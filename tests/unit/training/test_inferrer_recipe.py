@@ -85,6 +85,12 @@ def test_what_the_result_depends_on(tmp_path: Path) -> None:
     assert "lora.rank" not in read(tmp_path, BASE + "method: full").settings()
 
 
+def test_a_frame_of_your_own(tmp_path: Path) -> None:
+    (tmp_path / "FRAME_USER.prompt").write_text("{response} answers: {instruction}")
+    assert read(tmp_path, BASE, f"frame_dir={tmp_path}").load_frame().template.user.startswith("{response} answers")
+    assert read(tmp_path, BASE).load_frame().template.name == "compact"
+
+
 def test_a_frame_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TemplateError, match="no frame is called 'answr'"):
         read(tmp_path, BASE + "frame: answr").load_frame()

@@ -88,7 +88,7 @@ def test_the_prefix_is_what_generation_is_given(setup: Setup, name: str) -> None
         assert learned is not None
         [request] = FlipReward(setup.engine, FlipOptions(load_templates(name))).render(group)
         assert isinstance(request, Request)
-        given = setup.engine._encode(setup.engine._render(request.messages))
+        given = setup.engine._text.encode(setup.engine._text.render(request.messages))
         assert learned.tokens[: -learned.learned] == given
 
 

@@ -1,0 +1,91 @@
+"""A model is tuned with the installed command, killed on the way, and used for scoring."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command import read, run, start, write_rows
+from tests.hf_models import save_model
+
+WORDS = ("Apples", "pears", "plums", "fruits", "trees", "sentence", "question", "name")
+ROWS = [
+    {"prompt": f"Name {one} and {other}, please.", "response": f"{one} and {other} grow on trees."}
+    for one in WORDS
+    for other in WORDS
+    if one != other
+]
+RECIPE = """
+model: tiny
+data: [{source: rows.jsonl, weight: 2}]
+exclude: [evaluation.jsonl]
+near_duplicates: true
+held_out: 0.1
+lora: {rank: 4}
+learning_rate: 0.01
+batch_rows: 2
+checkpoint_every: 5
+log_every: 5
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_model(tmp_path / "tiny")
+    write_rows(tmp_path / "rows.jsonl", [*ROWS, {"prompt": "Name it.", "response": ""}])
+    write_rows(tmp_path / "evaluation.jsonl", [{"prompt": ROWS[0]["prompt"], "chosen": ["a"], "rejected": ["b"]}])
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    return tmp_path
+
+
+def test_killed_resumed_and_used(folder: Path) -> None:
+    arguments = ["tune-inferrer", "recipe.yaml", "precision=float32", "-o", "tuned"]
+    process = start(folder, *arguments, "seed=1")
+    deadline = time.monotonic() + 90
+    while not list(folder.glob("tuned/checkpoints/*/whole")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -9, "it ended before it could be killed"
+    assert not (folder / "tuned/adapter_config.json").exists()
+
+    resumed = run(folder, *arguments, "seed=1")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stderr == ""
+    assert "Going on from step" in resumed.stdout
+    assert "left out: 1 evaluated, " in resumed.stdout
+    assert "1 no_answer" in resumed.stdout
+    assert "Use it: --model transformers:tuned --reward backward-likelihood --template compact" in resumed.stdout
+    manifest = json.loads((folder / "tuned/manifest.json").read_text())
+    assert manifest["outcome"]["held_out_loss"] < manifest["outcome"]["held_out_loss_before"]
+    assert len(manifest["sessions"]) == 2
+
+    options = ["--reward", "backward-likelihood", "--template", "compact", "--cache", "off", "-r", "run"]
+    scored = run(folder, "score", "rows.jsonl", "--model", "transformers:tuned", *options)
+    assert scored.returncode == 0, scored.stderr
+    assert sum(record.score.value is not None for record in read(folder / "run")) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.yaml"], "the recipe missing.yaml cannot be read"),
+        (["recipe.yaml", "learning_rat=1"], "did you mean 'learning_rate'?"),
+        (["recipe.yaml", "data=[{source: row.jsonl}]"], "near names in .: rows.jsonl"),
+        (["recipe.yaml", "model=tinny"], "is no model for transformers"),
+        (["recipe.yaml", "max_tokens=8"], "no row is left to learn from"),
+    ],
+)
+def test_mistakes(folder: Path, arguments: list[str], message: str) -> None:
+    finished = run(folder, "tune-inferrer", *arguments)
+    assert finished.returncode == 2
+    assert message in finished.stderr
+
+
+def test_the_options(folder: Path) -> None:
+    text = run(folder, "tune-inferrer", "--help", COLUMNS="200").stdout
+    assert {word.strip("│ ,'") for word in text.split() if word.startswith("--")} == {"--output", "--help"}
+    assert "Examples:" in text
