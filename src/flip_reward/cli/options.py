@@ -77,7 +77,7 @@ Slots = Annotated[
 Threads = Annotated[int | None, typer.Option(min=1, help="Embedded model: threads.", rich_help_panel=_MODEL)]
 ContextTokens = Annotated[
     int | None,
-    typer.Option(min=64, help="Embedded model: context of one request, in tokens.", rich_help_panel=_MODEL),
+    typer.Option(min=64, help="A model in this process: context of one request, in tokens.", rich_help_panel=_MODEL),
 ]
 
 Dtype = Annotated[

@@ -21,6 +21,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.model_files import SMOLLM2_135M
 from flip_reward.errors import ConversationError
+from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 from flip_reward.rewards.base import Rendered, RewardModel
 from flip_reward.rewards.judging import Judge
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
@@ -93,7 +94,8 @@ def score_opened(
         typer.Exit: It was stopped at once.
         FlipRewardError: See `Run.score`.
     """
-    if opened.job.reward.engine.model == SMOLLM2_135M.name:
+    asks_for_replies = not isinstance(opened.job.reward, BackwardLikelihoodReward)
+    if asks_for_replies and opened.job.reward.engine.model == SMOLLM2_135M.name:
         console.print(Text(_TINY_MODEL, style="yellow"))
     if opened.folder.dropped_bytes:
         console.print("The last record was half-written and is scored again.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -190,7 +189,8 @@ class Engine(Protocol):
 async def ask_one_by_one(request: Request, ask: Callable[[Request], Awaitable[Completion]]) -> Completion:
     """Answer a request for several samples by as many requests for one, for engines that draw one at a time.
 
-    Sample number i has the request's seed + i, where it has one.
+    Sample number i has the request's seed + i, where it has one. They follow one another, so that the request takes
+    one place among those in flight and nothing is left behind where it fails.
 
     Args:
         request: What is asked.
@@ -201,7 +201,7 @@ async def ask_one_by_one(request: Request, ask: Callable[[Request], Awaitable[Co
     """
     if request.samples == 1:
         return await ask(request)
-    return join_replies(await asyncio.gather(*map(ask, split_samples(request))))
+    return join_replies([await ask(one) for one in split_samples(request)])
 
 
 def split_samples(request: Request, *, start: int = 0) -> list[Request]:

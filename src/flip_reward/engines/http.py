@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 
@@ -129,7 +128,8 @@ class HttpEngine:
         # Samples of the likeliest reply are all the same, and vLLM refuses to draw several.
         together = await self._ask_together(request) if self._draws_several and request.sampling.temperature else []
         missing = split_samples(request, start=len(together))
-        replies = [*together, *await asyncio.gather(*map(self._ask, missing))]
+        # One after the other: the limit of requests in flight counts them as one.
+        replies = [*together, *[await self._ask(one) for one in missing]]
         if missing and request.sampling.temperature:
             self._draws_several = False  # some servers ignore `n`, and asking them would be in vain each time
         return join_replies(replies)
