@@ -88,7 +88,7 @@ async def test_a_server_that_refuses_n_is_asked_one_by_one(fault: Fault) -> None
 
 
 async def test_a_server_that_refuses_everything_is_not_thought_to_refuse_n() -> None:
-    with serve(8, at_first(Fault.REFUSED, times=3)) as server:
+    with serve(8, at_first(Fault.REFUSED, times=2)) as server:
         engine = HttpEngine(server.base_url, server.model)
         with pytest.raises(RequestRefusedError):
             await engine.complete(ask(2))
