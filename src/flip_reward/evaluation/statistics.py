@@ -24,6 +24,9 @@ SEED = 20260213
 """Every interval draws from a generator of its own with this seed, so that the same scores give the same interval."""
 
 
+_DIGITS = 12
+"""Sums of the same grades differ in later digits by their order, which would put a value outside its own interval."""
+
 _FEW_VALUES = 50
 _BLOCK = 500
 """Resamples drawn at once, so that memory stays small."""
@@ -116,6 +119,7 @@ def interval_of(value: float, resampled: Values, n: int) -> Estimate:
 
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
+    value, low, high = np.round([value, low, high], _DIGITS)
     return Estimate(float(value), float(low), float(high), n)
 
 

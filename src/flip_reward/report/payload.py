@@ -72,7 +72,7 @@ def score_row(
 
 def round_value(value: float | None) -> float | None:
     """Return a figure with as many digits as the report needs."""
-    return None if value is None else round(value, 4)
+    return None if value is None else round(value, 5)
 
 
 @dataclass(frozen=True, slots=True)

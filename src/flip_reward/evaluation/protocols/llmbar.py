@@ -37,17 +37,16 @@ class LLMBarProtocol(PreferenceProtocol):
 _ORDERS = "Accuracy, averaged over both orders of the pair."
 
 
+_AGREEMENT = (
+    "Share of the pairs judged in both orders with the same verdict; all, where each response is scored by itself."
+)
+
+
 def _agreement(graded: Graded) -> list[Figure]:
     agreement = graded.average(_agree)
     if not graded.select(agreement)[0]:
         return []
-    judged = any(said.judgements for run in graded.runs for said in run)
-    note = (
-        "Share of the pairs judged in both orders with the same verdict."
-        if judged
-        else "Each response is scored by itself, so the order cannot matter."
-    )
-    return [Figure("agreement between orders", graded.mean(agreement), note)]
+    return [Figure("agreement between orders", graded.mean(agreement), _AGREEMENT)]
 
 
 def _agree(_item: BenchmarkItem, said: ItemRewards) -> float:

@@ -161,7 +161,7 @@ function drawDistribution({ edges, chosen, rejected, chosen_mean: chosenMean, re
       ? []
       : [
           Plot.ruleX([value], { y1: 0, y2: sign * top, stroke: color, strokeWidth: 1.5 }),
-          Plot.text([`mean ${value.toFixed(2)}`], {
+          Plot.text([`mean ${value.toFixed(2).replace("-", "\u2212")}`], {
             x: value,
             y: sign * top,
             textAnchor: value > (edges[0] + edges.at(-1)) / 2 ? "end" : "start",
