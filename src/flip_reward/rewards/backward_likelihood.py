@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.frames import Frame, load_frame
-from flip_reward.core.score import Likelihood, Outcome, Score
+from flip_reward.core.score import Likelihood, Outcome, Score, Usage
 from flip_reward.core.target import Inference, Target, select_target, visible_answer
 from flip_reward.engines.base import Engine, LogprobRequest, TokenLogprobs
 from flip_reward.rewards.asking import Reply, ask_logprobs
@@ -122,23 +123,27 @@ class BackwardLikelihoodReward(RewardModel):
         inference = select_target(group.messages, self.options.target)
         if not inference.instruction.strip():
             return tuple(Score(None, Outcome.EMPTY_INSTRUCTION) for _ in group.responses)
+        answers = [visible_answer(response) for response in group.responses]
         prior = None
-        if self.options.value is LikelihoodValue.PMI:
-            reply = await self._ask_prior(inference)
-            if reply.answer is None:
-                return tuple(reply.unscored() for _ in group.responses)
-            prior = math.fsum(reply.answer.values)
-        return tuple(await gather_all(self._score(response, inference, prior) for response in group.responses))
+        if self.options.value is LikelihoodValue.PMI and any(isinstance(answer, str) for answer in answers):
+            prior = await self._ask_prior(inference)
+        scores = await gather_all(self._score(answer, inference, prior) for answer in answers)
+        return tuple(scores if prior is None else _charge_first(scores, prior))
 
-    async def _score(self, response: str, inference: Inference, prior: float | None) -> Score:
-        answer = visible_answer(response)
+    async def _score(self, answer: str | Outcome, inference: Inference, prior: Reply[TokenLogprobs] | None) -> Score:
         if isinstance(answer, Outcome):
             return Score(None, answer)
+        if prior is not None and prior.answer is None:
+            return prior.unscored()
         reply = await ask_logprobs(self.engine, self._request(answer, inference))
         logprobs = reply.answer
         if logprobs is None:
             return reply.unscored()
-        likelihood = Likelihood(math.fsum(logprobs.values), len(logprobs.values), prior)
+        likelihood = Likelihood(
+            math.fsum(logprobs.values),
+            len(logprobs.values),
+            math.fsum(prior.answer.values) if prior is not None and prior.answer is not None else None,
+        )
         return Score(
             self.options.value.of(likelihood),
             Outcome.SCORED,
@@ -150,16 +155,32 @@ class BackwardLikelihoodReward(RewardModel):
         )
 
     async def _ask_prior(self, inference: Inference) -> Reply[TokenLogprobs]:
-        """Ask for the likelihood without a response, once for each instruction. No response is charged for it."""
+        """Ask for the likelihood without a response; what was asked for an instruction before costs nothing."""
         request = self._request("", inference)
-        if request not in self._priors:
-            reply = await ask_logprobs(self.engine, request)
-            if reply.answer is None:
-                return reply
-            self._priors[request] = reply
+        known = self._priors.get(request)
+        if known is not None:
+            return known
+        reply = await ask_logprobs(self.engine, request)
+        if reply.answer is not None:
+            free = replace(reply.answer, usage=Usage(), attempts=0, cached=True)
+            self._priors[request] = replace(reply, answer=free)
             if len(self._priors) > PRIORS_KEPT:
                 self._priors.popitem(last=False)
-        return self._priors[request]
+        return reply
 
     def _request(self, answer: str, inference: Inference) -> LogprobRequest:
         return LogprobRequest(self.options.frame.fill(answer, inference), inference.instruction.strip())
+
+
+def _charge_first(scores: Sequence[Score], prior: Reply[TokenLogprobs]) -> list[Score]:
+    """Add what the likelihood without a response took to the first score, so that sums stay true."""
+    if prior.answer is None:
+        return list(scores)
+    charged = list(scores)
+    number = next((number for number, score in enumerate(scores) if score.likelihood is not None), None)
+    if number is not None:
+        score = scores[number]
+        charged[number] = replace(
+            score, usage=score.usage + prior.answer.usage, attempts=score.attempts + prior.answer.attempts
+        )
+    return charged

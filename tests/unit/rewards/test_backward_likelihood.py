@@ -88,6 +88,16 @@ def test_the_likelihood_without_a_response_is_asked_once_for_each_instruction() 
     assert engine.requests == 12 + 2
 
 
+def test_the_tokens_of_the_prior_are_counted_once() -> None:
+    reward = reward_of(LikelihoodValue.PMI, ScriptedEngine(logprob_script=by_length))
+    group = Group.of("Name fruits.", ["", "Apples.", "Pears."])
+    [first] = reward.score_sync([group])
+    [again] = reward.score_sync([group])
+    assert [score.usage.prompt_tokens for score in first] == [0, 4, 2]
+    assert [score.attempts for score in first] == [0, 2, 1]
+    assert [score.usage.prompt_tokens for score in again] == [0, 2, 2]
+
+
 def test_failures_are_outcomes() -> None:
     def fail(request: LogprobRequest) -> list[float]:
         raise ContextTooLongError("9000 tokens") if "Apples" in request.prefix else EngineServerError("broken")
@@ -104,9 +114,10 @@ def test_without_a_prior_there_is_no_pmi() -> None:
             raise EngineServerError("broken")
         return [-1.0]
 
-    group = Group.of("Name fruits.", ["Apples.", "Apples and pears."])
+    group = Group.of("Name fruits.", ["Apples.", " ", "Apples and pears."])
     [scores] = reward_of(LikelihoodValue.PMI, ScriptedEngine(logprob_script=fail)).score_sync([group])
-    assert [score.outcome for score in scores] == [Outcome.ENGINE_FAILURE] * 2
+    failed = Outcome.ENGINE_FAILURE
+    assert [score.outcome for score in scores] == [failed, Outcome.EMPTY_RESPONSE, failed]
 
 
 def test_an_empty_instruction_is_not_scored() -> None:
