@@ -330,7 +330,7 @@ def test_rows_that_hold_responses_are_rejected_when_they_are_generated(tmp_path:
 def test_a_dry_run_shows_what_would_be_asked(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [{"prompt": "say hello"}])
     finished = run(
-        tmp_path, "best-of-n", "rows.jsonl", *SCRIPTED, "--generate", "2", "--policy-model", "scripted", "--dry-run"
+        tmp_path, "best-of-n", "rows.jsonl", *SCRIPTED, "--generate", "2", "--policy-model", "no.gguf", "--dry-run"
     )
     assert finished.returncode == 0, finished.stderr
     assert "line 1, candidate 0: prompt" in finished.stdout

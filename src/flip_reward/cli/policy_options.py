@@ -13,6 +13,7 @@ import typer
 from flip_reward.cli.scoring_options import ScoringOptions
 from flip_reward.engines.base import Engine, Sampling
 from flip_reward.engines.resolve import resolve_engine
+from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.selection.drawing import Policy
 
@@ -86,6 +87,8 @@ class PolicyOptions:
         return Policy(self._resolve(scoring), self.generate, sampling)
 
     def _resolve(self, scoring: ScoringOptions) -> Engine:
+        if scoring.dry_run:
+            return ScriptedEngine()  # nothing is asked, so nothing is loaded
         config = replace(
             scoring.to_engine_config(),
             model=self.model,
