@@ -3,22 +3,23 @@
 - Backward likelihood beside generated FLIP: the same model, engine and rows, template `compact`, 48 new tokens.
 - Micro-batches beside one request after the other.
 - Log-probabilities projected at the scored positions only, beside the whole logits of the same batch: 8 texts of 512
-  tokens of which 32 are scored. Peak memory is the growth of the process while it computes.
+  tokens of which 32 are scored. Peak memory is how far the process grows while it computes.
 
-Run `python bench/likelihood.py` (needs the extras "local" and "hf" and the default model).
+Run `python bench/likelihood.py` (needs the extras "local" and "hf", the default model and psutil).
 """
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import resource
 import statistics
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from figures import Figure, report
 from flip_reward import FlipOptions, FlipReward, Group, RewardModel, Sampling, load_templates
@@ -36,7 +37,6 @@ EXAMPLES = Path(__file__).parents[1] / "examples/responses.jsonl"
 MODEL = "smollm2-135m"
 ROUNDS = 3
 TEXTS, TOKENS, SCORED = 8, 512, 32
-MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 def read_groups() -> list[Group]:
@@ -94,14 +94,25 @@ def take_time_and_memory(name: str, results: multiprocessing.SimpleQueue[tuple[f
     network = load_hf_model(MODEL).network
     texts = [[(7 * text + 13 * position) % 40_000 for position in range(TOKENS)] for text in range(TEXTS)]
     compute(network, [tokens[:64] for tokens in texts])  # what is loaded at the first use
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = psutil.Process().memory_info
+    before, peak, done = memory().rss, 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.is_set():
+            peak = max(peak, memory().rss)
+            time.sleep(0.001)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     seconds = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
         compute(network, texts)
         seconds.append(time.perf_counter() - started)
-    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    results.put((statistics.median(seconds), growth * MAXRSS_BYTES))
+    done.set()
+    watcher.join()
+    results.put((statistics.median(seconds), peak - before))
 
 
 def in_fresh_process(name: str) -> tuple[float, float]:
