@@ -11,9 +11,7 @@ from flip_reward.cli.best_of_n_session import TieBreaking, run_best_of_n, show_p
 from flip_reward.cli.policy_options import PolicyOptions
 from flip_reward.cli.scoring_options import ScoringOptions, with_scoring_options
 from flip_reward.cli.session import show_prompts
-from flip_reward.engines.resolve import resolve_engine
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.rewards.catalogue import load_reward
 from flip_reward.scoring.job import ScoringJob
 from flip_reward.scoring.rows import parse_columns
 from flip_reward.selection.choice import TieRule
@@ -59,8 +57,8 @@ def best_of_n(
       flip-reward best-of-n prompts.jsonl --generate 8 --policy-model Qwen/Qwen3-8B
       --policy-base-url http://localhost:8001/v1 --model Qwen/Qwen3-4B --base-url http://localhost:8000/v1
     """
-    chosen = scoring.to_reward_options()
-    rehearsal = load_reward(scoring.reward, ScriptedEngine(), chosen)  # mistakes come to light before a model loads
+    config = scoring.to_config()
+    rehearsal = config.load(ScriptedEngine())  # mistakes come to light before a model loads
     columns = parse_columns(scoring.columns) if scoring.columns else {}
     policy = PolicyOptions(
         generate,
@@ -79,7 +77,7 @@ def best_of_n(
         else:
             show_policy_prompts(policy, inputs, columns, limit=scoring.limit)
         return
-    reward = load_reward(scoring.reward, resolve_engine(scoring.to_engine_config()), chosen)
+    reward = config.load()
     job = ScoringJob(
         reward if policy is None else DrawnReward(reward, policy),
         inputs,

@@ -90,7 +90,7 @@ class PolicyOptions:
         if scoring.dry_run:
             return ScriptedEngine()  # nothing is asked, so nothing is loaded
         config = replace(
-            scoring.to_engine_config(),
+            scoring.to_config().engine_config,
             model=self.model,
             base_url=self.base_url,
             api_key_env=self.api_key_env,

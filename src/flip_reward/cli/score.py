@@ -5,9 +5,7 @@ from __future__ import annotations
 from flip_reward.cli import options
 from flip_reward.cli.scoring_options import ScoringOptions, with_scoring_options
 from flip_reward.cli.session import run_job, show_prompts
-from flip_reward.engines.resolve import resolve_engine
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.rewards.catalogue import load_reward
 from flip_reward.scoring.job import ScoringJob
 from flip_reward.scoring.rows import parse_columns
 
@@ -31,14 +29,14 @@ def score(inputs: options.Inputs, scoring: ScoringOptions) -> None:
 
       flip-reward score best_of_n.jsonl --reward listwise --orders 4 --model PATH.gguf
     """
-    chosen = scoring.to_reward_options()
-    rehearsal = load_reward(scoring.reward, ScriptedEngine(), chosen)  # mistakes come to light before a model loads
+    config = scoring.to_config()
+    rehearsal = config.load(ScriptedEngine())  # mistakes come to light before a model loads
     columns = parse_columns(scoring.columns) if scoring.columns else {}
     if scoring.dry_run:
         show_prompts(rehearsal, inputs, columns, limit=scoring.limit)
         return
     job = ScoringJob(
-        load_reward(scoring.reward, resolve_engine(scoring.to_engine_config()), chosen),
+        config.load(),
         inputs,
         folder=scoring.run_folder,
         output=scoring.output,

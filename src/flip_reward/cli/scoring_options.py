@@ -13,12 +13,9 @@ from flip_reward.cli import options
 from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.reply import ReplyPolicy
 from flip_reward.core.target import Target
-from flip_reward.engines.base import Sampling
-from flip_reward.engines.resolve import EngineConfig
 from flip_reward.errors import OptionError
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
-from flip_reward.rewards.catalogue import RewardOptions
-from flip_reward.rewards.similarities import load_similarity
+from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.tournament import Tournament
 from flip_reward.scoring.runner import RunLimits
 from flip_reward.scoring.summary import Prices
@@ -72,52 +69,14 @@ class ScoringOptions:
     as_json: options.AsJson = False
     table: options.ShowTable = None
 
-    def to_reward_options(self) -> RewardOptions:
-        """Return what is chosen about the reward.
-
-        Raises:
-            FlipRewardError: The similarity cannot be loaded.
-        """
-        measure = load_similarity(self.similarity, normalizer=self.normalizer, embedding_model=self.embedding_model)
-        return RewardOptions(
-            template=self.template,
-            template_dir=self.template_dir,
-            sampling=Sampling(self.temperature, self.max_tokens, self.top_p, self.seed),
-            structured=self.structured,
-            order_seed=self.seed or 0,
-            target=self.target,
-            similarity=None if measure.name == "f1" else measure,
-            reply_policy=self.reply_policy,
-            samples=self.samples,
-            aggregation=self.aggregation,
-            likelihood_value=self.likelihood_value,
-            both_orders=not self.one_order,
-            tournament=self.tournament,
-            orders=self.orders,
-        )
-
-    def to_engine_config(self) -> EngineConfig:
-        """Return how the reward's model is reached.
+    def to_config(self) -> RewardConfig:
+        """Return what is chosen about the reward and its model.
 
         Raises:
             OptionError: `--extra-body` is not a JSON object.
         """
-        return EngineConfig(
-            model=self.model,
-            base_url=self.base_url,
-            api_key_env=self.api_key_env,
-            concurrency=self.concurrency,
-            timeout_seconds=self.timeout_seconds,
-            extra_body=read_extra_body(self.extra_body),
-            no_thinking=self.no_thinking,
-            cache=self.cache,
-            slots=self.slots,
-            threads=self.threads,
-            context_tokens=self.context_tokens,
-            dtype=self.dtype,
-            device=self.device,
-            batch_tokens=self.batch_tokens,
-        )
+        chosen = {name: getattr(self, name) for name in RewardConfig.model_fields}
+        return RewardConfig.model_validate(chosen | {"extra_body": read_extra_body(self.extra_body)})
 
     @property
     def limits(self) -> RunLimits:

@@ -6,16 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.reply import ReplyPolicy
 from flip_reward.engines.base import Sampling
 from flip_reward.engines.resolve import EngineConfig
-from flip_reward.errors import DataError, MissingDependencyError, OptionError
+from flip_reward.errors import OptionError
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.catalogue import RewardOptions
 from flip_reward.rewards.tournament import Tournament
+from flip_reward.scoring.recipe_file import read_recipe
 
 
 class _Part(BaseModel):
@@ -85,24 +86,7 @@ class Recipe(_Part):
             DataError: There is none, or it is not a recipe.
             MissingDependencyError: PyYAML is not installed.
         """
-        try:
-            import yaml
-        except ImportError:
-            raise MissingDependencyError("PyYAML", extra="eval") from None
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataError(f"the recipe {path} cannot be read: {error.strerror or error}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise DataError(f"the recipe {path} is not YAML: {' '.join(str(error).split())}") from error
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the whole"
-            raise DataError(
-                f"the recipe {path}, {place}: {first['msg']}", hint=f"a recipe has {', '.join(cls.model_fields)}"
-            ) from error
+        return read_recipe(path, cls, extra="eval")
 
     def joined(self, options: Recipe) -> Self:
         """Join a recipe from a file with what was said on the command line: only some of its models, or a limit.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from flip_reward.core.frames import Frame, load_frame
-from flip_reward.errors import DataError, MissingDependencyError, OptionError
+from flip_reward.scoring.recipe_file import read_recipe
 
 
 class Method(StrEnum):
@@ -145,30 +144,7 @@ class InferrerRecipe(_Part):
             OptionError: An override is malformed.
             MissingDependencyError: PyYAML is not installed.
         """
-        try:
-            import yaml
-        except ImportError:
-            raise MissingDependencyError("PyYAML", extra="train") from None
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataError(f"the recipe {path} cannot be read: {error.strerror or error}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise DataError(f"the recipe {path} is not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(content, dict):
-            raise DataError(f"the recipe {path} holds no keys and values")
-        for override in overrides:
-            key, equals, value = override.partition("=")
-            if not equals or not key:
-                raise OptionError(f"{override!r} is not of the form key=value", hint="for example learning_rate=1e-4")
-            try:
-                _put(content, key.split("."), yaml.safe_load(value))
-            except yaml.YAMLError as error:
-                raise OptionError(f"{override!r}: the value is not YAML") from error
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise _explain(path, error) from error
+        return read_recipe(path, cls, overrides, extra="train")
 
     def load_frame(self) -> Frame:
         """Load the frame.
@@ -196,29 +172,3 @@ class InferrerRecipe(_Part):
             flat[f"data {number} weight"] = one.weight
             flat[f"data {number} columns"] = ", ".join(f"{ours}={theirs}" for ours, theirs in one.columns.items())
         return flat
-
-
-def _put(content: dict[str, object], keys: Sequence[str], value: object) -> None:
-    for key in keys[:-1]:
-        inner = content.setdefault(key, {})
-        if not isinstance(inner, dict):
-            raise OptionError(f"{'.'.join(keys)}: {key!r} has no keys of its own")
-        content = inner
-    content[keys[-1]] = value
-
-
-def _explain(path: Path, error: ValidationError) -> DataError:
-    first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"])) or "the whole"
-    if first["type"] == "extra_forbidden":
-        known = _keys_beside(first["loc"])
-        near = get_close_matches(str(first["loc"][-1]), known, n=1)
-        suggestion = f"; did you mean {near[0]!r}?" if near else ""
-        return DataError(f"the recipe {path}: unknown key {place!r}{suggestion}", hint=f"keys are {', '.join(known)}")
-    return DataError(f"the recipe {path}, {place}: {first['msg']}")
-
-
-def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
-    parts: dict[str, type[_Part]] = {"data": DataSource, "lora": LoraOptions}
-    model: Iterable[str] = parts[str(place[0])].model_fields if len(place) > 1 else InferrerRecipe.model_fields
-    return list(model)

@@ -111,11 +111,11 @@ def test_a_recipe_is_narrowed_by_the_command_line_and_not_changed() -> None:
     ("text", "message"),
     [
         ("rewards: [flip", "is not YAML"),
-        ("- flip", "the whole: Input should be"),
-        ("benchmark: [llmbar]", "benchmark: Extra inputs"),
+        ("- flip", "holds no keys and values"),
+        ("benchmark: [llmbar]", "unknown key 'benchmark'; did you mean 'benchmarks'"),
         ("aggregation: sum", "aggregation: Input should be 'mean', 'max' or 'median'"),
         ("runs: 0", "runs: Input should be greater"),
-        ("models: [{modell: a}]", "models.0.modell: Extra inputs"),
+        ("models: [{modell: a}]", "unknown key 'models.0.modell'; did you mean 'model'"),
         ("sampling: {top_p: 2}", "sampling.top_p: Input should be less"),
     ],
 )

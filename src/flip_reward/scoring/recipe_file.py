@@ -1,0 +1,98 @@
+"""A recipe: what a command does, as a YAML file, so that one command repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from flip_reward.errors import DataError, MissingDependencyError, OptionError
+
+Recipe = TypeVar("Recipe", bound=BaseModel)
+
+
+def read_recipe(path: Path, model: type[Recipe], overrides: Sequence[str] = (), *, extra: str) -> Recipe:
+    """Read a recipe, and check it.
+
+    Args:
+        path: The YAML file.
+        model: What it has to be.
+        overrides: "key=value" or "part.key=value", values in YAML, in place of what the file says.
+        extra: The extra of this package that brings PyYAML.
+
+    Raises:
+        DataError: There is none, or it is not such a recipe; an unknown key is named with the nearest known one.
+        OptionError: An override is malformed.
+        MissingDependencyError: PyYAML is not installed.
+    """
+    content = _load(path, extra)
+    for override in overrides:
+        _apply(override, content)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise _explain(path, model, error) from error
+
+
+def _load(path: Path, extra: str) -> dict[str, object]:
+    try:
+        import yaml
+    except ImportError:
+        raise MissingDependencyError("PyYAML", extra=extra) from None
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"the recipe {path} cannot be read: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"the recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"the recipe {path} holds no keys and values")
+    return content
+
+
+def _apply(override: str, content: dict[str, object]) -> None:
+    import yaml
+
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise OptionError(f"{override!r} is not of the form key=value", hint="for example learning_rate=1e-4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise OptionError(f"{override!r}: the value is not YAML") from error
+    *parts, last = key.split(".")
+    for part in parts:
+        inner = content.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise OptionError(f"{key}: {part!r} has no keys of its own")
+        content = inner
+    content[last] = value
+
+
+def _explain(path: Path, model: type[BaseModel], error: ValidationError) -> DataError:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"])) or "the whole"
+    if first["type"] != "extra_forbidden":
+        return DataError(f"the recipe {path}, {place}: {first['msg']}")
+    known = list(_part_at(model, first["loc"][:-1]).model_fields)
+    near = get_close_matches(str(first["loc"][-1]), known, n=1)
+    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    return DataError(f"the recipe {path}: unknown key {place!r}{suggestion}", hint=f"keys are {', '.join(known)}")
+
+
+def _part_at(model: type[BaseModel], place: Sequence[int | str]) -> type[BaseModel]:
+    """The part of a recipe that a place inside of it names: numbers count the items of a list."""
+    for key in place:
+        if isinstance(key, str) and key in model.model_fields:
+            model = next(_models_in(model.model_fields[key].annotation), model)
+    return model
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
