@@ -149,12 +149,24 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _BRACKETED = re.compile(r"[<\[{(].*[>\]})]|[.…\s]+", re.DOTALL)
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _SHORTEST_ECHO = 20
 _LONGEST_PLACEHOLDER = 100
+_ECHOED_WORDS = 5
+# fmt: off
+_FRAME_WORDS = frozenset({
+    "a", "an", "are", "can", "could", "did", "do", "does", "here", "is", "it", "of", "please",
+    "that", "the", "this", "to", "was", "were", "what", "with",
+})
+# fmt: on
+"""Words in which an echo is wrapped: "What is the user's question or instruction?"."""
 
 
 def is_template_echo(instruction: str, template_text: str = "") -> bool:
-    """Whether an instruction is the template's placeholder, or a piece of its text, instead of an inference.
+    """Whether an instruction is the template's placeholder, or its own text, instead of an inference.
+
+    A piece of the template's text is an echo, also when it is reworded with words that say nothing. One word that is
+    not the template's is enough to be taken for an inference.
 
     Example:
         >>> is_template_echo("<your-inferred-instruction>"), is_template_echo("Name three fruits.")
@@ -163,4 +175,17 @@ def is_template_echo(instruction: str, template_text: str = "") -> bool:
     folded = " ".join(instruction.lower().split())
     if len(folded) <= _LONGEST_PLACEHOLDER and _BRACKETED.fullmatch(folded) and _PLACEHOLDER.fullmatch(folded):
         return True
-    return len(folded) >= _SHORTEST_ECHO and folded in template_text
+    return len(folded) >= _SHORTEST_ECHO and (folded in template_text or _repeats_words(folded, template_text))
+
+
+def _repeats_words(instruction: str, template_text: str) -> bool:
+    """Whether an instruction says nothing but the template's words, some of them in the template's order."""
+    words = _WORD.findall(instruction)
+    if len(words) < _ECHOED_WORDS:
+        return False
+    template_words = _WORD.findall(template_text)
+    if not _FRAME_WORDS.union(template_words).issuperset(words):
+        return False
+    template = f" {' '.join(template_words)} "
+    runs = (words[start : start + _ECHOED_WORDS] for start in range(len(words) - _ECHOED_WORDS + 1))
+    return any(f" {' '.join(run)} " in template for run in runs)

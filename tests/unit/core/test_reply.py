@@ -199,3 +199,19 @@ def test_every_status_has_an_outcome() -> None:
         Outcome.EMPTY_REPLY,
         Outcome.TEMPLATE_ECHO,
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "echo"),
+    [
+        ("What is the user's question or instruction?", True),
+        ("The user's question or instruction is:", True),
+        ("What did the user's question or instruction ask?", False),
+        ("Write a question in one sentence.", False),
+        ("Explain in one short sentence what photosynthesis is.", False),
+        ("Is the answer below?", False),
+    ],
+)
+def test_a_reworded_template_is_an_echo_until_a_word_of_its_own(text: str, *, echo: bool) -> None:
+    template = Template.built_in("compact").fixed_text
+    assert is_template_echo(text, template) is echo
