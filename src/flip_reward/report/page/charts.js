@@ -244,6 +244,13 @@ function nameFifth({ low, high }) {
   return `${formatShort(low)}\nto ${formatShort(high)}`;
 }
 
+/** The colour and depth of the part of an outcome, by its place among them. The first is "scored". */
+function shadeOutcome(place) {
+  return place === 0
+    ? { colour: "var(--accent)", depth: 0.3 }
+    : { colour: "var(--ink)", depth: Math.max(0.25, 0.85 - 0.15 * (place - 1)) };
+}
+
 /** What became of the responses: a bar for each reward model, in parts. */
 function drawOutcomes(rows, width, { outcomes, text }) {
   const data = rows.map((row, index) => ({ ...row, row: index }));
@@ -256,8 +263,6 @@ function drawOutcomes(rows, width, { outcomes, text }) {
       return { row: row.row, from: start - share, to: start, place };
     });
   });
-  const tone = ({ place }) => (place === 0 ? "var(--accent)" : "var(--ink)");
-  const depth = ({ place }) => (place === 0 ? 0.3 : Math.max(0.25, 0.85 - 0.15 * (place - 1)));
   return {
     height: 40 * rows.length + 24,
     marginLeft: 2,
@@ -271,8 +276,8 @@ function drawOutcomes(rows, width, { outcomes, text }) {
         y: "row",
         x1: "from",
         x2: "to",
-        fill: tone,
-        fillOpacity: depth,
+        fill: ({ place }) => shadeOutcome(place).colour,
+        fillOpacity: ({ place }) => shadeOutcome(place).depth,
         insetTop: 21,
         insetBottom: 8,
         insetRight: 0.5,

@@ -120,7 +120,7 @@ function describeOutcomes(report, { cells }) {
       ),
       makeTable(
         "Responses by outcome",
-        ["Reward model", ...outcomes.map((outcome) => formatName(outcome))],
+        ["Reward model", ...outcomes.map(nameWithShade)],
         cells.map((cell) => [
           nameOf(report, cell),
           ...outcomes.map((outcome) => formatNumber(cell.outcomes[outcome] ?? 0)),
@@ -128,6 +128,13 @@ function describeOutcomes(report, { cells }) {
       ),
     ),
   ];
+}
+
+/** The name of an outcome beside the shade of its part in the chart. */
+function nameWithShade(outcome, place) {
+  const { colour, depth } = shadeOutcome(place);
+  const shade = element("i", { class: "shade", style: `background: ${colour}; opacity: ${depth}` });
+  return element("span", null, shade, formatName(outcome));
 }
 
 /** Tokens, cost and time for each right decision. */
