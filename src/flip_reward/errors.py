@@ -12,6 +12,7 @@
     │   ├── RunLockedError            another process is writing to it
     │   └── StorageError              the disk is full or not writable
     ├── RunStoppedError               a run ended early; everything finished so far is on disk
+    ├── UnscoredError                 a trainer wants a reward for a response that could not be scored
     └── EngineError                   a language model could not answer
         ├── EngineConnectionError     reset, cut off                                      retryable
         │   └── CannotConnectError    refused, unresolvable name, failed TLS              retryable
@@ -87,6 +88,10 @@ class StorageError(RunError):
 
 class RunStoppedError(FlipRewardError):
     """A run ended early. Everything finished so far is on disk; the same command resumes it."""
+
+
+class UnscoredError(FlipRewardError):
+    """A trainer wants a reward for a response that could not be scored, and nobody said what that is worth."""
 
 
 class EngineError(FlipRewardError):
