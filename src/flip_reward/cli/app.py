@@ -19,6 +19,7 @@ from flip_reward.cli.exit_codes import EXPLANATION, ExitCode, exit_code
 from flip_reward.cli.report import report
 from flip_reward.cli.rescore import rescore
 from flip_reward.cli.score import score
+from flip_reward.cli.serve import serve
 from flip_reward.cli.tune_inferrer import tune_inferrer
 from flip_reward.errors import FlipRewardError
 
@@ -38,6 +39,7 @@ app.command()(report)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(tune_inferrer)
+app.command()(serve)
 app.add_typer(cache.app, name="cache")
 
 

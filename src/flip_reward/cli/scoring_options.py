@@ -89,11 +89,29 @@ class ScoringOptions:
         return read_prices(self.price_prompt, self.price_completion)
 
 
+RUN_OPTIONS = frozenset(
+    {
+        "run_folder", "output", "columns", "limit", "strict", "dry_run", "price_prompt", "price_completion",
+        "as_json", "table",
+    }
+)  # fmt: skip
+"""What is chosen about a run over a data set, and not about the reward and its model."""
+
+
 def with_scoring_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the fields of `ScoringOptions` as options; it gets them as its argument `scoring`.
 
     Typer reads options from a function's signature, so the decorated function has one that names them all.
     """
+    return _with_options(command, left_out=frozenset())
+
+
+def with_reward_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the fields of `ScoringOptions` that are not about a run."""
+    return _with_options(command, left_out=RUN_OPTIONS)
+
+
+def _with_options(command: Callable[..., None], *, left_out: frozenset[str]) -> Callable[..., None]:
     own = list(inspect.signature(command, eval_str=True).parameters.values())
     hints = get_type_hints(ScoringOptions, include_extras=True)
     shared = [
@@ -101,6 +119,7 @@ def with_scoring_options(command: Callable[..., None]) -> Callable[..., None]:
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
         )
         for field in fields(ScoringOptions)
+        if field.name not in left_out
     ]
 
     @wraps(command)

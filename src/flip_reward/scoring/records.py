@@ -68,8 +68,8 @@ class Record:
             "latency_seconds": round(score.latency_seconds, 6),
             "cached": score.cached,
             "spread": score.spread,
-            "samples": [_sample_to_json(sample) for sample in score.samples],
-            "likelihood": _likelihood_to_json(score.likelihood),
+            "samples": [sample_to_json(sample) for sample in score.samples],
+            "likelihood": likelihood_to_json(score.likelihood),
         }
 
     def to_line(self) -> bytes:
@@ -115,7 +115,8 @@ class Record:
             raise ValueError(f"not a record: {error}") from error
 
 
-def _likelihood_to_json(likelihood: Likelihood | None) -> dict[str, object] | None:
+def likelihood_to_json(likelihood: Likelihood | None) -> dict[str, object] | None:
+    """Return the fields of a likelihood as they stand in a record."""
     if likelihood is None:
         return None
     return {
@@ -131,7 +132,8 @@ def _likelihood_from_json(fields: Mapping[str, Any] | None) -> Likelihood | None
     return Likelihood(fields["log_probability"], fields["tokens"], fields["prior_log_probability"])
 
 
-def _sample_to_json(sample: Sample) -> dict[str, object]:
+def sample_to_json(sample: Sample) -> dict[str, object]:
+    """Return the fields of a sample as they stand in a record."""
     return {
         "outcome": sample.outcome.value,
         "reward": sample.value,

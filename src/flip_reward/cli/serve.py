@@ -1,0 +1,118 @@
+"""`flip-reward serve`."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from flip_reward.cli.scoring_options import ScoringOptions, with_reward_options
+from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.server.run import serve as run_server
+from flip_reward.server.settings import Limits, OnUnscored, ServerSettings, UnscoredPolicy
+
+_SERVER, _LIMITS = "Server", "Limits"
+
+
+@with_reward_options
+def serve(
+    scoring: ScoringOptions,
+    host: Annotated[
+        str,
+        typer.Option(help="The address to listen at. A public one needs a key.", rich_help_panel=_SERVER),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.", rich_help_panel=_SERVER)
+    ] = 8080,
+    server_key_env: Annotated[
+        str,
+        typer.Option(
+            help="The environment variable that holds the key clients have to send. Unset, everybody may ask.",
+            rich_help_panel=_SERVER,
+        ),
+    ] = "FLIP_SERVER_KEY",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen at a public address without a key.", rich_help_panel=_SERVER)
+    ] = False,
+    on_unscored: Annotated[
+        OnUnscored,
+        typer.Option(
+            help="What contracts without room for an unscored response answer: an error, null, or --unscored-value. "
+            "/v1/rewards always says why.",
+            rich_help_panel=_SERVER,
+        ),
+    ] = OnUnscored.ERROR,
+    unscored_value: Annotated[
+        float | None, typer.Option(help="For --on-unscored value.", rich_help_panel=_SERVER)
+    ] = None,
+    trust_turns: Annotated[
+        bool,
+        typer.Option(
+            "--trust-turns",
+            help="Where a trainer sends one text with several assistant turns, take the last for the response. Only "
+            "for policies that cannot write the marks of turns.",
+            rich_help_panel=_SERVER,
+        ),
+    ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Processes. Each loads the model, and has limits of its own.", rich_help_panel=_SERVER
+        ),
+    ] = 1,
+    drain_seconds: Annotated[
+        float,
+        typer.Option(min=1, help="How long requests may take to finish after SIGTERM.", rich_help_panel=_SERVER),
+    ] = 60.0,
+    access_log: Annotated[
+        bool,
+        typer.Option("--access-log", help="Write one line for each request, without texts.", rich_help_panel=_SERVER),
+    ] = False,
+    max_pending: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="The most responses accepted and not yet answered. What comes beyond is answered 429.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 8192,
+    max_candidates: Annotated[
+        int, typer.Option(min=1, help="The most responses to one conversation.", rich_help_panel=_LIMITS)
+    ] = 256,
+    max_text_characters: Annotated[
+        int, typer.Option(min=1, help="The longest single text.", rich_help_panel=_LIMITS)
+    ] = 200_000,
+    max_body_bytes: Annotated[int, typer.Option(min=1, help="The largest request.", rich_help_panel=_LIMITS)] = 32
+    * 2**20,
+    body_seconds: Annotated[
+        float, typer.Option(min=0.1, help="How long a client may take to send one.", rich_help_panel=_LIMITS)
+    ] = 30.0,
+) -> None:
+    """Serve the reward over HTTP, to trainers and rerankers that know how to ask for one.
+
+    Routes: /v1/rewards (our own), /get_reward (OpenRLHF, slime, LLaMA-Factory), /score and /rerank (vLLM, Jina),
+    /health, /ready, /metrics, /v1/models, /docs. SIGTERM finishes what is in flight.
+
+    Examples:
+
+      flip-reward serve --base-url http://localhost:8000/v1 --model Qwen/Qwen3-4B
+
+      FLIP_SERVER_KEY=... flip-reward serve --host 0.0.0.0 --model PATH.gguf --on-unscored null
+    """
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        api_key=os.environ.get(server_key_env),
+        insecure=insecure,
+        unscored=UnscoredPolicy(on_unscored, unscored_value),
+        trust_turns=trust_turns,
+        limits=Limits(max_body_bytes, max_candidates, max_text_characters, max_pending, body_seconds),
+        workers=workers,
+        drain_seconds=drain_seconds,
+        access_log=access_log,
+    )
+    config = scoring.to_config()
+    rehearsal = config.load(ScriptedEngine())  # mistakes come to light before a model loads
+    name = rehearsal.settings["reward"]
+    run_server(config.load, settings, lambda address: typer.echo(f"Serving {name} at {address} (see /docs)"))

@@ -1,0 +1,1 @@
+"""The reward over HTTP: one scoring core behind several contracts."""

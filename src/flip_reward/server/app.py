@@ -1,0 +1,189 @@
+"""The application: which route answers in which contract. This module imports FastAPI; `run.py` imports it late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from flip_reward import __version__
+from flip_reward.rewards.base import RewardModel
+from flip_reward.server.exchange import Contract, Question, exchange
+from flip_reward.server.gate import Gate
+from flip_reward.server.get_reward import GET_REWARD
+from flip_reward.server.llama_factory import LlamaFactoryAnswer, LlamaFactoryRequest
+from flip_reward.server.metrics import Metrics
+from flip_reward.server.openapi import ErrorAnswer, body_of, describe_bodies
+from flip_reward.server.openrlhf import OpenRlhfAnswer, OpenRlhfRequest
+from flip_reward.server.pairs import (
+    SCORE,
+    ScoreAnswer,
+    ScoreDataRequest,
+    ScoreItemsRequest,
+    ScoreRequest,
+    ScoreTextRequest,
+)
+from flip_reward.server.problems import ApiError, Problem
+from flip_reward.server.rerank import RERANK, RerankAnswer, RerankRequest
+from flip_reward.server.rewards import REWARDS, RewardAnswer, RewardRequest
+from flip_reward.server.scorer import Scorer
+from flip_reward.server.settings import ServerSettings
+from flip_reward.server.slime import SlimeRequest
+
+_FAILURES = (400, 401, 408, 413, 415, 422, 429, 500, 503)
+
+
+class HealthAnswer(BaseModel):
+    """The process is there."""
+
+    status: str
+
+
+class ReadyAnswer(BaseModel):
+    """Whether the model behind the reward answers."""
+
+    ready: bool
+
+
+class ModelOut(BaseModel):
+    """The model behind the reward."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str
+    reward: str
+
+
+class ModelsAnswer(BaseModel):
+    """The models, as OpenAI's clients list them: the one behind the reward."""
+
+    object: str = "list"
+    data: list[ModelOut]
+
+
+def create_app(reward: RewardModel, settings: ServerSettings) -> Gate:
+    """Build the application of a reward.
+
+    Args:
+        reward: Scores the groups.
+        settings: What the user chose.
+
+    Example:
+        >>> from flip_reward import FlipReward, ScriptedEngine
+        >>> app = create_app(FlipReward(ScriptedEngine()), ServerSettings())
+        >>> type(app).__name__
+        'Gate'
+    """
+    metrics = Metrics()
+    scorer = Scorer(reward, settings.limits, metrics)
+    metrics.watch_pending(lambda: scorer.admission.pending)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await scorer.aclose()
+
+    app = FastAPI(
+        title="flip-reward", version=__version__, description=_DESCRIPTION, lifespan=lifespan, redoc_url=None
+    )
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    routes = _Routes(app, scorer, settings)
+    routes.add("/v1/rewards", REWARDS, [RewardRequest], RewardAnswer, "Score groups of responses")
+    routes.add(
+        "/get_reward",
+        GET_REWARD,
+        [OpenRlhfRequest, SlimeRequest, LlamaFactoryRequest],
+        OpenRlhfAnswer | LlamaFactoryAnswer | float | None,
+        "Score what OpenRLHF, slime or LLaMA-Factory sends",
+    )
+    for path in ("/score", "/v1/score"):
+        models: list[type[BaseModel]] = [ScoreRequest, ScoreItemsRequest, ScoreTextRequest, ScoreDataRequest]
+        routes.add(path, SCORE, models, ScoreAnswer, "Score pairs, as vLLM does")
+    for path in ("/rerank", "/v1/rerank", "/v2/rerank"):
+        routes.add(path, RERANK, [RerankRequest], RerankAnswer, "Order documents, as vLLM and Jina do")
+    _add_status_routes(app, scorer, metrics)
+    describe_bodies(app, routes.bodies, has_key=settings.api_key is not None)
+    paths = [*routes.paths, "/health", "/ready", "/metrics", "/v1/models", "/docs", "/openapi.json"]
+    return Gate(app, settings, scorer.admission, metrics, paths)
+
+
+_DESCRIPTION = "Rewards for responses, without references and without rubrics."
+
+
+class _Routes:
+    """Adds the routes that score."""
+
+    def __init__(self, app: FastAPI, scorer: Scorer, settings: ServerSettings) -> None:
+        self.paths: list[str] = []
+        self.bodies: list[type[BaseModel]] = []
+        self._app = app
+        self._scorer = scorer
+        self._settings = settings
+
+    def add(
+        self,
+        path: str,
+        contract: Contract[Question],
+        bodies: Sequence[type[BaseModel]],
+        answer: object,
+        summary: str,
+    ) -> None:
+        async def route(request: Request) -> Response:
+            return await exchange(request, contract, self._scorer, self._settings)
+
+        self.paths.append(path)
+        self.bodies += bodies
+        self._app.add_api_route(
+            path,
+            route,
+            methods=["POST"],
+            response_model=None,
+            summary=summary,
+            operation_id=path.strip("/").replace("/", "_"),
+            responses={200: {"model": answer}, **{status: {"model": ErrorAnswer} for status in _FAILURES}},
+            openapi_extra=body_of(bodies),
+        )
+
+
+def _add_status_routes(app: FastAPI, scorer: Scorer, metrics: Metrics) -> None:
+    started = int(time.time())
+
+    @app.get("/health", summary="Is the process there?")
+    async def health() -> HealthAnswer:
+        return HealthAnswer(status="ok")
+
+    @app.get("/ready", summary="Does the model answer?", responses={503: {"model": ReadyAnswer}})
+    async def ready(response: Response) -> ReadyAnswer:
+        answers = await scorer.health.check()
+        response.status_code = 200 if answers else 503
+        return ReadyAnswer(ready=answers)
+
+    @app.get("/metrics", summary="For Prometheus", response_class=Response)
+    async def read_metrics() -> Response:
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/v1/models", summary="The model behind the reward")
+    async def models() -> ModelsAnswer:
+        settings = scorer.reward.settings
+        model = ModelOut(
+            id=scorer.reward.engine.model, created=started, owned_by="flip-reward", reward=str(settings["reward"])
+        )
+        return ModelsAnswer(data=[model])
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for nothing else
+    failure = ApiError(error.status_code, Problem.NOT_FOUND, f"{request.method} {_shown(request)}: {error.detail}")
+    headers = {**failure.headers, **(error.headers or {})}
+    body = failure.body(request.scope["state"]["request_id"])
+    return Response(body, failure.status, headers, "application/json")
+
+
+def _shown(request: Request) -> str:
+    path = request.url.path
+    return path if path.isprintable() and len(path) < 100 else "this path"
