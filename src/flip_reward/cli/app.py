@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flip_reward import __version__
-from flip_reward.cli import cache
+from flip_reward.cli import cache, data
 from flip_reward.cli.best_of_n import best_of_n
 from flip_reward.cli.compare import compare
 from flip_reward.cli.evaluate import evaluate
@@ -41,6 +41,7 @@ app.command()(compare)
 app.command()(tune_inferrer)
 app.command()(serve)
 app.add_typer(cache.app, name="cache")
+app.add_typer(data.app, name="data")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,64 @@
+"""Training data is made and checked with the installed command."""
+
+import json
+from pathlib import Path
+
+from tests.e2e.command import run, write_rows
+
+
+def test_made_switched_and_checked(tmp_path: Path) -> None:
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": "Name a fruit."}, {"prompt": "Name a bird."}])
+    made = run(tmp_path, "data", "convert", "prompts.jsonl", "-o", "train.jsonl")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout == "train.jsonl: 2 rows\n"
+    switched = run(tmp_path, "data", "convert", "train.jsonl", "--reward", "general-quality", "-o", "judge.parquet")
+    assert switched.returncode == 0, switched.stderr
+    assert run(tmp_path, "data", "check", "judge.parquet").stdout == (
+        "judge.parquet: 2 good rows (general-quality 2), 0 bad ones\n"
+    )
+
+
+def test_bad_rows_are_named(tmp_path: Path) -> None:
+    good = {"messages": [{"role": "user", "content": "Hi there"}], "ground_truth": "Hi", "dataset": "general-flip"}
+    bot = {"role": "assistant", "content": "Hello"}
+    write_rows(tmp_path / "rows.jsonl", [good, {**good, "messages": [bot]}, {**good, "dataset": "general-flop"}])
+    checked = run(tmp_path, "data", "check", "rows.jsonl")
+    assert checked.returncode == 2
+    assert "line 2: the conversation has no user turn at its end" in checked.stderr
+    assert "line 3: unknown reward 'general-flop' in 'dataset'; did you mean 'general-flip'?" in checked.stderr
+    assert "1 good rows (general-flip 1), 2 bad ones" in checked.stdout
+    made = run(tmp_path, "data", "convert", "rows.jsonl", "-o", "new.jsonl")
+    assert made.returncode == 3
+    assert "new.jsonl: 2 rows; 1 left out" in made.stdout
+
+
+def test_wildchat_of_a_small_file(tmp_path: Path) -> None:
+    turn = {"role": "user", "toxic": False, "redacted": False}
+    rows = [
+        {"conversation": [{**turn, "content": text, "language": language}], "language": language, "toxic": toxic}
+        for text, language, toxic in [
+            ("Write a poem about the sea", "English", False),
+            ("Something toxic about the sea", "English", True),
+            ("Ein Gedicht über das Meer", "German", False),
+        ]
+    ]
+    write_rows(tmp_path / "chats.jsonl", rows)
+    made = run(tmp_path, "data", "wildchat", "--source", "chats.jsonl", "-o", "train.jsonl")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout == "train.jsonl: 1 rows; left out: other language 1, toxic 1\n"
+    assert json.loads((tmp_path / "train.jsonl").read_text())["dataset"] == "general-flip"
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": "Name a fruit."}])
+    for arguments, message in (
+        (["convert", "prompts.jsonl", "-o", "train.txt"], "is not known by its name"),
+        (
+            ["convert", "prompts.jsonl", "-o", "train.jsonl", "--reward", "general-flp"],
+            "did you mean 'general-flip'?",
+        ),
+        (["check", "prompt.jsonl"], "near names in .: prompts.jsonl"),
+    ):
+        finished = run(tmp_path, "data", *arguments)
+        assert finished.returncode == 2
+        assert message in finished.stderr
