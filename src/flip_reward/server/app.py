@@ -169,9 +169,8 @@ def _add_status_routes(app: FastAPI, scorer: Scorer, metrics: Metrics) -> None:
 
     @app.get("/v1/models", summary="The model behind the reward")
     async def models() -> ModelsAnswer:
-        settings = scorer.reward.settings
         model = ModelOut(
-            id=scorer.reward.engine.model, created=started, owned_by="flip-reward", reward=str(settings["reward"])
+            id=scorer.reward.engine.model, created=started, owned_by="flip-reward", reward=scorer.reward_name
         )
         return ModelsAnswer(data=[model])
 

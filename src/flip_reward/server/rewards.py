@@ -129,7 +129,7 @@ def _to_answer(request: _Groups, results: Sequence[Result], context: Context) ->
     scores = [score for result in results if not isinstance(result, RowError) for score in result]
     return {
         "id": context.request_id,
-        "reward": str(context.scorer.reward.settings["reward"]),
+        "reward": context.scorer.reward_name,
         "model": context.model,
         "results": shown,
         "usage": {

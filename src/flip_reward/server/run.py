@@ -15,6 +15,8 @@ from flip_reward.rewards.base import RewardModel
 from flip_reward.server.settings import ServerSettings
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from flip_reward.server.gate import Gate
 
 KEEP_ALIVE_SECONDS = 75  # longer than the clients of trainers keep an idle connection, so that they hang up first
@@ -83,38 +85,44 @@ def serve(make_reward: Callable[[], RewardModel], settings: ServerSettings, anno
         import prometheus_client  # noqa: F401
         import uvicorn
         from uvicorn.supervisors.multiprocess import Multiprocess
-
-        from flip_reward.server.protocol import PatientProtocol
     except ImportError as error:
         raise MissingDependencyError(error.name or "uvicorn", extra="serve") from error
     factory = AppFactory(make_reward, settings)
-    several = settings.workers > 1
-    listener = _listen(settings)
-    with listener:
-        config = uvicorn.Config(
-            WorkerFactory(factory) if several else factory(),
-            factory=several,
-            workers=settings.workers,
-            http=PatientProtocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(round(settings.drain_seconds), 1),
-            timeout_worker_healthcheck=60,
-            backlog=BACKLOG,
-        )
-        announce(_address(listener))
-        if several:
-            Multiprocess(config, [listener]).run()
-            return
-        # Once it has drained, uvicorn raises the signal again, as if it had not been heeded.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda _number, _frame: None)
-        uvicorn.Server(config).run([listener])
+    with listen(settings) as listener:
+        if settings.workers == 1:
+            config = make_config(factory(), settings)
+            announce(_address(listener))
+            # Once it has drained, uvicorn raises the signal again, as if it had not been heeded.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda _number, _frame: None)
+            uvicorn.Server(config).run([listener])
+        else:
+            announce(_address(listener))
+            Multiprocess(make_config(WorkerFactory(factory), settings), [listener]).run()
+
+
+def make_config(app: Gate | WorkerFactory, settings: ServerSettings) -> uvicorn.Config:
+    """Say how uvicorn runs the application."""
+    import uvicorn
+
+    from flip_reward.server.protocol import PatientProtocol
+
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, WorkerFactory),
+        workers=settings.workers,
+        http=PatientProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=max(round(settings.drain_seconds), 1),
+        timeout_worker_healthcheck=60,
+        backlog=BACKLOG,
+    )
 
 
 def configure_logging() -> None:
@@ -140,7 +148,12 @@ def allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _listen(settings: ServerSettings) -> socket.socket:
+def listen(settings: ServerSettings) -> socket.socket:
+    """Open the socket that clients connect to.
+
+    Raises:
+        OptionError: The address is not one of this machine, or is taken.
+    """
     try:
         [family, kind, protocol, _, address], *_ = socket.getaddrinfo(
             settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

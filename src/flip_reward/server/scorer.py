@@ -35,12 +35,15 @@ class Scorer:
         metrics: Counts.
 
     Attributes:
+        reward: The reward.
+        reward_name: Its name.
         admission: What is being scored or waits for it.
         health: Whether the engine answers.
     """
 
     def __init__(self, reward: RewardModel, limits: Limits, metrics: Metrics) -> None:
         self.reward = reward
+        self.reward_name = str(reward.settings["reward"])
         self.admission = Admission(limits.max_pending)
         self.health = EngineHealth(reward.engine)
         self._limits = limits
