@@ -61,6 +61,7 @@ _BEGIN = re.compile(
     r"\A\s*(?:(?:<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>|<\|im_end\|>|<pad>|<｜begin▁of▁sentence｜>"
     r"|\[gMASK\]|<sop>)\s*)*"
 )
+_SHORTEST_OVERLAP = 16
 _LLAMA_2_SYSTEM = re.compile(r"\A<<SYS>>\n(.*?)\n<</SYS>>\s*", re.DOTALL)
 
 
@@ -149,6 +150,29 @@ def split_chat(text: str, *, trust_turns: bool = False) -> RenderedChat:
         )
     first = starts[-1]
     return RenderedChat(_messages(turns[:first]), strip_end_marks(text[turns[first].start :]).lstrip())
+
+
+def split_query(query: str, prompt: str) -> str:
+    """Take a rendered prompt off the beginning of a text, and return the response behind it.
+
+    Where a prompt was too long, its beginning may be missing from the text, for trainers cut prompts on their left.
+
+    Raises:
+        ConversationError: The query does not begin with the prompt, or with what is left of it.
+
+    Example:
+        >>> split_query("Name a fruit. Apple.", "Name a fruit.")
+        ' Apple.'
+    """
+    if query.startswith(prompt):
+        return query[len(prompt) :]
+    start = prompt.find(query[:_SHORTEST_OVERLAP]) if len(query) >= _SHORTEST_OVERLAP else -1
+    while start >= 0:
+        rest = prompt[start:]
+        if query.startswith(rest):
+            return query[len(rest) :]
+        start = prompt.find(query[:_SHORTEST_OVERLAP], start + 1)
+    raise ConversationError("the query does not begin with its prompt")
 
 
 @dataclass(frozen=True, slots=True)

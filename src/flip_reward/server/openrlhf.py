@@ -11,15 +11,13 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flip_reward.core.chat_markup import read_prompt, split_chat, strip_end_marks
+from flip_reward.core.chat_markup import read_prompt, split_chat, split_query, strip_end_marks
 from flip_reward.core.conversation import Group
 from flip_reward.errors import ConversationError
 from flip_reward.server.exchange import Context
 from flip_reward.server.numbers import to_numbers
 from flip_reward.server.problems import Problem, RowError
 from flip_reward.server.scorer import Result, Row
-
-_SHORTEST_OVERLAP = 16
 
 
 class OpenRlhfRequest(BaseModel):
@@ -63,27 +61,6 @@ def to_answer(request: OpenRlhfRequest, results: Sequence[Result], context: Cont
         "scores": numbers.values,
         "extra_logs": {"flip_scored": [float(scored) for scored in numbers.scored]},
     }
-
-
-def split_query(query: str, prompt: str) -> str:
-    """Take the prompt off the beginning of a query. OpenRLHF cuts prompts that are too long on their left.
-
-    Raises:
-        ConversationError: The query does not begin with the prompt, or with what is left of it.
-
-    Example:
-        >>> split_query("Name a fruit. Apple.", "Name a fruit.")
-        ' Apple.'
-    """
-    if query.startswith(prompt):
-        return query[len(prompt) :]
-    start = prompt.find(query[:_SHORTEST_OVERLAP]) if len(query) >= _SHORTEST_OVERLAP else -1
-    while start >= 0:
-        rest = prompt[start:]
-        if query.startswith(rest):
-            return query[len(rest) :]
-        start = prompt.find(query[:_SHORTEST_OVERLAP], start + 1)
-    raise ConversationError("the query does not begin with its prompt")
 
 
 def _to_row(query: str, prompt: str | None, *, trust_turns: bool) -> Row:
