@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
+from flip_reward.core.chat_markup import read_prompt
 from flip_reward.core.conversation import Group, Message, read_content
 from flip_reward.core.score import Score
 from flip_reward.errors import ConversationError
@@ -42,6 +43,30 @@ def read_response(completion: Completion) -> str:
     return ""
 
 
+def read_sample(prompt: Prompt, completion: Completion) -> Group:
+    r"""Return one sample as a group.
+
+    A prompt that is one text may be what a chat template made of the conversation; it is taken apart again, and what
+    the template began the response with ("<think>") belongs to the response.
+
+    Args:
+        prompt: The instruction, the conversation as messages, or the conversation as a chat template renders it.
+        completion: What the policy wrote.
+
+    Raises:
+        ConversationError: A message lacks a role or text, or there is none.
+
+    Example:
+        >>> read_sample("<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\n", "Apple.")
+        Group(messages=(Message(role='user', content='Name a fruit.'),), responses=('Apple.',), id='')
+    """
+    response = read_response(completion)
+    if not isinstance(prompt, str):
+        return Group.of(prompt, response)
+    rendered = read_prompt(prompt)
+    return Group(rendered.messages, (rendered.prefill + response,))
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """The samples of a training step as groups, and the way back to the trainer's order.
@@ -66,7 +91,7 @@ class Batch:
         """Put samples of the same conversation into one group, so that rewards can compare them.
 
         Args:
-            prompts: For each sample the instruction, or the conversation up to the response.
+            prompts: For each sample the instruction, or the conversation up to the response (see `read_sample`).
             completions: For each sample what the policy wrote.
 
         Raises:
@@ -77,7 +102,7 @@ class Batch:
         numbers: dict[tuple[Message, ...], int] = {}
         places: list[tuple[int, int]] = []
         for prompt, completion in zip(prompts, completions, strict=True):
-            group = Group.of(prompt, read_response(completion))
+            group = read_sample(prompt, completion)
             number = numbers.setdefault(group.messages, len(numbers))
             members = responses.setdefault(group.messages, [])
             places.append((number, len(members)))

@@ -16,7 +16,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.core.score import Score
 from flip_reward.errors import OptionError
 from flip_reward.integrations.background_loop import BackgroundLoop
-from flip_reward.integrations.conversations import Batch, Completion, Prompt
+from flip_reward.integrations.conversations import Batch, Completion, Prompt, read_sample
 from flip_reward.integrations.per_process import OncePerProcess
 from flip_reward.integrations.unscored import UnscoredPolicy
 from flip_reward.rewards.base import RewardModel
@@ -85,6 +85,23 @@ class TrainerReward:
                 hint="choose FLIP_REWARD_REWARD=flip, backward-likelihood or pointwise",
             )
 
+    def score_one(self, prompt: Prompt, completion: Completion, *, trainer: str) -> Score:
+        """Score one sample for a trainer that hands over one at a time, from synchronous code.
+
+        Raises:
+            OptionError: The reward compares responses.
+            ConversationError: There is no instruction to infer.
+            EngineUnavailableError: The engine will never answer.
+        """
+        self.check_independent(trainer)
+        return self.score([read_sample(prompt, completion)])[0][0]
+
+    async def score_one_async(self, prompt: Prompt, completion: Completion, *, trainer: str) -> Score:
+        """Score one sample for a trainer that hands over one at a time, from any event loop; see `score_one`."""
+        self.check_independent(trainer)
+        [[score]] = await self.score_async([read_sample(prompt, completion)])
+        return score
+
     def score(self, groups: Iterable[Group]) -> list[tuple[Score, ...]]:
         """Score groups from synchronous code, also below a running event loop; see `RewardModel.score`."""
         return self._loop.run(self.reward.score(groups))
@@ -110,13 +127,19 @@ class TrainerReward:
             self._loop.close()
 
 
-def _load() -> TrainerReward:
-    reward = TrainerReward.from_environment(os.environ)
+def load_for_process(config: RewardConfig) -> TrainerReward:
+    """Load a reward that is closed when the process ends; the environment says what unscored responses are worth.
+
+    Raises:
+        FlipRewardError: See `TrainerReward.from_environment`.
+    """
+    on_unscored = UnscoredPolicy.from_environment(os.environ)
+    reward = TrainerReward(config.load(), on_unscored)
     atexit.register(reward.close)
     return reward
 
 
-environment_reward = OncePerProcess(_load)
+environment_reward = OncePerProcess(lambda: load_for_process(RewardConfig.from_environment(os.environ)))
 """Returns the reward of `os.environ`, loaded by the first call of each process."""
 
 

@@ -1,0 +1,29 @@
+"""Prints where the file for a trainer lies, for those that want a path: `python -m flip_reward.integrations NAME`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+FILES = ("ms_swift", "openrlhf")
+
+
+def find(arguments: Sequence[str]) -> Path:
+    """Return the path of the file for a trainer, without importing it.
+
+    Raises:
+        SystemExit: There is none.
+
+    Example:
+        >>> find(["openrlhf"]).name
+        'openrlhf.py'
+    """
+    name = arguments[0].replace("-", "_").lower() if arguments else ""
+    if len(arguments) != 1 or name not in FILES:
+        raise SystemExit(f"name one of {', '.join(FILES)}")
+    return Path(__file__).with_name(f"{name}.py").resolve()
+
+
+if __name__ == "__main__":
+    print(find(sys.argv[1:]))  # noqa: T201

@@ -1,0 +1,47 @@
+r"""The reward for ms-swift 4.6, as an external plugin file.
+
+    swift rlhf --rlhf_type grpo --reward_funcs flip \
+        --external_plugins "$(python -m flip_reward.integrations ms_swift)" ...
+
+Importing this file registers the reward function "flip", which is what ms-swift imports such files for. ms-swift
+takes None for "no reward from this function", but adds rewards up in a way that makes a 0 of it where no other
+function gave one; so a response that could not be scored is an error unless FLIP_REWARD_ON_UNSCORED says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from swift.rewards import AsyncORM, orms
+
+from flip_reward.integrations.conversations import ChatMessage
+from flip_reward.integrations.environment import environment_reward
+from flip_reward.integrations.unscored import RAISE
+
+
+class FlipReward(AsyncORM):  # type: ignore[misc]  # ms-swift has no types
+    """Scores a batch at once. The samples of one conversation are one group."""
+
+    async def __call__(
+        self, completions: Sequence[str], *, messages: Sequence[Sequence[ChatMessage]], **_columns: object
+    ) -> list[float | None]:
+        """Score a batch.
+
+        ms-swift calls this with `asyncio.run`, in a new event loop at every step; the model's connections live in
+        another one, which stays.
+
+        Args:
+            completions: The responses.
+            messages: The conversations; each ends with its response.
+
+        Raises:
+            UnscoredError: A response could not be scored, and nobody said what that is worth.
+            FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
+        """
+        reward = environment_reward()
+        policy = reward.policy(RAISE)
+        prompts = [conversation[:-1] for conversation in messages]
+        return policy.rewards(await reward.score_samples_async(prompts, completions))
+
+
+orms["flip"] = FlipReward

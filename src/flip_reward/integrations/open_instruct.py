@@ -1,0 +1,108 @@
+"""The reward for open-instruct, as a verifier of the name "general-flip".
+
+Rows of the data set choose it by `dataset: general-flip`; what stands in `ground_truth` is not looked at.
+open-instruct collects the verifiers that are defined when its trainer starts, so start it with
+`open_instruct_launch`, which imports this file first.
+
+open-instruct knows no missing rewards: a response that could not be scored is an error, or a number of the user's
+choice (FLIP_REWARD_ON_UNSCORED), which counts with `--verification_reward` like any other.
+"""
+
+from __future__ import annotations
+
+import re
+
+from open_instruct.ground_truth_utils import VerificationResult, VerifierConfig, VerifierFunction
+
+from flip_reward.core.chat_markup import read_prompt
+from flip_reward.core.conversation import ROLES, Message, Role
+from flip_reward.core.score import Score
+from flip_reward.errors import DataError
+from flip_reward.integrations.environment import TrainerReward, environment_reward
+from flip_reward.integrations.unscored import RAISE
+
+TRAINER = "open-instruct"
+NAME = "general-flip"
+
+_TURN = re.compile(rf"^({'|'.join(sorted(ROLES))}): ", re.MULTILINE)
+
+
+class GeneralFlipVerifier(VerifierFunction):  # type: ignore[misc]  # open-instruct has no types
+    """Scores one response against the instruction in the prompt.
+
+    It holds nothing, so that it can be sent to other processes; each of them loads the reward for itself.
+    """
+
+    def __init__(self, verifier_config: VerifierConfig | None = None) -> None:
+        super().__init__(NAME, weight=1.0, verifier_config=verifier_config)
+
+    def __call__(
+        self,
+        tokenized_prediction: list[int],  # noqa: ARG002 - open-instruct gives it by name
+        prediction: str,
+        label: object,  # noqa: ARG002 - the reward does without
+        query: str | None = None,
+        rollout_state: object = None,  # noqa: ARG002 - of environments with several turns
+    ) -> VerificationResult:
+        """Score one response, from synchronous code; see `async_call`."""
+        reward = _load_reward()
+        return _to_result(reward, reward.score_one(read_query(query), prediction, trainer=TRAINER))
+
+    async def async_call(
+        self,
+        tokenized_prediction: list[int],  # noqa: ARG002 - open-instruct gives it by name
+        prediction: str,
+        label: object,  # noqa: ARG002 - the reward does without
+        query: str | None = None,
+        rollout_state: object = None,  # noqa: ARG002 - of environments with several turns
+    ) -> VerificationResult:
+        """Score one response.
+
+        Args:
+            tokenized_prediction: Not used.
+            prediction: The response.
+            label: Not used.
+            query: The prompt, as open-instruct writes it: every message after its role and a colon.
+            rollout_state: Not used.
+
+        Raises:
+            UnscoredError: The response could not be scored, and nobody said what that is worth.
+            DataError: There is no query.
+            OptionError: The reward compares responses, which open-instruct never hands over together.
+            FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
+        """
+        reward = _load_reward()
+        score = await reward.score_one_async(read_query(query), prediction, trainer=TRAINER)
+        return _to_result(reward, score)
+
+
+def read_query(query: str | None) -> tuple[Message, ...]:
+    """Read a prompt as open-instruct writes it, or as a chat template renders it.
+
+    Open-instruct writes the role and a colon before every message, one below the other. A line inside of a message
+    that begins like this cannot be told from a message.
+
+    Raises:
+        DataError: There is none.
+    """
+    if not query:
+        raise DataError("open-instruct gave no query, which the reward compares with")
+    starts = list(_TURN.finditer(query))
+    if not starts or starts[0].start() > 0:
+        return read_prompt(query).messages
+    ends = [start.start() - 1 for start in starts[1:]] + [len(query)]
+    roles: list[Role] = [start[1] for start in starts]  # type: ignore[misc]  # the pattern knows no others
+    return tuple(
+        Message(role, query[start.end() : end]) for role, start, end in zip(roles, starts, ends, strict=True)
+    )
+
+
+def _load_reward() -> TrainerReward:
+    reward = environment_reward()
+    reward.policy(RAISE).check_numbers(TRAINER)
+    return reward
+
+
+def _to_result(reward: TrainerReward, score: Score) -> VerificationResult:
+    [number] = reward.policy(RAISE).numbers([score], trainer=TRAINER)
+    return VerificationResult(score=number, reasoning=score.inferred_instruction)

@@ -1,0 +1,57 @@
+"""The reward for OpenRLHF 0.11, as the file of its local `reward_func`.
+
+    --reward.remote_url "$(python -m flip_reward.integrations openrlhf)"
+
+OpenRLHF runs a function in place of a reward server when the address ends in ".py". It calls it for one sample at a
+time, in a thread. An error is only logged by OpenRLHF ("Failed to fetch reward from remote RM"), and the missing
+reward ends the step a little later; so read the log of the rollout workers for the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flip_reward.core.chat_markup import split_query, strip_end_marks
+from flip_reward.integrations.environment import environment_reward
+from flip_reward.integrations.unscored import RAISE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TRAINER = "OpenRLHF"
+
+
+def reward_func(
+    queries: Sequence[str],
+    prompts: Sequence[str],
+    labels: Sequence[object],  # noqa: ARG001 - the reward does without
+) -> dict[str, Tensor | dict[str, Tensor]]:
+    """Score samples.
+
+    Args:
+        queries: Prompt and response as one text, with special tokens.
+        prompts: The prompts, plain or as rendered by the policy's chat template.
+        labels: Not used.
+
+    Returns:
+        "rewards" and "scores" (the same; OpenRLHF filters prompts by them), each of the shape (samples,); under
+        "extra_logs" `flip_scored`, 1 where a reward is a score and 0 where it stands for an unscored response.
+
+    Raises:
+        UnscoredError: A response could not be scored, and nobody said what that is worth.
+        ConversationError: A query does not begin with its prompt.
+        OptionError: The reward compares responses, which OpenRLHF never hands over together.
+        FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
+    """
+    import torch
+
+    reward = environment_reward()
+    policy = reward.policy(RAISE)
+    policy.check_numbers(TRAINER)
+    reward.check_independent(TRAINER)
+    responses = [strip_end_marks(split_query(query, prompt)) for query, prompt in zip(queries, prompts, strict=True)]
+    scores = reward.score_samples(prompts, responses)
+    rewards = torch.tensor(policy.numbers(scores, trainer=TRAINER), dtype=torch.float32)
+    scored = torch.tensor([float(score.value is not None) for score in scores])
+    return {"rewards": rewards, "scores": rewards.clone(), "extra_logs": {"flip_scored": scored}}

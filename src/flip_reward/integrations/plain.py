@@ -1,0 +1,35 @@
+"""The reward as a plain function of prompts and completions, as axolotl, Unsloth and older versions of TRL call one.
+
+    trl:
+      reward_funcs: [flip_reward.integrations.plain.flip]
+
+TRL 1.16 and newer has a file of its own, `flip_reward.integrations.trl`, which does more. A response that could not
+be scored is an error unless FLIP_REWARD_ON_UNSCORED says otherwise: axolotl, and TRL in older versions, add up
+rewards in a way that makes a 0 of None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flip_reward.integrations.conversations import Completion, Prompt
+from flip_reward.integrations.environment import environment_reward
+from flip_reward.integrations.unscored import RAISE
+
+
+def flip(prompts: Sequence[Prompt], completions: Sequence[Completion], **_columns: object) -> list[float | None]:
+    """Score the samples of a step. Those with the same prompt are one group.
+
+    Args:
+        prompts: One for each completion: text, text as rendered by a chat template, or chat messages.
+        completions: What the policy wrote: text or chat messages.
+
+    Returns:
+        The reward of each completion.
+
+    Raises:
+        UnscoredError: A response could not be scored, and nobody said what that is worth.
+        FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
+    """
+    reward = environment_reward()
+    return reward.policy(RAISE).rewards(reward.score_samples(prompts, completions))

@@ -1,0 +1,61 @@
+"""The reward for slime, as a custom reward function.
+
+    --custom-rm-path flip_reward.integrations.slime.reward
+    --custom-rm-path flip_reward.integrations.slime.group_reward --group-rm
+
+Rewards that compare responses need the second form. slime knows no missing rewards: a response that could not be
+scored is an error, or a number of the user's choice (FLIP_REWARD_ON_UNSCORED).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from flip_reward.core.chat_markup import strip_end_marks
+from flip_reward.integrations.conversations import Prompt
+from flip_reward.integrations.environment import environment_reward
+from flip_reward.integrations.unscored import RAISE
+
+TRAINER = "slime"
+
+
+class Sample(Protocol):
+    """What is read of slime's `Sample`."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """The messages, or with --apply-chat-template the text that the template makes of them."""
+
+    @property
+    def response(self) -> str:
+        """What the policy wrote, perhaps with an end mark."""
+
+
+async def reward(args: object, sample: Sample, **_further: object) -> float:
+    """Score one sample.
+
+    Raises:
+        UnscoredError: The response could not be scored, and nobody said what that is worth.
+        OptionError: The reward compares responses; `group_reward` is for those.
+        FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
+    """
+    environment_reward().check_independent("slime without --group-rm")
+    [number] = await group_reward(args, [sample])
+    return number
+
+
+async def group_reward(args: object, samples: Sequence[Sample], **_further: object) -> list[float]:  # noqa: ARG001
+    """Score the samples of a group, or of several; those of one conversation are compared with each other.
+
+    Raises:
+        UnscoredError: A response could not be scored, and nobody said what that is worth.
+        FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
+    """
+    loaded = environment_reward()
+    policy = loaded.policy(RAISE)
+    policy.check_numbers(TRAINER)
+    scores = await loaded.score_samples_async(
+        [sample.prompt for sample in samples], [strip_end_marks(sample.response) for sample in samples]
+    )
+    return policy.numbers(scores, trainer=TRAINER)
