@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import signal
 import socket
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from flip_reward.errors import FlipRewardError, MissingDependencyError, OptionError
+from flip_reward.errors import MissingDependencyError, OptionError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.server.settings import ServerSettings
+from flip_reward.server.workers import run_workers
 
 if TYPE_CHECKING:
     import uvicorn
@@ -24,44 +24,6 @@ BACKLOG = 4096
 OPEN_FILES = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class AppFactory:
-    """Makes the application in the process that serves it; it can be sent to another process.
-
-    Attributes:
-        make_reward: Makes the reward, with its model.
-        settings: What the user chose.
-    """
-
-    make_reward: Callable[[], RewardModel]
-    settings: ServerSettings
-
-    def __call__(self) -> Gate:
-        """Load the model and build the application."""
-        from flip_reward.server.app import create_app
-
-        configure_logging()
-        allow_many_connections()
-        return create_app(self.make_reward(), self.settings)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerFactory:
-    """`AppFactory` in one of several processes: a mistake ends the process with one line."""
-
-    inner: AppFactory
-
-    def __call__(self) -> Gate:
-        """Build the application, or tell why not."""
-        from uvicorn.config import STARTUP_FAILURE
-
-        try:
-            return self.inner()
-        except FlipRewardError as error:
-            sys.stderr.write(f"Error: {error}\n" + (f"Hint: {error.hint}\n" if error.hint else ""))
-            sys.exit(STARTUP_FAILURE)  # the supervisor then ends, too, and does not start it again
-
-
 def serve(make_reward: Callable[[], RewardModel], settings: ServerSettings, announce: Callable[[str], None]) -> None:
     """Serve a reward until SIGTERM or Ctrl-C.
 
@@ -70,7 +32,7 @@ def serve(make_reward: Callable[[], RewardModel], settings: ServerSettings, anno
 
     Args:
         make_reward: Makes the reward, with its model. With several workers each process calls it, so it has to be
-            something that pickle knows: a function of a module, or a `functools.partial` of one.
+            something that pickle knows: a function of a module, or a method of something that pickle knows.
         settings: What the user chose.
         announce: Is told the address once somebody can connect to it.
 
@@ -83,25 +45,20 @@ def serve(make_reward: Callable[[], RewardModel], settings: ServerSettings, anno
         import fastapi  # noqa: F401
         import httptools  # noqa: F401
         import prometheus_client  # noqa: F401
-        import uvicorn
-        from uvicorn.supervisors.multiprocess import Multiprocess
+        import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(error.name or "uvicorn", extra="serve") from error
-    factory = AppFactory(make_reward, settings)
     with listen(settings) as listener:
         if settings.workers == 1:
-            config = make_config(factory(), settings)
+            app = _build(make_reward, settings)
             announce(_address(listener))
-            # Once it has drained, uvicorn raises the signal again, as if it had not been heeded.
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda _number, _frame: None)
-            uvicorn.Server(config).run([listener])
+            _answer(app, settings, listener)
         else:
             announce(_address(listener))
-            Multiprocess(make_config(WorkerFactory(factory), settings), [listener]).run()
+            run_workers(partial(_work, make_reward, settings), listener, settings.workers)
 
 
-def make_config(app: Gate | WorkerFactory, settings: ServerSettings) -> uvicorn.Config:
+def make_config(app: Gate, settings: ServerSettings) -> uvicorn.Config:
     """Say how uvicorn runs the application."""
     import uvicorn
 
@@ -109,8 +66,6 @@ def make_config(app: Gate | WorkerFactory, settings: ServerSettings) -> uvicorn.
 
     return uvicorn.Config(
         app,
-        factory=isinstance(app, WorkerFactory),
-        workers=settings.workers,
         http=PatientProtocol,
         ws="none",
         lifespan="on",
@@ -120,9 +75,30 @@ def make_config(app: Gate | WorkerFactory, settings: ServerSettings) -> uvicorn.
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(round(settings.drain_seconds), 1),
-        timeout_worker_healthcheck=60,
         backlog=BACKLOG,
     )
+
+
+def _work(make_reward: Callable[[], RewardModel], settings: ServerSettings, listener: socket.socket) -> None:
+    _answer(_build(make_reward, settings), settings, listener)
+
+
+def _build(make_reward: Callable[[], RewardModel], settings: ServerSettings) -> Gate:
+    from flip_reward.server.app import create_app
+
+    configure_logging()
+    allow_many_connections()
+    return create_app(make_reward(), settings)
+
+
+def _answer(app: Gate, settings: ServerSettings, listener: socket.socket) -> None:
+    import uvicorn
+
+    server = uvicorn.Server(make_config(app, settings))
+    # Once it has drained, uvicorn raises the signal again, as if it had not been heeded.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+    server.run([listener])
 
 
 def configure_logging() -> None:
