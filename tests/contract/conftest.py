@@ -96,7 +96,7 @@ CASES = (
         for name, owner in (("vllm", "vllm"), ("sglang", "sglang"), ("echo", "acme"))
     ),
     EngineCase("stack", open_stack, echoes=True, context_tokens=2000),
-    EngineCase("embedded", open_embedded, context_tokens=512),
+    EngineCase("embedded", open_embedded, context_tokens=512, gives_logprobs=True),
     EngineCase("transformers", open_transformers, context_tokens=512, gives_logprobs=True),
 )
 

@@ -217,7 +217,9 @@ def test_backward_likelihood_without_a_model_that_can(tmp_path: Path) -> None:
     records = [json.loads(line) for line in lines]
     assert all((record["likelihood"] is None) == (record["reward"] is None) for record in records)
     assert any(record["reward"] is not None for record in records)
-    refused = run(tmp_path, "score", str(EXAMPLES), "--reward", "backward-likelihood", "--model", "embedded")
+    with FaultServer() as server:
+        address = ("--base-url", server.base_url, "--model", server.model)
+        refused = run(tmp_path, "score", str(EXAMPLES), "--reward", "backward-likelihood", *address)
     assert refused.returncode == 4
-    assert "llama.cpp cannot give the log-probabilities" in refused.stderr
+    assert "cannot give the log-probabilities" in refused.stderr
     assert "transformers:" in refused.stderr

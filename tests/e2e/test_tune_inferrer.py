@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.command import read, run, start, write_rows
+from tests.gguf_models import save_gguf
 from tests.hf_models import save_model
 
 WORDS = ("Apples", "pears", "plums", "fruits", "trees", "sentence", "question", "name")
@@ -64,9 +65,24 @@ def test_killed_resumed_and_used(folder: Path) -> None:
     assert len(manifest["sessions"]) == 2
 
     options = ["--reward", "backward-likelihood", "--template", "compact", "--cache", "off", "-r", "run"]
-    scored = run(folder, "score", "rows.jsonl", "--model", "transformers:tuned", *options)
+    scored = run(folder, "score", "rows.jsonl", "--model", "transformers:tuned", "--dtype", "float32", *options)
     assert scored.returncode == 0, scored.stderr
-    assert sum(record.score.value is not None for record in read(folder / "run")) == len(ROWS)
+    rewards = {record.id: record.score.value for record in read(folder / "run")}
+    assert sum(value is not None for value in rewards.values()) == len(ROWS)
+
+    exported = run(folder, "export-adapter", "tuned", "-o", "again.gguf")
+    assert exported.returncode == 0, exported.stderr
+    assert "Adapter: again.gguf" in exported.stdout
+    save_gguf(folder / "tiny", folder / "tiny.gguf")
+    for adapter in ("tuned", "again.gguf"):
+        options[-1] = f"run-{adapter}"
+        again = run(
+            folder, "score", "rows.jsonl", "--model", f"tiny.gguf+{adapter}", *options, "--context-tokens", "256"
+        )
+        assert again.returncode == 0, again.stderr
+        assert {record.id: record.score.value for record in read(folder / options[-1])} == pytest.approx(
+            rewards, abs=0.05
+        )
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ from flip_reward.cli.best_of_n import best_of_n
 from flip_reward.cli.compare import compare
 from flip_reward.cli.evaluate import evaluate
 from flip_reward.cli.exit_codes import EXPLANATION, ExitCode, exit_code
+from flip_reward.cli.export_adapter import export_adapter
 from flip_reward.cli.report import report
 from flip_reward.cli.rescore import rescore
 from flip_reward.cli.score import score
 from flip_reward.cli.serve import serve
+from flip_reward.cli.train import train
 from flip_reward.cli.tune_inferrer import tune_inferrer
 from flip_reward.errors import FlipRewardError
 
@@ -39,7 +41,9 @@ app.command()(report)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(tune_inferrer)
+app.command()(train)
 app.command()(serve)
+app.command()(export_adapter)
 app.add_typer(cache.app, name="cache")
 app.add_typer(data.app, name="data")
 

@@ -44,7 +44,7 @@ class BaseModelIdentity(BaseModel):
         weights = {}
         for parameter, weight in matrices[::step]:
             flat = weight.detach().flatten()
-            weights[parameter] = [float(flat[int(place * len(flat))]) for place in _PLACES]
+            weights[parameter] = [float(flat[place]) for place in sampled_places(len(flat))]
         return cls(name=name, weights=weights)
 
     def difference(self, other: BaseModelIdentity) -> str | None:
@@ -56,6 +56,16 @@ class BaseModelIdentity(BaseModel):
                 if not math.isclose(mine, theirs, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE):
                     return f"their weights differ, for example in {parameter}"
         return None
+
+
+def sampled_places(count: int) -> list[int]:
+    """Say which of so many weights are compared.
+
+    Example:
+        >>> sampled_places(10)
+        [2, 4, 6, 8]
+    """
+    return [int(place * count) for place in _PLACES]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from flip_reward.engines.cpus import count_usable_cpus
 from flip_reward.engines.fingerprint import fingerprint_file
 from flip_reward.engines.hf_adapters import apply_adapter, find_adapter
+from flip_reward.engines.lora_file import LoraFile, find_lora_file
 from flip_reward.engines.model_files import DEFAULT_NAMES, locate_model
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 MAX_DEFAULT_CONTEXT_TOKENS = 8192
@@ -66,7 +67,7 @@ def load_hf_model(
     Args:
         model: A folder, a GGUF file, `owner/name` or `owner/name@revision` on the hub, `hf://owner/repo/file.gguf`,
             or "smollm2-135m", the model of the extra "local". A folder may hold a LoRA adapter, which knows its
-            model; MODEL+FOLDER names another place of it.
+            model; MODEL+FOLDER names another place of it, and MODEL+ADAPTER.gguf adds one in the GGUF format.
         dtype: "auto" takes bfloat16 where the processor has it, else float16 on a GPU and float32 on a CPU.
         device: Such as "cuda:1" or "cpu". None takes the first GPU, or else the CPU.
         context_tokens: The most tokens of one text. None takes what the model was trained for, at most 8192.
@@ -90,7 +91,8 @@ def load_hf_model(
     place = _choose_device(device)
     precision = _choose_dtype(place) if dtype == "auto" else getattr(torch, dtype)
     adapter = find_adapter(model)
-    source = _locate(model if adapter is None else adapter.base)
+    lora = find_lora_file(model) if adapter is None else None
+    source = _locate(adapter.base if adapter else lora.base if lora else model)
     common = {
         "gguf_file": source.gguf_file,
         "revision": source.revision or "main",
@@ -118,6 +120,12 @@ def load_hf_model(
         name, fingerprint = f"{name}+{adapter.folder.resolve().name}", f"{fingerprint}+{adapter.fingerprint}"
         with _explained(name):
             network = apply_adapter(network, adapter)
+    elif lora is not None:
+        from flip_reward.engines.hf_lora_file import merge_lora_file
+
+        file = LoraFile.read(lora.path)
+        merge_lora_file(network, file, name, fingerprint)
+        name, fingerprint = f"{name}+{file.name}", f"{fingerprint}+{fingerprint_file(file.path)}"
     network = network.to(place).eval()
     # Whatever else a model wants to be generated with by default, such as penalties, would change its replies.
     network.generation_config = transformers.GenerationConfig(eos_token_id=network.generation_config.eos_token_id)
@@ -134,6 +142,29 @@ def load_hf_model(
             )
         pads = generates_from_padded_prompts(network)
     return HfModel(network, tokenizer, name, fingerprint, limit, pads)
+
+
+def load_hf_config(model: str) -> tuple[PretrainedConfig, str]:
+    """Load the configuration of a model without its weights, and what tells its files apart.
+
+    Args:
+        model: As for `load_hf_model`, but no adapter.
+
+    Raises:
+        OptionError: There is no such model.
+        EngineUnavailableError: Its configuration cannot be read.
+        MissingDependencyError: transformers is not installed.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingDependencyError(error.name or "transformers", extra="hf") from error
+    source = _locate(model)
+    with _explained(source.name), _quiet(source):
+        config = transformers.AutoConfig.from_pretrained(
+            source.place, gguf_file=source.gguf_file, revision=source.revision or "main", trust_remote_code=False
+        )
+    return config, source.fingerprint or str(getattr(config, "_commit_hash", None))
 
 
 def _locate(model: str) -> _Source:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 import orjson
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import Completion, Request, Sampling, Usage
+from flip_reward.engines.base import Completion, Request, Sampling, TokenLogprobs, Usage
 from flip_reward.engines.chat_format import encode_request
+from flip_reward.engines.llama_scoring import LlamaTokens, score_tokens
 from flip_reward.errors import (
     ContextTooLongError,
     EngineServerError,
@@ -22,6 +24,9 @@ from flip_reward.errors import (
     MissingDependencyError,
     RequestRefusedError,
 )
+
+if TYPE_CHECKING:
+    from xllamacpp import CommonParams, Server
 
 STREAM_FIELDS = {"stream": True, "stream_options": {"include_usage": True}}
 PRIMING = Sampling(max_tokens=1)
@@ -35,11 +40,16 @@ class SlotOptions:
         context_tokens: The most tokens of one prompt and its reply.
         threads: The threads that compute.
         template_fields: Fields for the chat template of every request.
+        adapter: A LoRA adapter as a GGUF file, which is added to the model.
+        exact_memory: Keep what was read in float32 instead of float16: twice the memory, for comparisons with other
+            engines.
     """
 
     context_tokens: int
     threads: int
     template_fields: Mapping[str, object]
+    adapter: Path | None = None
+    exact_memory: bool = False
 
 
 class LlamaSlot:
@@ -66,35 +76,10 @@ class LlamaSlot:
     """
 
     def __init__(self, model_path: Path, options: SlotOptions) -> None:
-        try:
-            import xllamacpp
-        except ImportError as error:
-            raise MissingDependencyError("xllamacpp", extra="local") from error
-        parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(model_path)
-        parameters.n_parallel = 1
-        parameters.n_ctx = options.context_tokens
-        parameters.cpuparams.n_threads = options.threads
-        parameters.cpuparams_batch.n_threads = options.threads
-        parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        parameters.cache_ram_mib = 0
-        parameters.n_ctx_checkpoints = 0
-        parameters.swa_full = True  # without it a sliding window keeps what earlier requests left
-        parameters.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
-        parameters.prefill_assistant = False
-        parameters.warmup = False
-        parameters.verbosity = -1
-        parameters.n_threads_http = 1
-        parameters.api_keys = [secrets.token_hex()]
+        parameters = make_parameters(model_path, options)
         with tempfile.TemporaryDirectory(prefix="flip-") as private_directory:
             parameters.hostnames = [f"{private_directory}/llama.sock"]
-            try:
-                self._server = xllamacpp.Server(parameters)
-            except RuntimeError as error:
-                raise EngineUnavailableError(
-                    f"llama.cpp cannot load {model_path.name}",
-                    hint="the file may be damaged, of an unknown architecture, or larger than the memory",
-                ) from error
+            self._server = start_server(parameters, options.adapter)
         # Waits until llama.cpp's own thread runs: a server that is freed before that is never done freeing.
         self._server.handle_completions({"prompt": " ", "max_tokens": 1})
         self._options = options
@@ -124,6 +109,17 @@ class LlamaSlot:
             )
         return completion
 
+    def score(self, text: LlamaTokens) -> TokenLogprobs:
+        """Say how likely the last tokens of a text are.
+
+        Raises:
+            ContextTooLongError: The text does not fit the context.
+            RequestRefusedError: llama.cpp cannot be led to these tokens.
+            EngineServerError: It failed.
+        """
+        self._primed = ()
+        return TokenLogprobs(score_tokens(self._server, text), Usage(len(text.tokens)))
+
     def _prime(self, messages: tuple[Message, ...], cancelled: Event) -> None:
         """Bring the memory to the state that every request with the same messages before its last one starts from."""
         prefix = (*messages[:-1], replace(messages[-1], content=""))
@@ -150,6 +146,57 @@ class LlamaSlot:
         except (RuntimeError, ValueError, IndexError) as error:
             # What llama.cpp throws before a request is queued: the chat template or the schema cannot be used.
             raise RequestRefusedError(f"llama.cpp refused: {error}", status=400) from error
+
+
+def make_parameters(model_path: Path, options: SlotOptions) -> CommonParams:
+    """Return how llama.cpp runs a model here; where it listens is left to the caller.
+
+    Raises:
+        MissingDependencyError: xllamacpp is not installed.
+    """
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise MissingDependencyError("xllamacpp", extra="local") from error
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(model_path)
+    if options.adapter is not None:
+        parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(options.adapter), 1.0)]
+    if options.exact_memory:
+        parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    parameters.n_parallel = 1
+    parameters.n_ctx = options.context_tokens
+    parameters.cpuparams.n_threads = options.threads
+    parameters.cpuparams_batch.n_threads = options.threads
+    parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    parameters.cache_ram_mib = 0
+    parameters.n_ctx_checkpoints = 0
+    parameters.swa_full = True  # without it a sliding window keeps what earlier requests left
+    parameters.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    parameters.prefill_assistant = False
+    parameters.warmup = False
+    parameters.verbosity = -1
+    parameters.n_threads_http = 1
+    parameters.api_keys = [secrets.token_hex()]
+    return parameters
+
+
+def start_server(parameters: CommonParams, adapter: Path | None = None) -> Server:
+    """Load a model.
+
+    Raises:
+        EngineUnavailableError: llama.cpp cannot load it.
+    """
+    import xllamacpp
+
+    try:
+        return xllamacpp.Server(parameters)
+    except RuntimeError as error:
+        what = Path(parameters.model.path).name + (f" with the adapter {adapter.name}" if adapter else "")
+        raise EngineUnavailableError(
+            f"llama.cpp cannot load {what}",
+            hint="the file may be damaged, of an unknown architecture, or larger than the memory",
+        ) from error
 
 
 def join_chunks(chunks: list[bytes]) -> Completion:

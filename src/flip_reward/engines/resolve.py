@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from flip_reward.engines.base import Engine
 from flip_reward.engines.cache import ResponseCache, default_cache_path
+from flip_reward.engines.lora_file import find_lora_file
 from flip_reward.engines.model_files import DEFAULT_NAMES, locate_model
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.engines.stack import build_stack
@@ -24,8 +25,9 @@ class EngineConfig:
     """How a language model is reached.
 
     Attributes:
-        model: "embedded", a GGUF file, `hf://owner/repo/file.gguf`, "scripted", "transformers:" and what
-            `TransformersEngine` takes, or a server's name for it. None is "embedded" without a server.
+        model: "embedded", a GGUF file, `hf://owner/repo/file.gguf`, one of these with `+ADAPTER`, a LoRA adapter as
+            a GGUF file or the folder of one, "scripted", "transformers:" and what `TransformersEngine` takes, or a
+            server's name for it. None is "embedded" without a server.
         base_url: An OpenAI-compatible server, up to and including `/v1`. None takes OPENAI_BASE_URL where the model
             is not one of this process.
         api_key_env: The environment variable that holds the API key.
@@ -91,7 +93,11 @@ def resolve_engine(config: EngineConfig, environment: Mapping[str, str] = os.env
 
 
 def _is_embedded(model: str | None) -> bool:
-    return model is not None and (model in DEFAULT_NAMES or model.startswith("hf://") or model.endswith(".gguf"))
+    if model is None:
+        return False
+    lora = find_lora_file(model)
+    base = lora.base if lora else model
+    return base in DEFAULT_NAMES or base.startswith("hf://") or base.endswith(".gguf")
 
 
 def _by_transformers(config: EngineConfig, model: str, environment: Mapping[str, str]) -> Engine:
@@ -130,9 +136,12 @@ def _over_http(config: EngineConfig, base_url: str, environment: Mapping[str, st
 def _in_process(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
     from flip_reward.engines.embedded import EmbeddedEngine
 
-    file = locate_model(config.model or DEFAULT_NAMES[0])
+    model = config.model or DEFAULT_NAMES[0]
+    lora = find_lora_file(model)
+    file = locate_model(lora.base if lora else model)
     engine = EmbeddedEngine(
         file.path,
+        adapter_path=lora.path if lora else None,
         slots=config.slots,
         threads=config.threads,
         context_tokens=config.context_tokens,

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flip_reward.engines import lora_file
 from flip_reward.engines.hf_adapters import BaseModelIdentity, find_adapter
 from flip_reward.engines.hf_loading import HfModel, load_hf_model
 from flip_reward.engines.hf_text import ModelText, find_stops
@@ -126,7 +127,9 @@ def tune_inferrer(
             result = _tune(recipe, loaded, data, folder, bfloat16=bfloat16, observer=observer, stop=stop)
             if result.outcome is None:
                 return manifest
-            _save(recipe, loaded, result, identity, folder)
+            no_gguf = _save(recipe, loaded, result, identity, folder)
+            if no_gguf is not None:
+                observer.say(f"There is no {lora_file.NAME} for the embedded engine: {no_gguf}")
         manifest = manifest.model_copy(update={"outcome": result.outcome})
         manifest.write(folder)
         shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
@@ -232,7 +235,8 @@ def _tune(
 
 def _save(
     recipe: InferrerRecipe, loaded: HfModel, result: SftResult, identity: BaseModelIdentity, folder: Path
-) -> None:
+) -> str | None:
+    """Save what was tuned; return why there is no adapter in GGUF, where one was tuned and there is none."""
     import torch
 
     from flip_reward.training.tuned_model import save_adapter, save_model
@@ -240,10 +244,19 @@ def _save(
     dtype = getattr(torch, recipe.saved_as.value)
     if recipe.method is Method.FULL:
         save_model(folder, result.network, loaded.tokenizer, dtype=dtype)
-        return
+        return None
     own = Path(recipe.model).expanduser()
     base = str(own.resolve()) if own.exists() else recipe.model
-    save_adapter(folder, result.network, loaded.tokenizer, base=base, identity=identity, dtype=dtype)
+    return save_adapter(
+        folder,
+        result.network,
+        loaded.tokenizer,
+        base=base,
+        identity=identity,
+        fingerprint=loaded.fingerprint,
+        frame=recipe.load_frame().template.name,
+        dtype=dtype,
+    )
 
 
 def _describe(manifest: TuningManifest, observer: TuningObserver) -> None:

@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save as serialize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from flip_reward.engines import hf_adapters
-from flip_reward.errors import StorageError
+from flip_reward.engines import hf_adapters, lora_file
+from flip_reward.errors import OptionError, StorageError
 from flip_reward.scoring.files import storage_error, write_atomically
+from flip_reward.training.adapter_export import BaseModel, write_lora_file
 
 _UNFINISHED = ".unfinished"
 
@@ -25,9 +26,11 @@ def save_adapter(
     *,
     base: str,
     identity: hf_adapters.BaseModelIdentity,
+    fingerprint: str,
+    frame: str,
     dtype: torch.dtype,
-) -> None:
-    """Save a LoRA adapter as PEFT has it.
+) -> str | None:
+    """Save a LoRA adapter as PEFT has it, and as a GGUF file.
 
     Args:
         folder: Where to.
@@ -35,7 +38,12 @@ def save_adapter(
         tokenizer: The model's.
         base: The model it is added to, as `load_hf_model` takes it.
         identity: Tells that model from others.
-        dtype: The numbers in the file.
+        fingerprint: Tells its files apart.
+        frame: The frame that it was tuned with.
+        dtype: The numbers in the files.
+
+    Returns:
+        Why there is no GGUF file, where there is none.
 
     Raises:
         StorageError: The disk is full or not writable. Nothing that looks like a model is left.
@@ -53,9 +61,16 @@ def save_adapter(
         tokenizer.save_pretrained(unfinished)
         write_atomically(unfinished / hf_adapters.BASE, identity.model_dump_json(indent=2).encode() + b"\n")
         config.save_pretrained(str(unfinished))
+        model = BaseModel(network.get_base_model().config, fingerprint, identity)
+        try:
+            write_lora_file(unfinished / lora_file.NAME, unfinished, model, frame=frame)
+            reason = None
+        except OptionError as error:
+            reason = str(error)
         _publish(unfinished, last=hf_adapters.CONFIG)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, StorageError) as error:
         raise _cannot_write(folder, error) from error
+    return reason
 
 
 def save_model(

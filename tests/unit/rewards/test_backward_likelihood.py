@@ -11,8 +11,7 @@ from flip_reward.core.frames import load_frame
 from flip_reward.core.score import Likelihood, Outcome
 from flip_reward.core.target import Target
 from flip_reward.engines.base import LogprobRequest
-from flip_reward.engines.embedded import EmbeddedEngine
-from flip_reward.engines.model_files import locate_model
+from flip_reward.engines.http import HttpEngine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import ContextTooLongError, EngineServerError, NoLogprobsError
 from flip_reward.rewards.backward_likelihood import (
@@ -21,6 +20,7 @@ from flip_reward.rewards.backward_likelihood import (
     LikelihoodValue,
 )
 from flip_reward.rewards.catalogue import RewardOptions, load_reward
+from tests.http.fault_server import FaultServer
 
 FRUITS = Group.of("Name three fruits.", ["Apples, pears, plums.", "Name three fruits.", "  "])
 
@@ -140,14 +140,17 @@ def test_the_target_and_a_chat_frame() -> None:
 
 
 def test_an_engine_that_cannot_ends_the_run() -> None:
-    engine = EmbeddedEngine(locate_model("embedded").path)
-    try:
-        with pytest.raises(NoLogprobsError, match=r"llama\.cpp cannot give the log-probabilities") as caught:
-            asyncio.run(BackwardLikelihoodReward(engine).score([FRUITS]))
+    async def score(engine: HttpEngine) -> None:
+        try:
+            await BackwardLikelihoodReward(engine).score([FRUITS])
+        finally:
+            await engine.aclose()
+
+    with FaultServer() as server:
+        with pytest.raises(NoLogprobsError, match="cannot give the log-probabilities") as caught:
+            asyncio.run(score(HttpEngine(server.base_url, server.model)))
         assert caught.value.hint is not None
         assert "transformers:" in caught.value.hint
-    finally:
-        engine.close()
 
 
 def test_the_settings_tell_runs_apart() -> None:

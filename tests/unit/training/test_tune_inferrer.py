@@ -143,6 +143,7 @@ def test_the_manifest_says_from_what_and_how(
     assert str(folder.parent.parent) not in text, "it tells about this machine"
     assert sorted(path.name for path in folder.iterdir()) == [
         ".lock",
+        "adapter.gguf",
         "adapter_config.json",
         "adapter_model.safetensors",
         "base_model.json",
@@ -169,7 +170,7 @@ def test_a_killed_tuning_ends_as_if_it_had_not_been(
     assert resumed.outcome == manifest.outcome
     assert len(resumed.sessions) == 2
     assert read_metrics(tmp_path / "again") == read_metrics(folder)
-    for name in ("adapter_model.safetensors", "adapter_config.json"):
+    for name in ("adapter_model.safetensors", "adapter_config.json", "adapter.gguf"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 

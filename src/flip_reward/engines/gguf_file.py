@@ -1,0 +1,215 @@
+"""`GgufFile`: what a GGUF file says about itself, and single weights of it, without loading it."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from flip_reward.errors import DataError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+MAGIC = b"GGUF"
+Metadata: TypeAlias = str | int | float | bool
+
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_MOST_DIMENSIONS = 4
+
+BLOCKS: Mapping[int, tuple[int, int]] = {
+    0: (1, 4),  # F32
+    1: (1, 2),  # F16
+    30: (1, 2),  # BF16
+    2: (32, 18),
+    3: (32, 20),
+    6: (32, 22),
+    7: (32, 24),
+    8: (32, 34),
+    9: (32, 36),
+    10: (256, 84),
+    11: (256, 110),
+    12: (256, 144),
+    13: (256, 176),
+    14: (256, 210),
+    15: (256, 292),
+}
+"""By the number of a type in the format: how many weights make a block, and how many bytes it takes."""
+EXACT = frozenset({0, 1, 30})
+"""The types that are not quantised: F32, F16, BF16."""
+
+
+@dataclass(frozen=True, slots=True)
+class GgufTensor:
+    """Where a tensor is in the file.
+
+    Attributes:
+        columns: The length of a row.
+        rows: How many rows there are, all dimensions but the first together.
+        type: The number of its type in the format.
+        offset: Its first byte in the file.
+    """
+
+    columns: int
+    rows: int
+    type: int
+    offset: int
+
+    @property
+    def row_bytes(self) -> int | None:
+        """The bytes of a row; None for a type that is not known here."""
+        if self.type not in BLOCKS:
+            return None
+        weights, size = BLOCKS[self.type]
+        return self.columns // weights * size
+
+
+@dataclass(frozen=True, slots=True)
+class GgufFile:
+    """The head of a GGUF file.
+
+    Attributes:
+        path: The file.
+        metadata: Its keys with a single value.
+        tensors: By name.
+        arrays: The keys with several values that were asked for.
+    """
+
+    path: Path
+    metadata: Mapping[str, Metadata]
+    tensors: Mapping[str, GgufTensor]
+    arrays: Mapping[str, Sequence[Metadata]]
+
+    @classmethod
+    def read(cls, path: Path, *, arrays: Collection[str] = ()) -> GgufFile:
+        """Read the head of a file and see that all of its tensors are there.
+
+        Args:
+            path: The file.
+            arrays: Keys with several values, such as a vocabulary, that are wanted. Others are passed over.
+
+        Raises:
+            DataError: There is no such file, it is no GGUF file, or it is damaged.
+        """
+        try:
+            with path.open("rb") as file:
+                if file.read(len(MAGIC)) != MAGIC:
+                    raise DataError(f"{path} is no GGUF file", hint="llama.cpp reads files in the GGUF format")
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    return _Head(content).parse(path, arrays)
+        except FileNotFoundError as error:
+            raise DataError(f"there is no file {path}") from error
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from error
+        except (struct.error, UnicodeDecodeError, OverflowError, MemoryError, ValueError) as error:
+            raise DataError(f"{path} is damaged: {error}") from error
+
+    @property
+    def architecture(self) -> str:
+        """The kind of model, as llama.cpp calls it."""
+        return str(self.metadata.get("general.architecture", ""))
+
+    def read_rows(self, name: str, first: int = 0, count: int | None = None) -> npt.NDArray[np.float32]:
+        """Read rows of a tensor as numbers; all of them for None.
+
+        Raises:
+            DataError: They are in a format that is not known.
+            MissingDependencyError: gguf is not installed.
+        """
+        try:
+            import gguf
+            import numpy as np
+        except ImportError as error:
+            raise MissingDependencyError("gguf", extra="hf") from error
+        tensor = self.tensors[name]
+        size, rows = tensor.row_bytes, tensor.rows - first if count is None else count
+        if size is None:
+            raise DataError(f"{self.path} holds {name} in a format that is not known")
+        with self.path.open("rb") as file:
+            file.seek(tensor.offset + first * size)
+            data = np.frombuffer(file.read(rows * size), np.uint8).reshape(rows, size)
+        plain = {0: np.float32, 1: np.float16}
+        if tensor.type in plain:
+            return data.view(plain[tensor.type]).astype(np.float32)
+        return gguf.quants.dequantize(data, gguf.GGMLQuantizationType(tensor.type))
+
+
+class _Head:
+    """Reads one value after another."""
+
+    def __init__(self, content: mmap.mmap) -> None:
+        self._content = content
+        self._position = len(MAGIC)
+
+    def parse(self, path: Path, wanted: Collection[str]) -> GgufFile:
+        version, tensors, keys = self._take("IQQ")
+        if version not in (2, 3):
+            raise DataError(f"{path} is of version {version} of the GGUF format, and 2 and 3 are known")
+        metadata: dict[str, Metadata] = {}
+        arrays: dict[str, Sequence[Metadata]] = {}
+        for _ in range(int(keys)):
+            key, kind = self._string(), int(self._take("I")[0])
+            if kind != _ARRAY:
+                metadata[key] = self._value(kind)
+            elif key in wanted:
+                arrays[key] = self._array()
+            else:
+                self._skip_array()
+        heads = [self._tensor() for _ in range(int(tensors))]
+        alignment = int(metadata.get("general.alignment", 32)) or 32
+        start = -(-self._position // alignment) * alignment
+        placed = {name: GgufTensor(one.columns, one.rows, one.type, start + one.offset) for name, one in heads}
+        for name, one in placed.items():
+            if one.row_bytes is not None and one.offset + one.rows * one.row_bytes > len(self._content):
+                raise DataError(f"{path} is damaged: it ends within {name}")
+        return GgufFile(path, metadata, placed, arrays)
+
+    def _take(self, form: str) -> tuple[float, ...]:
+        values = struct.unpack_from(f"<{form}", self._content, self._position)
+        self._position += struct.calcsize(f"<{form}")
+        return values
+
+    def _string(self) -> str:
+        length = int(self._take("Q")[0])
+        if length > len(self._content) - self._position:
+            raise ValueError("it ends within a text")
+        self._position += length
+        return self._content[self._position - length : self._position].decode()
+
+    def _value(self, kind: int) -> Metadata:
+        if kind == _STRING:
+            return self._string()
+        if kind not in _SCALARS:
+            raise ValueError(f"a value is of the unknown type {kind}")
+        return self._take(_SCALARS[kind])[0]
+
+    def _array(self) -> list[Metadata]:
+        kind, length = (int(one) for one in self._take("IQ"))
+        return [self._value(kind) for _ in range(length)]
+
+    def _skip_array(self) -> None:
+        kind, length = (int(one) for one in self._take("IQ"))
+        if kind in _SCALARS:
+            self._position += length * struct.calcsize(f"<{_SCALARS[kind]}")
+            return
+        for _ in range(length):
+            if kind == _STRING:
+                self._position += 8 + int(struct.unpack_from("<Q", self._content, self._position)[0])
+            else:
+                self._skip_array()
+
+    def _tensor(self) -> tuple[str, GgufTensor]:
+        name, dimensions = self._string(), int(self._take("I")[0])
+        if not 1 <= dimensions <= _MOST_DIMENSIONS:
+            raise ValueError(f"{name} has {dimensions} dimensions")
+        columns, *others = (int(one) for one in self._take("Q" * dimensions))
+        kind, offset = (int(one) for one in self._take("IQ"))
+        rows = 1
+        for one in others:
+            rows *= one
+        return name, GgufTensor(columns, rows, kind, offset)
