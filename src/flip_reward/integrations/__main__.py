@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 
-FILES = ("ms_swift", "openrlhf")
+FILES = MappingProxyType({"ms_swift": "ms_swift/flip_reward_plugin.py", "openrlhf": "openrlhf.py"})
 
 
 def find(arguments: Sequence[str]) -> Path:
@@ -22,7 +23,7 @@ def find(arguments: Sequence[str]) -> Path:
     name = arguments[0].replace("-", "_").lower() if arguments else ""
     if len(arguments) != 1 or name not in FILES:
         raise SystemExit(f"name one of {', '.join(FILES)}")
-    return Path(__file__).with_name(f"{name}.py").resolve()
+    return Path(__file__).resolve().parent / FILES[name]
 
 
 if __name__ == "__main__":

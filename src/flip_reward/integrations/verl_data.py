@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FlipRewardError as error:
         print(f"error: {error}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)  # noqa: T201
         return 1
-    print(f"{count} rows -> {chosen.output}")  # noqa: T201
+    print(f"{count} {'row' if count == 1 else 'rows'} -> {chosen.output}")  # noqa: T201
     return 0
 
 

@@ -1,12 +1,27 @@
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from flip_reward.integrations.environment import forget_environment_reward
 
 SetEnvironment = Callable[..., None]
+
+STAND_INS = Path(__file__).with_name("stand_ins")
+FRAMEWORKS = {"swift": "ms_swift", "open_instruct": "open_instruct", "verifiers": "verifiers"}
+"""Packages of trainers, and where what we use of them is kept."""
+collect_ignore = ["stand_ins"]
+
+_IMPORT_FRAMEWORKS = (
+    "flip_reward.integrations.ms_swift.flip_reward_plugin",
+    "flip_reward.integrations.open_instruct",
+    "flip_reward.integrations.verifiers",
+    "flip_reward_judge",
+)
 
 
 @pytest.fixture
@@ -20,3 +35,15 @@ def set_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[SetEnvironment]
 
     yield describe
     forget_environment_reward()
+
+
+@pytest.fixture
+def frameworks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make every trainer importable: the real one where it is installed, else what we use of it."""
+    absent = [package for package in FRAMEWORKS if importlib.util.find_spec(package) is None]
+    for package in absent:
+        monkeypatch.syspath_prepend(STAND_INS / FRAMEWORKS[package])
+    yield
+    for module in list(sys.modules):
+        if module.partition(".")[0] in absent or module in _IMPORT_FRAMEWORKS:
+            del sys.modules[module]

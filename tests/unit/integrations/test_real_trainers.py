@@ -1,0 +1,216 @@
+"""The trainers' own code calls the files for them. Each test is skipped where its trainer is not installed.
+
+They were run with verl 0.9.1, OpenRLHF 0.11.2, ms-swift 4.6.0 and verifiers 0.4.0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import runpy
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flip_reward.integrations.__main__ import find
+from flip_reward.integrations.environment import environment_reward
+from tests.unit.integrations.conftest import SetEnvironment
+from tests.unit.integrations.trainers import to_chatml
+
+PROMPT = [{"role": "user", "content": "Say that it rains."}]
+RESPONSES = ["It rains in Spain.", "", "Rain falls."]
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the trainers' own
+
+
+def expected_rewards(unscored: float | None) -> list[Any]:
+    scores = environment_reward().score_samples([PROMPT] * len(RESPONSES), RESPONSES)
+    assert [score.value is None for score in scores] == [False, True, False]
+    return [unscored if score.value is None else pytest.approx(score.value) for score in scores]
+
+
+class Tokenizer:
+    """Each character is a token; 0 fills up."""
+
+    def decode(self, tokens: Any, *, skip_special_tokens: bool) -> str:
+        return "".join(chr(int(token)) for token in tokens if token or not skip_special_tokens)
+
+    def __call__(self, text: str, **_options: object) -> dict[str, Any]:
+        import torch
+
+        return {"input_ids": torch.tensor([[ord(character) for character in text]])}
+
+
+@pytest.mark.parametrize("name", ["compute_score", "compute_score_sync"])
+async def test_verl(name: str, set_environment: SetEnvironment) -> None:
+    naive = pytest.importorskip("verl.experimental.reward_loop.reward_manager.naive", exc_type=ImportError)
+    from omegaconf import OmegaConf
+    from verl import DataProto
+    from verl.trainer.ppo.reward import get_custom_reward_fn
+
+    set_environment()
+    function = {"path": "pkg://flip_reward.integrations.verl", "name": name, "reward_kwargs": {"on_unscored": -2}}
+    config = OmegaConf.create({"reward": {"custom_reward_function": function}})
+    manager = naive.NaiveRewardManager(config, Tokenizer(), get_custom_reward_fn(config))
+    assert manager.is_async_reward_score is (name == "compute_score")
+    manager.loop = asyncio.get_running_loop()
+    results = await asyncio.gather(*(manager.run_single(_verl_sample(DataProto, text)) for text in RESPONSES))
+    assert [result["reward_score"] for result in results] == expected_rewards(-2)
+    extras = [result["reward_extra_info"] for result in results]
+    assert len({tuple(extra) for extra in extras}) == 1
+    assert [extra["flip_scored"] for extra in extras] == [1, 0, 1]
+
+
+def _verl_sample(data_proto: Any, response: str) -> Any:
+    import numpy as np
+    import torch
+
+    tokens = torch.tensor([[ord(character) for character in response.ljust(20, "\0")]])
+    extra_info: dict[str, object] = {"prompt": np.array(PROMPT), "index": 0}  # as pandas reads Parquet
+    return data_proto.from_dict(
+        tensors={"responses": tokens, "attention_mask": (tokens > 0).long()},
+        non_tensors={
+            "data_source": np.array(["examples"], dtype=object),
+            "reward_model": np.array([{"style": "model", "ground_truth": ""}], dtype=object),
+            "extra_info": np.array([extra_info], dtype=object),
+        },
+    )
+
+
+class Engine:
+    """vLLM, as OpenRLHF's rollouts call it."""
+
+    def __init__(self, response: str) -> None:
+        self.response = response
+
+    async def generate(self, *_arguments: object, **_options: object) -> Any:
+        from types import SimpleNamespace
+
+        tokens = [ord(character) for character in f"{self.response}<|im_end|>"]
+        output = SimpleNamespace(token_ids=tokens, finish_reason="stop", logprobs=None)
+        return SimpleNamespace(outputs=[output])
+
+
+async def test_openrlhf(set_environment: SetEnvironment) -> None:
+    agent = pytest.importorskip("openrlhf.utils.agent", exc_type=ImportError)
+    from types import SimpleNamespace
+
+    from flip_reward.core.conversation import Group
+
+    set_environment(on_unscored="-2")
+    prompt = to_chatml(Group.of(PROMPT, ["-"]).messages)
+    executor = agent.SingleTurnAgentExecutor(str(find(["openrlhf"])))
+    sampling = SimpleNamespace(max_tokens=100, logprobs=None)
+    outputs = await asyncio.gather(
+        *(executor.execute(prompt, "", sampling, 1000, Tokenizer(), Engine(text)) for text in RESPONSES)
+    )
+    assert [output["reward"].item() for output in outputs] == expected_rewards(-2)
+    assert [output["extra_logs"]["flip_scored"].item() for output in outputs] == [1, 0, 1]
+    assert [output["scores"] == output["reward"] for output in outputs] == [True] * 3
+
+
+def test_ms_swift(set_environment: SetEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = pytest.importorskip("swift.rl_core.grpo_algorithm", exc_type=ImportError)
+    import torch
+    from swift.rewards import orms
+    from swift.rl_core.data import GRPOSample
+    from swift.utils import import_external_file
+
+    set_environment(on_unscored="none")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    import_external_file(str(find(["ms-swift"])))
+    assert list(find(["ms-swift"]).parent.glob("[!_]*")) == [find(["ms-swift"])]  # its folder is now in `sys.path`
+    samples = [GRPOSample(messages=[*PROMPT, {"role": "assistant", "content": text}]) for text in RESPONSES]
+    for _ in range(2):
+        rewards = algorithm.compute_rewards_per_func(samples, [orms["flip"](args=None)], [None], torch.device("cpu"))
+        values = [None if reward != reward else reward for reward in rewards[:, 0].tolist()]
+        assert values == expected_rewards(None)
+
+
+@pytest.fixture
+def verifiers() -> Any:
+    return pytest.importorskip("verifiers.v1", exc_type=ImportError)
+
+
+@pytest.fixture
+def score_task(verifiers: Any) -> Callable[..., Any]:
+    from verifiers.v1.configs.task import TaskConfig
+    from verifiers.v1.graph import MessageNode
+    from verifiers.v1.types import AssistantMessage, UserMessage
+
+    async def score(judge: dict[str, object], said: list[str], **row: object) -> float:
+        class Data(verifiers.TaskData):  # type: ignore[misc]
+            question: str | None = None
+
+        nodes = [
+            MessageNode(
+                parent=number - 1 if number else None,
+                message=AssistantMessage(content=text) if number % 2 else UserMessage(content=text),
+                sampled=bool(number % 2),
+            )
+            for number, text in enumerate(said)
+        ]
+        data = Data(**row)
+        trace = verifiers.Trace(
+            task=verifiers.TraceTask(type="Task", data=data),
+            agent=verifiers.AgentInfo(config=verifiers.AgentConfig()),
+            nodes=nodes,
+        )
+        await verifiers.Task(data, TaskConfig(judges=[{"id": "flip-reward-judge", **judge}])).score(trace)
+        reward: float = trace.reward
+        return reward
+
+    return score
+
+
+async def test_verifiers_judges_what_was_said_last(
+    score_task: Callable[..., Any], set_environment: SetEnvironment
+) -> None:
+    set_environment()
+    said = ["Hello", "Hi!", "Say that it rains.", RESPONSES[0]]
+    chat = [{"role": role, "content": text} for role, text in zip(["user", "assistant", "user"], said, strict=False)]
+    [score] = environment_reward().score_samples([chat], [RESPONSES[0]])
+    assert await score_task({}, said) == score.value
+    [alone, *_] = expected_rewards(None)
+    assert await score_task({}, said, prompt=PROMPT) == alone
+    assert await score_task({}, said, prompt="Solve this:", question="Say that it rains.") != alone
+    question = await score_task({"question_field": "question"}, said, prompt="-", question=PROMPT[0]["content"])
+    assert question == alone
+
+
+async def test_verifiers_judge_with_a_model_of_its_own(
+    score_task: Callable[..., Any], set_environment: SetEnvironment
+) -> None:
+    set_environment(model="no-such-model")
+    said = ["Say that it rains.", RESPONSES[0]]
+    judge: dict[str, object] = {"model": "scripted", "options": {"template": "compact"}, "sampling": {"seed": 3}}
+    own = await score_task(judge, said, prompt=PROMPT)
+    set_environment(model="scripted", template="compact")
+    assert own == expected_rewards(None)[0]
+    unscored = await score_task({**judge, "on_unscored": -2, "weight": 0.5}, ["Say hi.", ""], prompt="Say hi.")
+    assert unscored == -1
+
+
+@pytest.mark.parametrize(
+    ("judge", "message"),
+    [
+        ({"prompt": __file__}, "has templates, no prompt"),
+        ({"options": {"template": "compact"}}, "options go with a model"),
+        ({"model": "scripted", "options": {"samles": 3}}, "samles"),
+    ],
+)
+async def test_a_judge_without_sense_is_refused(
+    judge: dict[str, object], message: str, score_task: Callable[..., Any], set_environment: SetEnvironment
+) -> None:
+    set_environment()
+    with pytest.raises(Exception, match=message):
+        await score_task(judge, ["Say hi.", "Hi."], prompt="Say hi.")
+
+
+def test_the_module_that_prints_paths(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["integrations", "openrlhf"])
+    runpy.run_module("flip_reward.integrations", run_name="__main__")
+    assert capsys.readouterr().out.strip() == str(find(["openrlhf"]))
+    with pytest.raises(SystemExit, match="name one of ms_swift, openrlhf"):
+        find(["verl"])

@@ -1,0 +1,221 @@
+"""Every trainer's file, called as its trainer calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from flip_reward.core.conversation import Group, Message
+
+Samples = Sequence[tuple[Sequence[Message], str]]
+"""Conversations, each with the response to it."""
+Rewards = list[float | None]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A trainer.
+
+    Attributes:
+        name: Its name.
+        reward: Rewards samples as it does.
+        takes_none: It takes None for a missing reward.
+        groups: It can hand over the samples of a group together.
+    """
+
+    name: str
+    reward: Callable[[Samples], Rewards]
+    takes_none: bool = False
+    groups: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def to_samples(groups: Sequence[Group]) -> Samples:
+    return [(group.messages, response) for group in groups for response in group.responses]
+
+
+def to_chat(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def to_chatml(messages: Sequence[Message]) -> str:
+    turns = "".join(f"<|im_start|>{message.role}\n{message.content}<|im_end|>\n" for message in messages)
+    return f"{turns}<|im_start|>assistant\n"
+
+
+def by_trl(samples: Samples) -> Rewards:
+    from flip_reward.integrations.trl import TrlReward
+    from flip_reward.rewards.config import RewardConfig
+
+    completions = [[{"role": "assistant", "content": response}] for _, response in samples]
+    reward = TrlReward(RewardConfig.from_environment(os.environ))
+    return asyncio.run(reward([to_chat(messages) for messages, _ in samples], completions))
+
+
+def by_axolotl(samples: Samples) -> Rewards:
+    module, _, name = "flip_reward.integrations.plain.flip".rpartition(".")
+    function = getattr(importlib.import_module(module), name)
+    prompts = [to_chat(messages) for messages, _ in samples]
+    completions = [[{"role": "assistant", "content": response}] for _, response in samples]
+    rewards: Rewards = function(prompts=prompts, completions=completions, completion_ids=[[1]] * len(prompts))
+    return rewards
+
+
+def by_unsloth_with_rendered_prompts(samples: Samples) -> Rewards:
+    from flip_reward.integrations.plain import flip
+
+    return flip([to_chatml(messages) for messages, _ in samples], [response for _, response in samples])
+
+
+def by_verl(samples: Samples) -> Rewards:
+    from flip_reward.integrations.verl import compute_score
+
+    async def score_all() -> Rewards:
+        results = await asyncio.gather(*(compute_score(**sample) for sample in _for_verl(samples)))
+        return [result["score"] for result in results]
+
+    return asyncio.run(score_all())
+
+
+def by_verl_without_coroutines(samples: Samples) -> Rewards:
+    from flip_reward.integrations.verl import compute_score_sync
+
+    return [compute_score_sync(**sample)["score"] for sample in _for_verl(samples)]
+
+
+def _for_verl(samples: Samples) -> list[dict[str, Any]]:
+    return [
+        {
+            "data_source": "examples",
+            "solution_str": response,
+            "ground_truth": "",
+            "extra_info": {"prompt": to_chat(messages), "num_turns": 2},
+        }
+        for messages, response in samples
+    ]
+
+
+def by_openrlhf(samples: Samples) -> Rewards:
+    from flip_reward.integrations.openrlhf import reward_func
+
+    async def score_all() -> list[Any]:
+        calls = (
+            asyncio.to_thread(
+                reward_func, [f"{to_chatml(messages)}{response}<|im_end|>"], [to_chatml(messages)], [""]
+            )
+            for messages, response in samples
+        )
+        return await asyncio.gather(*calls)
+
+    return [answer["rewards"].item() for answer in asyncio.run(score_all())]
+
+
+def by_ms_swift(samples: Samples) -> Rewards:
+    importlib.import_module("flip_reward.integrations.ms_swift.flip_reward_plugin")
+    from swift.rewards import orms
+
+    reward = orms["flip"](args=None)
+    completions = [response for _, response in samples]
+    chats = [[*to_chat(messages), {"role": "assistant", "content": response}] for messages, response in samples]
+
+    rewards: Rewards = []
+    for _ in range(2):  # every step runs in a new event loop
+        rewards = asyncio.run(reward(completions, messages=chats, trainer_state=None, solution=[""]))
+    return rewards
+
+
+def by_open_instruct(samples: Samples) -> Rewards:
+    importlib.import_module("flip_reward.integrations.open_instruct")
+    from open_instruct.ground_truth_utils import apply_verifiable_reward, build_all_verifiers
+
+    rewards = asyncio.run(
+        apply_verifiable_reward(
+            build_all_verifiers(SimpleNamespace(), None),
+            [[1]] * len(samples),
+            [response for _, response in samples],
+            [""] * len(samples),
+            ["general-flip"] * len(samples),
+            queries=["\n".join(f"{turn.role}: {turn.content}" for turn in messages) for messages, _ in samples],
+        )
+    )
+    return list(rewards)
+
+
+def by_slime(samples: Samples) -> Rewards:
+    from flip_reward.integrations.slime import reward
+
+    async def score_all() -> Rewards:
+        return list(await asyncio.gather(*(reward(SimpleNamespace(), sample) for sample in _for_slime(samples))))
+
+    return asyncio.run(score_all())
+
+
+def by_slime_in_groups(samples: Samples) -> Rewards:
+    from flip_reward.integrations.slime import group_reward
+
+    return list(asyncio.run(group_reward(SimpleNamespace(), _for_slime(samples))))
+
+
+def _for_slime(samples: Samples) -> list[Any]:
+    return [
+        SimpleNamespace(prompt=to_chatml(messages), response=f"{response}<|im_end|>", label=None, metadata={})
+        for messages, response in samples
+    ]
+
+
+def by_verifiers(samples: Samples) -> Rewards:
+    return _by_verifiers(samples, "flip")
+
+
+def by_verifiers_judge(samples: Samples) -> Rewards:
+    return _by_verifiers(samples, "flip-reward-judge")
+
+
+def _by_verifiers(samples: Samples, signal: str) -> Rewards:
+    import verifiers.v1 as vf
+    from verifiers.v1.configs.task import TaskConfig
+
+    config = TaskConfig(
+        rewards={"flip": {"fn": "flip_reward.integrations.verifiers:flip"}} if signal == "flip" else {},
+        judges=[{"id": signal}] if signal != "flip" else [],
+    )
+
+    async def score(messages: Sequence[Message], response: str) -> float:
+        data = vf.TaskData(prompt=to_chat(messages))
+        trace = vf.Trace(
+            task=vf.TraceTask(type="Task", data=data),
+            agent=vf.AgentInfo(config=vf.AgentConfig()),
+            root_reply=response,
+        )
+        await vf.Task(data, config).score(trace)
+        reward: float = trace.rewards[signal].score
+        return reward
+
+    async def score_all() -> Rewards:
+        return list(await asyncio.gather(*(score(messages, response) for messages, response in samples)))
+
+    return asyncio.run(score_all())
+
+
+TRL = Trainer("trl", by_trl, takes_none=True)
+"""Has rules of its own for unscored samples, which are tested with it."""
+TRAINERS = (
+    Trainer("axolotl", by_axolotl, takes_none=True, groups=True),
+    Trainer("unsloth", by_unsloth_with_rendered_prompts, takes_none=True, groups=True),
+    Trainer("verl", by_verl),
+    Trainer("verl-sync", by_verl_without_coroutines),
+    Trainer("openrlhf", by_openrlhf),
+    Trainer("ms-swift", by_ms_swift, takes_none=True, groups=True),
+    Trainer("open-instruct", by_open_instruct),
+    Trainer("slime", by_slime),
+    Trainer("slime-groups", by_slime_in_groups, groups=True),
+    Trainer("verifiers", by_verifiers),
+    Trainer("verifiers-judge", by_verifiers_judge),
+)
