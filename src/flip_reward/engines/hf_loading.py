@@ -55,6 +55,7 @@ class _Source:
     fingerprint: str | None
     revision: str | None = None
     gguf_file: str | None = None
+    adapter: Path | None = None
 
 
 def load_hf_model(
@@ -93,6 +94,7 @@ def load_hf_model(
     adapter = find_adapter(model)
     lora = find_lora_file(model) if adapter is None else None
     source = _locate(adapter.base if adapter else lora.base if lora else model)
+    lora_path = lora.path if lora else source.adapter
     common = {
         "gguf_file": source.gguf_file,
         "revision": source.revision or "main",
@@ -120,10 +122,10 @@ def load_hf_model(
         name, fingerprint = f"{name}+{adapter.folder.resolve().name}", f"{fingerprint}+{adapter.fingerprint}"
         with _explained(name):
             network = apply_adapter(network, adapter)
-    elif lora is not None:
+    elif lora_path is not None:
         from flip_reward.engines.hf_lora_file import merge_lora_file
 
-        file = LoraFile.read(lora.path)
+        file = LoraFile.read(lora_path)
         merge_lora_file(network, file, name, fingerprint)
         name, fingerprint = f"{name}+{file.name}", f"{fingerprint}+{fingerprint_file(file.path)}"
     network = network.to(place).eval()
@@ -171,7 +173,9 @@ def _locate(model: str) -> _Source:
     """Find out what a name means, downloading GGUF files where need be."""
     if model in DEFAULT_NAMES or model.endswith(".gguf") or model.startswith("hf://"):
         file = locate_model(model)
-        return _Source(file.name, str(file.path.parent), fingerprint_file(file.path), gguf_file=file.path.name)
+        return _Source(
+            file.name, str(file.path.parent), fingerprint_file(file.path), None, file.path.name, file.adapter
+        )
     folder = Path(model).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():

@@ -123,8 +123,13 @@ class LoraFile:
 
     @property
     def name(self) -> str:
-        """What records call it: the file, or its folder where that is its own."""
-        return self.path.resolve().parent.name if self.path.name == NAME else self.path.name
+        """What records call it: its file, or the folder where that is its own."""
+        return self.path.resolve().parent.name if self.path.name == NAME else self.path.stem
+
+    @property
+    def template(self) -> str | None:
+        """The template of this package that it was tuned with, where it says so."""
+        return str(self.head.metadata.get(FRAME, "")) or None
 
     @property
     def targets(self) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from flip_reward.engines.shipped_adapter import locate_shipped
 from flip_reward.errors import DataError, EngineUnavailableError, MissingDependencyError, OptionError
 
 MAGIC = b"GGUF"
@@ -24,11 +25,13 @@ class ModelFile:
         path: The GGUF file.
         name: What records call the model; it tells nothing about this machine.
         sha256: Its checksum in hexadecimal digits, where it was compared with the expected one.
+        adapter: A LoRA adapter that belongs to it.
     """
 
     path: Path
     name: str
     sha256: str | None = None
+    adapter: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,9 @@ SMOLLM2_135M = PinnedModel(
     file_name="SmolLM2-135M-Instruct.Q4_1.gguf",
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
-DEFAULT_NAMES = ("embedded", SMOLLM2_135M.name)
-"""Names of the model that comes with the extra "local"."""
+TUNED = "embedded"
+DEFAULT_NAMES = (TUNED, SMOLLM2_135M.name)
+"""Names of the model that comes with the extra "local": with the adapter that comes with this package, and plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,8 @@ def locate_model(name: str, hub: Hub = Hub()) -> ModelFile:
     """Find a model's file, downloading it where need be.
 
     Args:
-        name: "embedded" or "smollm2-135m", the path of a GGUF file, or `hf://owner/repo/file.gguf`, where the file
-            may be in a folder and `@revision` may follow.
+        name: "embedded", "smollm2-135m" for the same model without its adapter, the path of a GGUF file, or
+            `hf://owner/repo/file.gguf`, where the file may be in a folder and `@revision` may follow.
         hub: Where models are downloaded from.
 
     Raises:
@@ -95,7 +99,8 @@ def locate_model(name: str, hub: Hub = Hub()) -> ModelFile:
         MissingDependencyError: huggingface-hub is not installed.
     """
     if name in DEFAULT_NAMES:
-        return locate_pinned(SMOLLM2_135M, hub)
+        file = locate_pinned(SMOLLM2_135M, hub)
+        return replace(file, adapter=locate_shipped()) if name == TUNED else file
     if not name.startswith("hf://"):
         path = Path(name).expanduser()
         _check_is_gguf(path)

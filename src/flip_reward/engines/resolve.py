@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 from flip_reward.engines.base import Engine
 from flip_reward.engines.cache import ResponseCache, default_cache_path
-from flip_reward.engines.lora_file import find_lora_file
-from flip_reward.engines.model_files import DEFAULT_NAMES, locate_model
+from flip_reward.engines.lora_file import NAME, LoraFile, LoraName, find_lora_file
+from flip_reward.engines.model_files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, locate_model
 from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.engines.shipped_adapter import SHIPPED
 from flip_reward.engines.stack import build_stack
 from flip_reward.errors import OptionError
 
@@ -92,6 +93,42 @@ def resolve_engine(config: EngineConfig, environment: Mapping[str, str] = os.env
     )
 
 
+def find_tuned_template(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the template that the configured model was tuned with, where an adapter says so; nothing is loaded.
+
+    Raises:
+        DataError: The adapter is missing or damaged.
+
+    Example:
+        >>> find_tuned_template(EngineConfig("smollm2-135m")) is None
+        True
+    """
+    model = config.model
+    if model is not None and model.startswith(_TRANSFORMERS):
+        model = model.removeprefix(_TRANSFORMERS)
+        tuned = Path(model).expanduser() / NAME
+        if tuned.is_file():
+            return LoraFile.read(tuned).template
+    elif config.base_url or (model is None and environment.get("OPENAI_BASE_URL")):
+        return None
+    elif model is not None and not _is_embedded(model):
+        return None
+    model = model or TUNED
+    if model == TUNED:
+        return SHIPPED.template if SHIPPED else None
+    lora = find_lora_file(model)
+    return LoraFile.read(lora.path).template if lora and lora.path.is_file() else None
+
+
+def _find_adapter(model: str) -> LoraName | None:
+    lora = find_lora_file(model)
+    if lora is not None and lora.base == TUNED:
+        raise OptionError(
+            f"{model}: {TUNED!r} may have an adapter already", hint=f"write {SMOLLM2_135M.name}+{lora.path}"
+        )
+    return lora
+
+
 def _is_embedded(model: str | None) -> bool:
     if model is None:
         return False
@@ -137,11 +174,11 @@ def _in_process(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
     from flip_reward.engines.embedded import EmbeddedEngine
 
     model = config.model or DEFAULT_NAMES[0]
-    lora = find_lora_file(model)
+    lora = _find_adapter(model)
     file = locate_model(lora.base if lora else model)
     engine = EmbeddedEngine(
         file.path,
-        adapter_path=lora.path if lora else None,
+        adapter_path=lora.path if lora else file.adapter,
         slots=config.slots,
         threads=config.threads,
         context_tokens=config.context_tokens,

@@ -17,6 +17,7 @@ from flip_reward.core.similarity import Similarity, TokenF1
 from flip_reward.core.target import Target
 from flip_reward.core.templates import BUILT_IN, Template, load_templates
 from flip_reward.engines.base import Engine, Sampling
+from flip_reward.engines.resolve import EngineConfig, find_tuned_template
 from flip_reward.errors import OptionError
 from flip_reward.rewards.backward_likelihood import (
     BackwardLikelihoodOptions,
@@ -119,6 +120,22 @@ def load_reward(name: str, engine: Engine, options: RewardOptions | None = None)
         owner = next(reward for reward, own in _OWN_OPTIONS.items() if option in own)
         raise OptionError(f"the reward {name!r} has no option {option.replace('_', ' ')!r}", hint=f"{owner!r} has it")
     return _MAKERS[name](engine, options)
+
+
+def choose_template(options: RewardOptions, reward: str, config: EngineConfig) -> RewardOptions:
+    """Take the template that a model was tuned with, where none is chosen.
+
+    Raises:
+        DataError: The model's adapter, which tells the template, is missing or damaged.
+
+    Example:
+        >>> choose_template(RewardOptions(), "flip", EngineConfig("smollm2-135m")).template is None
+        True
+    """
+    if options.template or options.template_dir or options.target is not Target.LAST_USER or reward not in _TEMPLATES:
+        return options
+    tuned = find_tuned_template(config)
+    return replace(options, template=tuned) if tuned in _TEMPLATES[reward] else options
 
 
 def _foreign(options: RewardOptions, reward: str) -> list[str]:

@@ -12,9 +12,9 @@ from flip_reward.core.reply import ReplyFormat, ReplyPolicy, parse_inferred_inst
 from flip_reward.core.score import Outcome, Sample, Score
 from flip_reward.core.similarity import Reference, Similarity, TokenF1
 from flip_reward.core.target import Inference, Target, select_target, visible_answer
-from flip_reward.core.templates import Template, TemplatePair, load_templates, render_context
+from flip_reward.core.templates import BUILT_IN, Template, TemplatePair, load_templates, render_context
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request, Sampling
-from flip_reward.engines.resolve import EngineConfig, resolve_engine
+from flip_reward.engines.resolve import EngineConfig, find_tuned_template, resolve_engine
 from flip_reward.errors import OptionError
 from flip_reward.rewards.asking import ask
 from flip_reward.rewards.base import RewardModel, Settings, gather_all
@@ -105,13 +105,19 @@ class FlipReward(RewardModel):
                 server knows it by.
             base_url: An OpenAI-compatible server, such as "http://localhost:8000/v1"; OPENAI_BASE_URL and
                 OPENAI_API_KEY are honoured. For further settings of the engine use `resolve_engine`.
-            options: How the model is asked.
+            options: How the model is asked. None takes the defaults, with the template that the model was tuned with
+                where it has an adapter that says so.
 
         Raises:
             OptionError: There is no such model.
+            DataError: Its file, or its adapter, is damaged.
             MissingDependencyError: The library that runs it is not installed.
         """
-        return cls(resolve_engine(EngineConfig(model=model, base_url=base_url)), options)
+        config = EngineConfig(model=model, base_url=base_url)
+        tuned = find_tuned_template(config) if options is None else None
+        if tuned in BUILT_IN:
+            options = FlipOptions(load_templates(tuned))
+        return cls(resolve_engine(config), options)
 
     @property
     def settings(self) -> Settings:

@@ -13,6 +13,7 @@ from flip_reward.engines import lora_file
 from flip_reward.engines.hf_adapters import BaseModelIdentity, find_adapter
 from flip_reward.engines.hf_loading import HfModel, load_hf_model
 from flip_reward.engines.hf_text import ModelText, find_stops
+from flip_reward.engines.model_files import SMOLLM2_135M, TUNED
 from flip_reward.errors import MissingDependencyError, OptionError, RequestRefusedError
 from flip_reward.evaluation.load import BENCHMARKS
 from flip_reward.scoring.files import storage_error
@@ -163,8 +164,10 @@ def _load(recipe: InferrerRecipe) -> tuple[HfModel, bool]:
 
     from flip_reward.training.sft_run import has_bfloat16
 
-    if find_adapter(recipe.model) is not None:
+    if find_adapter(recipe.model) is not None or lora_file.find_lora_file(recipe.model) is not None:
         raise OptionError(f"{recipe.model} is an adapter", hint="tune the model that it is for")
+    if recipe.model == TUNED:
+        raise OptionError(f"{TUNED} is tuned already", hint=f"tune {SMOLLM2_135M.name}")
     if recipe.device not in (None, "cpu") and not str(recipe.device).startswith("cuda"):
         raise OptionError(f"there is no tuning on device {recipe.device!r}", hint='take "cpu" or leave it out')
     on_cpu = recipe.device == "cpu" or not torch.cuda.is_available()
@@ -254,7 +257,7 @@ def _save(
         base=base,
         identity=identity,
         fingerprint=loaded.fingerprint,
-        frame=recipe.load_frame().template.name,
+        frame="" if recipe.frame_dir else recipe.load_frame().template.name,
         dtype=dtype,
     )
 
