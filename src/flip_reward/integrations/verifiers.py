@@ -2,16 +2,16 @@
 
 The function scores with the reward of the environment:
 
-    [taskset.task.rewards.flip]
+    [env.taskset.task.rewards.flip]
     fn = "flip_reward.integrations.verifiers:flip"
 
 The judge may name a model of its own, and further options by the names of `flip-reward score`:
 
-    [[taskset.task.judges]]
+    [[env.taskset.task.judges]]
     id = "flip-reward-judge"
     model = "Qwen/Qwen3-4B"
     base_url = "http://localhost:8000/v1"
-    options = { template = "compact" }
+    options.template = "compact"
 
 verifiers knows no missing rewards, but rollouts that failed: prime-rl learns nothing from those. So a response that
 could not be scored is an error, which fails its rollout alone, or a number of the user's choice.
