@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from flip_reward.core.score import Outcome
 from flip_reward.core.thinking import strip_thinking
@@ -183,9 +184,15 @@ def _repeats_words(instruction: str, template_text: str) -> bool:
     words = _WORD.findall(instruction)
     if len(words) < _ECHOED_WORDS:
         return False
-    template_words = _WORD.findall(template_text)
-    if not _FRAME_WORDS.union(template_words).issuperset(words):
+    known, template = _words_of(template_text)
+    if not known.issuperset(words):
         return False
-    template = f" {' '.join(template_words)} "
     runs = (words[start : start + _ECHOED_WORDS] for start in range(len(words) - _ECHOED_WORDS + 1))
     return any(f" {' '.join(run)} " in template for run in runs)
+
+
+@lru_cache(maxsize=32)
+def _words_of(template_text: str) -> tuple[frozenset[str], str]:
+    """The words that say nothing after this template, and the template's own in their order; few are ever used."""
+    words = _WORD.findall(template_text)
+    return _FRAME_WORDS.union(words), f" {' '.join(words)} "
