@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import Receive
 
 from flip_reward import __version__
 from flip_reward.rewards.base import RewardModel
-from flip_reward.server.exchange import Contract, Question, exchange
-from flip_reward.server.gate import Gate
+from flip_reward.server.exchange import Answer, Contract, Question, exchange
+from flip_reward.server.gate import Gate, Handler
 from flip_reward.server.get_reward import GET_REWARD
 from flip_reward.server.llama_factory import LlamaFactoryAnswer, LlamaFactoryRequest
 from flip_reward.server.metrics import Metrics
@@ -108,8 +109,8 @@ def create_app(reward: RewardModel, settings: ServerSettings) -> Gate:
         routes.add(path, RERANK, [RerankRequest], RerankAnswer, "Order documents, as vLLM and Jina do")
     _add_status_routes(app, scorer, metrics)
     describe_bodies(app, routes.bodies, has_key=settings.api_key is not None)
-    paths = [*routes.paths, "/health", "/ready", "/metrics", "/v1/models", "/docs", "/openapi.json"]
-    return Gate(app, settings, scorer.admission, metrics, paths)
+    paths = [*routes.handlers, "/health", "/ready", "/metrics", "/v1/models", "/docs", "/openapi.json"]
+    return Gate(app, routes.handlers, settings, scorer.admission, metrics, paths)
 
 
 _DESCRIPTION = "Rewards for responses, without references and without rubrics."
@@ -119,7 +120,7 @@ class _Routes:
     """Adds the routes that score."""
 
     def __init__(self, app: FastAPI, scorer: Scorer, settings: ServerSettings) -> None:
-        self.paths: list[str] = []
+        self.handlers: dict[str, Handler] = {}
         self.bodies: list[type[BaseModel]] = []
         self._app = app
         self._scorer = scorer
@@ -133,10 +134,14 @@ class _Routes:
         answer: object,
         summary: str,
     ) -> None:
-        async def route(request: Request) -> Response:
-            return await exchange(request, contract, self._scorer, self._settings)
+        async def handle(receive: Receive, request_id: str) -> Answer:
+            return await exchange(receive, request_id, contract, self._scorer, self._settings)
 
-        self.paths.append(path)
+        async def route(request: Request) -> Response:  # for the document; the gate asks the handler itself
+            answer = await handle(request.receive, request.scope["state"]["request_id"])
+            return Response(answer.body, answer.status, dict(answer.headers), "application/json")
+
+        self.handlers[path] = handle
         self.bodies += bodies
         self._app.add_api_route(
             path,

@@ -9,8 +9,6 @@ from typing import Generic, TypeVar
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import Receive
 
 from flip_reward.server.problems import CLIENT_GONE, ApiError, ClientGoneError, Problem, body_too_large
@@ -59,21 +57,34 @@ class Contract(Generic[Question]):
     to_answer: Callable[[Question, Sequence[Result], Context], object]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back.
+
+    Attributes:
+        body: JSON.
+        status: The HTTP status.
+        headers: What belongs to a failure.
+    """
+
+    body: bytes
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
 async def exchange(
-    request: Request, contract: Contract[Question], scorer: Scorer, settings: ServerSettings
-) -> Response:
+    receive: Receive, request_id: str, contract: Contract[Question], scorer: Scorer, settings: ServerSettings
+) -> Answer:
     """Answer one request. When its client goes away, its work is cancelled."""
-    receive = request.receive
-    context = Context(scorer, settings, request.scope["state"]["request_id"])
+    context = Context(scorer, settings, request_id)
     try:
         question = read_question(await read_body(receive, settings.limits), contract.questions)
         results = await _while_wanted(receive, scorer.score(contract.to_rows(question, context)))
-        answer = contract.to_answer(question, results, context)
+        return Answer(orjson.dumps(contract.to_answer(question, results, context)))
     except ApiError as error:
-        return Response(error.body(context.request_id), error.status, error.headers, "application/json")
+        return Answer(error.body(request_id), error.status, tuple(error.headers.items()))
     except ClientGoneError:
-        return Response(status_code=CLIENT_GONE)
-    return Response(orjson.dumps(answer), media_type="application/json")
+        return Answer(b"", CLIENT_GONE)
 
 
 async def read_body(receive: Receive, limits: Limits) -> bytes:
