@@ -19,7 +19,7 @@ from figures import Figure
 
 BENCH = Path(__file__).parent
 RESULTS = BENCH / "RESULTS.md"
-PROGRAMS = ("f1", "client_path", "million_rows", "embedded", "likelihood")
+PROGRAMS = ("f1", "client_path", "million_rows", "embedded", "likelihood", "server_load")
 HEADER = """# Results
 
 Made by `make bench`, which runs every program in this folder and writes this page. Each ratio is of two figures from
@@ -42,7 +42,7 @@ def describe_machine() -> str:
     model = next(
         (line.partition(":")[2].strip() for line in _read_cpu_info() if line.startswith("model name")), "unknown CPU"
     )
-    libraries = ("flip-reward", "aiohttp", "orjson", "xllamacpp", "torch", "transformers")
+    libraries = ("flip-reward", "aiohttp", "orjson", "xllamacpp", "torch", "transformers", "fastapi", "uvicorn")
     versions = ", ".join(f"{name} {version(name)}" for name in libraries)
     cores = len(os.sched_getaffinity(0))
     return f"{cores} cores of {model}, {platform.system()}, Python {platform.python_version()}, {versions}"

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import uvicorn
-
 from flip_reward import FlipReward, ScriptedEngine
 from flip_reward.rewards.base import RewardModel
 from flip_reward.server.app import create_app
+from flip_reward.server.listening import PatientServer
 from flip_reward.server.run import listen, make_config
 from flip_reward.server.settings import ServerSettings
 
@@ -51,7 +50,7 @@ class RewardServer:
         self._listener = listen(self._settings)
         self.port: int = self._listener.getsockname()[1]
         self.app = create_app(reward or FlipReward(ScriptedEngine()), self._settings)
-        self._server = uvicorn.Server(make_config(self.app, self._settings))
+        self._server = PatientServer(make_config(self.app, self._settings))
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
 
     def __enter__(self) -> Self:

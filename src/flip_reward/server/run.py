@@ -92,9 +92,9 @@ def _build(make_reward: Callable[[], RewardModel], settings: ServerSettings) -> 
 
 
 def _answer(app: Gate, settings: ServerSettings, listener: socket.socket) -> None:
-    import uvicorn
+    from flip_reward.server.listening import PatientServer
 
-    server = uvicorn.Server(make_config(app, settings))
+    server = PatientServer(make_config(app, settings))
     # Once it has drained, uvicorn raises the signal again, as if it had not been heeded.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: None)

@@ -1,0 +1,172 @@
+"""Requests a second and latencies of `flip-reward serve` with a scripted engine, beside a bare FastAPI route.
+
+The engine answers at once, so everything measured is ours: HTTP, JSON, prompts, parsing, F1. The peer is a FastAPI
+route that returns a constant and looks at nothing, run by the same uvicorn with the same settings. Server and client
+have a core each. Requests hold one group, "single" ones of one response, those "of 8" of eight; each response is
+1.7 kB long.
+
+Overload is an open loop at twice the rate that 64 connections in a closed loop reach, with room for as many responses
+as these have in flight (`--max-pending 512`). Latencies of the open loop count from when a request should have left.
+
+Run `python bench/server_load.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+
+import psutil
+
+from figures import Figure, report
+from load import Load, make_request, run_closed, run_open
+
+REPEATS = 3
+IN_FLIGHT = (1, 64, 512)
+GROUP_SIZES = {"single": 1, "of 8": 8}
+REQUESTS = {("single", 1): 1_500, ("single", 64): 8_000, ("single", 512): 8_000}
+REQUESTS |= {("of 8", 1): 500, ("of 8", 64): 3_000, ("of 8", 512): 3_000}
+SATURATING_CONNECTIONS = 64
+OVERLOAD_SECONDS = 10
+MEMORY_REQUESTS = 200_000
+RESPONSE_CHARACTERS = 1_700
+DIFFERENT_REQUESTS = 2_000
+WORDS = "bridge cable tower deck load tension anchor river steel concrete wind span carry weight force main".split()
+OURS = [sys.executable, "-m", "flip_reward.cli.app", "serve", "--model", "scripted", "--port", "0"]
+CORES = sorted(os.sched_getaffinity(0))
+BARE = [sys.executable, str(Path(__file__).with_name("bare_server.py"))]
+
+
+def make_requests(size: int) -> list[bytes]:
+    """Make different requests of one group with so many responses."""
+    generator = random.Random(size)
+
+    def respond(number: int) -> str:
+        text = f"{number} "
+        while len(text) < RESPONSE_CHARACTERS:
+            text += generator.choice(WORDS) + " "
+        return text
+
+    def make(number: int) -> bytes:
+        group = {"prompt": "How does a suspension bridge work?", "responses": [respond(number) for _ in range(size)]}
+        return make_request("/v1/rewards", json.dumps({"groups": [group]}).encode())
+
+    return [make(number) for number in range(DIFFERENT_REQUESTS // size)]
+
+
+@contextmanager
+def serving(command: list[str], *options: str) -> Iterator[tuple[int, psutil.Process]]:
+    """Run a server on the last core; give its port and its process."""
+    with subprocess.Popen(
+        ["taskset", "-c", str(CORES[-1]), *command, *options], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline().partition(" (")[0]
+            yield int(re.findall(r"\d+", said)[-1]), psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+def run(load: Callable[[], Coroutine[object, object, Load]]) -> Load:
+    """Run one load in an event loop of its own."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        new_event_loop = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(load())
+
+
+def closed(port: int, requests: list[bytes], count: int, in_flight: int) -> Load:
+    """Run a closed loop; every answer has to be a good one."""
+    load = run(lambda: run_closed(port, islice(cycle(requests), count + in_flight), in_flight=in_flight))
+    assert load.statuses == {200: count}, load.statuses
+    return load
+
+
+def compare(kind: str, in_flight: int) -> Iterator[Figure]:
+    """Measure ours and the bare route by turns."""
+    requests, count = make_requests(GROUP_SIZES[kind]), REQUESTS[kind, in_flight]
+    with serving(OURS) as (our_port, _), serving(BARE) as (bare_port, _):
+        rounds = [
+            (closed(our_port, requests, count, in_flight), closed(bare_port, requests, count, in_flight))
+            for _ in range(REPEATS)
+        ]
+    ours, bare = (statistics.median(load.rate for load in loads) for loads in zip(*rounds, strict=True))
+    ratio = statistics.median(our.rate / peer.rate for our, peer in rounds)
+    name = f"groups {kind}, {in_flight} in flight"
+    beside = "bare FastAPI route"
+    yield Figure(name, round(ours, 1), "requests/s", round(bare, 1), round(ratio, 2), beside)
+    for percent in (50, 99):
+        our_ms, bare_ms = (
+            statistics.median(load.percentile_ms(percent) for load in loads) for loads in zip(*rounds, strict=True)
+        )
+        shown = (round(our_ms, 2), "ms", round(bare_ms, 2), round(bare_ms / our_ms, 2), beside)
+        yield Figure(f"{name}, p{percent}", *shown)
+
+
+def overload() -> Iterator[Figure]:
+    """Measure what becomes of requests at half and at twice the rate that saturates the server."""
+    requests = make_requests(8)
+    max_pending = str(SATURATING_CONNECTIONS * 8)
+    with serving(OURS, "--max-pending", max_pending) as (port, _):
+        count = REQUESTS["of 8", 64]
+        saturated = closed(port, requests, count, SATURATING_CONNECTIONS)
+        yield Figure("saturation, groups of 8", round(saturated.rate, 1), "requests/s")
+        yield Figure("saturation, p99", round(saturated.percentile_ms(99), 1), "ms")
+        for factor in (0.5, 2.0):
+            rate = saturated.rate * factor
+            many = islice(cycle(requests), int(rate * OVERLOAD_SECONDS))
+            load = run(lambda: run_open(port, many, rate=rate, connections=SATURATING_CONNECTIONS))  # noqa: B023
+            assert load.statuses.keys() <= {200, 429}, load.statuses
+            name = f"{factor:g} times that rate"
+            yield Figure(f"{name}, answered 200", round(load.rate, 1), "requests/s")
+            shed = load.statuses[429] / load.statuses.total() * 100
+            yield Figure(f"{name}, answered 429", round(shed, 1), "% of requests")
+            p99, at_saturation = load.percentile_ms(99), saturated.percentile_ms(99)
+            yield Figure(
+                f"{name}, p99 of those answered 200",
+                round(p99, 1),
+                "ms",
+                round(at_saturation, 1),
+                round(at_saturation / p99, 2),
+                "p99 at saturation",
+            )
+
+
+def memory() -> Iterator[Figure]:
+    """Measure how the server's memory grows with the requests."""
+    requests = make_requests(1)
+    with serving(OURS) as (port, process):
+        closed(port, requests, MEMORY_REQUESTS // 10, 64)
+        after_first = process.memory_info().rss
+        closed(port, requests, MEMORY_REQUESTS - MEMORY_REQUESTS // 10, 64)
+        after_all = process.memory_info().rss
+    yield Figure(f"memory after {MEMORY_REQUESTS:,} requests", round(after_all / 1e6, 1), "MB")
+    name = f"memory, growth after the first {MEMORY_REQUESTS // 10:,} requests"
+    yield Figure(name, round((after_all - after_first) / 1e6, 2), "MB")
+
+
+def measure() -> Iterator[Figure]:
+    """Measure everything."""
+    os.sched_setaffinity(0, {CORES[0]})
+    for kind in GROUP_SIZES:
+        for in_flight in IN_FLIGHT:
+            yield from compare(kind, in_flight)
+    yield from overload()
+    yield from memory()
+
+
+if __name__ == "__main__":
+    report(measure, "Requests a second of the server, beside a bare FastAPI route.")
