@@ -263,6 +263,25 @@ def test_wrong_options(arguments: list[str], message: str, tmp_path: Path) -> No
     assert message in finished.stderr
 
 
+def options_of(folder: Path, command: str) -> set[str]:
+    text = run(folder, command, "--help", COLUMNS="200").stdout
+    return {word.strip("│ ,.") for word in text.split() if word.startswith("--")}
+
+
+def test_the_options_are_those_of_score_without_those_of_a_run(tmp_path: Path) -> None:
+    """The options are an interface: a change of these lists is a change for every user's scripts."""
+    serve, score = options_of(tmp_path, "serve"), options_of(tmp_path, "score")
+    assert serve - score == {
+        "--access-log", "--body-seconds", "--drain-seconds", "--host", "--insecure", "--max-body-bytes",
+        "--max-candidates", "--max-pending", "--max-text-characters", "--on-unscored", "--port", "--server-key-env",
+        "--trust-turns", "--unscored-value", "--workers",
+    }  # fmt: skip
+    assert score - serve == {
+        "--columns", "--dry-run", "--json", "--limit", "--no-table", "--output", "--price-completion",
+        "--price-prompt", "--run-folder", "--strict", "--table",
+    }  # fmt: skip
+
+
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -45,12 +45,21 @@ class RewardServer:
         port: Where it listens.
     """
 
-    def __init__(self, reward: RewardModel | None = None, settings: ServerSettings | None = None) -> None:
+    def __init__(
+        self,
+        reward: RewardModel | None = None,
+        settings: ServerSettings | None = None,
+        *,
+        keep_alive_seconds: int | None = None,
+    ) -> None:
         self._settings = settings or ServerSettings(port=0)
         self._listener = listen(self._settings)
         self.port: int = self._listener.getsockname()[1]
         self.app = create_app(reward or FlipReward(ScriptedEngine()), self._settings)
-        self._server = PatientServer(make_config(self.app, self._settings))
+        config = make_config(self.app, self._settings)
+        if keep_alive_seconds is not None:
+            config.timeout_keep_alive = keep_alive_seconds
+        self._server = PatientServer(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
 
     def __enter__(self) -> Self:

@@ -138,6 +138,7 @@ def test_clients_that_hang_up_in_the_middle_of_a_body(small: RewardServer) -> No
     [
         b"\x00\x01\x02\x03\r\n\r\n",
         b"GET\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 20,
     ],
 )
@@ -155,6 +156,15 @@ def test_headers_without_an_end_are_cut_off(small: RewardServer) -> None:
         assert connection.recv(1) == b""
     connection.close()
     assert small.post("/v1/rewards", ONE).status == 200
+
+
+def test_headers_that_come_too_slowly_are_not_waited_for(small: RewardServer) -> None:
+    assert receive(send_raw(small, b"GET /health HTTP/1.1\r\nHost: te")) == b""
+
+
+def test_a_connection_that_asks_nothing_is_closed() -> None:
+    with RewardServer(keep_alive_seconds=1) as server:
+        assert receive(send_raw(server)) == b""
 
 
 def test_text_with_nul_bytes_is_text_like_any_other(small: RewardServer) -> None:

@@ -7,12 +7,16 @@ import asyncio
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_BYTES = 64 * 2**10
-HEADER_SECONDS = 30.0
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """Closes connections that never ask anything, and those whose headers are too long or take too long."""
+    """Closes connections that never ask anything, and those whose headers are too long or take too long.
 
+    Attributes:
+        header_seconds: How long the headers of a request may take.
+    """
+
+    header_seconds = 30.0
     _header_bytes = 0
     _header_deadline: asyncio.TimerHandle | None = None
 
@@ -31,7 +35,7 @@ class PatientProtocol(HttpToolsProtocol):
         """Begin to read headers."""
         super().on_message_begin()
         self._header_bytes = 0
-        self._header_deadline = self.loop.call_later(HEADER_SECONDS, self._hang_up)
+        self._header_deadline = self.loop.call_later(self.header_seconds, self._hang_up)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Read one header."""
@@ -56,3 +60,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._stop_header_clock()
         if not self.transport.is_closing():
             self.transport.close()
+
+
+def make_protocol(header_seconds: float) -> type[PatientProtocol]:
+    """Make the protocol with the patience that a user chose; uvicorn itself makes one for each connection."""
+    return type("PatientProtocol", (PatientProtocol,), {"header_seconds": header_seconds})

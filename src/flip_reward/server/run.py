@@ -62,11 +62,11 @@ def make_config(app: Gate, settings: ServerSettings) -> uvicorn.Config:
     """Say how uvicorn runs the application."""
     import uvicorn
 
-    from flip_reward.server.protocol import PatientProtocol
+    from flip_reward.server.protocol import make_protocol
 
     return uvicorn.Config(
         app,
-        http=PatientProtocol,
+        http=make_protocol(settings.limits.body_seconds),
         ws="none",
         lifespan="on",
         log_config=None,

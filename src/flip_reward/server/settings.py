@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -29,7 +30,7 @@ class UnscoredPolicy:
         value: The number for `OnUnscored.VALUE`. It has to be chosen: no number is harmless for every trainer.
 
     Raises:
-        OptionError: There is a value without a use for it, or a use without a value.
+        OptionError: There is a value without a use for it, a use without a value, or the value is no finite number.
 
     Example:
         >>> UnscoredPolicy(OnUnscored.VALUE, -1.0).value
@@ -44,6 +45,8 @@ class UnscoredPolicy:
             raise OptionError("--on-unscored value: which value?", hint="say it with --unscored-value")
         if self.choice is not OnUnscored.VALUE and self.value is not None:
             raise OptionError("--unscored-value is for --on-unscored value")
+        if self.value is not None and not math.isfinite(self.value):
+            raise OptionError(f"--unscored-value {self.value}: JSON has no such number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Limits:
         max_text_characters: The longest single text.
         max_pending: The most responses that are accepted and not yet answered; what comes beyond is told to come
             again later.
-        body_seconds: How long a client may take to send a body.
+        body_seconds: How long a client may take to send the headers of a request, and how long its body.
 
     Raises:
         OptionError: A limit is below 1, or no group of `max_candidates` could ever be accepted.

@@ -34,6 +34,8 @@ def test_an_unscored_value_is_chosen_or_absent() -> None:
         UnscoredPolicy(OnUnscored.VALUE)
     with pytest.raises(OptionError, match="--on-unscored value"):
         UnscoredPolicy(OnUnscored.NULL, 0.0)
+    with pytest.raises(OptionError, match="no such number"):
+        UnscoredPolicy(OnUnscored.VALUE, float("nan"))
     assert UnscoredPolicy(OnUnscored.VALUE, 0.0).value == 0.0
 
 
