@@ -10,6 +10,7 @@ import pytest
 from flip_reward import FlipReward, Group, ScriptedEngine
 from flip_reward.core.score import Outcome
 from flip_reward.engines.base import Completion, Request
+from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 from flip_reward.rewards.listwise import ListwiseJudge
 from flip_reward.rewards.pairwise import PairwiseJudge
 from flip_reward.server.settings import Limits, ServerSettings
@@ -130,6 +131,20 @@ def test_judges_that_compare_are_served() -> None:
             alone = server.post("/v1/rewards", {"groups": [{"prompt": PROMPT, "responses": RESPONSES[:1]}]})
         assert [score["reward"] for score in results(answer)[0]["scores"]] == [score.value for score in expected]
         assert results(alone)[0]["error"]["type"] == "bad_row"
+
+
+def test_backward_likelihood_is_served() -> None:
+    reward = BackwardLikelihoodReward(ScriptedEngine())
+    [[expected]] = reward.score_sync([Group.of(PROMPT, RESPONSES[1])])
+    with RewardServer(reward) as server:
+        groups = [{"prompt": PROMPT, "responses": RESPONSES[1:2]}]
+        answer = server.post("/v1/rewards", {"groups": groups, "details": True})
+        ranked = server.post("/rerank", {"query": PROMPT, "documents": RESPONSES[:2]}).json()["results"]
+    [score] = results(answer)[0]["scores"]
+    assert expected.likelihood is not None
+    assert score["reward"] == expected.value
+    assert score["likelihood"]["log_probability"] == expected.likelihood.log_probability
+    assert ranked[0]["relevance_score"] > ranked[1]["relevance_score"] == expected.value
 
 
 def test_an_unscored_response_is_never_a_number() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -88,7 +89,12 @@ def _build(make_reward: Callable[[], RewardModel], settings: ServerSettings) -> 
 
     configure_logging()
     allow_many_connections()
-    return create_app(make_reward(), settings)
+    app = create_app(make_reward(), settings)
+    # What is loaded now stays. Looking through it for garbage again and again would hold up answers for tens of
+    # milliseconds.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def _answer(app: Gate, settings: ServerSettings, listener: socket.socket) -> None:
