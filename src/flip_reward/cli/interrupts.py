@@ -33,3 +33,23 @@ def drain_on_interrupt(stop: StopSignal, tell: Callable[[str], None]) -> Iterato
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def stop_after_step(stop: StopSignal, tell: Callable[[str], None]) -> Iterator[None]:
+    """Turn the first Ctrl-C (or SIGTERM) into a request to stop; the second ends the process at once."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        restore()
+        stop.requested = True
+        tell("Stopping after this step. Press Ctrl-C again to stop at once.")
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        restore()

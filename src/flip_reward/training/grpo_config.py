@@ -1,0 +1,79 @@
+"""A recipe -> TRL's GRPOConfig, with what follows from the rest of the recipe. Imported late, for it is heavy."""
+
+from __future__ import annotations
+
+import math
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from trl import GRPOConfig
+
+from flip_reward.errors import MissingDependencyError, OptionError
+from flip_reward.training.checkpoints import FOLDER
+from flip_reward.training.grpo_recipe import TRACKERS, GrpoRecipe
+
+
+def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resumed: bool) -> GRPOConfig:
+    """Make the configuration of the trainer.
+
+    Args:
+        recipe: What is wanted.
+        folder: The folder of the training.
+        evaluate: There are held-out prompts.
+        resumed: There is a checkpoint to go on from, so what is done at the start has been done.
+
+    Raises:
+        OptionError: The fields do not go together; a batch does not divide by num_generations.
+        MissingDependencyError: The library of a tracker is not installed.
+    """
+    wanted = dict(recipe.grpo)
+    _check_trackers(wanted.setdefault("report_to", "none"))
+    on_cpu = bool(wanted.get("use_cpu")) or not torch.cuda.is_available()
+    defaults: dict[str, object] = {
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "save_strategy": "steps",
+        "eval_strategy": "steps" if evaluate else "no",
+        "eval_on_start": evaluate,
+        # bfloat16 is slow on most processors, and their memory is large.
+        **({"use_cpu": True, "bf16": False, "dataloader_pin_memory": False} if on_cpu else {}),
+    }
+    values = {**defaults, **wanted, "output_dir": str(folder / FOLDER), "remove_unused_columns": False}
+    if not evaluate and values["eval_strategy"] not in ("no", None):
+        raise OptionError(
+            "held-out prompts are to be looked at, and there are none",
+            hint="set data.held_out, data.held_out_source or grpo.eval_strategy=no",
+        )
+    values["eval_on_start"] = bool(values["eval_on_start"]) and evaluate and not resumed
+    try:
+        return GRPOConfig(**values)
+    except (ValueError, TypeError) as error:
+        raise OptionError(f"TRL does not take the section grpo: {' '.join(str(error).split())}") from error
+
+
+def find_unsafe_saving(config: GRPOConfig) -> str | None:
+    """Say why a resumed training might end otherwise than an undisturbed one, where it might."""
+    every = config.steps_per_generation * config.num_iterations
+    steps = math.lcm(every, config.gradient_accumulation_steps) // config.gradient_accumulation_steps
+    if steps == 1 or config.save_steps % steps == 0:
+        return None
+    return (
+        f"Samples are used for {steps} steps, and checkpoints are written every {config.save_steps:g}: a resumed "
+        f"training draws new ones. Take a multiple of {steps} for grpo.save_steps where that matters"
+    )
+
+
+def _check_trackers(chosen: object) -> None:
+    names = chosen if isinstance(chosen, list) else [chosen]
+    for name in names:
+        if name not in TRACKERS:
+            raise OptionError(f"unknown tracker {name!r} in grpo.report_to", hint=f"known are {', '.join(TRACKERS)}")
+        library = "tensorboard" if name == "tensorboard" else str(name)
+        if (
+            name != "none"
+            and find_spec(library) is None
+            and (library != "tensorboard" or not find_spec("tensorboardX"))
+        ):
+            raise MissingDependencyError(library, extra="train")

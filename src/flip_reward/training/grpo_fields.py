@@ -1,0 +1,59 @@
+"""The fields of TRL's GRPOConfig, as the installed version has them: which there are, and what they hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+from pydantic_core import PydanticCustomError
+
+from flip_reward.errors import MissingDependencyError
+
+OURS = frozenset({"output_dir", "resume_from_checkpoint", "remove_unused_columns", "reward_weights"})
+"""What follows from the rest of a recipe."""
+
+
+def check_grpo_fields(values: Mapping[str, object]) -> dict[str, object]:
+    """Check values for fields of GRPOConfig, and return them with the types that it wants.
+
+    Raises:
+        PydanticCustomError: There is no such field, or it takes another type. It names the nearest field.
+        MissingDependencyError: TRL is not installed.
+    """
+    try:
+        from trl import GRPOConfig
+    except ImportError:
+        raise MissingDependencyError("trl", extra="train") from None
+    hints = typing.get_type_hints(GRPOConfig)
+    known = {field.name for field in dataclasses.fields(GRPOConfig) if field.init}
+    checked: dict[str, object] = {}
+    for name, value in values.items():
+        if name in OURS:
+            raise PydanticCustomError("grpo_key", "{name} follows from the rest of the recipe", {"name": repr(name)})
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            suggestion = f"; did you mean {near[0]!r}?" if near else ""
+            raise PydanticCustomError(
+                "grpo_key",
+                "unknown key {name}{suggestion} (keys are the fields of TRL's GRPOConfig)",
+                {"name": repr(name), "suggestion": suggestion},
+            )
+        checked[name] = _check_type(name, value, hints[name])
+    return checked
+
+
+def _check_type(name: str, value: object, hint: Any) -> object:  # noqa: ANN401 - any annotation
+    try:
+        adapter: TypeAdapter[object] = TypeAdapter(hint)
+    except PydanticSchemaGenerationError:
+        return value  # a class of another library, which looks at it itself
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"]
+        raise PydanticCustomError("grpo_type", "{name}: {reason}", {"name": name, "reason": reason}) from None

@@ -1,0 +1,128 @@
+"""A recipe: how a policy is trained with GRPO, as a YAML file, so that one command repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from flip_reward.integrations.trl_options import Truncated
+from flip_reward.rewards.config import RewardConfig
+from flip_reward.scoring.recipe_file import read_recipe
+from flip_reward.training.grpo_fields import check_grpo_fields
+from flip_reward.training.inferrer_recipe import LoraOptions
+
+TRACKERS = ("none", "tensorboard", "wandb", "trackio")
+"""Names for `report_to` in the section `grpo`."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class GrpoData(_Part):
+    """Prompts to learn from, and prompts kept apart to look at."""
+
+    source: str
+    """Rows of `flip-reward data`: a file in any format that `flip-reward score` reads, or a data set on the hub."""
+    switch_to: str | None = None
+    """Give every row this reward in place of its own, such as "general-quality". Plain prompts and chats are taken
+    then as well, as `flip-reward data convert` takes them."""
+    columns: dict[str, str] = {}
+    """With `switch_to`: our column names to theirs, as for `--columns`."""
+    rows: int | None = Field(default=None, ge=1)
+    """Only so many of the rows to learn from, drawn with the seed."""
+    held_out: float = Field(default=0.0, ge=0, le=0.5)
+    """Which part of the prompts is kept apart."""
+    held_out_source: str | None = None
+    """Prompts of another source in their place."""
+    held_out_rows: int | None = Field(default=None, ge=1)
+    """Only so many of them, drawn with the seed."""
+    max_prompt_tokens: int | None = Field(default=None, ge=1)
+    """Longer prompts are left out, never cut."""
+    skip_bad_rows: bool = False
+    """Leave out rows that cannot be used; by default they end the training before it begins."""
+    seed: int = Field(default=0, ge=0)
+
+
+class GrpoEvaluation(_Part):
+    """What else the responses to held-out prompts are scored with.
+
+    Where the trained reward rises and these do not, the reward is gamed.
+    """
+
+    rewards: list[RewardConfig] = []
+
+
+class GrpoRecipe(_Part):
+    """What is trained, on what, with which reward, and how.
+
+    Example:
+        >>> recipe = GrpoRecipe(
+        ...     model="smollm2-135m", data=GrpoData(source="train.jsonl"), grpo={"learning_rate": "1e-6"}
+        ... )
+        >>> recipe.grpo["learning_rate"]
+        1e-06
+    """
+
+    model: str
+    """The policy: a folder, a name on the hub, or "smollm2-135m"."""
+    data: GrpoData
+    reward: RewardConfig = RewardConfig()
+    """The reward of rows whose "dataset" names it."""
+    rewards: dict[str, RewardConfig] = {}
+    """Where rows have several rewards: those of the others, by the name in "dataset"."""
+    evaluation: GrpoEvaluation = GrpoEvaluation()
+    output: Path | None = None
+    truncated: Truncated = Truncated.SCORE
+    """What becomes of completions that end at `max_completion_length`."""
+    max_unscored_share: float = Field(default=0.5, ge=0, le=1)
+    """When more of a batch stays unscored, the training stops with a checkpoint."""
+    pause_seconds: float = Field(default=30.0, gt=0)
+    """How long it waits for a reward's model that does not answer, before it asks again."""
+    patience_seconds: float = Field(default=1800.0, ge=0)
+    """How long it goes on asking."""
+    lora: LoraOptions | None = None
+    """Train a LoRA adapter, in place of all weights."""
+    grpo: Annotated[dict[str, object], AfterValidator(check_grpo_fields)] = {}
+    """Fields of TRL's GRPOConfig, called as they are there."""
+
+    @classmethod
+    def read(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a recipe.
+
+        Args:
+            path: The YAML file.
+            overrides: "key=value" or "part.key=value", values in YAML, in place of what the file says.
+
+        Raises:
+            DataError: There is none, or it is not a recipe.
+            OptionError: An override is malformed.
+            MissingDependencyError: PyYAML or TRL is not installed.
+        """
+        return read_recipe(path, cls, overrides, extra="train")
+
+    def settings(self) -> dict[str, str | int | float | bool | None]:
+        """Return what the result depends on besides the rewards and the rows, one value a key."""
+        flat: dict[str, str | int | float | bool | None] = {"model": self.model, "truncated": self.truncated.value}
+        data = {f"data.{name}": value for name, value in self.data.model_dump(mode="json").items()}
+        lora = {} if self.lora is None else {f"lora.{name}": value for name, value in self.lora.model_dump().items()}
+        trained = {f"grpo.{name}": value for name, value in self.grpo.items() if name not in _NOT_LEARNED}
+        for key, value in (data | lora | trained).items():
+            plain = value.value if isinstance(value, Enum) else value
+            flat[key] = plain if isinstance(plain, str | int | float | bool | None) else str(plain)
+        return flat
+
+
+_NOT_LEARNED = frozenset(
+    {
+        "report_to", "run_name", "project", "logging_steps", "logging_first_step", "log_completions", "disable_tqdm",
+        "num_completions_to_print", "log_unique_prompts", "save_steps", "save_strategy", "save_total_limit",
+        "eval_steps", "eval_strategy", "eval_on_start", "per_device_eval_batch_size", "vllm_server_base_url",
+        "vllm_server_host", "vllm_server_port", "vllm_server_timeout", "vllm_group_port", "ddp_timeout",
+    }
+)  # fmt: skip
+"""Fields that may change when a training is resumed."""

@@ -1,0 +1,109 @@
+"""The rewards of a recipe: loaded, asked once before anything else, and found for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flip_reward.core.conversation import Group
+from flip_reward.errors import EngineUnavailableError, OptionError
+from flip_reward.integrations.trl import TrlReward
+from flip_reward.integrations.trl_options import TrlOptions
+from flip_reward.integrations.trl_scoring import Say
+from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.config import RewardConfig
+from flip_reward.training.constant_reward import ConstantReward
+from flip_reward.training.data_rewards import CONSTANT, resolve_data_reward
+from flip_reward.training.data_rows import PromptRow
+from flip_reward.training.grpo_recipe import GrpoRecipe
+
+_PROBE = Group.of(
+    "Name three fruits that grow on trees.", ["Apples, pears and plums grow on trees.", "It rains in the mountains."]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GrpoRewards:
+    """The rewards of a training.
+
+    Attributes:
+        by_dataset: Those that are learned from, by the name in the column "dataset".
+        not_trained_on: Those that only look at held-out prompts, by a name that is good for a metric.
+    """
+
+    by_dataset: Mapping[str, TrlReward]
+    not_trained_on: Mapping[str, TrlReward]
+
+    @classmethod
+    def load(cls, recipe: GrpoRecipe, rows: Sequence[PromptRow], options: TrlOptions, say: Say) -> GrpoRewards:
+        """Load the rewards that the rows ask for.
+
+        Raises:
+            OptionError: A row asks for a reward that the recipe has no section for, or a section makes no sense.
+            FlipRewardError: A model, a template or a similarity cannot be loaded.
+        """
+        names = dict.fromkeys(name for row in rows for name in row.datasets)
+        by_dataset = {name: _wrap(_find_section(recipe, name), options, say) for name in names}
+        others: dict[str, TrlReward] = {}
+        for config in recipe.evaluation.rewards:
+            label = config.reward if config.reward not in others else f"{config.reward}-{len(others) + 1}"
+            others[label] = _wrap(config, options, say)
+        for reward in (*by_dataset.values(), *others.values()):
+            reward.load()
+        return cls(by_dataset, others)
+
+    def settings(self) -> dict[str, str | int | float | bool | None]:
+        """Return what the rewards that are learned from depend on, one value a key."""
+        return {
+            f"{name}.{key}": value
+            for name, reward in self.by_dataset.items()
+            for key, value in reward.load().settings.items()
+        }
+
+    def know_end_tokens(self, tokens: Iterable[int | None]) -> None:
+        """Say which tokens end a completion; one that has them at the limit is not cut off."""
+        known = frozenset(token for token in tokens if token is not None)
+        for reward in (*self.by_dataset.values(), *self.not_trained_on.values()):
+            reward.options = reward.options.model_copy(update={"end_tokens": known})
+
+    async def probe(self) -> None:
+        """Ask every reward once, so that what is not there is found before the policy is loaded.
+
+        Raises:
+            EngineUnavailableError: A reward's model does not answer.
+        """
+        for name, reward in (*self.by_dataset.items(), *self.not_trained_on.items()):
+            model = reward.load()
+            [scores] = await model.score([_PROBE])
+            lost = [score for score in scores if score.outcome.retryable]
+            if lost:
+                raise EngineUnavailableError(
+                    f"the model behind the reward {name!r} does not answer: {lost[0].detail}",
+                    hint="start its server first; the policy has not been loaded yet",
+                )
+
+
+def load_training_reward(config: RewardConfig) -> RewardModel:
+    """Make the reward of a section, which may be "constant" too.
+
+    Raises:
+        OptionError: There is no such reward or model, or an option does not go with the reward.
+        FlipRewardError: The model, a template or the similarity cannot be loaded.
+    """
+    return ConstantReward() if config.reward == CONSTANT else config.load()
+
+
+def _wrap(config: RewardConfig, options: TrlOptions, say: Say) -> TrlReward:
+    return TrlReward(load_training_reward(config), options, say)
+
+
+def _find_section(recipe: GrpoRecipe, name: str) -> RewardConfig:
+    if name in recipe.rewards:
+        return recipe.rewards[name]
+    wanted = resolve_data_reward(name)
+    if recipe.reward.reward == wanted:
+        return recipe.reward
+    raise OptionError(
+        f"rows ask for the reward {name!r} ({wanted}), and the recipe's reward is {recipe.reward.reward!r}",
+        hint=f"set data.switch_to to a name for {recipe.reward.reward!r}, or add a section rewards.{name}",
+    )

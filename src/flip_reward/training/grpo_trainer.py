@@ -1,0 +1,129 @@
+"""`GrpoTrainer`: TRL's GRPOTrainer with whole checkpoints, runs that repeat, and an end where nothing is scored.
+
+Nothing of GRPO itself is changed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from safetensors import SafetensorError
+from trl import GRPOTrainer
+from trl.trainer.utils import RepeatSampler
+
+from flip_reward.errors import RunStoppedError, StorageError
+from flip_reward.training.checkpoints import find_last, mark_whole
+from flip_reward.training.grpo_manifest import MANIFEST
+from flip_reward.training.grpo_reward_call import GrpoRewardCall
+from flip_reward.training.grpo_samples import SampleTable, Split
+from flip_reward.training.random_state import RandomState, drawing_apart
+
+
+class EpochSampler(RepeatSampler):  # type: ignore[misc]
+    """TRL's order of prompts, which here depends on seed and epoch alone.
+
+    TRL draws the order of an epoch after that of the one before, so a run that is resumed in the second epoch would
+    see the order of the first one again.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next."""
+        if self.shuffle:
+            self.generator.manual_seed((self.seed or 0) + epoch)
+
+
+class GrpoTrainer(GRPOTrainer):  # type: ignore[misc]
+    """Trains a policy.
+
+    Args:
+        reward: What TRL calls.
+        table: Where samples are collected.
+        arguments: What `GRPOTrainer` takes.
+    """
+
+    def __init__(self, reward: GrpoRewardCall, table: SampleTable, **arguments: Any) -> None:  # noqa: ANN401
+        self._reward, self._table = reward, table
+        self._sampler: EpochSampler | None = None
+        self._before_step: RandomState | None = None
+        super().__init__(reward_funcs=reward, **arguments)
+
+    def _get_train_sampler(self, dataset: object = None) -> EpochSampler:
+        plain = super()._get_train_sampler(dataset)
+        self._sampler = EpochSampler(
+            data_source=plain.data_source,
+            mini_repeat_count=plain.mini_repeat_count,
+            batch_size=plain.batch_size,
+            repeat_count=plain.repeat_count,
+            shuffle=plain.shuffle,
+            seed=plain.seed,
+        )
+        return self._sampler
+
+    def _run_epoch(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - the signature of the trainer
+        if self._sampler is not None:
+            self._sampler.set_epoch(named["epoch"])
+        return super()._run_epoch(*arguments, **named)
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:  # noqa: ANN401 - the signature of the trainer
+        if self.model.training and self._step % self.args.gradient_accumulation_steps == 0:
+            self._before_step = RandomState()
+        return super()._generate_and_score_completions(inputs)
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, tokens: Any) -> torch.Tensor:  # noqa: ANN401
+        training = self.model.training
+        self._reward.split = Split.TRAIN if training else Split.HELD_OUT
+        self._reward.num_generations = self.num_generations if training else self.num_generations_eval
+        rewards: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, tokens)
+        problems: Sequence[str | None] = gather_object([self._reward.problem])
+        problem = next((one for one in problems if one), None)
+        if problem is not None:
+            if self._before_step is not None:
+                self._before_step.restore()  # so that a resumed run draws what this one drew
+            self._table.forget()
+            raise RunStoppedError(problem)
+        return rewards
+
+    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:  # noqa: ANN401
+        """Look at held-out prompts: with the same draws each time, and without a change to those of the training."""
+        with drawing_apart(self.args.seed):
+            found: dict[str, float] = super().evaluate(*arguments, **named)
+        self._table.write(Split.HELD_OUT, self.state.global_step)
+        return found
+
+    def save_now(self) -> Path | None:
+        """Write a checkpoint of the last step that was done, unless there is one; None before the first step."""
+        if not self.state.global_step:
+            return None
+        checkpoint = self._checkpoint()
+        if find_last(checkpoint.parent) != checkpoint:
+            self._save_checkpoint(self.model, None)
+        return checkpoint
+
+    def _save_checkpoint(self, model: object, trial: object) -> None:
+        checkpoint = self._checkpoint()
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                shutil.copyfile(checkpoint.parent.parent / MANIFEST, checkpoint / MANIFEST)
+                mark_whole(checkpoint)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            last = find_last(checkpoint.parent)
+            kept = f"{last.name} is kept, and the same command goes on from it" if last else "there was none before"
+            reason = str(error).partition("\n")[0]
+            raise StorageError(f"cannot write the checkpoint {checkpoint}: {reason}", hint=kept) from error
+
+    def _checkpoint(self) -> Path:
+        return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+
+    def _send_telemetry(self) -> None:
+        """Say nothing to anybody about what a user trains."""
+
+    def create_model_card(self, *_: object, **__: object) -> None:
+        """Write no card, which would name folders of this machine."""

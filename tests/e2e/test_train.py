@@ -1,0 +1,118 @@
+"""A policy is trained with the installed command: killed on the way, on two processes, and without space."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tests.e2e.command import COMMAND, environment, run, start, write_rows
+from tests.unit.training.grpo_cases import make_folder
+
+RECIPE: dict[str, Any] = {
+    "model": "tiny",
+    "data": {"source": "rows.jsonl", "held_out": 0.2},
+    "reward": {"model": "scripted", "cache": "off"},
+    "evaluation": {"rewards": [{"reward": "backward-likelihood", "model": "scripted", "cache": "off"}]},
+    "grpo": {
+        "learning_rate": 1e-2, "max_steps": 10, "num_generations": 4, "per_device_train_batch_size": 8,
+        "max_completion_length": 8, "gradient_checkpointing": False, "use_cpu": True, "save_steps": 2,
+        "num_generations_eval": 2, "per_device_eval_batch_size": 8, "eval_steps": 5,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_folder(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    return tmp_path
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(folder / "model/model.safetensors")
+    return found
+
+
+def test_killed_and_resumed_like_undisturbed(folder: Path) -> None:
+    process = start(folder, "train", "recipe.yaml", "-o", "killed")
+    deadline = time.monotonic() + 90
+    while not list(folder.glob("killed/checkpoints/*/whole")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -9, "it ended before it could be killed"
+    assert not (folder / "killed/model").exists()
+
+    resumed = run(folder, "train", "recipe.yaml", "-o", "killed")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Going on from step" in resumed.stdout
+    assert "Reward of held-out prompts: " in resumed.stdout
+    undisturbed = run(folder, "train", "recipe.yaml", "-o", "undisturbed")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    one, other = weights(folder / "killed"), weights(folder / "undisturbed")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert len(json.loads((folder / "killed/manifest.json").read_text())["sessions"]) == 2
+
+
+def test_two_processes(folder: Path) -> None:
+    """Each of the two scores its own slice; advantages are those of whole groups, and the weights stay equal."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = ["--master-addr", "127.0.0.1", "--master-port", str(free.getsockname()[1])]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *place]
+    changes = ["grpo.max_steps=2", "grpo.per_device_train_batch_size=4", "grpo.save_steps=1", "grpo.ddp_backend=gloo"]
+    finished = subprocess.run(
+        [*launch, str(COMMAND), "train", "recipe.yaml", "-o", "two", *changes],
+        cwd=folder, env=environment(folder, OMP_NUM_THREADS="1"), capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert finished.stdout.count("prompts to learn from") == 1
+    assert json.loads((folder / "two/manifest.json").read_text())["outcome"]["steps"] == 2
+    parts = [pq.read_table(file).to_pylist() for file in sorted((folder / "two/samples/train").glob("step-000001*"))]
+    assert [len(part) for part in parts] == [4, 4]
+    assert {row["row"] for row in parts[0]}.isdisjoint(row["row"] for row in parts[1])
+    assert (folder / "two/checkpoints/checkpoint-1/whole").exists()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(folder: Path) -> None:
+    command = 'ulimit -f 200; trap \'\' XFSZ; exec "$0" "$@"'  # a file size limit stands in for a full disk
+    full = subprocess.run(
+        ["bash", "-c", command, str(COMMAND), "train", "recipe.yaml", "-o", "out"],
+        cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert full.returncode == 5, full.stderr
+    assert "cannot write the checkpoint" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert not list((folder / "out/checkpoints").iterdir())
+
+
+def test_a_reward_server_that_is_down(folder: Path) -> None:
+    finished = run(
+        folder, "train", "recipe.yaml", "model=no/such/policy", "reward.model=judge",
+        "reward.base_url=http://127.0.0.1:9/v1",
+    )  # fmt: skip
+    assert finished.returncode == 4
+    assert "refuses connections" in finished.stderr
+
+
+def test_mistakes(folder: Path) -> None:
+    wrong = run(folder, "train", "recipe.yaml", "grpo.learning_rat=1")
+    assert wrong.returncode == 2
+    assert "unknown key 'learning_rat'; did you mean 'learning_rate'?" in wrong.stderr
+    turn = {"role": "user", "content": "Hi there"}
+    write_rows(folder / "rows.jsonl", [{"messages": [turn], "ground_truth": "Hi there", "dataset": "general-flop"}])
+    finished = run(folder, "train", "recipe.yaml")
+    assert finished.returncode == 2
+    assert "line 1: unknown reward 'general-flop' in 'dataset'; did you mean 'general-flip'?" in finished.stderr

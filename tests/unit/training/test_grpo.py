@@ -1,0 +1,290 @@
+"""A tiny policy is trained for a few steps, for real."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from flip_reward import FlipReward, Group, Request, RewardModel, Score, ScriptedEngine
+from flip_reward.core.score import Outcome
+from flip_reward.errors import (
+    DataError,
+    EngineConnectionError,
+    EngineUnavailableError,
+    OptionError,
+    RunMismatchError,
+    RunStoppedError,
+    StorageError,
+)
+from flip_reward.integrations.trl import TrlReward
+from flip_reward.integrations.trl_options import TrlOptions
+from flip_reward.rewards.base import Settings
+from flip_reward.rewards.listwise import ListwiseJudge
+from flip_reward.scoring.runner import StopSignal
+from flip_reward.training.checkpoints import find_last
+from flip_reward.training.grpo import train_grpo
+from flip_reward.training.grpo_config import make_grpo_config
+from flip_reward.training.grpo_data import prepare_rows
+from flip_reward.training.grpo_manifest import GrpoOutcome
+from flip_reward.training.grpo_recipe import GrpoRecipe
+from flip_reward.training.grpo_rewards import GrpoRewards
+from flip_reward.training.grpo_run import run_grpo
+from tests.unit.training.grpo_cases import Notes, make_folder, make_recipe
+
+# What torch, transformers and TRL warn each other of is not ours to mend.
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_folder(tmp_path)
+
+
+class LetterReward(RewardModel):
+    """Rewards a letter; every response with a digit is without a score."""
+
+    def __init__(self) -> None:
+        self.engine = ScriptedEngine()
+
+    @property
+    def settings(self) -> Settings:
+        return {"reward": "letter"}
+
+    async def score_group(self, group: Group) -> tuple[Score, ...]:
+        return tuple(
+            Score(None, Outcome.UNPARSEABLE_REPLY)
+            if any(one.isdigit() for one in response)
+            else Score(response.count("e") / 8, Outcome.SCORED)
+            for response in group.responses
+        )
+
+
+class DyingReward(LetterReward):
+    """Does so for some groups, and then its server is gone."""
+
+    def __init__(self, calls_left: int) -> None:
+        super().__init__()
+        self.calls_left = calls_left
+
+    async def score_group(self, group: Group) -> tuple[Score, ...]:
+        self.calls_left -= 1
+        if self.calls_left >= 0:
+            return await super().score_group(group)
+        return (Score(None, Outcome.ENGINE_FAILURE, detail="the server refuses connections"),) * len(group.responses)
+
+
+def run(folder: Path, reward: RewardModel, output: str, recipe: GrpoRecipe, notes: Notes) -> GrpoOutcome | None:
+    """Train with any reward, as `train_grpo` does with those of the catalogue."""
+    target = folder / output
+    target.mkdir(exist_ok=True)
+    (target / "manifest.json").write_text("{}")
+    rows = prepare_rows(recipe.data)
+    resumed = find_last(target / "checkpoints") is not None
+    config = make_grpo_config(recipe, target, evaluate=bool(rows.held_out), resumed=resumed)
+    options = TrlOptions(
+        max_completion_length=config.max_completion_length,
+        num_generations=config.num_generations,
+        max_unscored_share=recipe.max_unscored_share,
+        pause_seconds=recipe.pause_seconds,
+        patience_seconds=recipe.patience_seconds,
+    )
+    wrapped = TrlReward(reward, options, notes.say)
+    rewards = GrpoRewards({"general-flip": wrapped}, {})
+    return run_grpo(recipe, config, rows, rewards, target, observer=notes, stop=StopSignal())
+
+
+def read_samples(folder: Path, split: str) -> dict[int, list[dict[str, Any]]]:
+    files = sorted((folder / "samples" / split).glob("*.parquet"))
+    return {int(file.stem.removeprefix("step-")): pq.read_table(file).to_pylist() for file in files}
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(folder / "model/model.safetensors")
+    return found
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    mine, theirs = weights(one), weights(other)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_rewarded_letter_comes_more_often(folder: Path) -> None:
+    recipe = make_recipe(folder, grpo={"max_steps": 12, "learning_rate": 2e-2, "eval_steps": 12, "save_steps": 12})
+    outcome = run(folder, LetterReward(), "out", recipe, Notes())
+    assert outcome is not None
+    losses = [entry["loss"] for entry in read_metrics(folder / "out") if "loss" in entry]
+    assert len(losses) == 12
+    assert all(map(math.isfinite, losses))
+    held_out = read_samples(folder / "out", "held-out")
+    before, after = (sum(row["response"].count("e") for row in held_out[step]) for step in (0, 12))
+    assert after > before + 5
+    assert outcome.held_out_reward is not None
+    assert outcome.held_out_reward_before is not None
+    assert outcome.held_out_reward > outcome.held_out_reward_before
+    rows = [row for step in read_samples(folder / "out", "train").values() for row in step]
+    assert len(rows) == 12 * 8
+    for row in rows:
+        assert (row["reward"] is None) == any(one.isdigit() for one in row["response"])
+        assert (row["reward"] is None) == (row["outcome"] == "unparseable_reply")
+    assert not {row["prompt"] for row in rows} & {row["prompt"] for row in held_out[0]}
+
+
+def test_a_recipe_from_start_to_end(folder: Path) -> None:
+    recipe = make_recipe(
+        folder, evaluation={"rewards": [{"reward": "backward-likelihood", "model": "scripted", "cache": "off"}]}
+    )
+    notes = Notes()
+    manifest = train_grpo(recipe, folder / "out", observer=notes)
+    assert manifest.outcome is not None
+    assert manifest.outcome.steps == 4
+    assert (manifest.rows, manifest.held_out_rows) == (16, 4)
+    assert manifest.grpo["num_generations"] == 4
+    assert manifest.grpo["beta"] == 0.0
+    assert manifest.sessions[0].versions["trl"]
+    assert "scripted" in str(manifest.configuration.settings["general-flip.engine"])
+    assert json.loads((folder / "out/checkpoints/checkpoint-4/manifest.json").read_text())["kind"] == "grpo"
+    evaluations = [entry for entry in read_metrics(folder / "out") if "eval_reward" in entry]
+    assert [entry["step"] for entry in evaluations] == [0, 2, 4]
+    assert all(entry["eval_not_trained_on/backward-likelihood"] < 0 for entry in evaluations)
+    assert all("eval_general-flip/mean" in entry for entry in evaluations)
+    [first, *_] = read_samples(folder / "out", "held-out")[0]
+    assert json.loads(first["not_trained_on"])["backward-likelihood"] < 0
+    assert len(read_samples(folder / "out", "held-out")[4]) == 4 * 2
+    assert notes.progress[-1].step == 4
+    again = Notes()
+    assert train_grpo(recipe, folder / "out", observer=again).outcome == manifest.outcome
+    assert again.said == ["It is finished already"]
+    with pytest.raises(RunMismatchError, match=r"grpo\.learning_rate"):
+        train_grpo(make_recipe(folder, grpo={"learning_rate": 1e-3}), folder / "out")
+
+
+def test_a_constant_reward_moves_nothing(folder: Path) -> None:
+    recipe = make_recipe(
+        folder,
+        reward={"reward": "constant"},
+        data={"source": str(folder / "rows.jsonl"), "switch_to": "general-constant"},
+        grpo={"max_steps": 2},
+    )
+    train_grpo(recipe, folder / "out")
+    start: dict[str, torch.Tensor] = load_file(folder / "tiny/model.safetensors")
+    assert all(torch.equal(start[name], value) for name, value in weights(folder / "out").items())
+
+
+def test_stopped_and_resumed_like_undisturbed_across_epochs(folder: Path) -> None:
+    """Six prompts make an epoch of three steps, so that the order of the second epoch matters."""
+    data = {"source": str(folder / "rows.jsonl"), "rows": 6, "held_out": 0.2}
+    recipe = make_recipe(folder, data=data, grpo={"max_steps": 8, "save_steps": 1, "eval_steps": 3})
+
+    class StopAt(Notes):
+        def advanced(self, progress: Any) -> None:
+            if progress.step == self.step - 1:  # the step that is going on is finished
+                stop.requested = True
+
+        step = 0
+
+    train_grpo(recipe, folder / "undisturbed")
+    for step in (2, 5):
+        stop, notes = StopSignal(), StopAt()
+        notes.step = step
+        assert train_grpo(recipe, folder / "out", observer=notes, stop=stop).outcome is None
+        assert find_last(folder / "out/checkpoints") == folder / f"out/checkpoints/checkpoint-{step}"
+    last = Notes()
+    train_grpo(recipe, folder / "out", observer=last)
+    assert "Going on from step 5" in last.said
+    assert_same_weights(folder / "undisturbed", folder / "out")
+    assert read_samples(folder / "out", "train") == read_samples(folder / "undisturbed", "train")
+    assert [entry["step"] for entry in read_metrics(folder / "out")] == [
+        entry["step"] for entry in read_metrics(folder / "undisturbed")
+    ]
+
+
+def test_a_model_that_dies_stops_the_training_with_a_checkpoint(folder: Path) -> None:
+    recipe = make_recipe(
+        folder, pause_seconds=0.01, patience_seconds=0.05, grpo={"max_steps": 6, "save_steps": 100, "eval_steps": 100}
+    )
+    reward, notes = DyingReward(calls_left=12), Notes()
+    with pytest.raises(RunStoppedError, match="engine_failure 8") as caught:
+        run(folder, reward, "out", recipe, notes)
+    assert "the server refuses connections" in str(caught.value)
+    assert any("does not answer" in line for line in notes.said)
+    last = find_last(folder / "out/checkpoints")
+    assert last is not None
+    assert last.name in str(caught.value.hint)
+    run(folder, LetterReward(), "out", recipe, Notes())
+    run(folder, LetterReward(), "undisturbed", recipe, Notes())
+    assert_same_weights(folder / "undisturbed", folder / "out")
+
+
+def test_a_reward_that_is_down_at_the_start_stops_before_the_policy_is_loaded(folder: Path) -> None:
+    recipe = make_recipe(
+        folder,
+        model=str(folder / "no-such-policy"),
+        reward={"model": "judge", "base_url": "http://127.0.0.1:9/v1", "cache": "off"},
+    )
+    with pytest.raises(EngineUnavailableError, match="refuses connections"):
+        train_grpo(recipe, folder / "out")
+    assert not (folder / "out").exists()
+
+
+def test_a_listwise_reward_in_a_training(folder: Path) -> None:
+    judge = ListwiseJudge(ScriptedEngine(lambda _: '{"BEST_RESPONSE_INDEX": 0}'))
+    recipe = make_recipe(folder, grpo={"max_steps": 1})
+    run(folder, judge, "out", recipe, Notes())
+    [rows] = read_samples(folder / "out", "train").values()
+    assert sum(row["reward"] or 0 for row in rows) == 2.0
+
+
+def test_no_place_for_checkpoints(folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out/checkpoints").write_text("in the way")
+    with pytest.raises(StorageError, match="cannot write to"):
+        train_grpo(make_recipe(folder), folder / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"grpo": {"per_device_train_batch_size": 6}}, OptionError, "must be divisible by num_generations"),
+        ({"grpo": {"report_to": "wandbb"}}, OptionError, "unknown tracker 'wandbb'"),
+        ({"grpo": {"per_device_train_batch_size": 800}}, DataError, "a batch takes 200 different prompts"),
+        ({"model": "no/such/policy"}, EngineUnavailableError, "cannot be loaded"),
+        ({"reward": {"reward": "pointwise", "model": "scripted"}}, OptionError, "the recipe's reward is 'pointwise'"),
+    ],
+)
+def test_mistakes(folder: Path, changes: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind) as caught:
+        train_grpo(make_recipe(folder, **changes), folder / "out")
+    assert message in str(caught.value)
+
+
+def test_rows_without_a_user_turn_end_it_before_it_begins(folder: Path) -> None:
+    with (folder / "rows.jsonl").open("a") as file:
+        file.write('{"messages": [{"role": "assistant", "content": "Hi"}], "ground_truth": "", "dataset": "x"}\n')
+    with pytest.raises(DataError, match="line 21: the conversation has no user turn at its end"):
+        train_grpo(make_recipe(folder), folder / "out")
+    data = {"source": str(folder / "rows.jsonl"), "held_out": 0.1, "skip_bad_rows": True}
+    rows = prepare_rows(make_recipe(folder, data=data).data)
+    assert (len(rows.train), len(rows.held_out), rows.left_out) == (18, 2, 1)
+    assert len({row.instruction for row in (*rows.train, *rows.held_out)}) == 20
+
+
+def test_an_engine_error_of_flip_is_an_outcome_and_not_a_crash(folder: Path) -> None:
+    def fail(_: Request) -> str:
+        raise EngineConnectionError("cut off")
+
+    recipe = make_recipe(folder, pause_seconds=0.01, patience_seconds=0.0, grpo={"eval_strategy": "no"})
+    with pytest.raises(RunStoppedError, match="engine_failure 8") as caught:
+        run(folder, FlipReward(ScriptedEngine(fail)), "out", recipe, Notes())
+    assert "nothing was learned yet" in str(caught.value.hint)

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from flip_reward.errors import DataError, FlipRewardError
+from flip_reward.training.grpo_config import find_unsafe_saving, make_grpo_config
+from flip_reward.training.grpo_recipe import GrpoRecipe
+from tests.unit.training.grpo_cases import make_recipe
+
+RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("grpo_*.yaml"))
+SMALL = "model: tiny\ndata: {source: rows.jsonl}\ngrpo: {learning_rate: 1e-6, report_to: none}\n"
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_resolves_against_the_installed_trl(path: Path, tmp_path: Path) -> None:
+    recipe = GrpoRecipe.read(path, ["grpo.use_cpu=true", "grpo.bf16=false", "grpo.use_vllm=false"])
+    config = make_grpo_config(recipe, tmp_path, evaluate=True, resumed=False)
+    for name, value in recipe.grpo.items():
+        if name not in ("eval_strategy", "save_strategy", "lr_scheduler_type", "report_to"):
+            assert getattr(config, name) == value
+    assert config.eval_on_start
+    assert find_unsafe_saving(config) is None
+
+
+def test_recipes_of_the_paper_differ_in_the_reward_alone() -> None:
+    flip, judge = (GrpoRecipe.read(path) for path in RECIPES if path.stem in ("grpo_flip", "grpo_judge"))
+    assert flip.grpo == judge.grpo
+    assert flip.model == judge.model
+    assert flip.reward.model_copy(update={"reward": "pointwise"}) == judge.reward
+    assert flip.data.model_copy(update={"source": "", "switch_to": None}) == judge.data.model_copy(
+        update={"source": "", "switch_to": None}
+    )
+    assert flip.evaluation != judge.evaluation
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["modle=x"], "unknown key 'modle'; did you mean 'model'?"),
+        (["grpo.learning_rat=1"], "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
+        (["grpo.num_generations=many"], "num_generations: Input should be a valid integer"),
+        (["grpo.output_dir=x"], "'output_dir' follows from the rest of the recipe"),
+        (["reward.modl=x"], "unknown key 'reward.modl'; did you mean 'model'?"),
+        (["data.hold_out=0.1"], "unknown key 'data.hold_out'; did you mean 'held_out'?"),
+        (["max_unscored_share=2"], "max_unscored_share"),
+        (["grpo=fast"], "grpo: Input should be a valid dictionary"),
+    ],
+)
+def test_mistakes(tmp_path: Path, overrides: list[str], message: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(SMALL)
+    with pytest.raises(FlipRewardError) as caught:
+        GrpoRecipe.read(path, overrides)
+    assert message in str(caught.value)
+    assert isinstance(caught.value, DataError)
+
+
+def test_numbers_that_yaml_takes_for_texts(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(SMALL)
+    assert GrpoRecipe.read(path).grpo["learning_rate"] == 1e-6
+
+
+def test_checkpoints_amid_samples_that_are_used_again_are_warned_of(tmp_path: Path) -> None:
+    twice = make_recipe(tmp_path, grpo={"num_iterations": 2, "save_steps": 3})
+    warning = find_unsafe_saving(make_grpo_config(twice, tmp_path, evaluate=False, resumed=False))
+    assert "a multiple of 2" in str(warning)
+    even = make_recipe(tmp_path, grpo={"num_iterations": 2, "save_steps": 4})
+    assert find_unsafe_saving(make_grpo_config(even, tmp_path, evaluate=False, resumed=False)) is None
