@@ -33,11 +33,23 @@ from __future__ import annotations
 
 
 class FlipRewardError(Exception):
-    """The root of the tree. `hint` is one more line: what the user can do about it."""
+    """The root of the tree. `hint` is one more line: what the user can do about it. Tracebacks show it too."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle what the error is, not how it was made: errors cross processes (Ray, multiprocessing)."""
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[FlipRewardError], args: tuple[object, ...], state: dict[str, object]) -> FlipRewardError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class InputError(FlipRewardError):
