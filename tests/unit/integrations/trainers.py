@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ def by_trl(samples: Samples) -> Rewards:
 def by_axolotl(samples: Samples) -> Rewards:
     module, _, name = "flip_reward.integrations.plain.flip".rpartition(".")
     function = getattr(importlib.import_module(module), name)
+    assert len(inspect.signature(function).parameters) >= 2  # as axolotl wants it
     prompts = [to_chat(messages) for messages, _ in samples]
     completions = [[{"role": "assistant", "content": response}] for _, response in samples]
     rewards: Rewards = function(prompts=prompts, completions=completions, completion_ids=[[1]] * len(prompts))
