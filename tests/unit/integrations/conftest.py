@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,10 +27,12 @@ _IMPORT_FRAMEWORKS = (
 
 @pytest.fixture
 def set_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[SetEnvironment]:
-    """Describe the reward by FLIP_REWARD_ variables, given in lower case; the scripted model by default."""
+    """Describe the reward by these FLIP_REWARD_ variables alone, in lower case; the scripted model by default."""
 
     def describe(**variables: str) -> None:
         forget_environment_reward()
+        for earlier in [name for name in os.environ if name.startswith("FLIP_REWARD_")]:
+            monkeypatch.delenv(earlier)
         for name, value in {"model": "scripted", **variables}.items():
             monkeypatch.setenv(f"FLIP_REWARD_{name.upper()}", value)
 
