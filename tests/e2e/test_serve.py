@@ -170,6 +170,25 @@ def test_requests_that_take_longer_than_the_drain_are_told_so(tmp_path: Path) ->
     assert (status, answer["error"]["type"]) == (503, "stopping")
 
 
+def test_half_a_body_at_the_end_of_the_drain_is_told_so(tmp_path: Path) -> None:
+    with Served(tmp_path, "--model", "scripted", "--drain-seconds", "1") as server:
+        connection = half_a_request(server)
+        server.ask("/health")
+        server.process.send_signal(signal.SIGTERM)
+        assert connection.getresponse().status == 503
+        _, errors = server.process.communicate(timeout=30)
+        assert (server.process.returncode, "Traceback" in errors) == (0, False)
+
+
+def half_a_request(server: Served) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.putrequest("POST", "/v1/rewards")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", "100")
+    connection.endheaders(b'{"groups"')
+    return connection
+
+
 def test_ctrl_c_ends_an_idle_server_quietly(tmp_path: Path) -> None:
     with Served(tmp_path, "--model", "scripted") as server:
         assert server.ask("/health") == (200, {"status": "ok"})
@@ -298,11 +317,7 @@ def test_a_public_address_with_a_key(tmp_path: Path) -> None:
 
 def test_half_of_a_request_does_not_keep_the_server_from_stopping(tmp_path: Path) -> None:
     with Served(tmp_path, "--model", "scripted", "--body-seconds", "1") as server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-        connection.putrequest("POST", "/v1/rewards")
-        connection.putheader("Content-Type", "application/json")
-        connection.putheader("Content-Length", "100")
-        connection.endheaders(b'{"groups"')
+        connection = half_a_request(server)
         server.ask("/health")
         server.process.send_signal(signal.SIGTERM)
         assert connection.getresponse().status == 408

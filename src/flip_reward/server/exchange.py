@@ -85,6 +85,10 @@ async def exchange(
         return Answer(error.body(request_id), error.status, tuple(error.headers.items()))
     except ClientGoneError:
         return Answer(b"", CLIENT_GONE)
+    except asyncio.CancelledError:
+        _withdraw_cancellation()  # the time to drain is over, and the client is told so
+        stopping = ApiError(503, Problem.STOPPING, "the server is stopping", close=True)
+        return Answer(stopping.body(request_id), stopping.status, tuple(stopping.headers.items()))
 
 
 async def read_body(receive: Receive, limits: Limits) -> bytes:
@@ -156,11 +160,18 @@ async def _while_wanted(receive: Receive, work: Coroutine[object, object, Done])
     try:
         return await work
     except asyncio.CancelledError:
-        task.uncancel()  # what was cancelled is the work; the request still gets its answer
-        if gone:
-            raise ClientGoneError from None
-        raise ApiError(503, Problem.STOPPING, "the server is stopping", close=True) from None
+        if not gone:
+            raise
+        _withdraw_cancellation()
+        raise ClientGoneError from None
     finally:
         starting.cancel()
         if watcher is not None:
             watcher.cancel()
+
+
+def _withdraw_cancellation() -> None:
+    """What was cancelled is the work; the request goes on to its answer."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

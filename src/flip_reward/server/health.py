@@ -33,7 +33,7 @@ class EngineHealth:
             engine = engine.engine
         self._engine = engine
         self._answered_at = float("-inf")
-        self._failing: bool | None = None
+        self._trouble = ""
         self._probe: asyncio.Task[bool] | None = None
 
     def note(self, scores: tuple[Score, ...]) -> None:
@@ -45,8 +45,7 @@ class EngineHealth:
             elif score.attempts:
                 self._answers()
                 return
-        if failed and not self._failing:
-            self._failing = True
+        if failed and not self._trouble:
             self._answered_at = float("-inf")
             self._start_probe()  # its failure may be written down in full, for it quotes no text of a client
 
@@ -72,17 +71,17 @@ class EngineHealth:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._engine.complete(_PROBE)
         except (FlipRewardError, TimeoutError) as error:
-            cause = str(error) or f"no answer within {PROBE_SECONDS:g} s"
-            if self._failing is not False or self._answered_at != float("-inf"):
-                log.warning("the engine does not answer: %s", cause)
-            self._failing = True
+            trouble = str(error) or f"no answer within {PROBE_SECONDS:g} s"
+            if trouble != self._trouble:  # said once, however often somebody looks
+                log.warning("the engine does not answer: %s", trouble)
+            self._trouble = trouble
             self._answered_at = float("-inf")
             return False
         self._answers()
         return True
 
     def _answers(self) -> None:
-        if self._failing:
+        if self._trouble:
             log.warning("the engine answers again")
-        self._failing = False
+        self._trouble = ""
         self._answered_at = time.monotonic()
