@@ -100,7 +100,7 @@ def test_the_cache_is_written_when_the_trainer_ends(tmp_path: Path) -> None:
         }
         runs = [
             subprocess.run(
-                [sys.executable, "-X", "dev", "-c", program],
+                [sys.executable, "-W", "default", "-c", program],
                 env={**os.environ, **settings},
                 capture_output=True,
                 text=True,
