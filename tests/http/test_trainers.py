@@ -48,7 +48,7 @@ def test_a_new_event_loop_at_every_step_keeps_the_connection(environment: pytest
 
 def test_threads_and_loops_at_once_stay_under_one_limit(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("FLIP_REWARD_CONCURRENCY", "4")
-    with FaultServer(latency_seconds=0.01) as server:
+    with FaultServer(latency_seconds=0.05) as server:
         point_at(server, environment)
         with ThreadPoolExecutor(8) as threads:
             plain = [
@@ -58,7 +58,7 @@ def test_threads_and_loops_at_once_stay_under_one_limit(environment: pytest.Monk
             loops = [threads.submit(asyncio.run, score(f"It rains {n}.")) for n in range(8)]
             assert all(reward is not None for future in plain for reward in future.result())
             assert all(future.result() is not None for future in loops)
-        assert server.most_in_flight == 4
+        assert 1 < server.most_in_flight <= 4
         forget_environment_reward()
 
 
@@ -100,7 +100,7 @@ def test_the_cache_is_written_when_the_trainer_ends(tmp_path: Path) -> None:
         }
         runs = [
             subprocess.run(
-                [sys.executable, "-W", "default", "-c", program],
+                [sys.executable, "-W", "always::ResourceWarning", "-c", program],
                 env={**os.environ, **settings},
                 capture_output=True,
                 text=True,

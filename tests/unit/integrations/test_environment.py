@@ -124,7 +124,7 @@ def test_a_program_that_never_closes_anything_ends_quietly() -> None:
         "print(environment_reward().score_samples(['Say hi.'], ['Hi there.'])[0].outcome)"
     )
     finished = subprocess.run(
-        [sys.executable, "-W", "default", "-c", program],
+        [sys.executable, "-W", "always::ResourceWarning", "-c", program],
         env={**os.environ, "FLIP_REWARD_MODEL": "scripted"},
         capture_output=True,
         text=True,
