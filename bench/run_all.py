@@ -19,7 +19,7 @@ from figures import Figure
 
 BENCH = Path(__file__).parent
 RESULTS = BENCH / "RESULTS.md"
-PROGRAMS = ("f1", "client_path", "million_rows", "embedded", "likelihood", "server_load")
+PROGRAMS = ("f1", "client_path", "million_rows", "embedded", "likelihood", "server_load", "reward_wait")
 HEADER = """# Results
 
 Made by `make bench`, which runs every program in this folder and writes this page. Each ratio is of two figures from
