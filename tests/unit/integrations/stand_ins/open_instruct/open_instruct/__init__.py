@@ -1,1 +1,1 @@
-"""What the reward uses of open-instruct's main branch of November 2026, for tests: it is not on PyPI."""
+"""What the reward uses of open-instruct, as its source said in November 2026, for tests: it is not on PyPI."""
