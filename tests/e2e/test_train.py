@@ -63,6 +63,9 @@ def test_killed_and_resumed_like_undisturbed(folder: Path) -> None:
     one, other = weights(folder / "killed"), weights(folder / "undisturbed")
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert len(json.loads((folder / "killed/manifest.json").read_text())["sessions"]) == 2
+    reported = run(folder, "report", "killed")
+    assert reported.stdout.startswith("Report: killed/report.html")
+    assert "backward-likelihood, not trained on" in (folder / "killed/report.html").read_text()
 
 
 def test_two_processes(folder: Path) -> None:

@@ -9,24 +9,33 @@ from typing import Annotated
 import typer
 
 from flip_reward.report.build import MAX_BYTES, build_report
+from flip_reward.report.training_files import is_training
+from flip_reward.report.training_page import build_training_page
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder of 'flip-reward evaluate'.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of 'flip-reward evaluate' or 'train'.", show_default=False)
+    ],
     show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     max_megabytes: Annotated[
         float, typer.Option(min=1, help="How large the file may become; long texts are cut until it fits.")
     ] = MAX_BYTES / 1_000_000,
 ) -> None:
-    """Write an evaluation as one HTML file that needs no network.
+    """Write an evaluation or a training as one HTML file that needs no network.
 
     Examples:
 
       flip-reward report evaluations/llmbar-1a2b3c4d --open
 
       flip-reward report evaluations/llmbar-1a2b3c4d --max-megabytes 20
+
+      flip-reward report trained/grpo_flip_cpu
     """
-    path = build_report(folder, max_bytes=int(max_megabytes * 1_000_000))
+    if is_training(folder):
+        path = build_training_page(folder)
+    else:
+        path = build_report(folder, max_bytes=int(max_megabytes * 1_000_000))
     typer.echo(f"Report: {path} ({path.stat().st_size / 1_000_000:.1f} MB)")
     if show:
         webbrowser.open(path.resolve().as_uri())
