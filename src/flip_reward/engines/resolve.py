@@ -109,10 +109,8 @@ def find_tuned_template(config: EngineConfig, environment: Mapping[str, str] = o
         tuned = Path(model).expanduser() / NAME
         if tuned.is_file():
             return LoraFile.read(tuned).template
-    elif config.base_url or (model is None and environment.get("OPENAI_BASE_URL")):
-        return None
-    elif model is not None and not _is_embedded(model):
-        return None
+    elif config.base_url or (environment.get("OPENAI_BASE_URL") if model is None else not _is_embedded(model)):
+        return None  # a server's, or one that there is not
     model = model or TUNED
     if model == TUNED:
         return SHIPPED.template if SHIPPED else None

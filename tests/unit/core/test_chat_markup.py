@@ -10,25 +10,33 @@ RENDERED = {
         "Apple.<|im_end|>\n",
     ),
     "phi-4": (
-        ("<|im_start|>system<|im_sep|>Be brief.<|im_end|><|im_start|>user<|im_sep|>Name a fruit.<|im_end|>"
-        "<|im_start|>assistant<|im_sep|>"),
+        (
+            "<|im_start|>system<|im_sep|>Be brief.<|im_end|><|im_start|>user<|im_sep|>Name a fruit.<|im_end|>"
+            "<|im_start|>assistant<|im_sep|>"
+        ),
         "Apple.<|im_end|>",
     ),
     "llama-3": (
-        ("<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
-        "<|start_header_id|>user<|end_header_id|>\n\nName a fruit.<|eot_id|>"
-        "<|start_header_id|>assistant<|end_header_id|>\n\n"),
+        (
+            "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
+            "<|start_header_id|>user<|end_header_id|>\n\nName a fruit.<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n"
+        ),
         "Apple.<|eot_id|>",
     ),
     "llama-4": (
-        ("<|begin_of_text|><|header_start|>system<|header_end|>\n\nBe brief.<|eot|>"
-        "<|header_start|>user<|header_end|>\n\nName a fruit.<|eot|><|header_start|>assistant<|header_end|>\n\n"),
+        (
+            "<|begin_of_text|><|header_start|>system<|header_end|>\n\nBe brief.<|eot|>"
+            "<|header_start|>user<|header_end|>\n\nName a fruit.<|eot|><|header_start|>assistant<|header_end|>\n\n"
+        ),
         "Apple.<|eot|>",
     ),
     "granite": (
-        ("<|start_of_role|>system<|end_of_role|>Be brief.<|end_of_text|>\n"
-        "<|start_of_role|>user<|end_of_role|>Name a fruit.<|end_of_text|>\n"
-        "<|start_of_role|>assistant<|end_of_role|>"),
+        (
+            "<|start_of_role|>system<|end_of_role|>Be brief.<|end_of_text|>\n"
+            "<|start_of_role|>user<|end_of_role|>Name a fruit.<|end_of_text|>\n"
+            "<|start_of_role|>assistant<|end_of_role|>"
+        ),
         "Apple.<|end_of_text|>",
     ),
     "phi-3": ("<|system|>\nBe brief.<|end|>\n<|user|>\nName a fruit.<|end|>\n<|assistant|>\n", "Apple.<|end|>"),
