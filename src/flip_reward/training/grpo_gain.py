@@ -1,0 +1,102 @@
+"""What trainings changed: held-out prompts before and after, prompt by prompt, over several seeds.
+
+python -m flip_reward.training.grpo_gain FOLDER... prints a table; the folders are trainings that differ in the seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from flip_reward.errors import FlipRewardError, RunError
+from flip_reward.evaluation.statistics import Estimate, check_libraries, estimate_mean
+from flip_reward.report.training_files import TrainingSample, list_steps, read_samples
+from flip_reward.training.grpo_samples import Split
+
+_COPIED = "4-grams copied"
+_CHARACTERS = "characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """How a figure of held-out prompts changed.
+
+    Attributes:
+        name: "reward", the name of a reward that was not trained on, or a property of the responses.
+        before: The mean over prompts before the first step.
+        after: The mean over the same prompts after the last one.
+        change: The mean change of a prompt, with the bootstrap's 95 % interval over prompts within each seed.
+    """
+
+    name: str
+    before: float
+    after: float
+    change: Estimate
+
+
+def measure_gains(folders: Sequence[Path]) -> list[Gain]:
+    """Compare held-out responses from before the first step with those after the last.
+
+    A prompt counts where it has the figure at both times; its responses are averaged first.
+
+    Args:
+        folders: Trainings that differ in nothing but the seed.
+
+    Raises:
+        RunError: A folder has no samples of held-out prompts from two steps.
+        MissingDependencyError: numpy or scipy is not installed.
+    """
+    check_libraries()
+    pairs: dict[str, list[tuple[str, float, float]]] = {}
+    for number, folder in enumerate(folders):
+        steps = list_steps(folder, Split.HELD_OUT.value)
+        if len(steps) < 2:
+            raise RunError(f"{folder} has no held-out samples from before and after")
+        before, after = (_average(read_samples(folder, Split.HELD_OUT.value, step)) for step in (steps[0], steps[-1]))
+        for name, known in before.items():
+            for row, value in known.items():
+                if (later := after.get(name, {}).get(row)) is not None:
+                    pairs.setdefault(name, []).append((str(number), value, later))
+    return [
+        Gain(
+            name,
+            fmean(before for _, before, _ in found),
+            fmean(after for _, _, after in found),
+            estimate_mean([after - before for _, before, after in found], [seed for seed, _, _ in found]),
+        )
+        for name, found in pairs.items()
+    ]
+
+
+def _average(samples: Sequence[TrainingSample]) -> dict[str, dict[int, float]]:
+    """The figures of each prompt, by name and by the prompt's row."""
+    collected: dict[str, dict[int, list[float]]] = {}
+    for sample in samples:
+        figures = {"reward": sample.reward, **sample.others, _COPIED: sample.copied_4grams}
+        for name, value in {**figures, _CHARACTERS: float(len(sample.response))}.items():
+            if value is not None:
+                collected.setdefault(name, {}).setdefault(sample.row, []).append(value)
+    return {name: {row: fmean(values) for row, values in rows.items()} for name, rows in collected.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="What trainings changed on held-out prompts.")
+    parser.add_argument("folders", nargs="+", type=Path, help="trainings that differ in the seed")
+    try:
+        gains = measure_gains(parser.parse_args(arguments).folders)
+    except FlipRewardError as error:
+        sys.exit(f"Error: {error}")
+    lines = ["| held out | before | after | change [95 %] | prompts |", "|---|---:|---:|---:|---:|"]
+    for gain in gains:
+        change = f"{gain.change.value:+.3f} [{gain.change.low:+.3f}, {gain.change.high:+.3f}]"
+        lines.append(f"| {gain.name} | {gain.before:.3f} | {gain.after:.3f} | {change} | {gain.change.n} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
