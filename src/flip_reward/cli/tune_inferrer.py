@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -14,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flip_reward.cli.exit_codes import ExitCode
+from flip_reward.cli.interrupts import stop_after_step
 from flip_reward.cli.tuning_display import TuningDisplay
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.inferrer_recipe import InferrerRecipe
@@ -52,7 +49,7 @@ def tune_inferrer(
     console = Console()
     stop = StopSignal()
     display = TuningDisplay(console)
-    with display.shown(), _stop_on_interrupt(stop, display):
+    with display.shown(), stop_after_step(stop, display.say):
         manifest = tune(wanted, folder, observer=display, stop=stop)
     outcome = manifest.outcome
     if outcome is None:
@@ -75,23 +72,3 @@ def _name_frame(recipe: InferrerRecipe) -> str:
     else:
         options = f"--template-dir {recipe.frame_dir}" + (f" --template {recipe.frame}" if recipe.frame else "")
     return options + (" --no-thinking" if recipe.no_thinking else "")
-
-
-@contextmanager
-def _stop_on_interrupt(stop: StopSignal, display: TuningDisplay) -> Iterator[None]:
-    """Turn the first Ctrl-C (or SIGTERM) into a request to stop; the second ends the process at once."""
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        restore()
-        stop.requested = True
-        display.say("Stopping after this step. Press Ctrl-C again to stop at once.")
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        restore()

@@ -24,7 +24,7 @@ from flip_reward.training.grpo_progress import GrpoObserver, SilentGrpoObserver
 from flip_reward.training.grpo_recipe import GrpoRecipe
 from flip_reward.training.grpo_rewards import GrpoRewards
 from flip_reward.training.quiet_libraries import quiet_libraries
-from flip_reward.training.tuning_manifest import describe_session
+from flip_reward.training.training_manifest import describe_session
 
 if TYPE_CHECKING:
     from trl import GRPOConfig

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from flip_reward.errors import RunError, RunMismatchError
-from flip_reward.scoring.files import write_atomically
-from flip_reward.scoring.manifest import RunConfiguration, Session
-
-MANIFEST = "manifest.json"
-FORMAT = 1
-"""The layout of the folder. A folder of another layout is refused."""
+from flip_reward.training.training_manifest import ManifestPart, TrainingManifest
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GrpoOutcome(_Part):
+class GrpoOutcome(ManifestPart):
     """What came of the training. Rewards are means over samples; held-out ones over the scored responses."""
 
     steps: int
@@ -27,13 +15,12 @@ class GrpoOutcome(_Part):
     held_out_reward: float | None
 
 
-class GrpoManifest(_Part):
+class GrpoManifest(TrainingManifest):
     """The content of `manifest.json`. It stands in every checkpoint too."""
 
+    subject: ClassVar[str] = "a training"
+
     kind: str = "grpo"
-    format: int = FORMAT
-    configuration: RunConfiguration
-    """What the result depends on. A folder is resumed only with the same one."""
     recipe: dict[str, object]
     """The whole recipe, with every default."""
     grpo: dict[str, object]
@@ -41,42 +28,4 @@ class GrpoManifest(_Part):
     rows: int
     held_out_rows: int
     rows_sha256: str
-    sessions: list[Session]
     outcome: GrpoOutcome | None = None
-
-    @classmethod
-    def read(cls, folder: Path) -> GrpoManifest | None:
-        """Read the manifest of a folder; None where there is none yet.
-
-        Raises:
-            RunError: It is damaged, of another layout, or no training's.
-        """
-        path = folder / MANIFEST
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValidationError) as error:
-            raise RunError(
-                f"{path} cannot be read as the manifest of a training", hint="give another folder with --output"
-            ) from error
-
-    def check(self, configuration: RunConfiguration) -> None:
-        """Make sure that the folder belongs to a configuration.
-
-        Raises:
-            RunMismatchError: It does not.
-        """
-        if differences := self.configuration.differences(configuration):
-            raise RunMismatchError(
-                "the folder holds another training:\n  " + "\n  ".join(differences),
-                hint="give another folder with --output, or the same recipe",
-            )
-
-    def write(self, folder: Path) -> None:
-        """Write the manifest so that it is there whole or not at all.
-
-        Raises:
-            StorageError: The disk is full or not writable.
-        """
-        write_atomically(folder / MANIFEST, self.model_dump_json(indent=2).encode() + b"\n")

@@ -18,10 +18,10 @@ from trl.trainer.utils import RepeatSampler
 
 from flip_reward.errors import RunStoppedError, StorageError
 from flip_reward.training.checkpoints import find_last, mark_whole
-from flip_reward.training.grpo_manifest import MANIFEST
 from flip_reward.training.grpo_reward_call import GrpoRewardCall
 from flip_reward.training.grpo_samples import SampleTable, Split
 from flip_reward.training.random_state import RandomState, drawing_apart
+from flip_reward.training.training_manifest import MANIFEST
 
 
 class EpochSampler(RepeatSampler):  # type: ignore[misc]

@@ -36,7 +36,8 @@ from flip_reward.training.inferrer_rows import (
 )
 from flip_reward.training.inferrer_text import InferrerText, TuningText
 from flip_reward.training.quiet_libraries import quiet_libraries
-from flip_reward.training.tuning_manifest import SourceSummary, TuningManifest, describe_session
+from flip_reward.training.training_manifest import describe_session
+from flip_reward.training.tuning_manifest import SourceSummary, TuningManifest
 from flip_reward.training.tuning_progress import SilentObserver, TuningObserver
 
 if TYPE_CHECKING:
