@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from flip_reward.errors import OptionError
 from flip_reward.integrations.unscored import NONE, UnscoredPolicy
+from flip_reward.rewards.environment import read_environment
 
 _PREFIX = "FLIP_REWARD_ON_"
 
@@ -26,6 +25,10 @@ class Truncated(StrEnum):
 
 def _read_policy(value: object) -> object:
     return UnscoredPolicy.parse(value) if isinstance(value, str | float | int) else value
+
+
+def _read_list(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
 
 
 class TrlOptions(BaseModel):
@@ -46,7 +49,7 @@ class TrlOptions(BaseModel):
     truncated: Truncated = Truncated.SCORE
     max_completion_length: int | None = Field(default=None, ge=1)
     """The trainer's option of this name, for TRL tells a reward the tokens but not their limit."""
-    end_tokens: frozenset[int] = frozenset()
+    end_tokens: Annotated[frozenset[int], BeforeValidator(_read_list)] = frozenset()
     """Tokens that end a completion; one that has them at the limit is whole."""
     num_generations: int | None = Field(default=None, ge=1)
     """The trainer's option of this name. Rewards that compare responses need it, to see that a group is whole."""
@@ -68,22 +71,7 @@ class TrlOptions(BaseModel):
         Raises:
             OptionError: A variable is misspelt or has a wrong value.
         """
-        chosen: dict[str, object] = {}
-        for variable, value in environment.items():
-            if not variable.startswith(_PREFIX) or not value:
-                continue
-            name = variable.removeprefix(_PREFIX).lower()
-            if name not in cls.model_fields:
-                near = get_close_matches(name, cls.model_fields, n=1)
-                suggestion = f"; did you mean {_PREFIX}{near[0].upper()}?" if near else ""
-                raise OptionError(f"unknown environment variable {variable}{suggestion}")
-            chosen[name] = value.split(",") if name == "end_tokens" else value
-        try:
-            return cls.model_validate(chosen)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = f"{_PREFIX}{str(first['loc'][0]).upper()}: " if first["loc"] else ""
-            raise OptionError(f"{place}{first['msg'].removeprefix('Value error, ')}") from error
+        return read_environment(cls, environment, _PREFIX)
 
     @model_validator(mode="after")
     def _know_the_limit(self) -> Self:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.reply import ReplyPolicy
 from flip_reward.core.target import Target
 from flip_reward.engines.base import Engine, Sampling
 from flip_reward.engines.resolve import EngineConfig, resolve_engine
-from flip_reward.errors import OptionError
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.catalogue import RewardOptions, choose_template, load_reward
+from flip_reward.rewards.environment import read_environment
 from flip_reward.rewards.similarities import load_similarity
 from flip_reward.rewards.tournament import Tournament
 
@@ -93,21 +92,7 @@ class RewardConfig(BaseModel):
         Raises:
             OptionError: A variable is misspelt or has a wrong value.
         """
-        chosen: dict[str, str] = {}
-        for variable, value in environment.items():
-            if not variable.startswith(_PREFIX) or variable.startswith(f"{_PREFIX}ON_") or not value:
-                continue
-            name = variable.removeprefix(_PREFIX).lower()
-            if name not in cls.model_fields:
-                near = get_close_matches(name, cls.model_fields, n=1)
-                suggestion = f"; did you mean {_PREFIX}{near[0].upper()}?" if near else ""
-                raise OptionError(f"unknown environment variable {variable}{suggestion}")
-            chosen[name] = value
-        try:
-            return cls.model_validate(chosen)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise OptionError(f"{_PREFIX}{str(first['loc'][0]).upper()}: {first['msg']}") from error
+        return read_environment(cls, environment, _PREFIX, others=f"{_PREFIX}ON_")
 
     @property
     def engine_config(self) -> EngineConfig:
