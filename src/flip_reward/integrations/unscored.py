@@ -43,9 +43,11 @@ class UnscoredPolicy:
         [0.5, None]
         >>> UnscoredPolicy.parse("-0.25").numbers(scores, trainer="verl")
         [0.5, -0.25]
-        >>> UnscoredPolicy.parse("raise").rewards(scores)
-        Traceback (most recent call last):
-        flip_reward.errors.UnscoredError: 1 of 2 responses could not be scored: empty_response 1
+        >>> try:
+        ...     UnscoredPolicy.parse("raise").rewards(scores)
+        ... except UnscoredError as error:
+        ...     print(error)
+        1 of 2 responses could not be scored: empty_response 1
     """
 
     action: UnscoredAction

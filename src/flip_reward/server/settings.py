@@ -101,9 +101,11 @@ class ServerSettings:
         OptionError: The address is public and there is neither a key nor `insecure`, or a number makes no sense.
 
     Example:
-        >>> ServerSettings(host="0.0.0.0")
-        Traceback (most recent call last):
-        flip_reward.errors.OptionError: 0.0.0.0 is reachable from other machines, and there is no key
+        >>> try:
+        ...     ServerSettings(host="0.0.0.0")
+        ... except OptionError as error:
+        ...     print(error)
+        0.0.0.0 is reachable from other machines, and there is no key
     """
 
     host: str = "127.0.0.1"
