@@ -131,7 +131,15 @@ def _inferred(instruction: str, reasoning: str | None, template_text: str) -> In
     return InferredInstruction(ReplyStatus.PARSED, instruction, reasoning)
 
 
-_LEADING_LABEL = re.compile(r"\A[\s*#]*(?:inferred\s+)?(?:instruction|user|prompt)[\s*]*:[\s*]*", re.IGNORECASE)
+_LEADING_LABEL = re.compile(
+    r"""\A[\s*#]*(?:
+        (?:(?:the|a)\s+user(?:['’]s)?\s+)?  # "The user's question or instruction is:"
+        (?:inferred\s+)?(?:question|instruction|request|prompt|user)(?:\s+or\s+(?:question|instruction|request))?
+        (?:\s+(?:is|was))?[\s*]*:
+      | (?:the|a)\s+user\s+(?:asked|asks|said|wrote)\s*(?::|,(?=\s*["“'‘`]))  # 'A user asked, "..."'
+    )[\s*]*""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`"}
 
 

@@ -215,3 +215,21 @@ def test_every_status_has_an_outcome() -> None:
 def test_a_reworded_template_is_an_echo_until_a_word_of_its_own(text: str, *, echo: bool) -> None:
     template = Template.built_in("compact").fixed_text
     assert is_template_echo(text, template) is echo
+
+
+@pytest.mark.parametrize(
+    ("reply", "instruction"),
+    [
+        ('The user\'s question or instruction is: "Name three fruits."', "Name three fruits."),
+        ("The user's question was:\n\nName three fruits.", "Name three fruits."),
+        ('A user asked, "Name three fruits."', "Name three fruits."),
+        ("The user asked: Name three fruits.", "Name three fruits."),
+        ("Question: Name three fruits.", "Name three fruits."),
+        ("The user asked about fruits.", "The user asked about fruits."),
+        ("A user asked, politely, for fruits.", "A user asked, politely, for fruits."),
+        ("Explain what a user is: a person.", "Explain what a user is: a person."),
+        ("The user is a cook: name three fruits.", "The user is a cook: name three fruits."),
+    ],
+)
+def test_words_that_announce_an_instruction_are_no_part_of_it(reply: str, instruction: str) -> None:
+    assert parse_inferred_instruction(reply, reply_format=ReplyFormat.TEXT).instruction == instruction
