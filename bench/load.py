@@ -38,6 +38,10 @@ class Load:
         ordered = sorted(self.latencies_seconds)
         return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)] * 1000
 
+    def share(self, status: int) -> float:
+        """Return the share of the answers with a status."""
+        return self.statuses[status] / self.statuses.total()
+
     def add(self, status: int, latency_seconds: float) -> None:
         """Count one answer."""
         self.statuses[status] += 1
