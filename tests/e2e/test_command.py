@@ -87,7 +87,7 @@ def test_output_in_input_order(tmp_path: Path) -> None:
 
 
 def test_standard_input(tmp_path: Path) -> None:
-    finished = run(tmp_path, "score", "-", *SCRIPTED, stdin='{"prompt": "say a", "response": "a"}\n')
+    finished = run(tmp_path, "score", "-", *SCRIPTED, stdin='{"prompt": "Name a fruit.", "response": "A pear."}\n')
     assert "1 of 1 responses scored" in finished.stdout
     assert len(list((tmp_path / "runs").iterdir())) == 1
 

@@ -43,7 +43,7 @@ def test_overrides(tmp_path: Path) -> None:
         (BASE + "learning_rat: 1", "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
         (BASE + "lora: {rnk: 4}", "unknown key 'lora.rnk'; did you mean 'rank'?"),
         ("model: tiny\ndata: [{source: a, wieght: 2}]", "unknown key 'data.0.wieght'; did you mean 'weight'?"),
-        (BASE + "zzz: 4", "unknown key 'zzz'$"),
+        (BASE + "zzz: 4", "unknown key 'zzz'\nhint: keys are model, "),
         (BASE + "epochs: 0", "epochs: Input should be greater than 0"),
         ("model: tiny\ndata: []", "data: List should have at least 1 item"),
         ("data: [{source: a}]", "model: Field required"),
