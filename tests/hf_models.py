@@ -84,14 +84,15 @@ def save_model(
     pad_token: str | None = "<pad>",
     context_tokens: int = 512,
     shard_size: str = "1GB",
+    seed: int = 0,
 ) -> Path:
-    """Save a Llama of a few thousand random weights, always the same."""
+    """Save a Llama of a few thousand random weights, the same for the same seed."""
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer(), bos_token="<bos>", eos_token="<end>", unk_token="<unk>", pad_token=pad_token
     )
     fast.chat_template = chat_template
     fast.save_pretrained(folder)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(fast),
         hidden_size=32,

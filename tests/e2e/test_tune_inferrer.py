@@ -59,12 +59,12 @@ def test_killed_resumed_and_used(folder: Path) -> None:
     assert "Going on from step" in resumed.stdout
     assert "left out: 1 evaluated, " in resumed.stdout
     assert "1 no_answer" in resumed.stdout
-    assert "Use it: --model transformers:tuned --reward backward-likelihood --template compact" in resumed.stdout
+    assert "Use it: --model transformers:tuned --reward backward-likelihood --template tuned" in resumed.stdout
     manifest = json.loads((folder / "tuned/manifest.json").read_text())
     assert manifest["outcome"]["held_out_loss"] < manifest["outcome"]["held_out_loss_before"]
     assert len(manifest["sessions"]) == 2
 
-    options = ["--reward", "backward-likelihood", "--template", "compact", "--cache", "off", "-r", "run"]
+    options = ["--reward", "backward-likelihood", "--template", "tuned", "--cache", "off", "-r", "run"]
     scored = run(folder, "score", "rows.jsonl", "--model", "transformers:tuned", "--dtype", "float32", *options)
     assert scored.returncode == 0, scored.stderr
     rewards = {record.id: record.score.value for record in read(folder / "run")}

@@ -17,7 +17,7 @@ COMPLETION_FRAMES = ("headings", "answer")
 They end in a line break, with which tokenizers join nothing: the instruction has tokens of its own.
 """
 
-CHAT_FRAMES = ("compact", "direct")
+CHAT_FRAMES = ("compact", "direct", "tuned")
 """The templates for inference that serve as frames: the instruction is what the model would reply."""
 
 FRAMES = (*COMPLETION_FRAMES, *CHAT_FRAMES)

@@ -21,7 +21,7 @@ from flip_reward.core.reply import ReplyFormat
 from flip_reward.core.target import Inference, Target
 from flip_reward.errors import TemplateError
 
-BUILT_IN = ("reasoned", "direct", "contextual", "compact", "system_prompt", "conversation")
+BUILT_IN = ("reasoned", "direct", "contextual", "compact", "tuned", "system_prompt", "conversation")
 """The templates for inference that come with the package."""
 
 INFERENCE_PLACES = frozenset({"response", "context"})
@@ -182,7 +182,7 @@ class TemplatePair:
 
 
 _FOR_TARGET = {
-    Target.LAST_USER: ("reasoned", "direct", "contextual", "compact"),
+    Target.LAST_USER: ("reasoned", "direct", "contextual", "compact", "tuned"),
     Target.SYSTEM: ("system_prompt",),
     Target.CONVERSATION: ("conversation",),
 }

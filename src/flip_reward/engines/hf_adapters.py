@@ -17,6 +17,7 @@ from flip_reward.engines.fingerprint import fingerprint_file
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
 CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base_model.json"
@@ -128,6 +129,22 @@ def apply_adapter(network: PreTrainedModel, adapter: Adapter) -> PreTrainedModel
         EngineUnavailableError: It is an adapter for another model, or it lacks weights.
         MissingDependencyError: PEFT is not installed.
     """
+    merged: PreTrainedModel = attach_adapter(network, adapter).merge_and_unload(safe_merge=True)
+    return merged
+
+
+def attach_adapter(network: PreTrainedModel, adapter: Adapter, *, trainable: bool = False) -> PeftModel:
+    """Put an adapter beside the weights of a model.
+
+    Args:
+        network: The model; it is changed.
+        adapter: The adapter.
+        trainable: It is tuned on.
+
+    Raises:
+        EngineUnavailableError: It is an adapter for another model, or it lacks weights.
+        MissingDependencyError: PEFT is not installed.
+    """
     try:
         import peft
     except ImportError as error:
@@ -138,6 +155,7 @@ def apply_adapter(network: PreTrainedModel, adapter: Adapter) -> PreTrainedModel
     weights = load_file(adapter.folder / WEIGHTS)
     config = peft.PeftConfig.from_pretrained(str(adapter.folder))
     config.base_model_name_or_path = None
+    config.inference_mode = not trainable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # about how PEFT uses transformers
         adapted = peft.get_peft_model(network, config)
@@ -149,8 +167,7 @@ def apply_adapter(network: PreTrainedModel, adapter: Adapter) -> PreTrainedModel
                 f"the adapter in {adapter.folder} {what} {len(names)} weights, such as {min(names)}",
                 hint="it is damaged, or was made for another kind of model",
             )
-    merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
-    return merged
+    return adapted
 
 
 def _check_base(network: PreTrainedModel, adapter: Adapter) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flip_reward.core.frames import Frame, load_frame
 from flip_reward.scoring.recipe_file import read_recipe
@@ -72,16 +72,30 @@ class LoraOptions(_Part):
     """Every linear layer but the last, or names of layers."""
 
 
+class ContrastOptions(_Part):
+    """How a model learns to find an instruction likelier after its own response than after others.
+
+    For tuning on from an adapter that already infers: see `start`.
+    """
+
+    alike: int = Field(default=4, ge=2)
+    """So many texts whose responses are alike stand in a group, each contrasted with all others."""
+    weight: float = Field(default=1.0, gt=0)
+    """The loss of an instruction's rank counts so often beside the likelihood of its tokens."""
+
+
 class InferrerRecipe(_Part):
     """What is tuned, on what, and how.
 
     Example:
         >>> InferrerRecipe(model="smollm2-135m", data=[DataSource(source="pairs.jsonl")]).load_frame().template.name
-        'compact'
+        'tuned'
     """
 
     model: str
     """As for `--model transformers:MODEL`."""
+    start: Path | None = None
+    """The folder of a LoRA adapter of the model, which is tuned on. `lora` is then that of the adapter."""
     data: list[DataSource] = Field(min_length=1)
     data_folder: Path | None = None
     """Where files of `data` and `exclude` are looked for. None is the current folder."""
@@ -90,7 +104,7 @@ class InferrerRecipe(_Part):
     output: Path | None = None
 
     frame: str | None = None
-    """As `--template` of backward likelihood. None is "compact", or in a folder its "FRAME"."""
+    """As `--template` of backward likelihood. None is "tuned", or in a folder its "FRAME"."""
     frame_dir: Path | None = None
     """A folder with a frame of your own; see `flip_reward.core.frames.load_frame`."""
     no_thinking: bool = False
@@ -98,6 +112,8 @@ class InferrerRecipe(_Part):
     method: Method = Method.LORA
     lora: LoraOptions = LoraOptions()
     saved_as: SavedAs = SavedAs.FLOAT32
+    contrast: ContrastOptions | None = None
+    """Also raise every instruction above what it is after responses that are alike. None: likelihood alone."""
 
     rows: int | None = Field(default=None, ge=1)
     """Only so many of the rows, drawn with the seed. A smaller number draws a part of what a larger one does."""
@@ -152,7 +168,15 @@ class InferrerRecipe(_Part):
         Raises:
             TemplateError: There is no such frame, or it is malformed.
         """
-        return load_frame(self.frame or (None if self.frame_dir else "compact"), folder=self.frame_dir)
+        return load_frame(self.frame or (None if self.frame_dir else "tuned"), folder=self.frame_dir)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.contrast is not None and self.batch_rows % self.contrast.alike:
+            raise ValueError(f"batch_rows must be a multiple of contrast.alike, {self.contrast.alike}")
+        if self.start is not None and self.method is Method.FULL:
+            raise ValueError("start names an adapter, so method must be lora")
+        return self
 
     def locate(self, source: str) -> str:
         """Return where a file of the recipe is; anything else, such as a name on the hub, as it is."""
@@ -162,10 +186,12 @@ class InferrerRecipe(_Part):
     def settings(self) -> dict[str, str | int | float | bool | None]:
         """Return what the result depends on besides the data and the model, one value a key."""
         flat: dict[str, str | int | float | bool | None] = {}
-        elsewhere = {"model", "data", "data_folder", "exclude", "output", "frame_dir", "lora"}
+        elsewhere = {"model", "start", "data", "data_folder", "exclude", "output", "frame_dir", "lora", "contrast"}
         values = self.model_dump(mode="json", exclude=elsewhere)
-        if self.method is Method.LORA:
+        if self.method is Method.LORA and self.start is None:
             values |= {f"lora.{key}": value for key, value in self.lora.model_dump(mode="json").items()}
+        if self.contrast is not None:
+            values |= {f"contrast.{key}": value for key, value in self.contrast.model_dump(mode="json").items()}
         for key, value in values.items():
             flat[key] = value if isinstance(value, str | int | float | bool | None) else ", ".join(map(str, value))
         for number, one in enumerate(self.data, start=1):

@@ -15,6 +15,8 @@ _NAMES = {
     "eval_loss": "held_out_loss",
     "learning_rate": "learning_rate",
     "grad_norm": "gradient_norm",
+    "contrast_loss": "contrast_loss",
+    "ranked_right": "ranked_right",
 }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,11 @@ from trl import SFTConfig
 
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.checkpoints import FOLDER, find_last
+from flip_reward.training.contrast_loss import check_score_group
 from flip_reward.training.inferrer_recipe import InferrerRecipe, Method
 from flip_reward.training.inferrer_text import TuningText
 from flip_reward.training.metrics_file import write_metrics
-from flip_reward.training.sft_trainer import InferrerTrainer
+from flip_reward.training.sft_trainer import ContrastTrainer, InferrerTrainer
 from flip_reward.training.tuning_manifest import TuningOutcome
 from flip_reward.training.tuning_progress import TuningObserver
 from flip_reward.training.tuning_watch import TuningWatch
@@ -54,7 +56,7 @@ class SftResult:
 
 
 def run_sft(
-    network: PreTrainedModel,
+    network: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: SftTexts,
     recipe: InferrerRecipe,
@@ -67,7 +69,7 @@ def run_sft(
     """Tune a model, going on from the last checkpoint where there is one.
 
     Args:
-        network: The model; it is changed.
+        network: The model; it is changed. With an adapter beside it, that one is tuned.
         tokenizer: Its tokenizer.
         texts: What is learned.
         recipe: How.
@@ -79,6 +81,7 @@ def run_sft(
     Raises:
         StorageError: A checkpoint cannot be written. The last one is kept.
         RunStoppedError: The loss is not a number.
+        OptionError: The model cannot be tuned by contrast.
     """
     checkpoints = folder / FOLDER
     steps = count_steps(len(texts.train), recipe)
@@ -90,14 +93,19 @@ def run_sft(
         observer=observer,
         stop=stop,
     )
-    trainer = InferrerTrainer(
+    has_adapter = hasattr(network, "get_base_model")
+    make_trainer: Callable[..., InferrerTrainer] = InferrerTrainer
+    if recipe.contrast is not None:
+        check_score_group(network.get_base_model() if has_adapter else network, texts.train[: recipe.contrast.alike])
+        make_trainer = partial(ContrastTrainer, contrast=recipe.contrast)
+    trainer = make_trainer(
         model=network,
         args=_configure(recipe, checkpoints, network, steps=steps, bfloat16=bfloat16, evaluate=bool(texts.held_out)),
         train_dataset=_to_dataset(texts.train),
         eval_dataset=_to_dataset(texts.held_out) if texts.held_out else None,
         processing_class=tokenizer,
         callbacks=[watch],
-        peft_config=_configure_lora(recipe) if recipe.method is Method.LORA else None,
+        peft_config=_configure_lora(recipe) if recipe.method is Method.LORA and not has_adapter else None,
     )
     trainer.remove_callback(PrinterCallback)
     last = find_last(checkpoints)

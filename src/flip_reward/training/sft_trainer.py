@@ -13,7 +13,9 @@ from trl import SFTTrainer
 from flip_reward.engines.hf_inference import projecting_only
 from flip_reward.errors import StorageError
 from flip_reward.training.checkpoints import find_last, mark_whole
-from flip_reward.training.inferrer_text import IGNORED
+from flip_reward.training.contrast_loss import score_group
+from flip_reward.training.inferrer_recipe import ContrastOptions
+from flip_reward.training.inferrer_text import IGNORED, TuningText
 
 
 class InferrerTrainer(SFTTrainer):  # type: ignore[misc]
@@ -48,6 +50,10 @@ class InferrerTrainer(SFTTrainer):  # type: ignore[misc]
         total = torch.nn.functional.cross_entropy(logits.reshape(len(targets), -1).float(), targets, reduction="sum")
         return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
 
+    def _tell(self, name: str, value: float) -> None:
+        """Have a number averaged into the next line of metrics."""
+        self._metrics["train" if self.model.training else "eval"][name].append(value)
+
     def _send_telemetry(self) -> None:
         """Say nothing to anybody about what a user tunes."""
 
@@ -65,3 +71,45 @@ class InferrerTrainer(SFTTrainer):  # type: ignore[misc]
             kept = f"{last.name} is kept, and the same command goes on from it" if last else "there was none before"
             reason = str(error).partition("\n")[0]
             raise StorageError(f"cannot write the checkpoint {checkpoint}: {reason}", hint=kept) from error
+
+
+class ContrastTrainer(InferrerTrainer):
+    """Tunes on groups of texts: see `contrast_loss`.
+
+    Args:
+        contrast: How. Every batch is made of whole groups.
+    """
+
+    def __init__(self, *args: object, contrast: ContrastOptions, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self._contrast = contrast
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: Mapping[str, torch.Tensor],
+        return_outputs: bool = False,  # noqa: FBT001, FBT002 - the signature of the trainer
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the mean loss of the learned tokens, and the weighted mean loss of the instructions' ranks."""
+        if not model.training:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        texts = _read_texts(inputs)
+        head = self.accelerator.unwrap_model(model)
+        learned = sum(text.learned for text in texts) if num_items_in_batch is None else num_items_in_batch
+        steps = 1 if num_items_in_batch is None else self.args.gradient_accumulation_steps
+        total = torch.zeros((), device=inputs["input_ids"].device)
+        for first in range(0, len(texts), self._contrast.alike):
+            scores = score_group(model, texts[first : first + self._contrast.alike], head)
+            rank = self._contrast.weight * scores.contrast / (len(texts) * steps)
+            total = total + scores.likelihood / learned + rank
+            self._tell("contrast_loss", float(scores.contrast.detach()) / len(scores.ends))
+            self._tell("ranked_right", scores.ranked_right / len(scores.ends))
+        return total
+
+
+def _read_texts(inputs: Mapping[str, torch.Tensor]) -> list[TuningText]:
+    """Take a batch apart again."""
+    learned = (inputs["labels"] != IGNORED).sum(dim=1).tolist()
+    rows = zip(inputs["input_ids"], inputs["attention_mask"].bool(), learned, strict=True)
+    return [TuningText(tokens[mask].tolist(), count) for tokens, mask, count in rows]

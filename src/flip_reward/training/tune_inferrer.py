@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flip_reward.engines import lora_file
-from flip_reward.engines.hf_adapters import BaseModelIdentity, find_adapter
+from flip_reward.engines.hf_adapters import Adapter, BaseModelIdentity, attach_adapter, find_adapter
 from flip_reward.engines.hf_loading import HfModel, load_hf_model
 from flip_reward.engines.hf_text import ModelText, find_stops
 from flip_reward.engines.model_files import SMOLLM2_135M, TUNED
@@ -24,6 +24,7 @@ from flip_reward.scoring.runner import StopSignal
 from flip_reward.scoring.store import locked
 from flip_reward.training import checkpoints
 from flip_reward.training.batch_order import order_texts
+from flip_reward.training.hard_negatives import order_groups
 from flip_reward.training.inferrer_data import DataOptions, TuningData, prepare_data
 from flip_reward.training.inferrer_recipe import InferrerRecipe, Method, Precision
 from flip_reward.training.inferrer_rows import (
@@ -41,6 +42,9 @@ from flip_reward.training.tuning_manifest import SourceSummary, TuningManifest
 from flip_reward.training.tuning_progress import SilentObserver, TuningObserver
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
     from flip_reward.training.sft_run import SftResult
 
 _LIBRARIES = ("trl", "peft", "datasets")
@@ -84,7 +88,7 @@ def tune_inferrer(
         if find_spec(library) is None:
             raise MissingDependencyError(library, extra="train")
     frame = recipe.load_frame()
-    opened = _open(recipe)
+    opened, start = _open(recipe), _find_start(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -97,6 +101,7 @@ def tune_inferrer(
                 "model": loaded.name,
                 "model_fingerprint": loaded.fingerprint,
                 "frame_sha256": frame.template.sha256,
+                "start": start.fingerprint if start else None,
                 **recipe.settings(),
                 "precision": "bfloat16" if bfloat16 else "float32",
             },
@@ -126,7 +131,8 @@ def tune_inferrer(
         _describe(manifest, observer)
         checkpoints.drop_partial(folder / checkpoints.FOLDER)
         with quiet_libraries():
-            result = _tune(recipe, loaded, data, folder, bfloat16=bfloat16, observer=observer, stop=stop)
+            network = attach_adapter(loaded.network, start, trainable=True) if start else loaded.network
+            result = _tune(recipe, loaded, network, data, folder, bfloat16=bfloat16, observer=observer, stop=stop)
             if result.outcome is None:
                 return manifest
             no_gguf = _save(recipe, loaded, result, identity, folder)
@@ -147,6 +153,15 @@ def _open(recipe: InferrerRecipe) -> _Opened:
     identities = [InputIdentity(name=one.name, fingerprint=one.fingerprint()) for one in [*data, *files]]
     identities += [InputIdentity(name=name, fingerprint=name) for name in excluded if name in BENCHMARKS]
     return _Opened(data, excluded, identities)
+
+
+def _find_start(recipe: InferrerRecipe) -> Adapter | None:
+    if recipe.start is None:
+        return None
+    adapter = find_adapter(str(recipe.start))
+    if adapter is None:
+        raise OptionError(f"start: {recipe.start} holds no adapter", hint="name the folder of a finished tuning")
+    return adapter
 
 
 def _read(recipe: InferrerRecipe, opened: _Opened, observer: TuningObserver) -> list[SourcePairs]:
@@ -207,6 +222,7 @@ def _encoder(text: InferrerText) -> Callable[[Pair], TuningText | Removal]:
 def _tune(
     recipe: InferrerRecipe,
     loaded: HfModel,
+    network: PreTrainedModel | PeftModel,
     data: TuningData,
     folder: Path,
     *,
@@ -216,17 +232,12 @@ def _tune(
 ) -> SftResult:
     from flip_reward.training.sft_run import SftTexts, run_sft
 
-    order = order_texts(
-        [len(text.tokens) for text in data.train],
-        batch_rows=recipe.batch_rows,
-        epochs=recipe.epochs,
-        seed=recipe.seed,
-    )
+    order = _order(recipe, data)
     # A name that is a folder, or on the hub, would be looked up and written into every checkpoint.
     loaded.network.name_or_path = ""
     texts = SftTexts([data.train[place] for place in order], sorted(data.held_out, key=lambda text: len(text.tokens)))
     return run_sft(
-        loaded.network,
+        network,
         loaded.tokenizer,
         texts,
         recipe,
@@ -235,6 +246,13 @@ def _tune(
         observer=observer,
         stop=stop,
     )
+
+
+def _order(recipe: InferrerRecipe, data: TuningData) -> list[int]:
+    if recipe.contrast is None:
+        lengths = [len(text.tokens) for text in data.train]
+        return order_texts(lengths, batch_rows=recipe.batch_rows, epochs=recipe.epochs, seed=recipe.seed)
+    return order_groups(data.train, recipe.contrast.alike, epochs=recipe.epochs, seed=recipe.seed)
 
 
 def _save(

@@ -23,7 +23,7 @@ def test_built_in_templates_hold_fixed_text_first_and_the_response_last(name: st
 def test_reply_formats_of_the_built_in_templates() -> None:
     formats = {name: Template.built_in(name).reply_format for name in BUILT_IN}
     text = {name for name, reply_format in formats.items() if reply_format is ReplyFormat.TEXT}
-    assert text == {"direct", "compact"}
+    assert text == {"direct", "compact", "tuned"}
     assert '{"REASONING": ' in (Template.built_in("reasoned").fill({"response": "x"}).system or "")
 
 

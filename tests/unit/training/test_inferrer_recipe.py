@@ -88,7 +88,7 @@ def test_what_the_result_depends_on(tmp_path: Path) -> None:
 def test_a_frame_of_your_own(tmp_path: Path) -> None:
     (tmp_path / "FRAME_USER.prompt").write_text("{response} answers: {instruction}")
     assert read(tmp_path, BASE, f"frame_dir={tmp_path}").load_frame().template.user.startswith("{response} answers")
-    assert read(tmp_path, BASE).load_frame().template.name == "compact"
+    assert read(tmp_path, BASE).load_frame().template.name == "tuned"
 
 
 def test_a_frame_that_is_not_there(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 def score(model: Path | str) -> float:
     engine = TransformersEngine(str(model), dtype="float32", device="cpu")
     try:
-        reward = BackwardLikelihoodReward(engine, BackwardLikelihoodOptions(load_frame("compact")))
+        reward = BackwardLikelihoodReward(engine, BackwardLikelihoodOptions(load_frame("tuned")))
         groups = [Group.of(row["prompt"], row["response"]) for row in ROWS[:10]]
         return sum(one.value or 0.0 for [one] in reward.score_sync(groups)) / len(groups)
     finally:
