@@ -67,6 +67,7 @@ def test_killed_resumed_and_used(folder: Path) -> None:
     options = ["--reward", "backward-likelihood", "--template", "tuned", "--cache", "off", "-r", "run"]
     scored = run(folder, "score", "rows.jsonl", "--model", "transformers:tuned", "--dtype", "float32", *options)
     assert scored.returncode == 0, scored.stderr
+    assert "Warning" not in scored.stderr
     rewards = {record.id: record.score.value for record in read(folder / "run")}
     assert sum(value is not None for value in rewards.values()) == len(ROWS)
 

@@ -9,9 +9,9 @@ What the rows of a batch begin with alike is computed once for all. Behind it ro
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -75,9 +75,8 @@ def score_rows(network: PreTrainedModel, rows: Sequence[ScoredRow]) -> list[list
         wanted[number, length - row.scored : length] = True
     targets = torch.tensor([token for row in rows for token in row.tokens[-row.scored :]])
     rest, wanted, targets = (tensor.to(network.device) for tensor in (rest, wanted, targets))
-    memory = {} if beginning.cache is None else {"past_key_values": beginning.cache}
     with projecting_only(network, wanted):
-        logits = network(input_ids=rest, use_cache=bool(memory), **memory).logits
+        logits = network(input_ids=rest, use_cache=bool(beginning.memory), **beginning.memory).logits
     if logits.shape[:2] != (1, len(targets)):
         logits = logits[wanted].unsqueeze(0)  # a model whose head is not where it says
     values = _pick(logits[0], targets)
@@ -129,16 +128,19 @@ def lay_out_prompts(network: PreTrainedModel, rows: Sequence[Sequence[int]]) -> 
     return {
         "input_ids": whole.to(network.device),
         "attention_mask": mask.long().to(network.device),
-        "past_key_values": beginning.cache,
+        **beginning.memory,
     }
 
 
 @dataclass(frozen=True, slots=True)
 class _Beginning:
-    """What all rows begin with: how many tokens, and the model's memory of them, once for each row."""
+    """What all rows begin with: how many tokens, and the model's memory of them, once for each row.
+
+    The memory goes under the name of the argument that takes it.
+    """
 
     length: int = 0
-    cache: DynamicCache | None = None
+    memory: Mapping[str, DynamicCache] = field(default_factory=dict)
 
 
 def _compute_shared(network: PreTrainedModel, rows: Sequence[Sequence[int]], longest: int) -> _Beginning:
@@ -146,15 +148,22 @@ def _compute_shared(network: PreTrainedModel, rows: Sequence[Sequence[int]], lon
     length = min(count_shared(rows), longest)
     if length * (len(rows) - 1) < WORTH_SHARING_TOKENS:
         return _Beginning()
-    if "past_key_values" not in inspect.signature(network.forward).parameters:
+    name = _name_memory(network)
+    if name is None:
         return _Beginning()
     cache = DynamicCache(config=network.config)
     if any(type(layer) is not DynamicLayer for layer in cache.layers):
         return _Beginning()
     ids = torch.tensor([rows[0][:length]], dtype=torch.long, device=network.device)
-    network(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    network(input_ids=ids, use_cache=True, logits_to_keep=1, **{name: cache})
     cache.batch_repeat_interleave(len(rows))
-    return _Beginning(length, cache)
+    return _Beginning(length, {name: cache})
+
+
+def _name_memory(network: PreTrainedModel) -> str | None:
+    """The argument that takes a model's memory: transformers has renamed it in 5.24, and warns of the former name."""
+    taken = inspect.signature(network.forward).parameters
+    return next((name for name in ("cache", "past_key_values") if name in taken), None)
 
 
 @contextmanager

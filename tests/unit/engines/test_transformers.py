@@ -115,6 +115,23 @@ def test_a_batch_changes_nothing(engine: TransformersEngine) -> None:
         assert answer.usage == alone.usage
 
 
+def test_what_a_batch_begins_with_is_computed_once(engine: TransformersEngine) -> None:
+    network = engine._loaded.network
+    rows = [[*range(5, 105), *range(110 + number, 118 + number)] for number in range(4)]
+    seen: list[int] = []
+    handle = network.get_input_embeddings().register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0].numel())
+    )
+    try:
+        score_rows(network, [ScoredRow(row, 3) for row in rows])
+        assert seen == [100, 4 * 7]  # nothing is predicted from a row's last token
+        seen.clear()
+        generate_rows(network, rows, Draw(max_tokens=1, temperature=0.0, top_p=1.0), [0] * 4, [])
+        assert seen == [100, 4 * 8]
+    finally:
+        handle.remove()
+
+
 def test_messages_as_a_prefix_go_through_the_chat_template(engine: TransformersEngine) -> None:
     [chat] = ask_all(engine, [LogprobRequest((Message("user", "Apples."),), "Name fruits.")])
     tokenizer = engine._tokenizer
@@ -177,7 +194,6 @@ ARCHITECTURES: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.filterwarnings("ignore")
 def test_a_batch_changes_nothing_whatever_the_architecture(architecture: str) -> None:
     torch.manual_seed(0)
     network = AutoModelForCausalLM.from_config(CONFIG_MAPPING[architecture](**ARCHITECTURES[architecture])).eval()
