@@ -301,6 +301,20 @@ def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
     assert "with --policy-base-url" in gone.stderr
 
 
+def test_an_option_that_neither_model_has(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": "say hello"}])
+    with FaultServer() as server:
+        reward = ("--model", server.model, "--base-url", server.base_url)
+        refused = run(tmp_path, *generate(server), *reward, "--dtype", "float32")
+        assert refused.returncode == 2
+        assert "none of the models" in refused.stderr
+        assert "has the option 'dtype'" in refused.stderr
+        assert server.requests.total() == 0
+        model = ("--model", "embedded", "--reward", "backward-likelihood")
+        taken = run(tmp_path, *generate(server), *model, "--context-tokens", "512")  # the policy has no such option
+        assert taken.returncode == 0, taken.stderr
+
+
 def test_rows_that_hold_responses_are_rejected_when_they_are_generated(tmp_path: Path) -> None:
     answered = [{"role": "user", "content": "say hi"}, {"role": "assistant", "content": "hi"}]
     rows: list[dict[str, object]] = [

@@ -182,6 +182,7 @@ def test_mistakes_end_in_one_line_and_status_2(tmp_path: Path) -> None:
         (["evaluate", "-b", source, "-b", source, "-r", "copy"], "two benchmarks called 'pairs'"),
         (["evaluate", "-b", source, "-r", "copy", "--run-folder", "part"], "5 items there, 20 now"),
         (["evaluate", "-b", source, "-r", "flip", "--extra-body", "x", *SCRIPTED], "not a JSON object"),
+        (["evaluate", "-b", source, "-r", "flip", "-m", "embedded", "--device", "cpu"], "has the option 'device'"),
         (["evaluate", "none.yaml"], "cannot be read"),
         (["compare", "whole", "part"], "items only in the first"),
         (["compare", "whole", "whole"], "the same folder"),

@@ -29,6 +29,12 @@ SCRIPTED = ("--model", "scripted", "--cache", "off", "--no-table")
         (["score", "rows.jsonl", "--model", "embeded"], "did you mean 'embedded'"),
         (["score", "rows.jsonl", "--model", "m", "--base-url", "localhost:8000"], "http://localhost:8000/v1"),
         (["score", "rows.jsonl", "--model", "missing.gguf"], "missing.gguf"),
+        (
+            ["score", "rows.jsonl", "--model", "m", "--base-url", "http://h/v1", "--dtype", "float32"],
+            "no option 'dtype'",
+        ),
+        (["score", "rows.jsonl", "--model", "embedded", "--batch-tokens", "9"], "no option 'batch tokens'"),
+        (["score", "rows.jsonl", "--model", "transformers:x", "--threads", "1"], "no option 'threads'"),
         (["score", "rows.jsonl", "--extra-body", "{"], "--extra-body is not a JSON object"),
         (["score", "rows.jsonl", "--extra-body", "[" * 100_000], "--extra-body is not a JSON object"),
         (["score", "rows.jsonl", "--top-p", "2"], "--top-p"),

@@ -11,6 +11,7 @@ from flip_reward.cli.best_of_n_session import TieBreaking, run_best_of_n, show_p
 from flip_reward.cli.policy_options import PolicyOptions
 from flip_reward.cli.scoring_options import ScoringOptions, with_scoring_options
 from flip_reward.cli.session import show_prompts
+from flip_reward.engines.resolve import resolve_engine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.scoring.job import ScoringJob
 from flip_reward.scoring.rows import parse_columns
@@ -60,7 +61,7 @@ def best_of_n(
     config = scoring.to_config()
     rehearsal = config.load(ScriptedEngine())  # mistakes come to light before a model loads
     columns = parse_columns(scoring.columns) if scoring.columns else {}
-    policy = PolicyOptions(
+    policy_choice = PolicyOptions(
         generate,
         policy_model,
         policy_base_url,
@@ -68,7 +69,8 @@ def best_of_n(
         policy_temperature,
         policy_max_tokens,
         policy_seed,
-    ).to_policy(scoring)
+    )
+    policy = policy_choice.to_policy(scoring)
     if policy is not None:
         check_columns(columns)
     if scoring.dry_run:
@@ -77,7 +79,7 @@ def best_of_n(
         else:
             show_policy_prompts(policy, inputs, columns, limit=scoring.limit)
         return
-    reward = config.load()
+    reward = config.load(resolve_engine(policy_choice.reach_reward(scoring)))
     job = ScoringJob(
         reward if policy is None else DrawnReward(reward, policy),
         inputs,

@@ -12,7 +12,7 @@ import typer
 
 from flip_reward.cli.scoring_options import ScoringOptions
 from flip_reward.engines.base import Engine, Sampling
-from flip_reward.engines.resolve import resolve_engine
+from flip_reward.engines.resolve import EngineConfig, resolve_engine, share_options
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.selection.drawing import Policy
@@ -86,17 +86,33 @@ class PolicyOptions:
             raise OptionError("--policy-temperature 0 gives the same response every time")
         return Policy(self._resolve(scoring), self.generate, sampling)
 
-    def _resolve(self, scoring: ScoringOptions) -> Engine:
-        if scoring.dry_run:
-            return ScriptedEngine()  # nothing is asked, so nothing is loaded
-        config = replace(
-            scoring.to_config().engine_config,
+    def reach_reward(self, scoring: ScoringOptions) -> EngineConfig:
+        """Return how the reward's model is reached, without options that only the policy's model has.
+
+        Raises:
+            OptionError: Neither of the models has an option that was chosen.
+        """
+        return self._share_options(scoring)[0]
+
+    def _share_options(self, scoring: ScoringOptions) -> list[EngineConfig]:
+        """How the reward's model is reached, and how the policy."""
+        shared = scoring.to_config().engine_config
+        if self.generate is None:
+            return [shared]
+        policy = replace(
+            shared,
             model=self.model,
             base_url=self.base_url,
             api_key_env=self.api_key_env,
             extra_body={},
             no_thinking=False,
         )
+        return share_options([shared, policy])
+
+    def _resolve(self, scoring: ScoringOptions) -> Engine:
+        if scoring.dry_run:
+            return ScriptedEngine()  # nothing is asked, so nothing is loaded
+        _, config = self._share_options(scoring)
         with told_of_policy():
             return resolve_engine(config)
 

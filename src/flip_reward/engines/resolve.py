@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from flip_reward.engines.base import Engine
 from flip_reward.engines.cache import ResponseCache, default_cache_path
+from flip_reward.engines.engine_kinds import EngineKind, name_owners
 from flip_reward.engines.lora_file import NAME, LoraFile, LoraName, find_lora_file
 from flip_reward.engines.model_files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, locate_model
 from flip_reward.engines.scripted import ScriptedEngine
@@ -63,34 +64,79 @@ class EngineConfig:
     device: str | None = None
     batch_tokens: int | None = None
 
+    @property
+    def chosen(self) -> list[str]:
+        """The names of the options that are not left at their defaults.
+
+        Example:
+            >>> EngineConfig("embedded", slots=2).chosen
+            ['model', 'slots']
+        """
+        default = EngineConfig()
+        return [one.name for one in fields(self) if getattr(self, one.name) != getattr(default, one.name)]
+
 
 def resolve_engine(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> Engine:
     """Build the engine that a configuration names.
 
     Raises:
-        OptionError: There is no such model, or it lacks a server.
+        OptionError: There is no such model, it lacks a server, or an option has no effect with it.
         MissingDependencyError: The library that runs it is not installed.
 
     Example:
         >>> resolve_engine(EngineConfig("scripted")).model
         'scripted'
     """
-    if config.model == "scripted":
-        return build_stack(ScriptedEngine(), concurrency=config.concurrency)
-    if config.model is not None and config.model.startswith(_TRANSFORMERS):
-        return _by_transformers(config, config.model.removeprefix(_TRANSFORMERS), environment)
-    base_url = config.base_url
-    if base_url is None and not _is_embedded(config.model):
-        base_url = environment.get("OPENAI_BASE_URL") or None
-    if base_url is not None:
-        return _over_http(config, base_url, environment)
-    if config.model is None or _is_embedded(config.model):
-        return _in_process(config, environment)
-    near = get_close_matches(config.model, DEFAULT_NAMES, n=1)
-    raise OptionError(
-        f"no model {config.model!r} in this process" + (f"; did you mean {near[0]!r}?" if near else ""),
-        hint="name the server that has it with --base-url, a file that ends in .gguf, or transformers:NAME",
-    )
+    kind = _find_kind(config, environment)
+    if kind is EngineKind.EMBEDDED and config.model is not None and not _is_embedded(config.model):
+        near = get_close_matches(config.model, DEFAULT_NAMES, n=1)
+        raise OptionError(
+            f"no model {config.model!r} in this process" + (f"; did you mean {near[0]!r}?" if near else ""),
+            hint="name the server that has it with --base-url, a file that ends in .gguf, or transformers:NAME",
+        )
+    for option in kind.find_foreign(config.chosen):
+        raise OptionError(
+            f"the model {_name(config)!r} has no option {option.replace('_', ' ')!r}",
+            hint=f"{name_owners(option)} have it",
+        )
+    match kind:
+        case EngineKind.SCRIPTED:
+            return build_stack(ScriptedEngine(), concurrency=config.concurrency)
+        case EngineKind.TRANSFORMERS:
+            return _by_transformers(config, environment)
+        case EngineKind.SERVER:
+            return _over_http(config, environment)
+        case EngineKind.EMBEDDED:
+            return _in_process(config, environment)
+
+
+def share_options(configs: Sequence[EngineConfig], environment: Mapping[str, str] = os.environ) -> list[EngineConfig]:
+    """Leave each of several models those options that it has, where they were chosen for all together.
+
+    Raises:
+        OptionError: None of the models has an option that was chosen.
+
+    Example:
+        >>> server = EngineConfig("m", "http://localhost:8000/v1", dtype="float32")
+        >>> [config.dtype for config in share_options([server, EngineConfig("transformers:m", dtype="float32")])]
+        ['auto', 'float32']
+    """
+    foreign = [_find_kind(config, environment).find_foreign(config.chosen) for config in configs]
+    used = {
+        name for config, names in zip(configs, foreign, strict=True) for name in config.chosen if name not in names
+    }
+    for option in dict.fromkeys(name for names in foreign for name in names):
+        if option not in used:
+            models = ", ".join(repr(_name(config)) for config in configs)
+            raise OptionError(
+                f"none of the models ({models}) has the option {option.replace('_', ' ')!r}",
+                hint=f"{name_owners(option)} have it",
+            )
+    default = EngineConfig()
+    return [
+        replace(config, **{name: getattr(default, name) for name in names})
+        for config, names in zip(configs, foreign, strict=True)
+    ]
 
 
 def find_tuned_template(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -135,11 +181,29 @@ def _is_embedded(model: str | None) -> bool:
     return base in DEFAULT_NAMES or base.startswith("hf://") or base.endswith(".gguf")
 
 
-def _by_transformers(config: EngineConfig, model: str, environment: Mapping[str, str]) -> Engine:
+def _find_kind(config: EngineConfig, environment: Mapping[str, str]) -> EngineKind:
+    if config.model == "scripted":
+        return EngineKind.SCRIPTED
+    if config.model is not None and config.model.startswith(_TRANSFORMERS):
+        return EngineKind.TRANSFORMERS
+    return EngineKind.EMBEDDED if _find_server(config, environment) is None else EngineKind.SERVER
+
+
+def _find_server(config: EngineConfig, environment: Mapping[str, str]) -> str | None:
+    if config.base_url is not None or _is_embedded(config.model):
+        return config.base_url
+    return environment.get("OPENAI_BASE_URL") or None
+
+
+def _name(config: EngineConfig) -> str:
+    return config.model or DEFAULT_NAMES[0]
+
+
+def _by_transformers(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
     from flip_reward.engines.transformers import TransformersEngine
 
     engine = TransformersEngine(
-        model,
+        _name(config).removeprefix(_TRANSFORMERS),
         dtype=config.dtype,
         device=config.device,
         context_tokens=config.context_tokens,
@@ -149,9 +213,10 @@ def _by_transformers(config: EngineConfig, model: str, environment: Mapping[str,
     return build_stack(engine, concurrency=config.concurrency, cache=_open_cache(config.cache, environment))
 
 
-def _over_http(config: EngineConfig, base_url: str, environment: Mapping[str, str]) -> Engine:
+def _over_http(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
     from flip_reward.engines.http import HttpEngine
 
+    base_url = _find_server(config, environment) or ""
     if urlsplit(base_url).scheme not in ("http", "https"):
         raise OptionError("--base-url is no http address", hint="for example http://localhost:8000/v1")
     if config.model is None:
@@ -171,7 +236,7 @@ def _over_http(config: EngineConfig, base_url: str, environment: Mapping[str, st
 def _in_process(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
     from flip_reward.engines.embedded import EmbeddedEngine
 
-    model = config.model or DEFAULT_NAMES[0]
+    model = _name(config)
     lora = _find_adapter(model)
     file = locate_model(lora.base if lora else model)
     engine = EmbeddedEngine(

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from flip_reward.core.aggregation import Aggregation
 from flip_reward.engines.base import Engine
-from flip_reward.engines.resolve import EngineConfig, resolve_engine
+from flip_reward.engines.resolve import EngineConfig, resolve_engine, share_options
 from flip_reward.errors import OptionError
 from flip_reward.evaluation.grid import NamedReward
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
@@ -23,7 +23,7 @@ def line_up(
 
     Args:
         rewards: Names of the catalogue or of controls.
-        models: The models, each with the way to reach it.
+        models: The models, each with the way to reach it; of the options that they share each takes its own.
         options: What is chosen about the rewards; each takes what concerns it.
         runs: How often everything is asked, with seeds that follow one another.
 
@@ -32,7 +32,7 @@ def line_up(
         fit into one evaluation: "flip compact @ model", "flip compact x8 @ model", "flip compact x8 max @ model".
 
     Raises:
-        OptionError: There is no such reward or model, or an option concerns no reward.
+        OptionError: There is no such reward or model, or an option concerns none of them.
         TemplateError: There is no such template.
         MissingDependencyError: The library that runs a model is not installed.
     """
@@ -51,7 +51,7 @@ def line_up(
     fitted = {name: options.fitting(name) for name in with_model}
     _refuse_equal_runs(options, runs)
     lineup = [NamedReward(name, None, (ControlReward(name),)) for name in names if name in CONTROLS]
-    for config in models if with_model else ():
+    for config in share_options(models) if with_model else ():
         engine = resolve_engine(config)
         chosen = {name: choose_template(own, name, config) for name, own in fitted.items()}
         lineup += [_with_model(name, engine, own, runs) for name, own in chosen.items()]

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flip_reward.engines.layer import EngineLayer
-from flip_reward.engines.resolve import EngineConfig, resolve_engine
+from flip_reward.engines.resolve import EngineConfig, resolve_engine, share_options
 from flip_reward.errors import DataError, OptionError
 
 SERVER = {"OPENAI_BASE_URL": "http://localhost:8000/v1", "OPENAI_API_KEY": "sk-test-key"}
@@ -44,6 +45,12 @@ def test_options_reach_the_server() -> None:
         (EngineConfig(None, "http://h/v1"), {}, "which model"),
         (EngineConfig("m", "http://h/v1", logprobs_api="vllm"), {}, "log-probabilities: 'vllm'"),
         (EngineConfig("m", "localhost:8000"), {}, "no http address"),
+        (EngineConfig("m", "http://h/v1", dtype="float32"), {}, "the model 'm' has no option 'dtype'"),
+        (EngineConfig("m", device="cpu"), SERVER, "no option 'device'"),
+        (EngineConfig("embedded", batch_tokens=64), {}, "the model 'embedded' has no option 'batch tokens'"),
+        (EngineConfig("embedded", extra_body={"top_k": 5}), {}, "no option 'extra body'"),
+        (EngineConfig("transformers:x", slots=2), {}, "no option 'slots'"),
+        (EngineConfig("transformers:x", "http://h/v1"), {}, "no option 'base url'"),
         (EngineConfig(None), {"OPENAI_BASE_URL": "http://bob:hunter2@h/v1"}, "which model"),
     ],
 )
@@ -51,6 +58,23 @@ def test_what_names_no_engine(config: EngineConfig, environment: dict[str, str],
     with pytest.raises(OptionError, match=message) as caught:
         resolve_engine(config, environment)
     assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_the_scripted_model_stands_in_for_any_other() -> None:
+    config = EngineConfig("scripted", "http://h/v1", dtype="float32", slots=3, extra_body={"top_k": 5})
+    assert resolve_engine(config, {}).model == "scripted"
+
+
+def test_of_options_that_models_share_each_takes_its_own() -> None:
+    chosen = EngineConfig(dtype="float32", threads=2, context_tokens=512, no_thinking=True)
+    models = [replace(chosen, model=name) for name in ("m", "embedded", "transformers:m", "scripted")]
+    server, embedded, transformers, scripted = share_options(models, {"OPENAI_BASE_URL": "http://h/v1"})
+    assert server == EngineConfig("m", no_thinking=True)
+    assert embedded == EngineConfig("embedded", threads=2, context_tokens=512, no_thinking=True)
+    assert transformers == EngineConfig("transformers:m", dtype="float32", context_tokens=512, no_thinking=True)
+    assert scripted == models[3]
+    with pytest.raises(OptionError, match=r"none of the models \('m', 'embedded'\) has the option 'dtype'"):
+        share_options(models[:2], {"OPENAI_BASE_URL": "http://h/v1"})
 
 
 def test_the_cache_is_where_it_is_wanted(tmp_path: Path) -> None:
