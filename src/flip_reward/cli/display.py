@@ -175,6 +175,9 @@ def _counts(summary: Summary) -> str:
     unscored = {name: count for name, count in summary.outcomes.items() if name != Outcome.SCORED.value}
     if unscored:
         line += " (" + ", ".join(f"{count} {name}" for name, count in unscored.items()) + ")"
+    if summary.cautions:
+        cautions = ", ".join(f"{count} {name}" for name, count in summary.cautions.items())
+        line += f"; of little meaning: {cautions}"
     if summary.rejected_rows:
         line += f"; {summary.rejected_rows} rows rejected"
     return line

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from flip_reward.core.applicability import Caution
+
 
 class Outcome(StrEnum):
     """Whether a response was scored and, if not, why. Failure is never a low reward."""
@@ -116,6 +118,7 @@ class Score:
         spread: With several samples, the standard deviation of their values; None with fewer than two.
         samples: Every sample, where several were drawn; `flip_reward.core.aggregation` says how they become one.
         likelihood: How likely the instruction was, for rewards that ask for that.
+        cautions: Why the value means little, where the inferrer's limits are known.
 
     Raises:
         ValueError: `value` and `outcome` disagree.
@@ -143,6 +146,7 @@ class Score:
     spread: float | None = None
     samples: tuple[Sample, ...] = ()
     likelihood: Likelihood | None = None
+    cautions: tuple[Caution, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.value is not None) != (self.outcome is Outcome.SCORED):

@@ -15,7 +15,7 @@ from flip_reward.engines.engine_kinds import EngineKind, name_owners
 from flip_reward.engines.lora_file import NAME, LoraFile, LoraName, find_lora_file
 from flip_reward.engines.model_files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, locate_model
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.engines.shipped_adapter import SHIPPED
+from flip_reward.engines.shipped_adapter import SHIPPED, Tuning
 from flip_reward.engines.stack import build_stack
 from flip_reward.errors import OptionError
 
@@ -139,14 +139,14 @@ def share_options(configs: Sequence[EngineConfig], environment: Mapping[str, str
     ]
 
 
-def find_tuned_template(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return the template that the configured model was tuned with, where an adapter says so; nothing is loaded.
+def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> Tuning | None:
+    """Return how the configured model was tuned to infer, where an adapter says so; nothing is loaded.
 
     Raises:
         DataError: The adapter is missing or damaged.
 
     Example:
-        >>> find_tuned_template(EngineConfig("smollm2-135m")) is None
+        >>> find_tuning(EngineConfig("smollm2-135m")) is None
         True
     """
     model = config.model
@@ -154,14 +154,14 @@ def find_tuned_template(config: EngineConfig, environment: Mapping[str, str] = o
         model = model.removeprefix(_TRANSFORMERS)
         tuned = Path(model).expanduser() / NAME
         if tuned.is_file():
-            return LoraFile.read(tuned).template
+            return Tuning(LoraFile.read(tuned).template)
     elif config.base_url or (environment.get("OPENAI_BASE_URL") if model is None else not _is_embedded(model)):
         return None  # a server's, or one that there is not
     model = model or TUNED
     if model == TUNED:
-        return SHIPPED.template if SHIPPED else None
+        return SHIPPED.tuning if SHIPPED else None
     lora = find_lora_file(model)
-    return LoraFile.read(lora.path).template if lora and lora.path.is_file() else None
+    return Tuning(LoraFile.read(lora.path).template) if lora and lora.path.is_file() else None
 
 
 def _find_adapter(model: str) -> LoraName | None:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from flip_reward.core.applicability import Applicability
 from flip_reward.errors import DataError
 
 FOLDER = Path(__file__).parent / "adapters"
@@ -16,18 +17,31 @@ MOST_BYTES = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Tuning:
+    """How a model was tuned to infer.
+
+    Attributes:
+        template: The template, and frame, that it was tuned with; None where the adapter does not say.
+        applicability: To which responses it applies, where that was measured.
+    """
+
+    template: str | None
+    applicability: Applicability | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ShippedAdapter:
     """An adapter of which every byte is known.
 
     Attributes:
         file_name: The file in `FOLDER`; without ".gguf" it is the adapter's name.
         sha256: Its checksum in hexadecimal digits.
-        template: The template, and frame, that it was tuned with.
+        tuning: What it was tuned with, and what for.
     """
 
     file_name: str
     sha256: str
-    template: str
+    tuning: Tuning
 
 
 SHIPPED: ShippedAdapter | None = None

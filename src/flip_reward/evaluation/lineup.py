@@ -12,7 +12,7 @@ from flip_reward.engines.resolve import EngineConfig, resolve_engine, share_opti
 from flip_reward.errors import OptionError
 from flip_reward.evaluation.grid import NamedReward
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
-from flip_reward.rewards.catalogue import REWARDS, RewardOptions, choose_template, load_reward
+from flip_reward.rewards.catalogue import REWARDS, RewardOptions, fit_to_model, load_reward
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 
 
@@ -53,7 +53,7 @@ def line_up(
     lineup = [NamedReward(name, None, (ControlReward(name),)) for name in names if name in CONTROLS]
     for config in share_options(models) if with_model else ():
         engine = resolve_engine(config)
-        chosen = {name: choose_template(own, name, config) for name, own in fitted.items()}
+        chosen = {name: fit_to_model(own, name, config) for name, own in fitted.items()}
         lineup += [_with_model(name, engine, own, runs) for name, own in chosen.items()]
     return lineup
 

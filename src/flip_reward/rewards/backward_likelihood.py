@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from flip_reward.core.applicability import Applicability
 from flip_reward.core.conversation import Group
 from flip_reward.core.frames import Frame, load_frame
 from flip_reward.core.score import Likelihood, Outcome, Score, Usage
@@ -65,11 +66,13 @@ class BackwardLikelihoodOptions:
         frame: The text around response and instruction.
         value: What is made of the log-probabilities.
         target: Which part of the conversation is the instruction.
+        applicability: The limits of the model, where they are known; responses outside of them get cautions.
     """
 
     frame: Frame = field(default_factory=load_frame)
     value: LikelihoodValue = LikelihoodValue.MEAN
     target: Target = Target.LAST_USER
+    applicability: Applicability | None = None
 
 
 class BackwardLikelihoodReward(RewardModel):
@@ -152,6 +155,7 @@ class BackwardLikelihoodReward(RewardModel):
             attempts=logprobs.attempts,
             latency_seconds=reply.latency_seconds,
             cached=logprobs.cached,
+            cautions=self.options.applicability.find_cautions(answer) if self.options.applicability else (),
         )
 
     async def _ask_prior(self, inference: Inference) -> Reply[TokenLogprobs]:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Self
 
 from flip_reward.core.aggregation import Aggregation
+from flip_reward.core.applicability import Applicability
 from flip_reward.core.frames import FRAMES, load_frame
 from flip_reward.core.judge_templates import JudgeKind, load_judge_template
 from flip_reward.core.reply import ReplyPolicy
@@ -17,7 +18,7 @@ from flip_reward.core.similarity import Similarity, TokenF1
 from flip_reward.core.target import Target
 from flip_reward.core.templates import BUILT_IN, Template, load_templates
 from flip_reward.engines.base import Engine, Sampling
-from flip_reward.engines.resolve import EngineConfig, find_tuned_template
+from flip_reward.engines.resolve import EngineConfig, find_tuning
 from flip_reward.errors import OptionError
 from flip_reward.rewards.backward_likelihood import (
     BackwardLikelihoodOptions,
@@ -48,6 +49,7 @@ class RewardOptions:
         reply_policy: "flip": what to do with a reply that has no verdict.
         samples: "flip": how many instructions are inferred from each response; several need a temperature.
         aggregation: "flip": how the values of several samples become one.
+        applicability: "flip", "backward-likelihood": the limits of the model, where they are known.
         likelihood_value: "backward-likelihood": what is made of the log-probabilities.
         both_orders: "pairwise": show each pair in both orders.
         tournament: "pairwise": which responses meet.
@@ -64,6 +66,7 @@ class RewardOptions:
     reply_policy: ReplyPolicy = ReplyPolicy.STRICT
     samples: int = 1
     aggregation: Aggregation = Aggregation.MEAN
+    applicability: Applicability | None = None
     likelihood_value: LikelihoodValue = LikelihoodValue.MEAN
     both_orders: bool = True
     tournament: Tournament = Tournament.ROUND_ROBIN
@@ -122,20 +125,23 @@ def load_reward(name: str, engine: Engine, options: RewardOptions | None = None)
     return _MAKERS[name](engine, options)
 
 
-def choose_template(options: RewardOptions, reward: str, config: EngineConfig) -> RewardOptions:
-    """Take the template that a model was tuned with, where none is chosen.
+def fit_to_model(options: RewardOptions, reward: str, config: EngineConfig) -> RewardOptions:
+    """Take the template that a model was tuned with, where none is chosen, and its limits, where they are known.
 
     Raises:
         DataError: The model's adapter, which tells the template, is missing or damaged.
 
     Example:
-        >>> choose_template(RewardOptions(), "flip", EngineConfig("smollm2-135m")).template is None
+        >>> fit_to_model(RewardOptions(), "flip", EngineConfig("smollm2-135m")).template is None
         True
     """
-    if options.template or options.template_dir or options.target is not Target.LAST_USER or reward not in _TEMPLATES:
+    tuning = find_tuning(config) if reward in _TEMPLATES else None
+    if tuning is None:
         return options
-    tuned = find_tuned_template(config)
-    return replace(options, template=tuned) if tuned in _TEMPLATES[reward] else options
+    fitted = replace(options, applicability=tuning.applicability)
+    if options.template or options.template_dir or options.target is not Target.LAST_USER:
+        return fitted
+    return replace(fitted, template=tuning.template) if tuning.template in _TEMPLATES[reward] else fitted
 
 
 def _foreign(options: RewardOptions, reward: str) -> list[str]:
@@ -161,6 +167,7 @@ def _make_flip(engine: Engine, options: RewardOptions) -> RewardModel:
             options.structured,
             options.samples,
             options.aggregation,
+            options.applicability,
         ),
     )
 
@@ -173,7 +180,8 @@ def _foreign_templates(reward: str) -> list[set[str]]:
 def _make_backward_likelihood(engine: Engine, options: RewardOptions) -> RewardModel:
     frame = load_frame(options.template, folder=options.template_dir)
     return BackwardLikelihoodReward(
-        engine, BackwardLikelihoodOptions(frame, options.likelihood_value, options.target)
+        engine,
+        BackwardLikelihoodOptions(frame, options.likelihood_value, options.target, options.applicability),
     )
 
 
@@ -219,8 +227,8 @@ _MAKERS: MappingProxyType[str, Callable[[Engine, RewardOptions], RewardModel]] =
 )
 _OWN_OPTIONS = MappingProxyType(
     {
-        "flip": frozenset({"target", "similarity", "reply_policy", "samples", "aggregation"}),
-        "backward-likelihood": frozenset({"target", "likelihood_value"}),
+        "flip": frozenset({"target", "similarity", "reply_policy", "samples", "aggregation", "applicability"}),
+        "backward-likelihood": frozenset({"target", "likelihood_value", "applicability"}),
         "pairwise": frozenset({"both_orders", "tournament"}),
         "listwise": frozenset({"orders"}),
     }

@@ -15,7 +15,7 @@ from flip_reward.engines.base import Engine, Sampling
 from flip_reward.engines.resolve import EngineConfig, resolve_engine
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.base import RewardModel
-from flip_reward.rewards.catalogue import RewardOptions, choose_template, load_reward
+from flip_reward.rewards.catalogue import RewardOptions, fit_to_model, load_reward
 from flip_reward.rewards.environment import read_environment
 from flip_reward.rewards.similarities import load_similarity
 from flip_reward.rewards.tournament import Tournament
@@ -148,5 +148,5 @@ class RewardConfig(BaseModel):
             OptionError: There is no such reward or model, or an option does not go with the reward.
             FlipRewardError: The model, a template or the similarity cannot be loaded.
         """
-        options = choose_template(self.reward_options(), self.reward, self.engine_config)
+        options = fit_to_model(self.reward_options(), self.reward, self.engine_config)
         return load_reward(self.reward, engine or resolve_engine(self.engine_config), options)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from flip_reward.core.aggregation import Aggregation, aggregate
+from flip_reward.core.applicability import Applicability
 from flip_reward.core.conversation import Group
 from flip_reward.core.reply import ReplyFormat, ReplyPolicy, parse_inferred_instruction
 from flip_reward.core.score import Outcome, Sample, Score
@@ -14,7 +15,7 @@ from flip_reward.core.similarity import Reference, Similarity, TokenF1
 from flip_reward.core.target import Inference, Target, select_target, visible_answer
 from flip_reward.core.templates import BUILT_IN, Template, TemplatePair, load_templates, render_context
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request, Sampling
-from flip_reward.engines.resolve import EngineConfig, find_tuned_template, resolve_engine
+from flip_reward.engines.resolve import EngineConfig, find_tuning, resolve_engine
 from flip_reward.errors import OptionError
 from flip_reward.rewards.asking import ask
 from flip_reward.rewards.base import RewardModel, Settings, gather_all
@@ -46,6 +47,7 @@ class FlipOptions:
         samples: How many instructions are inferred from each response, at least 1; several need a temperature. With
             a seed in `sampling` they are the same ones every time.
         aggregation: How the values of several samples become one.
+        applicability: The limits of the model, where they are known; responses outside of them get cautions.
 
     Raises:
         OptionError: There are to be no samples, or several at temperature 0.
@@ -63,6 +65,7 @@ class FlipOptions:
     structured: bool = False
     samples: int = 1
     aggregation: Aggregation = Aggregation.MEAN
+    applicability: Applicability | None = None
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -114,9 +117,9 @@ class FlipReward(RewardModel):
             MissingDependencyError: The library that runs it is not installed.
         """
         config = EngineConfig(model=model, base_url=base_url)
-        tuned = find_tuned_template(config) if options is None else None
-        if tuned in BUILT_IN:
-            options = FlipOptions(load_templates(tuned))
+        tuning = find_tuning(config) if options is None else None
+        if tuning is not None and tuning.template in BUILT_IN:
+            options = FlipOptions(load_templates(tuning.template), applicability=tuning.applicability)
         return cls(resolve_engine(config), options)
 
     @property
@@ -177,7 +180,9 @@ class FlipReward(RewardModel):
         reply = await ask(self.engine, self._request(answer, inference, template))
         if reply.answer is None:
             return reply.unscored()
-        return self._score_completion(reply.answer, reference, template, reply.latency_seconds)
+        score = self._score_completion(reply.answer, reference, template, reply.latency_seconds)
+        applicability = self.options.applicability
+        return replace(score, cautions=applicability.find_cautions(answer)) if applicability else score
 
     def _request(self, answer: str, inference: Inference, template: Template) -> Request:
         schema = INFERENCE_SCHEMA if self.options.structured and template.reply_format is ReplyFormat.JSON else None

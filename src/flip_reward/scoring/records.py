@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from flip_reward.core.applicability import Caution
 from flip_reward.core.score import Likelihood, Outcome, Sample, Score, Usage
 
 
@@ -70,6 +71,7 @@ class Record:
             "spread": score.spread,
             "samples": [sample_to_json(sample) for sample in score.samples],
             "likelihood": likelihood_to_json(score.likelihood),
+            "cautions": [caution.value for caution in score.cautions],
         }
 
     def to_line(self) -> bytes:
@@ -102,6 +104,7 @@ class Record:
                 spread=fields.get("spread"),
                 samples=tuple(map(_sample_from_json, fields.get("samples", ()))),
                 likelihood=_likelihood_from_json(fields.get("likelihood")),
+                cautions=tuple(map(Caution, fields.get("cautions", ()))),
             )
             return cls(
                 fields["row"],

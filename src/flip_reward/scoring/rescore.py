@@ -102,6 +102,7 @@ class _Comparer:
             attempts=score.attempts,
             latency_seconds=score.latency_seconds,
             cached=score.cached,
+            cautions=score.cautions,
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from flip_reward.core.applicability import Caution
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.scoring.distribution import Distribution, Quartiles
 
@@ -35,6 +36,8 @@ class Summary(BaseModel):
     responses: int
     """Responses settled in this and earlier sessions, and those that failed in this one."""
     outcomes: dict[str, int]
+    cautions: dict[str, int] = {}
+    """Scored responses of which the model could know little, by the reason."""
     rewards: Quartiles | None
     """None when nothing was scored."""
     rejected_rows: int
@@ -62,6 +65,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.outcomes: Counter[Outcome] = Counter()
+        self.cautions: Counter[Caution] = Counter()
         self.usage = Usage()
         self.answered_from_cache = 0
         self._rewards = Distribution()
@@ -74,6 +78,7 @@ class Tally:
     def add(self, score: Score) -> None:
         """Count one score. Tokens of a cached reply were spent earlier and are not counted again."""
         self.outcomes[score.outcome] += 1
+        self.cautions.update(score.cautions)
         if score.value is not None:
             self._rewards.add(score.value)
         if score.cached:
@@ -98,6 +103,7 @@ class Tally:
             interrupted=interrupted,
             responses=self.responses,
             outcomes={outcome.value: count for outcome, count in self.outcomes.most_common()},
+            cautions={caution.value: count for caution, count in self.cautions.most_common()},
             rewards=self._rewards.quartiles(),
             rejected_rows=rejected_rows,
             prompt_tokens=self.usage.prompt_tokens,

@@ -174,5 +174,6 @@ def _record_schema() -> Schema:
             pa.field("spread", pa.float64()),
             pa.field("samples", pa.list_(sample)),
             pa.field("likelihood", likelihood),
+            pa.field("cautions", pa.list_(pa.string())),
         ]
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from flip_reward.core.applicability import Caution
 from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import ConversationError
 from flip_reward.scoring.records import likelihood_to_json, sample_to_json
@@ -58,6 +59,7 @@ class ScoreOut(BaseModel):
     inferred_instruction: str | None
     detail: str | None
     spread: float | None
+    cautions: list[Caution] = Field(description="Why the reward means little, where the model's limits are known.")
     cached: bool
     usage: UsageOut
     reasoning: str | None = Field(default=None, description="With details.")
@@ -160,6 +162,7 @@ def _show(score: Score) -> dict[str, object]:
         "inferred_instruction": score.inferred_instruction,
         "detail": score.detail,
         "spread": score.spread,
+        "cautions": [caution.value for caution in score.cautions],
         "cached": score.cached,
         "usage": {
             "prompt_tokens": usage.prompt_tokens,

@@ -10,10 +10,10 @@ import pytest
 from flip_reward.engines.gguf_file import GgufFile
 from flip_reward.engines.lora_file import GgufBase, LoraFile
 from flip_reward.engines.model_files import locate_model
-from flip_reward.engines.resolve import EngineConfig, find_tuned_template, resolve_engine
-from flip_reward.engines.shipped_adapter import FOLDER, MOST_BYTES, SHIPPED, ShippedAdapter, locate_shipped
+from flip_reward.engines.resolve import EngineConfig, find_tuning, resolve_engine
+from flip_reward.engines.shipped_adapter import FOLDER, MOST_BYTES, SHIPPED, ShippedAdapter, Tuning, locate_shipped
 from flip_reward.errors import DataError, OptionError
-from flip_reward.rewards.catalogue import RewardOptions, choose_template
+from flip_reward.rewards.catalogue import RewardOptions, fit_to_model
 from flip_reward.training.adapter_export import BaseModel, write_lora_file
 from tests.gguf_models import save_adapter, save_gguf
 from tests.hf_models import save_model
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pin(folder: Path) -> ShippedAdapter:
     content = (folder / "adapter/adapter.gguf").read_bytes()
-    return ShippedAdapter("adapter.gguf", hashlib.sha256(content).hexdigest(), "compact")
+    return ShippedAdapter("adapter.gguf", hashlib.sha256(content).hexdigest(), Tuning("compact"))
 
 
 def test_its_bytes_are_checked(folder: Path, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_what_is_shipped_is_small_fits_and_is_described() -> None:
     adapter = LoraFile.read(path)
     adapter.check(GgufBase(GgufFile.read(locate_model("smollm2-135m").path), "smollm2-135m"))
     assert SHIPPED is not None
-    assert adapter.template == SHIPPED.template
+    assert adapter.template == SHIPPED.tuning.template
     assert SHIPPED.sha256 in (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
@@ -76,17 +76,17 @@ def test_a_tuned_model_is_asked_as_it_was_tuned(folder: Path) -> None:
     ]
     for name in names:
         config = EngineConfig(name)
-        assert find_tuned_template(config, {}) == "compact"
-        assert choose_template(RewardOptions(), "flip", config).template == "compact"
-        assert choose_template(RewardOptions(), "backward-likelihood", config).template == "compact"
-        assert choose_template(RewardOptions(), "pointwise", config).template is None
-        assert choose_template(RewardOptions(template="direct"), "flip", config).template == "direct"
-    expected = SHIPPED.template if SHIPPED else None
-    assert [find_tuned_template(EngineConfig(name), {}) for name in (None, "embedded")] == [expected] * 2
+        assert find_tuning(config, {}) == Tuning("compact")
+        assert fit_to_model(RewardOptions(), "flip", config).template == "compact"
+        assert fit_to_model(RewardOptions(), "backward-likelihood", config).template == "compact"
+        assert fit_to_model(RewardOptions(), "pointwise", config).template is None
+        assert fit_to_model(RewardOptions(template="direct"), "flip", config).template == "direct"
+    expected = SHIPPED.tuning if SHIPPED else None
+    assert [find_tuning(EngineConfig(name), {}) for name in (None, "embedded")] == [expected] * 2
     served = {"OPENAI_BASE_URL": "http://localhost:8000/v1"}
-    assert find_tuned_template(EngineConfig(), served) is None
-    assert find_tuned_template(EngineConfig("embedded", "http://localhost:8000/v1"), {}) is None
-    assert find_tuned_template(EngineConfig("scripted"), {}) is None
+    assert find_tuning(EngineConfig(), served) is None
+    assert find_tuning(EngineConfig("embedded", "http://localhost:8000/v1"), {}) is None
+    assert find_tuning(EngineConfig("scripted"), {}) is None
 
 
 def test_the_default_takes_no_second_adapter(folder: Path) -> None:

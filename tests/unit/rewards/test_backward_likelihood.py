@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from flip_reward.core.applicability import Applicability, Caution
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.frames import load_frame
 from flip_reward.core.score import Likelihood, Outcome
@@ -171,3 +172,13 @@ def test_values_are_finite_sums() -> None:
     engine = ScriptedEngine(logprob_script=lambda request: [-0.1] * (10 + len(request.continuation)))
     [[score]] = reward_of(LikelihoodValue.SUM, engine).score_sync([Group.of("Hi", "Hello")])
     assert score.value == math.fsum([-0.1] * 12)
+
+
+def test_cautions_stand_beside_the_value() -> None:
+    engine = ScriptedEngine(logprob_script=lambda _: [-1.0])
+    group = Group.of("Name fruits.", ["Pears.", "", "Pears and plums."])
+    for limits, expected in ((Applicability(2, 0.8, 0.1), [(Caution.SHORT_RESPONSE,), (), ()]), (None, [()] * 3)):
+        options = BackwardLikelihoodOptions(applicability=limits)
+        [scores] = BackwardLikelihoodReward(engine, options).score_sync([group])
+        assert [score.cautions for score in scores] == expected
+        assert scores[0].value == -1.0

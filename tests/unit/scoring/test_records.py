@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import orjson
 
+from flip_reward.core.applicability import Caution
 from flip_reward.core.score import Likelihood, Outcome, Sample, Score, Usage
 from flip_reward.scoring.records import Record
 
@@ -25,6 +26,7 @@ SCORE = Score(
     spread=0.125,
     samples=SAMPLES,
     likelihood=Likelihood(-12.5, 5, -20.0),
+    cautions=(Caution.SHORT_RESPONSE,),
 )
 
 
@@ -35,7 +37,7 @@ def test_a_record_comes_back_as_it_was_written() -> None:
 
 def test_a_record_of_an_earlier_version_lacks_the_newer_fields() -> None:
     fields = Record(0, "row-0", 1, 0, "Hi", SCORE).to_json()
-    for name in ("spread", "samples", "likelihood"):
+    for name in ("spread", "samples", "likelihood", "cautions"):
         del fields[name]
     score = Record.from_line(orjson.dumps(fields)).score
-    assert (score.value, score.spread, score.samples, score.likelihood) == (0.5, None, (), None)
+    assert (score.value, score.spread, score.samples, score.likelihood, score.cautions) == (0.5, None, (), None, ())

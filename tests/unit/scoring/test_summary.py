@@ -1,12 +1,13 @@
 import pytest
 
+from flip_reward.core.applicability import Caution
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.scoring.summary import Prices, Tally
 
 
 def test_unscored_responses_touch_no_reward_and_cached_tokens_cost_nothing() -> None:
     tally = Tally()
-    tally.add(Score(0.5, Outcome.SCORED, usage=Usage(1_000_000, 500_000)))
+    tally.add(Score(0.5, Outcome.SCORED, usage=Usage(1_000_000, 500_000), cautions=(Caution.SHORT_RESPONSE,)))
     tally.add(Score(None, Outcome.EMPTY_REPLY, usage=Usage(1_000_000, 0)))
     tally.add(Score(1.0, Outcome.SCORED, usage=Usage(7, 7), cached=True))
     summary = tally.summarise(complete=True, rejected_rows=2, resumed_responses=1, seconds=2, prices=Prices(0.1, 0.4))
@@ -15,6 +16,7 @@ def test_unscored_responses_touch_no_reward_and_cached_tokens_cost_nothing() -> 
     assert (summary.responses, summary.unscored, summary.rejected_rows) == (3, 1, 2)
     assert summary.cost == pytest.approx(0.4)
     assert summary.answered_from_cache == 1
+    assert summary.cautions == {"short_response": 1}
     assert summary.rewards_per_second == 1.0
 
 
