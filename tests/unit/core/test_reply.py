@@ -206,7 +206,8 @@ def test_every_status_has_an_outcome() -> None:
     [
         ("What is the user's question or instruction?", True),
         ("The user's question or instruction is:", True),
-        ("What did the user's question or instruction ask?", False),
+        ("What did the user's question or instruction ask?", True),
+        ("What did the user's question or instruction mean?", False),
         ("Write a question in one sentence.", False),
         ("Explain in one short sentence what photosynthesis is.", False),
         ("Is the answer below?", False),

@@ -15,7 +15,8 @@ from flip_reward.errors import TemplateError
 def test_built_in_templates_hold_fixed_text_first_and_the_response_last(name: str) -> None:
     template = Template.built_in(name)
     filled = template.fill({"response": "RESPONSE", "context": "CONTEXT"})
-    assert filled.user.endswith("RESPONSE")
+    # Tiny models do what they read last, so theirs ends with the question.
+    assert filled.user.endswith("RESPONSE") == (name != "compact")
     assert filled.system is None or "{{" not in filled.system
     assert template.shows("context") == ("CONTEXT" in filled.user)
 
