@@ -1,5 +1,6 @@
 """Every program under examples/ runs as its docstring says."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,8 @@ def run_example(folder: Path, name: str, *arguments: str, **variables: str) -> s
 
 
 def test_every_example_is_tested() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"score_sync.py", "score_async.py", "rescore_run.py"}
+    tested = {"score_sync.py", "score_async.py", "rescore_run.py", "own_or_other.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
 def test_score_sync(tmp_path: Path) -> None:
@@ -47,3 +49,15 @@ def test_rescore_run(tmp_path: Path) -> None:
     printed = run_example(tmp_path, "rescore_run.py", "run")
     assert printed.startswith("run/rescored/rouge-l ")
     assert len(read(tmp_path / "run/rescored/rouge-l")) == 36
+
+
+def test_own_or_other(tmp_path: Path) -> None:
+    responses = ["Yes.", "No.", "Pears.", "```\nx = 1\n```", "```\ny = 2\n```", "Birnen wachsen auf Bäumen. " * 12]
+    rows = [{"prompt": f"Question {number}", "response": text} for number, text in enumerate(responses)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    printed = run_example(tmp_path, "own_or_other.py", "pairs.jsonl")
+    kinds = [json.loads(line)["subset"] for line in printed.splitlines()]
+    assert sorted(kinds) == ["code"] * 2 + ["words from 01"] * 3, "what is alone in its kind has no other"
+    (tmp_path / "benchmark.jsonl").write_text(printed)
+    finished = run(tmp_path, "evaluate", "-b", "benchmark.jsonl", "-r", "shortest", "--run-folder", "evaluation")
+    assert finished.returncode == 0, finished.stderr

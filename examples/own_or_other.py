@@ -1,0 +1,57 @@
+"""Make a benchmark of pairs: can an inferrer tell a prompt's own response from one to another prompt?
+
+The other response is of the same kind (as long, code, or in another language), so the accuracy on each kind says
+of which responses an inferrer can know little. Run
+
+    python examples/own_or_other.py PAIRS.jsonl... > benchmark.jsonl
+    flip-reward evaluate -b benchmark.jsonl -r backward-likelihood
+
+where the rows of the files, which may be gzipped, have a `prompt` and a `response`.
+"""
+
+import gzip
+import json
+import random
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from flip_reward.core.applicability import share_of_code, share_of_english
+from flip_reward.core.normalization import load_normalizer
+
+MOST_OF_A_KIND = 150
+LENGTHS = (1, 2, 3, 4, 6, 8, 16, 32)
+
+
+def name_kind(response: str) -> str | None:
+    """Name what kind of response it is."""
+    words = len(load_normalizer("multilingual").tokenize(response))
+    code = share_of_code(response)
+    if words == 0 or 0.2 < code <= 0.8:
+        return None
+    if code > 0.8:
+        return "code"
+    if words >= LENGTHS[-1]:
+        return "long" if share_of_english(response) >= 0.1 else "other language"
+    least = max(length for length in LENGTHS if length <= words)
+    return f"words from {least:02}"
+
+
+def main(paths: list[str]) -> None:
+    """Print a row for each pair that is drawn."""
+    pairs: defaultdict[str | None, dict[str, str]] = defaultdict(dict)
+    for path in map(Path, paths):
+        content = path.read_bytes()
+        for line in (gzip.decompress(content) if path.suffix == ".gz" else content).splitlines():
+            row = json.loads(line)
+            pairs[name_kind(row["response"])].setdefault(row["prompt"], row["response"])
+    chance = random.Random(0)  # noqa: S311 - not for secrets
+    for kind in sorted(filter(None, pairs)):
+        drawn = chance.sample(sorted(pairs[kind].items()), min(MOST_OF_A_KIND, len(pairs[kind])))
+        for (prompt, own), (_, other) in zip(drawn, drawn[1:] + drawn[:1], strict=True):
+            if own != other:
+                print(json.dumps({"subset": kind, "prompt": prompt, "chosen": [own], "rejected": [other]}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
