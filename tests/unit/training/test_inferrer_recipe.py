@@ -23,7 +23,7 @@ BASE = "model: tiny\ndata: [{source: rows.jsonl}]\n"
 def test_the_recipes_of_the_package(path: Path) -> None:
     recipe = InferrerRecipe.read(path)
     weights = {one.source: one.weight for one in recipe.data}
-    assert weights["oasst1_en.jsonl.gz"] == weights["oa_model_samples.jsonl.gz"] == 2
+    assert weights["oasst1_en.jsonl.gz"] == max(weights.values()), "benchmarks have long responses, as it does"
     assert not recipe.load_frame().is_completion
 
 
