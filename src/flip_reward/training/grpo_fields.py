@@ -16,6 +16,7 @@ from flip_reward.errors import MissingDependencyError
 
 OURS = frozenset({"output_dir", "resume_from_checkpoint", "remove_unused_columns", "reward_weights"})
 """What follows from the rest of a recipe."""
+_SECRET = "hub_token"  # noqa: S105 - a name
 
 
 def check_grpo_fields(values: Mapping[str, object]) -> dict[str, object]:
@@ -35,6 +36,9 @@ def check_grpo_fields(values: Mapping[str, object]) -> dict[str, object]:
     for name, value in values.items():
         if name in OURS:
             raise PydanticCustomError("grpo_key", "{name} follows from the rest of the recipe", {"name": repr(name)})
+        if name == _SECRET:
+            reason = "{name} would be written down: log in with 'hf auth login' instead"
+            raise PydanticCustomError("grpo_key", reason, {"name": repr(name)})
         if name not in known:
             near = get_close_matches(name, known, n=1)
             suggestion = f"; did you mean {near[0]!r}?" if near else ""

@@ -42,6 +42,7 @@ def test_recipes_of_the_paper_differ_in_the_reward_alone() -> None:
         (["grpo.learning_rat=1"], "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
         (["grpo.num_generations=many"], "num_generations: Input should be a valid integer"),
         (["grpo.output_dir=x"], "'output_dir' follows from the rest of the recipe"),
+        (["grpo.hub_token=hf_secret"], "'hub_token' would be written down: log in with 'hf auth login' instead"),
         (["reward.modl=x"], "unknown key 'reward.modl'; did you mean 'model'?"),
         (["data.hold_out=0.1"], "unknown key 'data.hold_out'; did you mean 'held_out'?"),
         (["max_unscored_share=2"], "max_unscored_share"),
@@ -55,6 +56,7 @@ def test_mistakes(tmp_path: Path, overrides: list[str], message: str) -> None:
         GrpoRecipe.read(path, overrides)
     assert message in str(caught.value)
     assert isinstance(caught.value, DataError)
+    assert "hf_secret" not in str(caught.value)
 
 
 def test_numbers_that_yaml_takes_for_texts(tmp_path: Path) -> None:
