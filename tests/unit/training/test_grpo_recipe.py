@@ -1,10 +1,11 @@
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from flip_reward.errors import DataError, FlipRewardError
+from flip_reward.errors import DataError, FlipRewardError, OptionError
 from flip_reward.training.grpo_config import find_unsafe_saving, make_grpo_config
-from flip_reward.training.grpo_recipe import GrpoRecipe
+from flip_reward.training.grpo_recipe import TRACKERS, GrpoRecipe
 from tests.unit.training.grpo_cases import make_recipe
 
 RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("grpo_*.yaml"))
@@ -57,6 +58,46 @@ def test_mistakes(tmp_path: Path, overrides: list[str], message: str) -> None:
     assert message in str(caught.value)
     assert isinstance(caught.value, DataError)
     assert "hf_secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("grpo", "message"),
+    [
+        ({"max_completion_length": None}, "grpo.max_completion_length is a number of tokens, at least 1, not None"),
+        ({"max_completion_length": 0}, "at least 1, not 0"),
+        ({"temperature": 0}, "grpo.temperature is more than 0, not 0.0"),
+        ({"per_device_train_batch_size": 6}, "must be divisible by num_generations (4)."),
+        ({"per_device_eval_batch_size": 3}, "must be divisible by the number of generations"),
+        ({"report_to": "wandbb"}, "unknown tracker 'wandbb'"),
+    ],
+)
+def test_what_does_not_go_together(tmp_path: Path, grpo: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        make_grpo_config(make_recipe(tmp_path, grpo=grpo), tmp_path, evaluate=True, resumed=False)
+    assert message in str(caught.value)
+    if "divisible" in message:
+        assert "a batch " in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_trackers_by_name(tmp_path: Path, tracker: str) -> None:
+    """Each is taken where it is installed, and otherwise the command says how to install it."""
+    recipe = make_recipe(tmp_path, grpo={"report_to": [tracker]})
+    libraries = ["tensorboard", "tensorboardX"] if tracker == "tensorboard" else [tracker]
+    if tracker == "none" or any(map(find_spec, libraries)):
+        config = make_grpo_config(recipe, tmp_path, evaluate=False, resumed=False)
+        assert config.report_to == ([] if tracker == "none" else [tracker])
+    else:
+        with pytest.raises(OptionError, match="is not installed") as caught:
+            make_grpo_config(recipe, tmp_path, evaluate=False, resumed=False)
+        assert caught.value.hint == f"pip install {tracker}"
+
+
+def test_processes_wait_for_one_that_waits_for_its_rewards(tmp_path: Path) -> None:
+    recipe = make_recipe(tmp_path, patience_seconds=7200.0, pause_seconds=60.0)
+    assert make_grpo_config(recipe, tmp_path, evaluate=False, resumed=False).ddp_timeout > 7260
+    chosen = make_recipe(tmp_path, grpo={"ddp_timeout": 9})
+    assert make_grpo_config(chosen, tmp_path, evaluate=False, resumed=False).ddp_timeout == 9
 
 
 def test_numbers_that_yaml_takes_for_texts(tmp_path: Path) -> None:
