@@ -11,6 +11,7 @@ import torch
 from trl import GRPOConfig
 
 from flip_reward.errors import OptionError
+from flip_reward.training.activation_checkpointing import name_checkpointing
 from flip_reward.training.checkpoints import FOLDER
 from flip_reward.training.grpo_recipe import TRACKERS, GrpoRecipe
 
@@ -55,7 +56,7 @@ def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resume
     values["eval_on_start"] = bool(values["eval_on_start"]) and evaluate and not resumed
     _check_bounds(values)
     try:
-        return GRPOConfig(**values)
+        return GRPOConfig(**name_checkpointing(GRPOConfig, values))
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise OptionError(f"TRL does not take the section grpo: {reason}", hint=_explain_batch(reason)) from error

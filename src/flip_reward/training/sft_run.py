@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from trl import SFTConfig
 
 from flip_reward.scoring.runner import StopSignal
+from flip_reward.training.activation_checkpointing import name_checkpointing
 from flip_reward.training.checkpoints import FOLDER, find_last
 from flip_reward.training.contrast_loss import check_score_group
 from flip_reward.training.inferrer_recipe import InferrerRecipe, Method
@@ -174,7 +175,7 @@ def _configure(
         seed=recipe.seed,
         bf16=bfloat16,
         use_cpu=network.device.type == "cpu",
-        gradient_checkpointing=recipe.gradient_checkpointing,
+        **name_checkpointing(SFTConfig, {"gradient_checkpointing": recipe.gradient_checkpointing}),
         dataloader_pin_memory=network.device.type == "cuda",
         eval_strategy="steps" if evaluate else "no",
         eval_steps=recipe.evaluate_every,

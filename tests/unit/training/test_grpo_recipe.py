@@ -100,6 +100,16 @@ def test_processes_wait_for_one_that_waits_for_its_rewards(tmp_path: Path) -> No
     assert make_grpo_config(chosen, tmp_path, evaluate=False, resumed=False).ddp_timeout == 9
 
 
+@pytest.mark.parametrize("wanted", [True, False, None])
+@pytest.mark.filterwarnings("error:.*gradient_checkpointing.*:FutureWarning")
+def test_activation_checkpointing_by_the_name_that_trl_has_for_it(tmp_path: Path, *, wanted: bool | None) -> None:
+    recipe = make_recipe(tmp_path)
+    others = {name: value for name, value in recipe.grpo.items() if name != "gradient_checkpointing"}
+    grpo = others if wanted is None else others | {"gradient_checkpointing": wanted}
+    config = make_grpo_config(recipe.model_copy(update={"grpo": grpo}), tmp_path, evaluate=False, resumed=False)
+    assert config.gradient_checkpointing is (True if wanted is None else wanted)
+
+
 def test_numbers_that_yaml_takes_for_texts(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(SMALL)
