@@ -47,7 +47,8 @@ def evaluate(
         typer.Option(
             "--reward",
             "-r",
-            help="flip, pointwise, pairwise or listwise; or without a model longest, shortest or copy.",
+            help="flip, backward-likelihood, pointwise, pairwise or listwise; or without a model longest, shortest "
+            "or copy.",
             rich_help_panel=_GRID,
         ),
     ] = None,
