@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from flip_reward.engines.cpus import count_usable_cpus
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 MAX_DEFAULT_CONTEXT_TOKENS = 8192
+MAX_REASON_CHARACTERS = 300
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w./-]+)?")
 
 
@@ -234,10 +236,11 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = shorten(str(error), MAX_REASON_CHARACTERS, placeholder=" ...")
         raise EngineUnavailableError(
             f"transformers cannot load {name}: {reason}",
-            hint="whole safetensors or GGUF files are needed, and a kind of model that transformers itself knows",
+            hint="a tokenizer and whole safetensors or GGUF files are needed, and a kind of model that transformers "
+            "itself knows",
         ) from error
 
 

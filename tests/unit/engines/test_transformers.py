@@ -132,6 +132,19 @@ def test_what_a_batch_begins_with_is_computed_once(engine: TransformersEngine) -
         handle.remove()
 
 
+def test_the_vocabulary_is_computed_at_the_scored_positions_only(engine: TransformersEngine) -> None:
+    network = engine._loaded.network
+    projected: list[int] = []
+    handle = network.get_output_embeddings().register_forward_hook(
+        lambda _, inputs, logits: projected.append(logits.numel() // logits.shape[-1])  # noqa: ARG005
+    )
+    try:
+        score_rows(network, [ScoredRow([*range(5, 40)], 3), ScoredRow([*range(7, 90)], 8)])
+    finally:
+        handle.remove()
+    assert projected == [3 + 8]
+
+
 def test_messages_as_a_prefix_go_through_the_chat_template(engine: TransformersEngine) -> None:
     [chat] = ask_all(engine, [LogprobRequest((Message("user", "Apples."),), "Name fruits.")])
     tokenizer = engine._tokenizer
@@ -318,6 +331,14 @@ class TestModelsThatCannotBeLoaded:
         shards[-1].unlink()
         with pytest.raises(EngineUnavailableError, match="cannot load model"):
             TransformersEngine(str(folder))
+
+    def test_missing_tokenizer(self, tmp_path: Path) -> None:
+        folder = save_model(tmp_path / "model")
+        for file in folder.glob("tokenizer*"):
+            file.unlink()
+        with pytest.raises(EngineUnavailableError, match=r"cannot load model: .*tokenizer.*library") as caught:
+            TransformersEngine(str(folder))
+        assert "a tokenizer" in str(caught.value.hint)
 
     def test_damaged_weights(self, tmp_path: Path) -> None:
         folder = save_model(tmp_path / "model")
