@@ -54,7 +54,8 @@ def train_grpo(
         EngineUnavailableError: A reward's model does not answer (the policy is not loaded then), or the policy cannot
             be loaded.
         RunMismatchError: The folder holds another training.
-        RunStoppedError: Too much of a batch stayed unscored, or the loss is not a number. A checkpoint is kept.
+        RunStoppedError: Too much of a batch stayed unscored, and there is a checkpoint of the last step; or the loss
+            is not a number, and there is none of weights that are spoilt.
         StorageError: The disk is full or not writable. The last checkpoint is kept.
         MissingDependencyError: TRL or PEFT is not installed.
     """

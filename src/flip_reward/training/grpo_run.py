@@ -61,7 +61,8 @@ def run_grpo(
         None when it was stopped before the end.
 
     Raises:
-        RunStoppedError: Too much of a batch stayed unscored, or the loss is not a number. A checkpoint is kept.
+        RunStoppedError: Too much of a batch stayed unscored, and there is a checkpoint of the last step; or the loss
+            is not a number, and there is none of weights that are spoilt.
         StorageError: A checkpoint cannot be written. The last one is kept.
         DataError: No row is left.
         OptionError: The policy has no chat template, or TRL does not take a setting.
@@ -88,9 +89,7 @@ def run_grpo(
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     except RunStoppedError as error:
-        kept = trainer.save_now()
-        hint = f"the same command goes on from {kept.name}" if kept else "nothing was learned yet"
-        raise RunStoppedError(f"stopped: {error}", hint=hint) from error
+        raise RunStoppedError(f"stopped: {error}", hint=_keep(trainer, find_last(folder / FOLDER))) from error
     if trainer.state.global_step < trainer.state.max_steps:
         return None
     trainer.save_model(str(folder / MODEL))
@@ -104,6 +103,15 @@ def run_grpo(
         held_out_reward_before=seen[0] if seen else None,
         held_out_reward=seen[-1] if seen else None,
     )
+
+
+def _keep(trainer: GrpoTrainer, last: Path | None) -> str:
+    """Write a checkpoint where the weights are good, and return what to do next."""
+    if trainer.lacks_rewards:
+        kept = trainer.save_now()
+        return f"the same command goes on from {kept.name}" if kept else "nothing was learned yet"
+    known = f"; {last.name} is from before" if last else ""
+    return f"take a smaller grpo.learning_rate, in another folder{known}"
 
 
 def _make_trainer(

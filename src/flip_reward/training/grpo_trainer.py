@@ -23,6 +23,8 @@ from flip_reward.training.grpo_samples import SampleTable, Split
 from flip_reward.training.random_state import RandomState, drawing_apart
 from flip_reward.training.training_manifest import MANIFEST
 
+_NO_PROBABILITIES = "probability tensor contains"  # as torch.multinomial says it
+
 
 class EpochSampler(RepeatSampler):  # type: ignore[misc]
     """TRL's order of prompts, which here depends on seed and epoch alone.
@@ -44,12 +46,16 @@ class GrpoTrainer(GRPOTrainer):  # type: ignore[misc]
         reward: What TRL calls.
         table: Where samples are collected.
         arguments: What `GRPOTrainer` takes.
+
+    Attributes:
+        lacks_rewards: It ended because a batch has too few rewards to learn from; the weights are good.
     """
 
     def __init__(self, reward: GrpoRewardCall, table: SampleTable, **arguments: Any) -> None:  # noqa: ANN401
         self._reward, self._table = reward, table
         self._sampler: EpochSampler | None = None
         self._before_step: RandomState | None = None
+        self.lacks_rewards = False
         super().__init__(reward_funcs=reward, **arguments)
 
     def _get_train_sampler(self, dataset: object = None) -> EpochSampler:
@@ -72,7 +78,12 @@ class GrpoTrainer(GRPOTrainer):  # type: ignore[misc]
     def _generate_and_score_completions(self, inputs: Any) -> Any:  # noqa: ANN401 - the signature of the trainer
         if self.model.training and self._step % self.args.gradient_accumulation_steps == 0:
             self._before_step = RandomState()
-        return super()._generate_and_score_completions(inputs)
+        try:
+            return super()._generate_and_score_completions(inputs)
+        except RuntimeError as error:
+            if _NO_PROBABILITIES not in str(error):
+                raise
+            raise RunStoppedError("the policy's probabilities are not numbers any more") from error
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, tokens: Any) -> torch.Tensor:  # noqa: ANN401
         training = self.model.training
@@ -85,6 +96,7 @@ class GrpoTrainer(GRPOTrainer):  # type: ignore[misc]
             if self._before_step is not None:
                 self._before_step.restore()  # so that a resumed run draws what this one drew
             self._table.forget()
+            self.lacks_rewards = True
             raise RunStoppedError(problem)
         return rewards
 

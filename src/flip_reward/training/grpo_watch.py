@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 from accelerate.utils import gather_object
-from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from flip_reward.errors import RunStoppedError
 from flip_reward.scoring.files import storage_error, write_atomically
@@ -63,21 +63,21 @@ class GrpoWatch(TrainerCallback):  # type: ignore[misc]
             control.should_evaluate = True
         self._tell(state)
 
-    def on_log(self, _args: object, state: TrainerState, _control: TrainerControl, **_: object) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_: object) -> None:
         """Keep the metrics.
 
         Raises:
-            RunStoppedError: The loss is not a number.
+            RunStoppedError: The loss or its gradient is not a number. It comes before a checkpoint of the step.
             StorageError: The disk is full or not writable.
         """
         newest = state.log_history[-1]
         self._reward = newest.get("reward", self._reward)
         self._held_out_reward = newest.get("eval_reward", self._held_out_reward)
-        loss = newest.get("loss")
-        if isinstance(loss, float) and not math.isfinite(loss):
-            raise RunStoppedError(
-                f"the loss is not a number at step {state.global_step}", hint="take a smaller learning_rate"
-            )
+        # With float16 the trainer leaves out steps whose gradient is too large, and goes on.
+        for name, what in (("loss", "loss"), *(() if args.fp16 else (("grad_norm", "gradient"),))):
+            value = newest.get(name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise RunStoppedError(f"the {what} of step {state.global_step} is not a number")
         if self._folder is not None:
             path = self._folder / METRICS
             try:

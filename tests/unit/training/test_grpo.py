@@ -227,6 +227,29 @@ def test_a_model_that_dies_stops_the_training_with_a_checkpoint(folder: Path) ->
     assert_same_weights(folder / "undisturbed", folder / "out")
 
 
+class HugeReward(LetterReward):
+    """Is so far apart that a gradient has no number."""
+
+    async def score_group(self, group: Group) -> tuple[Score, ...]:
+        return tuple(Score(3e37 if number % 2 else 0.0, Outcome.SCORED) for number, _ in enumerate(group.responses))
+
+
+@pytest.mark.parametrize(
+    ("reward", "grpo", "message"),
+    [
+        (HugeReward(), {"scale_rewards": "none", "save_steps": 1}, "the gradient of step 1 is not a number"),
+        (LetterReward(), {"learning_rate": 1e30, "max_grad_norm": 0.0}, "probabilities are not numbers any more"),
+    ],
+)
+def test_spoilt_weights_are_no_checkpoint(
+    folder: Path, reward: RewardModel, grpo: dict[str, object], message: str
+) -> None:
+    with pytest.raises(RunStoppedError, match=message) as caught:
+        run(folder, reward, "out", make_recipe(folder, grpo={"eval_strategy": "no", **grpo}), Notes())
+    assert "grpo.learning_rate" in str(caught.value.hint)
+    assert find_last(folder / "out/checkpoints") is None
+
+
 def test_a_reward_that_is_down_at_the_start_stops_before_the_policy_is_loaded(folder: Path) -> None:
     recipe = make_recipe(
         folder,
