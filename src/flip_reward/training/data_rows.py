@@ -67,6 +67,8 @@ class PromptRow:
             raise DataError(f"{len(datasets)} names in 'dataset' for {len(ground_truths)} in 'ground_truth'")
         for name in datasets:
             resolve_data_reward(name)
+            if datasets.count(name) > 1:
+                raise DataError(f"{name!r} stands twice in 'dataset'")
         return cls(messages, datasets, ground_truths)
 
     @classmethod
