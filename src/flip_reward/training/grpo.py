@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from flip_reward.training.grpo_manifest import GrpoManifest
 from flip_reward.training.grpo_progress import GrpoObserver, SilentGrpoObserver
 from flip_reward.training.grpo_recipe import GrpoRecipe
 from flip_reward.training.grpo_rewards import GrpoRewards
+from flip_reward.training.grpo_samples import FOLDER as SAMPLES
 from flip_reward.training.quiet_libraries import quiet_libraries
 from flip_reward.training.training_manifest import describe_session
 
@@ -53,7 +55,7 @@ def train_grpo(
         OptionError: The recipe asks for something that does not go together.
         EngineUnavailableError: A reward's model does not answer (the policy is not loaded then), or the policy cannot
             be loaded.
-        RunMismatchError: The folder holds another training.
+        RunMismatchError: The folder holds another training, which has learned something.
         RunStoppedError: Too much of a batch stayed unscored, and there is a checkpoint of the last step; or the loss
             is not a number, and there is none of weights that are spoilt.
         StorageError: The disk is full or not writable. The last checkpoint is kept.
@@ -82,15 +84,13 @@ def train_grpo(
                 settings={**recipe.settings(), **rewards.settings(), "rows_sha256": rows.sha256},
                 inputs=list(rows.identities),
             )
-            manifest = GrpoManifest.read(folder)
-            if manifest is not None:
-                manifest.check(configuration)
-                if manifest.outcome is not None:
-                    observer.say("It is finished already")
-                    return manifest
+            resumed = checkpoints.find_last(folder / checkpoints.FOLDER) is not None
+            manifest = _read_manifest(folder, configuration, resumed=resumed)
+            if manifest is not None and manifest.outcome is not None:
+                observer.say("It is finished already")
+                return manifest
             if _is_first():
                 checkpoints.drop_partial(folder / checkpoints.FOLDER)
-            resumed = checkpoints.find_last(folder / checkpoints.FOLDER) is not None
             config = make_grpo_config(recipe, folder, evaluate=evaluate, resumed=resumed)
             if warning := find_unsafe_saving(config):
                 observer.say(warning, warning=True)
@@ -113,6 +113,19 @@ def train_grpo(
                 manifest = manifest.model_copy(update={"outcome": outcome})
                 if _is_first():
                     manifest.write(folder)
+    return manifest
+
+
+def _read_manifest(folder: Path, configuration: RunConfiguration, *, resumed: bool) -> GrpoManifest | None:
+    """Read what an earlier session wrote. Where it learned nothing, another recipe may begin anew."""
+    manifest = GrpoManifest.read(folder)
+    if manifest is None:
+        return None
+    if not resumed and manifest.outcome is None and manifest.configuration.differences(configuration):
+        if _is_first():
+            shutil.rmtree(folder / SAMPLES, ignore_errors=True)
+        return None
+    manifest.check(configuration)
     return manifest
 
 

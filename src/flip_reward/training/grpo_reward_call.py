@@ -74,11 +74,11 @@ class GrpoRewardCall:
         except FlipRewardError as error:
             self.problem = str(error) + (f" ({error.hint})" if error.hint else "")
             return [None] * len(prompts)
-        problems = [part.call.problem for part in parts if part.call.problem]
-        if problems and self.split is Split.TRAIN:
-            self.problem = problems[0]
-        for problem in problems if self.split is Split.HELD_OUT else []:
-            self._say(f"Held-out prompts: {problem}")
+        for part in (*parts, *others):
+            if part.call.problem and self.split is Split.HELD_OUT:
+                self._say(f"Held-out prompts, {part.name}: {part.call.problem}")
+            elif part.call.problem:
+                self.problem = self.problem or part.call.problem
         rewards = _add_up(len(prompts), parts)
         samples = _describe(prompts, completions, completion_ids, row, rewards, parts, others)
         self._table.add(self.split, samples)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from flip_reward.core.conversation import Group
-from flip_reward.errors import EngineUnavailableError, OptionError
+from flip_reward.errors import EngineUnavailableError, NoLogprobsError, OptionError
 from flip_reward.integrations.trl import TrlReward
 from flip_reward.integrations.trl_options import TrlOptions
 from flip_reward.integrations.trl_scoring import Say
 from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.catalogue import REWARDS
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.training.constant_reward import ConstantReward
 from flip_reward.training.data_rewards import CONSTANT, resolve_data_reward
 from flip_reward.training.data_rows import PromptRow
 from flip_reward.training.grpo_recipe import GrpoRecipe
 
+_OPTION = re.compile(r"--([a-z-]+)")  # as hints name it; in a recipe it is a key
 _PROBE = Group.of(
     "Name three fruits that grow on trees.", ["Apples, pears and plums grow on trees.", "It rains in the mountains."]
 )
@@ -74,13 +78,18 @@ class GrpoRewards:
         """
         for name, reward in (*self.by_dataset.items(), *self.not_trained_on.items()):
             model = reward.load()
-            [scores] = await model.score([_PROBE])
+            lacking = f"the model behind the reward {name!r} does not answer"
+            try:
+                [scores] = await model.score([_PROBE])
+            except NoLogprobsError:
+                raise
+            except EngineUnavailableError as error:
+                hint = _OPTION.sub(lambda option: option[1].replace("-", "_"), error.hint or "")
+                raise EngineUnavailableError(f"{lacking}: {error}", hint=hint or None) from error
             lost = [score for score in scores if score.outcome.retryable]
             if lost:
-                raise EngineUnavailableError(
-                    f"the model behind the reward {name!r} does not answer: {lost[0].detail}",
-                    hint="start its server first; the policy has not been loaded yet",
-                )
+                hint = "start its server first; the policy has not been loaded yet"
+                raise EngineUnavailableError(f"{lacking}: {lost[0].detail}", hint=hint)
 
 
 def load_training_reward(config: RewardConfig) -> RewardModel:
@@ -101,9 +110,17 @@ def _find_section(recipe: GrpoRecipe, name: str) -> RewardConfig:
     if name in recipe.rewards:
         return recipe.rewards[name]
     wanted = resolve_data_reward(name)
-    if recipe.reward.reward == wanted:
+    given = recipe.reward.reward
+    if given == wanted:
         return recipe.reward
+    if given not in (*REWARDS, CONSTANT):
+        near = get_close_matches(given, (*REWARDS, CONSTANT), n=1)
+        suggestion = f"; did you mean {near[0]!r}?" if near else ""
+        raise OptionError(
+            f"unknown reward {given!r} in reward.reward{suggestion}",
+            hint=f"rewards are {', '.join((*REWARDS, CONSTANT))}",
+        )
     raise OptionError(
-        f"rows ask for the reward {name!r} ({wanted}), and the recipe's reward is {recipe.reward.reward!r}",
-        hint=f"set data.switch_to to a name for {recipe.reward.reward!r}, or add a section rewards.{name}",
+        f"rows ask for the reward {name!r} ({wanted}), and the recipe's reward is {given!r}",
+        hint=f"set reward.reward={wanted}, data.switch_to to a name for {given!r}, or add a section rewards.{name}",
     )

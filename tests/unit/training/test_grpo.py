@@ -256,8 +256,11 @@ def test_a_reward_that_is_down_at_the_start_stops_before_the_policy_is_loaded(fo
         model=str(folder / "no-such-policy"),
         reward={"model": "judge", "base_url": "http://127.0.0.1:9/v1", "cache": "off"},
     )
-    with pytest.raises(EngineUnavailableError, match="refuses connections"):
+    with pytest.raises(
+        EngineUnavailableError, match=r"'general-flip' does not answer: .* refuses connections"
+    ) as caught:
         train_grpo(recipe, folder / "out")
+    assert caught.value.hint == "is the server running? Give its address with base_url"
     assert not (folder / "out").exists()
 
 
@@ -284,12 +287,24 @@ def test_no_place_for_checkpoints(folder: Path) -> None:
         ({"grpo": {"per_device_train_batch_size": 800}}, DataError, "a batch takes 200 different prompts"),
         ({"model": "no/such/policy"}, EngineUnavailableError, "cannot be loaded"),
         ({"reward": {"reward": "pointwise", "model": "scripted"}}, OptionError, "the recipe's reward is 'pointwise'"),
+        ({"reward": {"reward": "flop"}}, OptionError, "unknown reward 'flop' in reward.reward; did you mean 'flip'?"),
     ],
 )
 def test_mistakes(folder: Path, changes: dict[str, Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind) as caught:
         train_grpo(make_recipe(folder, **changes), folder / "out")
     assert message in str(caught.value)
+
+
+def test_a_folder_where_nothing_was_learned_takes_another_recipe(folder: Path) -> None:
+    with pytest.raises(EngineUnavailableError, match="cannot be loaded"):
+        train_grpo(make_recipe(folder, model="no/such/policy"), folder / "out")
+    (folder / "out/samples/train").mkdir(parents=True)
+    (folder / "out/samples/train/step-000009.parquet").write_text("of the recipe before")
+    manifest = train_grpo(make_recipe(folder, grpo={"max_steps": 1, "eval_strategy": "no"}), folder / "out")
+    assert manifest.recipe["model"] == str(folder / "tiny")
+    assert len(manifest.sessions) == 1
+    assert list(read_samples(folder / "out", "train")) == [1]
 
 
 def test_rows_without_a_user_turn_end_it_before_it_begins(folder: Path) -> None:
