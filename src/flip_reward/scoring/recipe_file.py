@@ -76,7 +76,8 @@ def _explain(path: Path, model: type[BaseModel], error: ValidationError) -> Data
     first = error.errors(include_url=False)[0]
     place = ".".join(map(str, first["loc"])) or "the whole"
     if first["type"] != "extra_forbidden":
-        return DataError(f"the recipe {path}, {place}: {first['msg']}")
+        reason = "Input should have keys of its own" if first["type"] == "model_type" else first["msg"]
+        return DataError(f"the recipe {path}, {place}: {reason}")
     known = list(_part_at(model, first["loc"][:-1]).model_fields)
     near = get_close_matches(str(first["loc"][-1]), known, n=1)
     suggestion = f"; did you mean {near[0]!r}?" if near else ""

@@ -48,6 +48,7 @@ def test_recipes_of_the_paper_differ_in_the_reward_alone() -> None:
         (["data.hold_out=0.1"], "unknown key 'data.hold_out'; did you mean 'held_out'?"),
         (["max_unscored_share=2"], "max_unscored_share"),
         (["grpo=fast"], "grpo: Input should be a valid dictionary"),
+        (["data=rows.jsonl"], "data: Input should have keys of its own"),
     ],
 )
 def test_mistakes(tmp_path: Path, overrides: list[str], message: str) -> None:
