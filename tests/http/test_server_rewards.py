@@ -237,7 +237,11 @@ def test_wrong_paths_and_methods() -> None:
     with RewardServer() as server:
         assert server.get("/nowhere").problem == "not_found"
         wrong_method = server.get("/v1/rewards")
-        assert (wrong_method.status, wrong_method.headers["allow"]) == (405, "POST")
+        assert (wrong_method.status, wrong_method.problem, wrong_method.headers["allow"]) == (
+            405,
+            "wrong_method",
+            "POST",
+        )
 
 
 def test_what_the_server_says_of_itself() -> None:

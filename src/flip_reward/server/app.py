@@ -16,24 +16,16 @@ from flip_reward.rewards.base import RewardModel
 from flip_reward.server.exchange import Answer, Contract, Question, exchange
 from flip_reward.server.gate import Gate, Handler
 from flip_reward.server.get_reward import GET_REWARD
-from flip_reward.server.llama_factory import LlamaFactoryAnswer, LlamaFactoryRequest
+from flip_reward.server.llama_factory import LlamaFactoryAnswer
 from flip_reward.server.metrics import Metrics
 from flip_reward.server.openapi import ErrorAnswer, body_of, describe_bodies
-from flip_reward.server.openrlhf import OpenRlhfAnswer, OpenRlhfRequest
-from flip_reward.server.pairs import (
-    SCORE,
-    ScoreAnswer,
-    ScoreDataRequest,
-    ScoreItemsRequest,
-    ScoreRequest,
-    ScoreTextRequest,
-)
+from flip_reward.server.openrlhf import OpenRlhfAnswer
+from flip_reward.server.pairs import SCORE, ScoreAnswer
 from flip_reward.server.problems import ApiError, Problem
 from flip_reward.server.rerank import RERANK, RerankAnswer, RerankRequest
 from flip_reward.server.rewards import REWARDS, RewardAnswer, RewardRequest
 from flip_reward.server.scorer import Scorer
 from flip_reward.server.settings import ServerSettings
-from flip_reward.server.slime import SlimeRequest
 
 _FAILURES = (400, 401, 408, 413, 415, 422, 429, 500, 503)
 
@@ -98,13 +90,12 @@ def create_app(reward: RewardModel, settings: ServerSettings) -> Gate:
     routes.add(
         "/get_reward",
         GET_REWARD,
-        [OpenRlhfRequest, SlimeRequest, LlamaFactoryRequest],
+        GET_REWARD.shapes,
         OpenRlhfAnswer | LlamaFactoryAnswer | float | None,
         "Score what OpenRLHF, slime or LLaMA-Factory sends",
     )
     for path in ("/score", "/v1/score"):
-        models: list[type[BaseModel]] = [ScoreRequest, ScoreItemsRequest, ScoreTextRequest, ScoreDataRequest]
-        routes.add(path, SCORE, models, ScoreAnswer, "Score pairs, as vLLM does")
+        routes.add(path, SCORE, SCORE.shapes, ScoreAnswer, "Score pairs, as vLLM does")
     for path in ("/rerank", "/v1/rerank", "/v2/rerank"):
         routes.add(path, RERANK, [RerankRequest], RerankAnswer, "Order documents, as vLLM and Jina do")
     _add_status_routes(app, scorer, metrics)
@@ -182,7 +173,8 @@ def _add_status_routes(app: FastAPI, scorer: Scorer, metrics: Metrics) -> None:
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for nothing else
-    failure = ApiError(error.status_code, Problem.NOT_FOUND, f"{request.method} {_shown(request)}: {error.detail}")
+    problem = Problem.WRONG_METHOD if error.status_code == 405 else Problem.NOT_FOUND
+    failure = ApiError(error.status_code, problem, f"{request.method} {_shown(request)}: {error.detail}")
     headers = {**failure.headers, **(error.headers or {})}
     body = failure.body(request.scope["state"]["request_id"])
     return Response(body, failure.status, headers, "application/json")

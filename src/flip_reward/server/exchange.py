@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Receive
 
+from flip_reward.server.complaints import explain
 from flip_reward.server.problems import CLIENT_GONE, ApiError, ClientGoneError, Problem, body_too_large
 from flip_reward.server.scorer import Result, Row, Scorer
 from flip_reward.server.settings import Limits, ServerSettings
@@ -50,11 +51,13 @@ class Contract(Generic[Question]):
         questions: Reads and checks a body.
         to_rows: Makes rows of the question. What is wrong with one row is a `RowError`.
         to_answer: Makes what goes back as JSON, or raises an `ApiError`.
+        shapes: The shapes that a body may have, where there are several.
     """
 
     questions: TypeAdapter[Question]
     to_rows: Callable[[Question, Context], Sequence[Row]]
     to_answer: Callable[[Question, Sequence[Result], Context], object]
+    shapes: tuple[type[BaseModel], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ async def exchange(
     """Answer one request. When its client goes away, its work is cancelled."""
     context = Context(scorer, settings, request_id)
     try:
-        question = read_question(await read_body(receive, settings.limits), contract.questions)
+        question = read_question(await read_body(receive, settings.limits), contract)
         results = await _while_wanted(receive, scorer.score(contract.to_rows(question, context)))
         return Answer(orjson.dumps(contract.to_answer(question, results, context)))
     except ApiError as error:
@@ -119,22 +122,19 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
         ) from None
 
 
-def read_question(body: bytes, questions: TypeAdapter[Question]) -> Question:
+def read_question(body: bytes, contract: Contract[Question]) -> Question:
     """Read and check a body.
 
     Raises:
         ApiError: It is not JSON (400), or not of the shape that the route wants (422).
     """
     try:
-        return questions.validate_json(body)
+        return contract.questions.validate_json(body)
     except ValidationError as error:
-        # The texts of the request are left out: the answer is written to logs, too.
-        details = error.errors(include_url=False, include_input=False, include_context=False)
-        if details[0]["type"] == "json_invalid":
-            raise ApiError(400, Problem.BAD_JSON, details[0]["msg"]) from None
-        places = {".".join(map(str, detail["loc"])): detail["msg"] for detail in details[:3]}
-        shown = "; ".join(f"{place}: {message}" if place else message for place, message in places.items())
-        raise ApiError(422, Problem.BAD_REQUEST, shown) from None
+        [detail, *_] = error.errors(include_url=False, include_input=False, include_context=False)
+        if detail["type"] == "json_invalid":
+            raise ApiError(400, Problem.BAD_JSON, detail["msg"]) from None
+        raise ApiError(422, Problem.BAD_REQUEST, explain(error, contract.shapes)) from None
 
 
 async def _while_wanted(receive: Receive, work: Coroutine[object, object, Done]) -> Done:

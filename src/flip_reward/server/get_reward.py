@@ -33,5 +33,7 @@ def _to_answer(request: TrainerRequest, results: Sequence[Result], context: Cont
     return slime.to_answer(results, context)
 
 
-GET_REWARD: Contract[TrainerRequest] = Contract(TypeAdapter(TrainerRequest), _to_rows, _to_answer)
+GET_REWARD: Contract[TrainerRequest] = Contract(
+    TypeAdapter(TrainerRequest), _to_rows, _to_answer, (OpenRlhfRequest, SlimeRequest, LlamaFactoryRequest)
+)
 """The contract of `/get_reward`: which trainer asks is told by the fields."""

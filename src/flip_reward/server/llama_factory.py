@@ -23,7 +23,7 @@ class LlamaFactoryRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    model: str = Field(description="Not used.")
+    model: str | None = Field(default=None, description="Not used: the server has one model.")
     messages: list[str] = Field(description="Whole conversations with their special tokens.")
     max_length: int | None = Field(default=None, description="Not used.")
 

@@ -166,5 +166,10 @@ def read_text(text: Text) -> str:
     return "".join(parts)
 
 
-SCORE: Contract[AnyScoreRequest] = Contract(TypeAdapter(AnyScoreRequest), _to_rows, _to_answer)
+SCORE: Contract[AnyScoreRequest] = Contract(
+    TypeAdapter(AnyScoreRequest),
+    _to_rows,
+    _to_answer,
+    (ScoreRequest, ScoreItemsRequest, ScoreTextRequest, ScoreDataRequest),
+)
 """The contract of `/score` and `/v1/score`."""

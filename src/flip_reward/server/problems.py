@@ -19,6 +19,7 @@ class Problem(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     UNAUTHORIZED = "unauthorized"
     NOT_FOUND = "not_found"
+    WRONG_METHOD = "wrong_method"
     SLOW_BODY = "slow_body"
     QUEUE_FULL = "queue_full"
     UNSCORED = "unscored"

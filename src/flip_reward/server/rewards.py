@@ -11,6 +11,7 @@ from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import ConversationError
 from flip_reward.scoring.records import likelihood_to_json, sample_to_json
 from flip_reward.server.chat import Prompt, make_group
+from flip_reward.server.complaints import explain
 from flip_reward.server.exchange import Context, Contract
 from flip_reward.server.problems import Problem, RowError
 from flip_reward.server.scorer import Result, Row
@@ -113,9 +114,7 @@ def _to_row(value: object) -> Row:
     try:
         group = _GROUP.validate_python(value, strict=True)
     except ValidationError as error:
-        [detail, *_] = error.errors(include_url=False, include_input=False, include_context=False)
-        place = ".".join(map(str, detail["loc"])) or "the group"
-        return RowError(Problem.BAD_ROW, f"{place}: {detail['msg']}")
+        return RowError(Problem.BAD_ROW, explain(error))
     responses = [group.responses] if isinstance(group.responses, str) else group.responses
     try:
         return make_group(group.prompt, responses, "" if group.id is None else str(group.id))
