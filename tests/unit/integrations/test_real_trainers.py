@@ -1,6 +1,15 @@
 """The trainers' own code calls the files for them. Each test is skipped where its trainer is not installed.
 
-They were run with verl 0.9.1, OpenRLHF 0.11.2, ms-swift 4.6.0 and verifiers 0.4.0.
+They were run with verl 0.9.1, OpenRLHF 0.11.2, ms-swift 4.6.0 and verifiers 0.4.0. None is in the development
+environment: the first three want other versions of transformers or TRL. On a CPU they run beside it:
+
+    pip install --no-deps --target trainers verl==0.9.1 openrlhf==0.11.2 ms-swift==4.6.0 \\
+        ray msgpack protobuf jsonschema referencing rpds-py jsonschema-specifications tensordict pyvers omegaconf \\
+        codetiming pylatexenc dacite pillow modelscope modelscope-hub cryptography cffi
+    PYTHONPATH=trainers python -m pytest tests/unit/integrations/test_real_trainers.py
+
+verifiers needs all that it depends on, so it has a virtual environment of its own, where the site-packages of the
+development environment come second.
 """
 
 from __future__ import annotations
