@@ -68,6 +68,28 @@ def test_killed_and_resumed_like_undisturbed(folder: Path) -> None:
     assert "backward-likelihood, not trained on" in (folder / "killed/report.html").read_text()
 
 
+def test_the_command_of_trl(folder: Path) -> None:
+    """`trl grpo` finds the reward by its name, and the reward its model in the environment."""
+    (folder / "prompts").mkdir()
+    write_rows(folder / "prompts/train.jsonl", [{"prompt": [{"role": "user", "content": "Name a fruit."}]}] * 4)
+    settings = environment(
+        folder, FLIP_REWARD_MODEL="scripted", FLIP_REWARD_ON_MAX_UNSCORED_SHARE="1.0", HF_HOME=str(folder / "hub"),
+        HF_HUB_OFFLINE="1",
+    )  # fmt: skip
+    options = {
+        "model_name_or_path": "tiny", "dataset_name": "./prompts", "output_dir": "out", "max_steps": "1",
+        "per_device_train_batch_size": "4", "num_generations": "4", "max_completion_length": "8",
+        "logging_steps": "1", "report_to": "none", "bf16": "false", "use_cpu": "true",
+        "reward_funcs": "flip_reward.integrations.trl.flip_reward",
+    }  # fmt: skip
+    finished = subprocess.run(
+        [str(COMMAND.with_name("trl")), "grpo", *(f"--{name}={value}" for name, value in options.items())],
+        cwd=folder, env=settings, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert "flip_reward/outcomes/scored" in finished.stdout + finished.stderr
+
+
 def test_two_processes(folder: Path) -> None:
     """Each of the two scores its own slice; advantages are those of whole groups, and the weights stay equal."""
     with socket.socket() as free:
