@@ -11,7 +11,7 @@ help:  ## List these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 12
 
 demo: $(VENV)/.demo  ## Score the example responses with a small model on this machine
-	@$(BIN)/flip-reward score examples/responses.jsonl --model embedded --template compact --max-tokens 64 --table
+	@$(BIN)/flip-reward score examples/responses.jsonl --model embedded --max-tokens 64 --table
 
 test: $(VENV)/.dev  ## Install what the tests need and run them
 	@command -v chromium chromium-browser google-chrome >/dev/null || { \

@@ -26,8 +26,8 @@ def test_a_model_of_this_process_ignores_the_server_in_the_environment(tmp_path:
 
 def test_the_default_is_the_embedded_model() -> None:
     engine = resolve_engine(EngineConfig(slots=1, context_tokens=128), {})
-    assert engine.model == "smollm2-135m"
-    assert engine.identity.startswith("embedded/smollm2-135m/")
+    assert engine.model == "smollm2-135m+infer-en-1"
+    assert engine.identity.startswith("embedded/smollm2-135m+infer-en-1/")
 
 
 def test_options_reach_the_server() -> None:
