@@ -204,7 +204,8 @@ def test_dry_run_of_backward_likelihood_shows_text_and_instruction(tmp_path: Pat
     row = {"instruction": "Name a fruit.", "response": "A [bold]pear[/bold]."}
     (tmp_path / "one.jsonl").write_text(json.dumps(row))
     arguments = ["score", "one.jsonl", "--reward", "backward-likelihood", "--dry-run"]
-    text = run(tmp_path, *arguments).stdout
+    assert "[system]\nInfer the instruction" in run(tmp_path, *arguments).stdout, "the default model is a tuned one"
+    text = run(tmp_path, *arguments, "--model", "smollm2-135m").stdout
     assert "[text]" in text
     assert "A [bold]pear[/bold]." in text
     assert "[how likely is]\nName a fruit." in text
