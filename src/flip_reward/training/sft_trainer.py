@@ -50,10 +50,6 @@ class InferrerTrainer(SFTTrainer):  # type: ignore[misc]
         total = torch.nn.functional.cross_entropy(logits.reshape(len(targets), -1).float(), targets, reduction="sum")
         return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
 
-    def _tell(self, name: str, value: float) -> None:
-        """Have a number averaged into the next line of metrics."""
-        self._metrics["train" if self.model.training else "eval"][name].append(value)
-
     def _send_telemetry(self) -> None:
         """Say nothing to anybody about what a user tunes."""
 
@@ -103,8 +99,9 @@ class ContrastTrainer(InferrerTrainer):
             scores = score_group(model, texts[first : first + self._contrast.alike], head)
             rank = self._contrast.weight * scores.contrast / (len(texts) * steps)
             total = total + scores.likelihood / learned + rank
-            self._tell("contrast_loss", float(scores.contrast.detach()) / len(scores.ends))
-            self._tell("ranked_right", scores.ranked_right / len(scores.ends))
+            # The trainer averages these into the next line of metrics.
+            self._metrics["train"]["contrast_loss"].append(float(scores.contrast.detach()) / len(scores.ends))
+            self._metrics["train"]["ranked_right"].append(scores.ranked_right / len(scores.ends))
         return total
 
 
