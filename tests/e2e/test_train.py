@@ -91,7 +91,10 @@ def test_the_command_of_trl(folder: Path) -> None:
 
 
 def test_two_processes(folder: Path) -> None:
-    """Each of the two scores its own slice; advantages are those of whole groups, and the weights stay equal."""
+    """Each of the two scores its own slice; advantages are those of whole groups, and the weights stay equal.
+
+    accelerate's own launcher starts several processes without a GPU by MPI alone, so torch's starts them here.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = ["--master-addr", "127.0.0.1", "--master-port", str(free.getsockname()[1])]

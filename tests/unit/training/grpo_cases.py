@@ -8,14 +8,14 @@ from typing import Any
 from flip_reward.training.grpo_progress import GrpoProgress
 from flip_reward.training.grpo_recipe import GrpoRecipe
 from tests.e2e.command import write_rows
-from tests.hf_models import save_model
+from tests.hf_models import save_model, train_word_pieces
 
 WORDS = ("fruits", "trees", "apples", "pears", "plums", "names", "questions", "sentences", "answers", "words")
 
 
 def make_folder(folder: Path) -> Path:
-    """Save the policy as "tiny" and twenty prompts as "rows.jsonl"."""
-    save_model(folder / "tiny")
+    """Save the policy, whose tokens are words and pieces of them, as "tiny" and twenty prompts as "rows.jsonl"."""
+    save_model(folder / "tiny", tokenizer=train_word_pieces)
     texts = [f"Name {kind} {word}, please." for kind in ("three", "four") for word in WORDS]
     write_rows(
         folder / "rows.jsonl",

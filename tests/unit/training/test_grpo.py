@@ -47,26 +47,30 @@ def folder(tmp_path: Path) -> Path:
     return make_folder(tmp_path)
 
 
-class LetterReward(RewardModel):
-    """Rewards a letter; every response with a digit is without a score."""
+def count_words(response: str, word: str) -> int:
+    return response.split().count(word)
+
+
+class WordReward(RewardModel):
+    """Rewards the word "name"; every response with the word "und" is without a score."""
 
     def __init__(self) -> None:
         self.engine = ScriptedEngine()
 
     @property
     def settings(self) -> Settings:
-        return {"reward": "letter"}
+        return {"reward": "word"}
 
     async def score_group(self, group: Group) -> tuple[Score, ...]:
         return tuple(
             Score(None, Outcome.UNPARSEABLE_REPLY)
-            if any(one.isdigit() for one in response)
-            else Score(response.count("e") / 8, Outcome.SCORED)
+            if count_words(response, "und")
+            else Score(count_words(response, "name") / 8, Outcome.SCORED)
             for response in group.responses
         )
 
 
-class DyingReward(LetterReward):
+class DyingReward(WordReward):
     """Does so for some groups, and then its server is gone."""
 
     def __init__(self, calls_left: int) -> None:
@@ -120,23 +124,24 @@ def assert_same_weights(one: Path, other: Path) -> None:
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def test_a_rewarded_letter_comes_more_often(folder: Path) -> None:
-    recipe = make_recipe(folder, grpo={"max_steps": 12, "learning_rate": 2e-2, "eval_steps": 12, "save_steps": 12})
-    outcome = run(folder, LetterReward(), "out", recipe, Notes())
+def test_a_rewarded_word_comes_more_often(folder: Path) -> None:
+    steps = {"max_steps": 16, "eval_steps": 16, "save_steps": 16}
+    recipe = make_recipe(folder, grpo={"num_generations": 8, "per_device_train_batch_size": 32, **steps})
+    outcome = run(folder, WordReward(), "out", recipe, Notes())
     assert outcome is not None
     losses = [entry["loss"] for entry in read_metrics(folder / "out") if "loss" in entry]
-    assert len(losses) == 12
+    assert len(losses) == 16
     assert all(map(math.isfinite, losses))
     held_out = read_samples(folder / "out", "held-out")
-    before, after = (sum(row["response"].count("e") for row in held_out[step]) for step in (0, 12))
+    before, after = (sum(count_words(row["response"], "name") for row in held_out[step]) for step in (0, 16))
     assert after > before + 5
     assert outcome.held_out_reward is not None
     assert outcome.held_out_reward_before is not None
     assert outcome.held_out_reward > outcome.held_out_reward_before
     rows = [row for step in read_samples(folder / "out", "train").values() for row in step]
-    assert len(rows) == 12 * 8
+    assert len(rows) == 16 * 32
     for row in rows:
-        assert (row["reward"] is None) == any(one.isdigit() for one in row["response"])
+        assert (row["reward"] is None) == (count_words(row["response"], "und") > 0)
         assert (row["reward"] is None) == (row["outcome"] == "unparseable_reply")
     assert not {row["prompt"] for row in rows} & {row["prompt"] for row in held_out[0]}
 
@@ -222,12 +227,12 @@ def test_a_model_that_dies_stops_the_training_with_a_checkpoint(folder: Path) ->
     last = find_last(folder / "out/checkpoints")
     assert last is not None
     assert last.name in str(caught.value.hint)
-    run(folder, LetterReward(), "out", recipe, Notes())
-    run(folder, LetterReward(), "undisturbed", recipe, Notes())
+    run(folder, WordReward(), "out", recipe, Notes())
+    run(folder, WordReward(), "undisturbed", recipe, Notes())
     assert_same_weights(folder / "undisturbed", folder / "out")
 
 
-class HugeReward(LetterReward):
+class HugeReward(WordReward):
     """Is so far apart that a gradient has no number."""
 
     async def score_group(self, group: Group) -> tuple[Score, ...]:
@@ -238,7 +243,7 @@ class HugeReward(LetterReward):
     ("reward", "grpo", "message"),
     [
         (HugeReward(), {"scale_rewards": "none", "save_steps": 1}, "the gradient of step 1 is not a number"),
-        (LetterReward(), {"learning_rate": 1e30, "max_grad_norm": 0.0}, "probabilities are not numbers any more"),
+        (WordReward(), {"learning_rate": 1e30, "max_grad_norm": 0.0}, "probabilities are not numbers any more"),
     ],
 )
 def test_spoilt_weights_are_no_checkpoint(
