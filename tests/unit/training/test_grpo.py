@@ -125,8 +125,9 @@ def assert_same_weights(one: Path, other: Path) -> None:
 
 
 def test_a_rewarded_word_comes_more_often(folder: Path) -> None:
+    samples = {"num_generations": 8, "per_device_train_batch_size": 32}
     steps = {"max_steps": 16, "eval_steps": 16, "save_steps": 16}
-    recipe = make_recipe(folder, grpo={"num_generations": 8, "per_device_train_batch_size": 32, **steps})
+    recipe = make_recipe(folder, grpo={**samples, **steps}, max_unscored_share=1.0)
     outcome = run(folder, WordReward(), "out", recipe, Notes())
     assert outcome is not None
     losses = [entry["loss"] for entry in read_metrics(folder / "out") if "loss" in entry]
@@ -243,7 +244,11 @@ class HugeReward(WordReward):
     ("reward", "grpo", "message"),
     [
         (HugeReward(), {"scale_rewards": "none", "save_steps": 1}, "the gradient of step 1 is not a number"),
-        (WordReward(), {"learning_rate": 1e30, "max_grad_norm": 0.0}, "probabilities are not numbers any more"),
+        (
+            WordReward(),
+            {"learning_rate": 1e30, "max_grad_norm": 0.0, "per_device_train_batch_size": 32},
+            "probabilities are not numbers any more",
+        ),
     ],
 )
 def test_spoilt_weights_are_no_checkpoint(
