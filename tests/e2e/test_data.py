@@ -13,9 +13,9 @@ def test_made_switched_and_checked(tmp_path: Path) -> None:
     assert made.stdout == "train.jsonl: 2 rows\n"
     switched = run(tmp_path, "data", "convert", "train.jsonl", "--reward", "general-quality", "-o", "judge.parquet")
     assert switched.returncode == 0, switched.stderr
-    assert run(tmp_path, "data", "check", "judge.parquet").stdout == (
-        "judge.parquet: 2 good rows (general-quality 2), 0 bad ones\n"
-    )
+    checked = run(tmp_path, "data", "check", "judge.parquet")
+    assert checked.stdout == "judge.parquet: 2 good rows (general-quality 2), 0 bad ones\n"
+    assert checked.stderr == ""
 
 
 def test_bad_rows_are_named(tmp_path: Path) -> None:
@@ -26,6 +26,7 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     assert checked.returncode == 2
     assert "line 2: the conversation has no user turn at its end" in checked.stderr
     assert "line 3: unknown reward 'general-flop' in 'dataset'; did you mean 'general-flip'?" in checked.stderr
+    assert "1 rows have another 'ground_truth' than their last user turn" in checked.stderr
     assert "1 good rows (general-flip 1), 2 bad ones" in checked.stdout
     made = run(tmp_path, "data", "convert", "rows.jsonl", "-o", "new.jsonl")
     assert made.returncode == 3

@@ -112,14 +112,19 @@ def check(source: Source) -> None:
     """
     rewards: Counter[str] = Counter()
     bad: list[BadRow] = []
+    good = others = 0
     for row in read_rows(open_input(source)):
         if isinstance(row, BadRow):
             bad.append(row)
         else:
+            good += 1
             rewards.update(row.datasets)
-            rewards[""] += 1
-    good = rewards.pop("", 0)
+            others += row.has_other_ground_truth
     _list(bad, most=None)
+    if others:
+        typer.echo(
+            f"{others:,} rows have another 'ground_truth' than their last user turn, which is what counts", err=True
+        )
     typer.echo(f"{source}: {good:,} good rows ({_say_why(rewards) or 'no reward'}), {len(bad):,} bad ones")
     if bad or not good:
         raise typer.Exit(ExitCode.BAD_USAGE)

@@ -3,7 +3,8 @@
 A row has three columns, those of the published sets:
 
     messages       the conversation: a list of {"role", "content"}
-    ground_truth   what a reward compares with; here the instruction. A text, or a list of texts
+    ground_truth   the instruction, as the published sets have it: a text, or a list of texts. Rewards here compare
+                   with the last user turn, which it should be equal to
     dataset        the reward of the row (see `DATA_REWARDS`), or a list of rewards with as many ground truths
 """
 
@@ -80,6 +81,11 @@ class PromptRow:
     def instruction(self) -> str:
         """The last user turn."""
         return self.messages[-1].content
+
+    @property
+    def has_other_ground_truth(self) -> bool:
+        """Whether a ground truth, which no reward looks at, is something else than the instruction."""
+        return any(text.strip() != self.instruction.strip() for text in self.ground_truths)
 
     def switched_to(self, dataset: str) -> PromptRow:
         """Return the same prompt for another reward."""
