@@ -64,7 +64,7 @@ def test_killed_resumed_and_used(folder: Path) -> None:
     assert manifest["outcome"]["held_out_loss"] < manifest["outcome"]["held_out_loss_before"]
     assert len(manifest["sessions"]) == 2
 
-    options = ["--reward", "backward-likelihood", "--template", "tuned", "--cache", "off", "-r", "run"]
+    options = ["--reward", "backward-likelihood", "--cache", "off", "-r", "run"]  # asked as it was tuned
     scored = run(folder, "score", "rows.jsonl", "--model", "transformers:tuned", "--dtype", "float32", *options)
     assert scored.returncode == 0, scored.stderr
     assert "Warning" not in scored.stderr
@@ -74,6 +74,7 @@ def test_killed_resumed_and_used(folder: Path) -> None:
     exported = run(folder, "export-adapter", "tuned", "-o", "again.gguf")
     assert exported.returncode == 0, exported.stderr
     assert "Adapter: again.gguf" in exported.stdout
+    assert (folder / "again.gguf").read_bytes() == (folder / "tuned/adapter.gguf").read_bytes()
     save_gguf(folder / "tiny", folder / "tiny.gguf")
     for adapter in ("tuned", "again.gguf"):
         options[-1] = f"run-{adapter}"
@@ -84,6 +85,8 @@ def test_killed_resumed_and_used(folder: Path) -> None:
         assert {record.id: record.score.value for record in read(folder / options[-1])} == pytest.approx(
             rewards, abs=0.05
         )
+    for one in ("run", "run-tuned", "run-again.gguf"):
+        assert '"template": "tuned"' in (folder / one / "manifest.json").read_text()
 
 
 @pytest.mark.parametrize(

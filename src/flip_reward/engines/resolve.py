@@ -17,6 +17,7 @@ from flip_reward.engines.model_files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, 
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.engines.shipped_adapter import SHIPPED, Tuning
 from flip_reward.engines.stack import build_stack
+from flip_reward.engines.tuned_folder import TunedFolder
 from flip_reward.errors import OptionError
 
 _TRANSFORMERS = "transformers:"
@@ -152,16 +153,26 @@ def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.enviro
     model = config.model
     if model is not None and model.startswith(_TRANSFORMERS):
         model = model.removeprefix(_TRANSFORMERS)
-        tuned = Path(model).expanduser() / NAME
-        if tuned.is_file():
-            return Tuning(LoraFile.read(tuned).template)
+        if tuning := _find_tuning_in(Path(model).expanduser()):
+            return tuning
     elif config.base_url or (environment.get("OPENAI_BASE_URL") if model is None else not _is_embedded(model)):
         return None  # a server's, or one that there is not
     model = model or TUNED
     if model == TUNED:
         return SHIPPED.tuning if SHIPPED else None
     lora = find_lora_file(model)
-    return Tuning(LoraFile.read(lora.path).template) if lora and lora.path.is_file() else None
+    if lora is None:
+        return None
+    if lora.path.name == NAME:
+        return _find_tuning_in(lora.path.parent)
+    return Tuning(LoraFile.read(lora.path).template) if lora.path.is_file() else None
+
+
+def _find_tuning_in(folder: Path) -> Tuning | None:
+    if tuned := TunedFolder.read(folder):
+        return Tuning(tuned.frame)
+    path = folder / NAME
+    return Tuning(LoraFile.read(path).template) if path.is_file() else None
 
 
 def _find_adapter(model: str) -> LoraName | None:

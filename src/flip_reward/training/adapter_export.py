@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flip_reward.engines import lora_file
 from flip_reward.engines.gguf_layout import GgufLayout
 from flip_reward.engines.hf_adapters import BASE, CONFIG, WEIGHTS, BaseModelIdentity, find_adapter, sampled_places
+from flip_reward.engines.tuned_folder import TunedFolder
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
 from flip_reward.scoring.files import storage_error
 
@@ -55,6 +56,7 @@ def export_adapter(folder: str, target: Path | None = None) -> Path:
     Raises:
         OptionError: The folder holds no adapter, or one that llama.cpp cannot add to its model.
         EngineUnavailableError: It is damaged, or its model cannot be read.
+        DataError: The file that tells its frame is damaged.
         StorageError: The disk is full or not writable.
         MissingDependencyError: PEFT, transformers or gguf is not installed.
     """
@@ -74,7 +76,9 @@ def export_adapter(folder: str, target: Path | None = None) -> Path:
         except (OSError, ValueError) as error:
             raise EngineUnavailableError(f"{path} cannot be read: it is damaged") from error
     target = target or adapter.folder / lora_file.NAME
-    write_lora_file(target, adapter.folder, BaseModel(config, fingerprint, identity))
+    tuned = TunedFolder.read(adapter.folder)
+    frame = tuned.frame if tuned else ""
+    write_lora_file(target, adapter.folder, BaseModel(config, fingerprint, identity), frame=frame)
     return target
 
 

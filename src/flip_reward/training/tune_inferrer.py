@@ -264,8 +264,9 @@ def _save(
     from flip_reward.training.tuned_model import save_adapter, save_model
 
     dtype = getattr(torch, recipe.saved_as.value)
+    frame = "" if recipe.frame_dir else recipe.load_frame().template.name
     if recipe.method is Method.FULL:
-        save_model(folder, result.network, loaded.tokenizer, dtype=dtype)
+        save_model(folder, result.network, loaded.tokenizer, frame=frame, dtype=dtype)
         return None
     own = Path(recipe.model).expanduser()
     base = str(own.resolve()) if own.exists() else recipe.model
@@ -276,7 +277,7 @@ def _save(
         base=base,
         identity=identity,
         fingerprint=loaded.fingerprint,
-        frame="" if recipe.frame_dir else recipe.load_frame().template.name,
+        frame=frame,
         dtype=dtype,
     )
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as serialize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from flip_reward.engines import hf_adapters, lora_file
+from flip_reward.engines import hf_adapters, lora_file, tuned_folder
 from flip_reward.errors import OptionError, StorageError
 from flip_reward.scoring.files import storage_error, write_atomically
 from flip_reward.training.adapter_export import BaseModel, write_lora_file
@@ -39,7 +39,7 @@ def save_adapter(
         base: The model it is added to, as `load_hf_model` takes it.
         identity: Tells that model from others.
         fingerprint: Tells its files apart.
-        frame: The frame that it was tuned with.
+        frame: The frame of this package that it was tuned with; empty for one of the user's own.
         dtype: The numbers in the files.
 
     Returns:
@@ -61,6 +61,7 @@ def save_adapter(
         tokenizer.save_pretrained(unfinished)
         write_atomically(unfinished / hf_adapters.BASE, identity.model_dump_json(indent=2).encode() + b"\n")
         config.save_pretrained(str(unfinished))
+        _write_frame(unfinished, frame)
         model = BaseModel(network.get_base_model().config, fingerprint, identity)
         try:
             write_lora_file(unfinished / lora_file.NAME, unfinished, model, frame=frame)
@@ -74,9 +75,16 @@ def save_adapter(
 
 
 def save_model(
-    folder: Path, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, dtype: torch.dtype
+    folder: Path, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, frame: str, dtype: torch.dtype
 ) -> None:
     """Save all weights of a model.
+
+    Args:
+        folder: Where to.
+        network: The model.
+        tokenizer: The model's.
+        frame: As for `save_adapter`.
+        dtype: The numbers in the file.
 
     Raises:
         StorageError: The disk is full or not writable. Nothing that looks like a model is left.
@@ -85,9 +93,15 @@ def save_model(
     try:
         tokenizer.save_pretrained(unfinished)
         network.to(dtype).save_pretrained(unfinished)
+        _write_frame(unfinished, frame)
         _publish(unfinished, last="config.json")
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, StorageError) as error:
         raise _cannot_write(folder, error) from error
+
+
+def _write_frame(folder: Path, frame: str) -> None:
+    if frame:
+        write_atomically(folder / tuned_folder.NAME, tuned_folder.TunedFolder(frame=frame).to_bytes())
 
 
 def _begin(folder: Path) -> Path:

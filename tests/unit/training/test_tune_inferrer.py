@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from flip_reward.core.conversation import Group
 from flip_reward.core.frames import load_frame
 from flip_reward.engines.hf_loading import load_hf_model
+from flip_reward.engines.resolve import EngineConfig, find_tuning
+from flip_reward.engines.shipped_adapter import Tuning
 from flip_reward.engines.transformers import TransformersEngine
 from flip_reward.errors import DataError, OptionError, RunMismatchError, StorageError
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
@@ -221,6 +223,9 @@ def test_all_weights(recipe: InferrerRecipe, model: Path, tmp_path: Path) -> Non
     weights = load_file(tmp_path / "whole/model.safetensors")
     assert {str(weight.dtype) for weight in weights.values()} == {"torch.bfloat16"}
     assert not (tmp_path / "whole/.unfinished").exists()
+    assert find_tuning(EngineConfig(f"transformers:{tmp_path / 'whole'}"), {}) == Tuning(
+        whole.load_frame().template.name
+    )
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="nothing is read-only for this user")
