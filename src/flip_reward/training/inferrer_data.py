@@ -146,7 +146,7 @@ def find_evaluated(pairs: Sequence[Pair], evaluated: Iterable[str]) -> list[Remo
         >>> find_evaluated(pairs, ["name a fruit"])
         [<Removal.EVALUATED: 'evaluated'>, None]
     """
-    prompts = list(dict.fromkeys(Words.of(prompt) for prompt in evaluated))
+    prompts = [words for words in dict.fromkeys(map(Words.of, evaluated)) if words.sequence]
     exact = {prompt.sequence for prompt in prompts}
     index = NearIndex([*prompts, *(pair.instruction_words for pair in pairs)])
     for prompt in prompts:
@@ -165,13 +165,13 @@ def find_evaluated(pairs: Sequence[Pair], evaluated: Iterable[str]) -> list[Remo
 def find_duplicates(pairs: Sequence[Pair], *, near: bool = True) -> list[Removal | None]:
     """Say of each pair whether one before it has the same words, or with `near` nearly the same."""
     seen: set[tuple[str, ...]] = set()
-    index = NearIndex([pair.words for pair in pairs] if near else [])
+    index = NearIndex([pair.words for pair in pairs] if near else [], contained=False)
     reasons: list[Removal | None] = []
     for pair in pairs:
         words = pair.words
         if words.sequence in seen:
             reasons.append(Removal.DUPLICATE)
-        elif near and index.has_near(words, contained=False):
+        elif near and index.has_near(words):
             reasons.append(Removal.NEAR_DUPLICATE)
         else:
             reasons.append(None)

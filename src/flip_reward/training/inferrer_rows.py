@@ -161,7 +161,7 @@ def read_evaluation_prompts(source: str) -> list[str]:
         found = list(_prompts_of(row.values))
         if not found:
             raise DataError(
-                f"{source}, line {row.line}: there is no prompt",
+                f"{source}, line {row.line}: there is no prompt that can be read",
                 hint=f"it should be in one of the columns {', '.join(CONVERSATION_COLUMNS)}",
             )
         prompts += found
@@ -171,11 +171,11 @@ def read_evaluation_prompts(source: str) -> list[str]:
 def _prompts_of(values: Mapping[str, object]) -> Iterator[str]:
     for column in CONVERSATION_COLUMNS:
         value = values.get(column)
-        if isinstance(value, str):
+        if isinstance(value, str) and value.strip():
             yield value
             return
         if isinstance(value, list):
-            for message in value:
-                if isinstance(message, Mapping) and message.get("role") == "user":
-                    yield read_content(message) or ""
+            turns = [one for one in value if isinstance(one, Mapping) and one.get("role") == "user"]
+            texts = [read_content(turn) for turn in turns]
+            yield from (text for text in texts if text) if None not in texts else ()
             return

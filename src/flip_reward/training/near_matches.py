@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 from flip_reward.core.normalization import load_normalizer
 
@@ -19,6 +20,10 @@ LEAST_CONTAINED_WORDS = 8
 """Shorter texts than this stand inside others by chance."""
 
 _RUN = 3
+Run: TypeAlias = tuple[str, ...]
+"""So many words that follow each other."""
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Words:
         return cls(words, frozenset(words))
 
     @property
-    def runs(self) -> frozenset[tuple[str, ...]]:
+    def runs(self) -> frozenset[Run]:
         """Every three words that follow each other."""
         return frozenset(self.sequence[i : i + _RUN] for i in range(len(self.sequence) - _RUN + 1))
 
@@ -78,11 +83,13 @@ def stands_in(part: Words, whole: Words) -> bool:
 class NearIndex:
     """Finds a text that is near to another.
 
-    Two texts that share a part t of their words share one of the rarest 1 - t of either's (prefix filtering,
-    Chaudhuri et al. 2006). So only texts that share a rare word are compared. None that are alike are missed.
+    Of two texts that share a part t of their words, each has one of any 1 - t of the other's (prefix filtering,
+    Chaudhuri et al. 2006), and the same holds of runs. So only texts that share one of the rarest are compared,
+    and none that is near is missed.
 
     Args:
         corpus: All texts, those to be looked up as well. Words that are in few of them are rare.
+        contained: Texts are also near when one of them stands in the other.
 
     Example:
         >>> texts = [Words.of("Name three fruits, please"), Words.of("Why is the sky blue?")]
@@ -92,13 +99,15 @@ class NearIndex:
         (True, False)
     """
 
-    def __init__(self, corpus: Iterable[Words]) -> None:
+    def __init__(self, corpus: Iterable[Words], *, contained: bool = True) -> None:
+        self._contained = contained
         self._counts: Counter[str] = Counter()
         for words in corpus:
             self._counts.update(words.distinct)
         self._texts: list[Words] = []
         self._by_word: dict[str, list[int]] = defaultdict(list)
-        self._by_rare_word: dict[str, list[int]] = defaultdict(list)
+        self._by_run: dict[Run, list[int]] = defaultdict(list)
+        self._by_rare_run: dict[Run, list[int]] = defaultdict(list)
 
     def add(self, words: Words) -> None:
         """Put a text into the index."""
@@ -106,27 +115,36 @@ class NearIndex:
         self._texts.append(words)
         for word in words.distinct:
             self._by_word[word].append(number)
-        for word in self._rarest(words):
-            self._by_rare_word[word].append(number)
+        if self._contained:
+            for run in words.runs:
+                self._by_run[run].append(number)
+            for run in self._rarest_runs(words):
+                self._by_rare_run[run].append(number)
 
-    def has_near(self, words: Words, *, contained: bool = True) -> bool:
-        """Whether the index has a text near to this one.
-
-        Args:
-            words: What to look up.
-            contained: Texts also count as near when one of them stands in the other.
-        """
-        candidates = {number for word in self._rarest(words) for number in self._by_word.get(word, ())}
-        for number in candidates:
-            if are_alike(words, self._texts[number]) or (contained and stands_in(words, self._texts[number])):
-                return True
-        if not contained:
+    def has_near(self, words: Words) -> bool:
+        """Whether the index has a text near to this one."""
+        if any(are_alike(words, text) for text in self._find(self._by_word, self._rarest_words(words))):
+            return True
+        if not self._contained:
             return False
-        candidates = {number for word in words.distinct for number in self._by_rare_word.get(word, ())}
-        return any(stands_in(self._texts[number], words) for number in candidates)
+        around = self._find(self._by_run, self._rarest_runs(words))
+        inside = self._find(self._by_rare_run, words.runs)
+        return any(stands_in(words, text) for text in around) or any(stands_in(text, words) for text in inside)
 
-    def _rarest(self, words: Words) -> Sequence[str]:
-        """Words one of which every near text has."""
-        ordered = sorted(words.distinct, key=lambda word: (self._counts[word], word))
-        least_shared = math.floor(min(ALIKE, CONTAINED) * len(ordered))
-        return ordered[: len(ordered) - least_shared + 1]
+    def _find(self, index: Mapping[_Key, Sequence[int]], keys: Iterable[_Key]) -> Iterator[Words]:
+        for number in {number for key in keys for number in index.get(key, ())}:
+            yield self._texts[number]
+
+    def _rarest_words(self, words: Words) -> Sequence[str]:
+        """Words one of which every text has that is alike."""
+        return _first_part(sorted(words.distinct, key=lambda word: (self._counts[word], word)), ALIKE)
+
+    def _rarest_runs(self, words: Words) -> Sequence[Run]:
+        """Runs one of which every text has that this one stands in."""
+        ordered = sorted(words.runs, key=lambda run: (min(self._counts[word] for word in run), run))
+        return _first_part(ordered, CONTAINED)
+
+
+def _first_part(ordered: Sequence[_Key], shared: float) -> Sequence[_Key]:
+    """So many that whoever has the part `shared` of all has one of these."""
+    return ordered[: len(ordered) - math.floor(shared * len(ordered)) + 1]

@@ -76,7 +76,17 @@ def test_prompts_of_evaluations(tmp_path: Path) -> None:
     assert read_evaluation_prompts(name) == ["Zero.", "One.", "Two.", "Three."]
 
 
-@pytest.mark.parametrize("row", [{"question": "Zero."}, "not json", {"prompt": []}])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Zero."},
+        "not json",
+        {"prompt": []},
+        {"instruction": " "},
+        {"messages": [{"role": "user"}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png"}}]}]},
+    ],
+)
 def test_a_prompt_that_cannot_be_read_is_not_passed_over(tmp_path: Path, row: object) -> None:
     with pytest.raises(DataError, match="line 2"):
         read_evaluation_prompts(write(tmp_path / "pairs.jsonl", {"prompt": "Zero."}, row))
