@@ -23,7 +23,7 @@ RECIPE = """
 model: tiny
 data: [{source: rows.jsonl, weight: 2}]
 exclude: [evaluation.jsonl]
-near_duplicates: true
+keep_near_duplicates: true
 held_out: 0.1
 lora: {rank: 4}
 learning_rate: 0.01

@@ -25,7 +25,10 @@ CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "bas
 _MOST_PARAMETERS_SAMPLED = 64
 _PLACES = (1 / 5, 2 / 5, 3 / 5, 4 / 5)
 # Half a unit in the last place of bfloat16 is 2^-9, and float16 has steps of 6e-8 near zero.
-_RELATIVE, _ABSOLUTE = 2**-8, 1e-7
+RELATIVE, ABSOLUTE = 2**-8, 1e-7
+"""So far weights of the same model may be from each other."""
+
+_DAMAGED = "it is damaged, or was made for another kind of model"
 
 
 class BaseModelIdentity(BaseModel):
@@ -48,13 +51,28 @@ class BaseModelIdentity(BaseModel):
             weights[parameter] = [float(flat[place]) for place in sampled_places(len(flat))]
         return cls(name=name, weights=weights)
 
+    @classmethod
+    def read(cls, folder: Path) -> BaseModelIdentity | None:
+        """Read what an adapter's folder says; None for adapters made elsewhere.
+
+        Raises:
+            EngineUnavailableError: It is damaged.
+        """
+        path = folder / BASE
+        if not path.is_file():
+            return None
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise EngineUnavailableError(f"{path} cannot be read: it is damaged") from error
+
     def difference(self, other: BaseModelIdentity) -> str | None:
         """Say where another model differs, or None where it is the same one."""
         if lacking := self.weights.keys() ^ other.weights.keys():
             return f"only one of them has {min(lacking)}"
         for parameter, values in self.weights.items():
             for mine, theirs in zip(values, other.weights[parameter], strict=True):
-                if not math.isclose(mine, theirs, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE):
+                if not math.isclose(mine, theirs, rel_tol=RELATIVE, abs_tol=ABSOLUTE):
                     return f"their weights differ, for example in {parameter}"
         return None
 
@@ -149,35 +167,38 @@ def attach_adapter(network: PreTrainedModel, adapter: Adapter, *, trainable: boo
         import peft
     except ImportError as error:
         raise MissingDependencyError("peft", extra="hf") from error
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     _check_base(network, adapter)
-    weights = load_file(adapter.folder / WEIGHTS)
-    config = peft.PeftConfig.from_pretrained(str(adapter.folder))
-    config.base_model_name_or_path = None
-    config.inference_mode = not trainable
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # about how PEFT uses transformers
-        adapted = peft.get_peft_model(network, config)
-    loaded = peft.set_peft_model_state_dict(adapted, weights)
+    try:
+        weights = load_file(adapter.folder / WEIGHTS)
+        config = peft.PeftConfig.from_pretrained(str(adapter.folder))
+        config.base_model_name_or_path = None
+        config.inference_mode = not trainable
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # about how PEFT uses transformers
+            adapted = peft.get_peft_model(network, config)
+        loaded = peft.set_peft_model_state_dict(adapted, weights)
+    except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise EngineUnavailableError(
+            f"the adapter in {adapter.folder} cannot be added to {adapter.base}: {reason}", hint=_DAMAGED
+        ) from error
     missing = [name for name in loaded.missing_keys if "lora_" in name]
     for what, names in (("lacks", missing), ("has unknown", loaded.unexpected_keys)):
         if names:
             raise EngineUnavailableError(
                 f"the adapter in {adapter.folder} {what} {len(names)} weights, such as {min(names)}",
-                hint="it is damaged, or was made for another kind of model",
+                hint=_DAMAGED,
             )
     return adapted
 
 
 def _check_base(network: PreTrainedModel, adapter: Adapter) -> None:
-    path = adapter.folder / BASE
-    if not path.is_file():
-        return  # made elsewhere: whether its shapes fit is all that can be told
-    try:
-        expected = BaseModelIdentity.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise EngineUnavailableError(f"{path} cannot be read: it is damaged") from error
+    expected = BaseModelIdentity.read(adapter.folder)
+    if expected is None:
+        return  # whether its shapes fit is all that can be told
     difference = expected.difference(BaseModelIdentity.of(adapter.base, network))
     if difference is not None:
         raise EngineUnavailableError(

@@ -11,18 +11,17 @@ from typing import Protocol
 
 from flip_reward.engines.fingerprint import fingerprint_file
 from flip_reward.engines.gguf_file import EXACT, GgufFile
+from flip_reward.engines.hf_adapters import ABSOLUTE, CONFIG, RELATIVE
 from flip_reward.errors import DataError, EngineUnavailableError
 
 NAME = "adapter.gguf"
 """The file in the folder of a tuned adapter."""
-_PEFT_CONFIG = "adapter_config.json"
 ALPHA = "adapter.lora.alpha"
 BASE_NAME, BASE_FINGERPRINT, BASE_WEIGHTS, FRAME = (
     f"flip_reward.{key}" for key in ("base_name", "base_fingerprint", "base_weights", "frame")
 )
 A, B = ".lora_a", ".lora_b"
 
-_RELATIVE, _ABSOLUTE = 2**-8, 1e-7
 _ALIKE = 0.98
 """Weights rounded to four bits correlate with the exact ones at 0.99 and above; those of another model do not."""
 
@@ -53,7 +52,7 @@ def find_lora_file(model: str) -> LoraName | None:
     if not plus or not base or Path(model).expanduser().is_file():
         return None
     path = Path(name).expanduser()
-    if (path / NAME).is_file() or (path / _PEFT_CONFIG).is_file():
+    if (path / NAME).is_file() or (path / CONFIG).is_file():
         return LoraName(base, path / NAME)
     return LoraName(base, path) if name.endswith(".gguf") else None
 
@@ -96,7 +95,7 @@ class LoraFile:
         Raises:
             DataError: There is no such file, it is damaged, or holds no LoRA adapter.
         """
-        if not path.is_file() and (path.parent / _PEFT_CONFIG).is_file():
+        if not path.is_file() and (path.parent / CONFIG).is_file():
             raise DataError(
                 f"the adapter in {path.parent} was not written as GGUF",
                 hint=f"flip-reward export-adapter {path.parent}",
@@ -263,7 +262,7 @@ class GgufBase:
 
 
 def _is_close(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+    return math.isclose(one, other, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
 
 
 def correlate(some: Sequence[float], others: Sequence[float]) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flip_reward.engines import lora_file
 from flip_reward.engines.gguf_layout import GgufLayout
-from flip_reward.engines.hf_adapters import BASE, CONFIG, WEIGHTS, BaseModelIdentity, find_adapter, sampled_places
+from flip_reward.engines.hf_adapters import CONFIG, WEIGHTS, BaseModelIdentity, find_adapter, sampled_places
 from flip_reward.engines.tuned_folder import TunedFolder
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
 from flip_reward.scoring.files import storage_error
@@ -68,13 +68,7 @@ def export_adapter(folder: str, target: Path | None = None) -> Path:
     if adapter is None:
         raise OptionError(f"{folder} holds no adapter", hint=f"it should have {CONFIG} and {WEIGHTS}")
     config, fingerprint = load_hf_config(adapter.base)
-    path = adapter.folder / BASE
-    identity = None
-    if path.is_file():
-        try:
-            identity = BaseModelIdentity.model_validate_json(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise EngineUnavailableError(f"{path} cannot be read: it is damaged") from error
+    identity = BaseModelIdentity.read(adapter.folder)
     target = target or adapter.folder / lora_file.NAME
     tuned = TunedFolder.read(adapter.folder)
     frame = tuned.frame if tuned else ""

@@ -27,7 +27,7 @@ class DataOptions:
 
     rows: int | None = None
     held_out: float = 0.0
-    near_duplicates: bool = False
+    keep_near_duplicates: bool = False
     max_tokens: int = 1024
     max_instruction_tokens: int = 256
     seed: int = 0
@@ -92,7 +92,7 @@ def prepare_data(
     counts = [SourceCounts(source.name, source.rows, Counter(source.removed)) for source in sources]
     tagged = [(number, pair) for number, source in enumerate(sources) for pair in source.pairs]
     tagged = _without(tagged, find_evaluated([pair for _, pair in tagged], evaluated), counts)
-    repeated = find_duplicates([pair for _, pair in tagged], near=not options.near_duplicates)
+    repeated = find_duplicates([pair for _, pair in tagged], near=not options.keep_near_duplicates)
     tagged = _without(tagged, repeated, counts)
     texts: list[tuple[int, Pair, TuningText]] = []
     for number, pair in tagged:

@@ -119,7 +119,7 @@ class InferrerRecipe(_Part):
     """Only so many of the rows, drawn with the seed. A smaller number draws a part of what a larger one does."""
     held_out: float = Field(default=0.02, ge=0, le=0.5)
     """Which part of the prompts is kept aside, to measure the loss on."""
-    near_duplicates: bool = False
+    keep_near_duplicates: bool = False
     """Keep rows that are nearly the same as one before."""
     max_tokens: int = Field(default=1024, ge=8)
     """Longer rows are left out, never cut: scoring does not cut either."""

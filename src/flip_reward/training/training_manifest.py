@@ -35,6 +35,8 @@ class TrainingManifest(ManifestPart):
     configuration: RunConfiguration
     """What the result depends on. A folder is resumed only with the same one."""
     sessions: list[Session]
+    outcome: ManifestPart | None = None
+    """None until it is finished."""
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -52,6 +54,28 @@ class TrainingManifest(ManifestPart):
             raise RunError(
                 f"{path} cannot be read as the manifest of {cls.subject}", hint="give another folder with --output"
             ) from error
+
+    @classmethod
+    def read_for(cls, folder: Path, configuration: RunConfiguration, *, resumed: bool) -> Self | None:
+        """Read the manifest of a folder where a configuration is to go on; None where it begins.
+
+        Args:
+            folder: The folder.
+            configuration: What is to go on.
+            resumed: Whether there is a checkpoint. Where nothing was learned yet, another recipe may begin anew.
+
+        Raises:
+            RunError: See `read`.
+            RunMismatchError: The folder belongs to another configuration.
+        """
+        manifest = cls.read(folder)
+        if manifest is None:
+            return None
+        learned = resumed or manifest.outcome is not None
+        if not learned and manifest.configuration.differences(configuration):
+            return None
+        manifest.check(configuration)
+        return manifest
 
     def check(self, configuration: RunConfiguration) -> None:
         """Make sure that the folder belongs to a configuration.

@@ -107,12 +107,13 @@ def tune_inferrer(
             },
             inputs=opened.identities,
         )
-        manifest = TuningManifest.read(folder)
-        if manifest is not None:
-            manifest.check(configuration)
-            if manifest.outcome is not None:
-                observer.say("It is finished already")
-                return manifest
+        resumed = checkpoints.find_last(folder / checkpoints.FOLDER) is not None
+        manifest = TuningManifest.read_for(folder, configuration, resumed=resumed)
+        if manifest is not None and manifest.outcome is not None:
+            observer.say("It is finished already")
+            return manifest
+        with quiet_libraries():
+            network = attach_adapter(loaded.network, start, trainable=True) if start else loaded.network
         model_text = ModelText(loaded.tokenizer, loaded.name, recipe.no_thinking)
         text = InferrerText(model_text, frame, find_stops(loaded.network, loaded.tokenizer))
         evaluated = [prompt for source in opened.excluded for prompt in read_evaluation_prompts(source)]
@@ -131,7 +132,6 @@ def tune_inferrer(
         _describe(manifest, observer)
         checkpoints.drop_partial(folder / checkpoints.FOLDER)
         with quiet_libraries():
-            network = attach_adapter(loaded.network, start, trainable=True) if start else loaded.network
             result = _tune(recipe, loaded, network, data, folder, bfloat16=bfloat16, observer=observer, stop=stop)
             if result.outcome is None:
                 return manifest
@@ -202,7 +202,7 @@ def _data_options(recipe: InferrerRecipe, loaded: HfModel) -> DataOptions:
     return DataOptions(
         rows=recipe.rows,
         held_out=recipe.held_out,
-        near_duplicates=recipe.near_duplicates,
+        keep_near_duplicates=recipe.keep_near_duplicates,
         max_tokens=min(recipe.max_tokens, loaded.context_tokens),
         max_instruction_tokens=recipe.max_instruction_tokens,
         seed=recipe.seed,

@@ -52,4 +52,3 @@ class TuningManifest(TrainingManifest):
     """So many prompts of evaluations were kept out."""
     tokens_in_an_epoch: int
     outcome: TuningOutcome | None = None
-    """None until it is finished."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, MambaCon
 
 from flip_reward.engines.hf_inference import ScoredRow, score_rows
 from flip_reward.engines.hf_loading import load_hf_model
-from flip_reward.errors import DataError, EngineUnavailableError, OptionError
+from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunMismatchError
 from flip_reward.training.contrast_loss import check_score_group, score_group
 from flip_reward.training.hard_negatives import group_alike, order_groups
 from flip_reward.training.inferrer_recipe import ContrastOptions, DataSource, InferrerRecipe, LoraOptions, Precision
@@ -102,7 +103,7 @@ def likelihood(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Inferrer
     return InferrerRecipe(
         model=str(tiny),
         data=[DataSource(source=str(rows))],
-        near_duplicates=True,
+        keep_near_duplicates=True,
         held_out=0.0,
         lora=LoraOptions(rank=8),
         learning_rate=1e-2,
@@ -157,3 +158,21 @@ def test_mistakes(likelihood: InferrerRecipe, started: Path, tmp_path: Path) -> 
     other = save_model(tmp_path / "other", seed=7)
     with pytest.raises(EngineUnavailableError, match="belongs to tiny"):
         tune_inferrer(wanted(start=started, model=str(other)), tmp_path / "out")
+    damaged = shutil.copytree(started, tmp_path / "damaged")
+    (damaged / "adapter_model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(EngineUnavailableError, match="cannot be added to") as caught:
+        tune_inferrer(wanted(start=damaged), tmp_path / "out")
+    assert "damaged" in str(caught.value.hint)
+
+
+def test_a_recipe_that_came_to_nothing_is_mended_in_the_same_folder(
+    likelihood: InferrerRecipe, started: Path, tmp_path: Path
+) -> None:
+    alike = likelihood.model_copy(update={"start": started, "contrast": ContrastOptions(alike=64), "batch_rows": 64})
+    with pytest.raises(DataError):
+        tune_inferrer(alike, tmp_path / "out")
+    mended = likelihood.model_copy(update={"start": started, "contrast": ContrastOptions(), "max_steps": 2})
+    manifest = tune_inferrer(mended, tmp_path / "out")
+    assert manifest.outcome is not None
+    with pytest.raises(RunMismatchError):
+        tune_inferrer(alike, tmp_path / "out")

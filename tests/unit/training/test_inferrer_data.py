@@ -34,7 +34,7 @@ def encode(one: Pair) -> TuningText | Removal:
 
 
 def prepare(*sources: SourcePairs, evaluated: tuple[str, ...] = (), **options: float | None) -> TuningData:
-    chosen = replace(DataOptions(near_duplicates=True), **options)  # type: ignore[arg-type]
+    chosen = replace(DataOptions(keep_near_duplicates=True), **options)  # type: ignore[arg-type]
     return prepare_data(sources, evaluated, chosen, encode)
 
 
@@ -81,7 +81,7 @@ def test_a_prompt_is_held_out_with_all_its_responses_and_is_never_learned() -> N
         known[len(known)] = one.instruction
         return TuningText([len(known) - 1, 0], 1)
 
-    data = prepare_data([source(*several)], (), DataOptions(held_out=0.2, near_duplicates=True), encode_numbered)
+    data = prepare_data([source(*several)], (), DataOptions(held_out=0.2, keep_near_duplicates=True), encode_numbered)
     learned, held_out = ({known[text.tokens[0]] for text in texts} for texts in (data.train, data.held_out))
     assert not learned & held_out
     assert 20 < len(held_out) < 60

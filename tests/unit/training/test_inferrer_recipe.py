@@ -27,6 +27,11 @@ def test_the_recipes_of_the_package(path: Path) -> None:
     assert not recipe.load_frame().is_completion
 
 
+def test_both_stages_hold_out_the_same_prompts() -> None:
+    first, second = (InferrerRecipe.read(RECIPES / f"tune_inferrer_{name}cpu.yaml") for name in ("", "contrast_"))
+    assert (first.seed, first.held_out) == (second.seed, second.held_out)
+
+
 def test_overrides(tmp_path: Path) -> None:
     recipe = read(
         tmp_path, BASE, "learning_rate=1e-4", "lora.rank=4", "method=full", "exclude=[a.jsonl, b.jsonl]", "rows=null"

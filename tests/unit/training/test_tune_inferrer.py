@@ -75,7 +75,7 @@ def recipe(model: Path, rows: Path) -> InferrerRecipe:
     return InferrerRecipe(
         model=str(model),
         data=[DataSource(source=str(rows))],
-        near_duplicates=True,
+        keep_near_duplicates=True,
         held_out=0.15,
         lora=LoraOptions(rank=8, dropout=0.1),
         learning_rate=1e-2,
