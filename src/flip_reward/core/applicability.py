@@ -28,11 +28,18 @@ class Caution(StrEnum):
 _FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 # A line of code ends or begins like one, indented or not. Prose does so now and then, and never mostly.
 _CODE_LINE = re.compile(
-    r"""^\s*(?:[{}()\[\]]+[;,]?|.*[;{}]|(?:def|class|import|from|return|for|while|if|elif|else|try|const|let|var|public|
-    private|static|void|int|function|package|using|namespace)\b.*[:({;=].*|[#]include.*|</?\w+[^>]*>.*|
-    [\w.\[\]]+\s*(?:[-+*/]?=|:=|<-)\s*\S.*|[\w.]+\(.*\);?)\s*$""",
+    r"""^\s*(?:
+        [{}()\[\]]+[;,]? | .*[;{}]                                                 # brackets, and how statements end
+      | (?:def|class|for|while|if|elif|else|try|except|with|function|switch)\b.*[:{]
+      | import\s+[\w.]+(?:\s+as\s+\w+)? | from\s+[\w.]+\s+import\s.* | [#]include.*
+      | return\b.*(?<![.!?]) | (?:const|let|var)\s+[\w$]+\s*=.*
+      | <[!/?]?\w[^<>]*>(?:.*>)?                                                  # a tag, up to the end of the line
+      | [\w.\[\]]+\s*(?:[-+*/]?=|:=|<-)\s*\S.*(?<![.!?]) | [\w.]+\(.*\)         # assignments and calls
+    )\s*$""",
     re.VERBOSE,
 )
+_FEWEST_LINES_OF_CODE = 2
+"""One line outside of fences may look like code and be mathematics or prose."""
 # fmt: off
 _ENGLISH = frozenset({
     "a", "about", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "could", "do", "does", "for",
@@ -88,7 +95,10 @@ def share_of_code(text: str) -> float:
     fenced = sum(map(_count_lines, (match.group() for match in _FENCED.finditer(text))))
     others = [line for line in _FENCED.sub("\n", text).splitlines() if line.strip()]
     lines = fenced + len(others)
-    return (fenced + sum(1 for line in others if _CODE_LINE.fullmatch(line))) / lines if lines else 0.0
+    looking_like_code = sum(1 for line in others if _CODE_LINE.fullmatch(line))
+    if fenced + looking_like_code < _FEWEST_LINES_OF_CODE:
+        return 0.0
+    return (fenced + looking_like_code) / lines
 
 
 def share_of_english(text: str) -> float:

@@ -36,6 +36,12 @@ QUOTED = "To add two numbers, use a plus sign. It also joins texts and lists:\n"
         (GERMAN, (Caution.OTHER_LANGUAGE,)),
         (CHINESE, (Caution.OTHER_LANGUAGE,)),
         (LIST, ()),
+        ("def avg(numbers):\n    return sum(numbers) / len(numbers)", (Caution.MOSTLY_CODE,)),
+        ("<ul>\n  <li>Pears</li>\n</ul>", (Caution.MOSTLY_CODE,)),
+        ("for a quick dinner: boil pasta and add sauce (any kind).\nif you want to, I can help: just ask.", ()),
+        ("x is 5 and y is 3:\nx = 5.\ny = 3.", ()),
+        ("x + y = 5", ()),
+        ("<b>Paris</b> is the capital of France,\n<i>and</i> it lies on a river.", ()),
         (QUOTED, ()),
         ("Pears grow on trees, and so do plums. In the north they are in flower in April.", ()),
     ],
@@ -56,5 +62,5 @@ def test_shares_are_shares(text: str) -> None:
 
 @given(st.integers(1, 2000))
 def test_nothing_takes_long(count: int) -> None:
-    for part in ("a.", "(", "x = ", "```", "< ", "def ("):
+    for part in ("a.", "(", "x = ", "```", "< ", "def (", "<a ", "<a>", "import a.", "for :"):
         assert 0 <= share_of_code(part * count) <= 1

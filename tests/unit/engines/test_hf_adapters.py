@@ -106,14 +106,14 @@ def test_an_adapter_from_elsewhere_has_to_fit(tmp_path: Path, base: Path) -> Non
     with pytest.raises(EngineUnavailableError, match="has unknown 1 weights"):
         load_hf_model(str(adapter), device="cpu")
     save_file({name: weight[:1] for name, weight in weights.items()}, adapter / WEIGHTS)
-    with pytest.raises(EngineUnavailableError, match="cannot be added to .*base"):
+    with pytest.raises(EngineUnavailableError, match=r"cannot be added to .*base"):
         load_hf_model(str(adapter), device="cpu")
 
 
 class TestDamage:
     def test_weights(self, adapter: Path) -> None:
         (adapter / WEIGHTS).write_bytes((adapter / WEIGHTS).read_bytes()[:500])
-        with pytest.raises(EngineUnavailableError, match="cannot be added to .*base"):
+        with pytest.raises(EngineUnavailableError, match=r"cannot be added to .*base"):
             load_hf_model(str(adapter), device="cpu")
 
     def test_pickled_weights_are_not_read(self, adapter: Path) -> None:
