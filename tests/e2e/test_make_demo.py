@@ -1,9 +1,12 @@
 """The README's first command works from a clean clone."""
 
+import json
 import os
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -25,6 +28,15 @@ def test_make_demo_from_a_clean_clone(tmp_path: Path) -> None:
     assert "Name three fruits" in finished.stdout
     assert "of 36 responses scored" in finished.stdout
     assert "Run folder: runs/responses-" in finished.stdout
-    records = list(clone.glob("runs/*/records.jsonl"))
-    assert len(records) == 1
-    assert records[0].read_bytes().count(b"\n") == 36
+    [path] = clone.glob("runs/*/records.jsonl")
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(records) == 36
+    # What the default model writes is about the responses: a model that is not tuned repeats the prompt.
+    outcomes = Counter(record["outcome"] for record in records)
+    assert outcomes["scored"] >= 30
+    assert outcomes["template_echo"] == 0
+    fitting = [
+        record["reward"] for record in records if record["response_index"] == 0 and record["reward"] is not None
+    ]
+    assert fmean(fitting) > 0.2
+    assert [record["id"] for record in records if "mostly_code" in record["cautions"]] == ["python#0", "python#1"]
