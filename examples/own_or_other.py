@@ -6,7 +6,7 @@ of which responses an inferrer can know little. Run
     python examples/own_or_other.py PAIRS.jsonl... > benchmark.jsonl
     flip-reward evaluate -b benchmark.jsonl -r backward-likelihood
 
-where the rows of the files, which may be gzipped, have a `prompt` and a `response`.
+where the rows of the files, which may be gzipped, have a `prompt` and a `response`, or responses that were `chosen`.
 """
 
 import gzip
@@ -44,7 +44,8 @@ def main(paths: list[str]) -> None:
         content = path.read_bytes()
         for line in (gzip.decompress(content) if path.suffix == ".gz" else content).splitlines():
             row = json.loads(line)
-            pairs[name_kind(row["response"])].setdefault(row["prompt"], row["response"])
+            response = row["response"] if "response" in row else row["chosen"][0]
+            pairs[name_kind(response)].setdefault(row["prompt"], response)
     chance = random.Random(0)  # noqa: S311 - not for secrets
     for kind in sorted(filter(None, pairs)):
         drawn = chance.sample(sorted(pairs[kind].items()), min(MOST_OF_A_KIND, len(pairs[kind])))

@@ -19,12 +19,20 @@ from flip_reward.errors import OptionError
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.training.inferrer_text import IGNORED, InferrerText
-from tests.hf_models import TOKENIZERS, save_model
+from tests.hf_models import CHAT_TEMPLATE, TOKENIZERS, save_model
 
 GROUPS = [
     Group.of("Name three fruits that grow on trees, please.", "Apples, pears and plums grow on trees."),
     Group.of("  Which fruit is yellow?\n", "<think>Hm.</think> A name.\n\nAnswer in one short sentence. "),
     Group.of("Wie heißt das? 水果 🍎", "Obst: Äpfel, Birnen und Pflaumen. {response} {instruction} <end> 苹果"),
+    Group.of(
+        [
+            {"role": "user", "content": "Which fruit is yellow?"},
+            {"role": "assistant", "content": "Pears."},
+            {"role": "user", "content": "And which grow on trees?"},
+        ],
+        "Apples, pears and plums grow on trees.",
+    ),
 ]
 
 
@@ -58,7 +66,7 @@ class Recorder:
 
 
 @pytest.mark.parametrize("name", FRAMES)
-@pytest.mark.parametrize("group", GROUPS, ids=["plain", "spaces and thinking", "scripts"])
+@pytest.mark.parametrize("group", GROUPS, ids=["plain", "spaces and thinking", "scripts", "earlier turns"])
 def test_the_learned_tokens_are_the_scored_ones_and_the_end(setup: Setup, name: str, group: Group) -> None:
     frame = load_frame(name)
     learned = InferrerText(setup.text, frame, setup.stops).encode(group)
@@ -104,6 +112,21 @@ def test_the_bytes_are_the_template_the_response_and_the_instruction(tmp_path: P
             user = f"{system}<|user|>{user}<end><|assistant|>"
         expected = f"{user}Name three fruits that grow on trees, please.<end>"
         assert engine._tokenizer.decode(learned.tokens) == expected
+    engine.close()
+
+
+def test_thinking_is_skipped_in_what_is_learned_too(tmp_path: Path) -> None:
+    skipped = "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+    folder = save_model(tmp_path / "model", chat_template=CHAT_TEMPLATE + skipped)
+    engine = TransformersEngine(str(folder), device="cpu", no_thinking=True)
+    text = ModelText(engine._tokenizer, "tiny", no_thinking=True)
+    learned = InferrerText(text, load_frame("tuned"), (2,)).encode(GROUPS[0])
+    assert learned is not None
+    [request] = FlipReward(engine, FlipOptions(load_templates("tuned"))).render(GROUPS[0])
+    assert isinstance(request, Request)
+    prompt = engine._text.render(request.messages)
+    assert prompt.endswith("<think></think>")
+    assert learned.tokens[: -learned.learned] == engine._text.encode(prompt)
     engine.close()
 
 

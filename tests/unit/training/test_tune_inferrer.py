@@ -150,6 +150,7 @@ def test_the_manifest_says_from_what_and_how(
         "adapter_model.safetensors",
         "base_model.json",
         "chat_template.jinja",
+        "inferrer.json",
         "manifest.json",
         "metrics.jsonl",
         "tokenizer.json",
