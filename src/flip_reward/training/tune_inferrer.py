@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flip_reward.engines import lora_file
-from flip_reward.engines.hf_adapters import Adapter, BaseModelIdentity, attach_adapter, find_adapter
+from flip_reward.engines.hf_adapters import BaseModelIdentity, attach_adapter, find_adapter
 from flip_reward.engines.hf_loading import HfModel, load_hf_model
-from flip_reward.engines.hf_text import ModelText, find_stops
 from flip_reward.engines.model_files import SMOLLM2_135M, TUNED
-from flip_reward.errors import MissingDependencyError, OptionError, RequestRefusedError
-from flip_reward.evaluation.load import BENCHMARKS
+from flip_reward.errors import MissingDependencyError, OptionError
 from flip_reward.scoring.files import storage_error
-from flip_reward.scoring.input import Input
-from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
-from flip_reward.scoring.readers import open_input
+from flip_reward.scoring.manifest import RunConfiguration
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.scoring.store import locked
 from flip_reward.training import checkpoints
 from flip_reward.training.batch_order import order_texts
 from flip_reward.training.hard_negatives import order_groups
-from flip_reward.training.inferrer_data import DataOptions, TuningData, prepare_data
+from flip_reward.training.inferrer_data import TuningData
 from flip_reward.training.inferrer_recipe import InferrerRecipe, Method, Precision
-from flip_reward.training.inferrer_rows import (
-    Pair,
-    Removal,
-    SourcePairs,
-    check_columns,
-    read_evaluation_prompts,
-    read_pairs,
-)
-from flip_reward.training.inferrer_text import InferrerText, TuningText
 from flip_reward.training.quiet_libraries import quiet_libraries
 from flip_reward.training.training_manifest import describe_session
+from flip_reward.training.tuning_inputs import TuningInputs
 from flip_reward.training.tuning_manifest import SourceSummary, TuningManifest
 from flip_reward.training.tuning_progress import SilentObserver, TuningObserver
 
@@ -48,13 +35,6 @@ if TYPE_CHECKING:
     from flip_reward.training.sft_run import SftResult
 
 _LIBRARIES = ("trl", "peft", "datasets")
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    data: list[Input]
-    excluded: list[str]
-    identities: list[InputIdentity]
 
 
 def tune_inferrer(
@@ -87,8 +67,7 @@ def tune_inferrer(
     for library in _LIBRARIES:
         if find_spec(library) is None:
             raise MissingDependencyError(library, extra="train")
-    frame = recipe.load_frame()
-    opened, start = _open(recipe), _find_start(recipe)
+    inputs = TuningInputs.open(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -96,37 +75,24 @@ def tune_inferrer(
     with locked(folder):
         loaded, bfloat16 = _load(recipe)
         identity = BaseModelIdentity.of(loaded.name, loaded.network)
-        configuration = RunConfiguration(
-            settings={
-                "model": loaded.name,
-                "model_fingerprint": loaded.fingerprint,
-                "frame_sha256": frame.template.sha256,
-                "start": start.fingerprint if start else None,
-                **recipe.settings(),
-                "precision": "bfloat16" if bfloat16 else "float32",
-            },
-            inputs=opened.identities,
-        )
+        configuration = _configure(recipe, inputs, loaded, bfloat16=bfloat16)
         resumed = checkpoints.find_last(folder / checkpoints.FOLDER) is not None
         manifest = TuningManifest.read_for(folder, configuration, resumed=resumed)
         if manifest is not None and manifest.outcome is not None:
             observer.say("It is finished already")
             return manifest
         with quiet_libraries():
-            network = attach_adapter(loaded.network, start, trainable=True) if start else loaded.network
-        model_text = ModelText(loaded.tokenizer, loaded.name, recipe.no_thinking)
-        text = InferrerText(model_text, frame, find_stops(loaded.network, loaded.tokenizer))
-        evaluated = [prompt for source in opened.excluded for prompt in read_evaluation_prompts(source)]
-        data = prepare_data(_read(recipe, opened, observer), evaluated, _data_options(recipe, loaded), _encoder(text))
-        for warning in data.warnings:
-            observer.say(warning, warning=True)
-        sessions = [*(manifest.sessions if manifest else []), describe_session()]
+            network = loaded.network
+            if inputs.start is not None:
+                network = attach_adapter(network, inputs.start, trainable=True)
+        evaluated = inputs.read_evaluated()
+        data = inputs.prepare(recipe, loaded, evaluated, observer)
         manifest = TuningManifest(
             configuration=configuration,
             sources=[SourceSummary.of(counts) for counts in data.counts],
             evaluated_prompts=len(evaluated),
             tokens_in_an_epoch=sum(len(one.tokens) for one in data.train),
-            sessions=sessions,
+            sessions=[*(manifest.sessions if manifest else []), describe_session()],
         )
         manifest.write(folder)
         _describe(manifest, observer)
@@ -142,37 +108,6 @@ def tune_inferrer(
         manifest.write(folder)
         shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
     return manifest
-
-
-def _open(recipe: InferrerRecipe) -> _Opened:
-    data = [open_input(recipe.locate(one.source)) for one in recipe.data]
-    excluded = [name if name in BENCHMARKS else recipe.locate(name) for name in recipe.exclude]
-    files = [open_input(name) for name in excluded if name not in BENCHMARKS]
-    for one in recipe.data:
-        check_columns(one.columns)
-    identities = [InputIdentity(name=one.name, fingerprint=one.fingerprint()) for one in [*data, *files]]
-    identities += [InputIdentity(name=name, fingerprint=name) for name in excluded if name in BENCHMARKS]
-    return _Opened(data, excluded, identities)
-
-
-def _find_start(recipe: InferrerRecipe) -> Adapter | None:
-    if recipe.start is None:
-        return None
-    adapter = find_adapter(str(recipe.start))
-    if adapter is None:
-        raise OptionError(f"start: {recipe.start} holds no adapter", hint="name the folder of a finished tuning")
-    return adapter
-
-
-def _read(recipe: InferrerRecipe, opened: _Opened, observer: TuningObserver) -> list[SourcePairs]:
-    sources = [
-        read_pairs(source, columns=check_columns(one.columns), weight=one.weight)
-        for source, one in zip(opened.data, recipe.data, strict=True)
-    ]
-    for source in sources:
-        for complaint in source.complaints:
-            observer.say(f"Left out {complaint}", warning=True)
-    return sources
 
 
 def _load(recipe: InferrerRecipe) -> tuple[HfModel, bool]:
@@ -198,25 +133,18 @@ def _load(recipe: InferrerRecipe) -> tuple[HfModel, bool]:
     return loaded, bfloat16
 
 
-def _data_options(recipe: InferrerRecipe, loaded: HfModel) -> DataOptions:
-    return DataOptions(
-        rows=recipe.rows,
-        held_out=recipe.held_out,
-        keep_near_duplicates=recipe.keep_near_duplicates,
-        max_tokens=min(recipe.max_tokens, loaded.context_tokens),
-        max_instruction_tokens=recipe.max_instruction_tokens,
-        seed=recipe.seed,
+def _configure(recipe: InferrerRecipe, inputs: TuningInputs, loaded: HfModel, *, bfloat16: bool) -> RunConfiguration:
+    return RunConfiguration(
+        settings={
+            "model": loaded.name,
+            "model_fingerprint": loaded.fingerprint,
+            "frame_sha256": inputs.frame.template.sha256,
+            "start": inputs.start.fingerprint if inputs.start else None,
+            **recipe.settings(),
+            "precision": "bfloat16" if bfloat16 else "float32",
+        },
+        inputs=list(inputs.identities),
     )
-
-
-def _encoder(text: InferrerText) -> Callable[[Pair], TuningText | Removal]:
-    def encode(pair: Pair) -> TuningText | Removal:
-        try:
-            return text.encode(pair.group) or Removal.NO_ANSWER
-        except RequestRefusedError:
-            return Removal.UNUSABLE
-
-    return encode
 
 
 def _tune(
