@@ -399,6 +399,6 @@ def test_identity_tells_apart_what_changes_answers() -> None:
 
 
 def test_identity_holds_no_secret_of_the_extra_body() -> None:
-    engine = HttpEngine("http://host/v1", "model", extra_body={"api_key": KEY, "top_k": 5})
+    engine = HttpEngine("http://host/v1", "model", extra_body={"api_key": KEY, "top_k": 5, "proxy": {"token": KEY}})
     assert KEY not in engine.identity
     assert '"top_k":5' in engine.identity

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import orjson
@@ -18,9 +17,9 @@ from flip_reward.engines.base import (
 from flip_reward.engines.chat_format import decode_completion, encode_request
 from flip_reward.engines.http_logprobs import HttpLogprobs, LogprobsApi
 from flip_reward.engines.http_server import HttpServer
+from flip_reward.engines.secrets import mask_secrets
 from flip_reward.errors import EngineError, EngineServerError, OptionError, RequestRefusedError
 
-_SECRET_FIELD = re.compile(r"key|token$|secret|password|authorization|credential", re.IGNORECASE)
 _REFUSED_STATUSES = frozenset({400, 422})
 
 
@@ -79,8 +78,7 @@ class HttpEngine:
     @property
     def identity(self) -> str:
         """The protocol, the model and the fields of every request; the same model answers alike at any address."""
-        shown = {name: "***" if _SECRET_FIELD.search(name) else value for name, value in self._fixed_fields.items()}
-        fields = orjson.dumps(shown, option=orjson.OPT_SORT_KEYS).decode()
+        fields = orjson.dumps(mask_secrets(self._fixed_fields), option=orjson.OPT_SORT_KEYS).decode()
         return f"chat-completions {self.model} {fields}"
 
     async def complete(self, request: Request) -> Completion:

@@ -7,11 +7,12 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import orjson
 
 from flip_reward.engines.http_errors import read_error
+from flip_reward.engines.secrets import strip_user_info
 from flip_reward.errors import (
     CannotConnectError,
     ContextTooLongError,
@@ -70,7 +71,7 @@ class HttpServer:
         if timeout_seconds <= 0:
             raise OptionError(f"the timeout must be above 0 s, not {timeout_seconds:g}")
         address = _split_address(base_url)
-        self.base_url = urlunsplit((address.scheme, address.netloc.rpartition("@")[2], address.path, "", ""))
+        self.base_url = strip_user_info(address.geturl())
         self.root_url = self.base_url.removesuffix("/v1")
         self.model = model
         key = api_key.strip() if api_key else None

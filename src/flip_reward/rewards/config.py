@@ -13,6 +13,7 @@ from flip_reward.core.reply import ReplyPolicy
 from flip_reward.core.target import Target
 from flip_reward.engines.base import Engine, Sampling
 from flip_reward.engines.resolve import EngineConfig, resolve_engine
+from flip_reward.engines.secrets import mask_secrets, strip_user_info
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.catalogue import RewardOptions, fit_to_model, load_reward
@@ -113,6 +114,19 @@ class RewardConfig(BaseModel):
             device=self.device,
             batch_tokens=self.batch_tokens,
         )
+
+    def to_record(self) -> dict[str, object]:
+        """Return the options as JSON values that may be written down: without passwords and keys.
+
+        Example:
+            >>> RewardConfig(base_url="http://bob:hunter2@host/v1").to_record()["base_url"]
+            'http://host/v1'
+        """
+        record = self.model_dump(mode="json")
+        record["extra_body"] = mask_secrets(record["extra_body"])
+        if self.base_url is not None:
+            record["base_url"] = strip_user_info(self.base_url)
+        return record
 
     def reward_options(self) -> RewardOptions:
         """Return what is chosen about the reward.

@@ -96,7 +96,7 @@ def train_grpo(
                 observer.say(warning, warning=True)
             manifest = GrpoManifest(
                 configuration=configuration,
-                recipe=recipe.model_dump(mode="json"),
+                recipe=recipe.to_record(),
                 grpo={name: _plain(value) for name, value in config.to_dict().items() if name != "output_dir"},
                 rows=len(rows.train),
                 held_out_rows=len(rows.held_out),

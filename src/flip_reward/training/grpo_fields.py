@@ -12,18 +12,19 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import PydanticCustomError
 
+from flip_reward.engines.secrets import is_secret_field, strip_user_info
 from flip_reward.errors import MissingDependencyError
 
 OURS = frozenset({"output_dir", "resume_from_checkpoint", "remove_unused_columns", "reward_weights"})
 """What follows from the rest of a recipe."""
-_SECRET = "hub_token"  # noqa: S105 - a name
 
 
 def check_grpo_fields(values: Mapping[str, object]) -> dict[str, object]:
     """Check values for fields of GRPOConfig, and return them with the types that it wants.
 
     Raises:
-        PydanticCustomError: There is no such field, or it takes another type. It names the nearest field.
+        PydanticCustomError: There is no such field (it names the nearest one), it takes another type, or it holds a
+            key or a password.
         MissingDependencyError: TRL is not installed.
     """
     try:
@@ -36,9 +37,6 @@ def check_grpo_fields(values: Mapping[str, object]) -> dict[str, object]:
     for name, value in values.items():
         if name in OURS:
             raise PydanticCustomError("grpo_key", "{name} follows from the rest of the recipe", {"name": repr(name)})
-        if name == _SECRET:
-            reason = "{name} would be written down: log in with 'hf auth login' instead"
-            raise PydanticCustomError("grpo_key", reason, {"name": repr(name)})
         if name not in known:
             near = get_close_matches(name, known, n=1)
             suggestion = f"; did you mean {near[0]!r}?" if near else ""
@@ -47,8 +45,22 @@ def check_grpo_fields(values: Mapping[str, object]) -> dict[str, object]:
                 "unknown key {name}{suggestion} (keys are the fields of TRL's GRPOConfig)",
                 {"name": repr(name), "suggestion": suggestion},
             )
+        _refuse_secrets(name, value)
         checked[name] = _check_type(name, value, hints[name])
     return checked
+
+
+def _refuse_secrets(name: str, value: object) -> None:
+    """Refuse what no checkpoint should hold: trainers keep their whole configuration there, and trackers show it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_secrets(f"{name}.{key}", inner)
+    elif isinstance(value, str) and is_secret_field(name.rpartition(".")[2]):
+        reason = "{name} would be written down: log in with 'hf auth login' instead"
+        raise PydanticCustomError("grpo_key", reason, {"name": repr(name)})
+    elif isinstance(value, str) and strip_user_info(value) != value:
+        reason = "the password in {name} would be written down: put it into ~/.netrc instead"
+        raise PydanticCustomError("grpo_key", reason, {"name": repr(name)})
 
 
 def _check_type(name: str, value: object, hint: Any) -> object:  # noqa: ANN401 - any annotation

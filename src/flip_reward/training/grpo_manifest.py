@@ -22,7 +22,7 @@ class GrpoManifest(TrainingManifest):
 
     kind: str = "grpo"
     recipe: dict[str, object]
-    """The whole recipe, with every default."""
+    """The whole recipe, with every default, without passwords and keys."""
     grpo: dict[str, object]
     """The whole GRPOConfig, with every default of the installed version."""
     rows: int

@@ -105,6 +105,14 @@ class GrpoRecipe(_Part):
         """
         return read_recipe(path, cls, overrides, extra="train")
 
+    def to_record(self) -> dict[str, object]:
+        """Return the whole recipe as JSON values that may be written down: without passwords and keys."""
+        return self.model_dump(mode="json") | {
+            "reward": self.reward.to_record(),
+            "rewards": {name: reward.to_record() for name, reward in self.rewards.items()},
+            "evaluation": {"rewards": [reward.to_record() for reward in self.evaluation.rewards]},
+        }
+
     def settings(self) -> dict[str, str | int | float | bool | None]:
         """Return what the result depends on besides the rewards and the rows, one value a key."""
         flat: dict[str, str | int | float | bool | None] = {"model": self.model, "truncated": self.truncated.value}

@@ -25,6 +25,7 @@ from flip_reward.errors import (
 )
 from flip_reward.integrations.trl import TrlReward
 from flip_reward.integrations.trl_options import TrlOptions
+from flip_reward.report.training_page import build_training_page
 from flip_reward.rewards.base import Settings
 from flip_reward.rewards.listwise import ListwiseJudge
 from flip_reward.scoring.runner import StopSignal
@@ -36,6 +37,7 @@ from flip_reward.training.grpo_manifest import GrpoOutcome
 from flip_reward.training.grpo_recipe import GrpoRecipe
 from flip_reward.training.grpo_rewards import GrpoRewards
 from flip_reward.training.grpo_run import run_grpo
+from tests.http.fault_server import FaultServer
 from tests.unit.training.grpo_cases import Notes, make_folder, make_recipe
 
 # What torch, transformers and TRL warn each other of is not ours to mend.
@@ -174,6 +176,33 @@ def test_a_recipe_from_start_to_end(folder: Path) -> None:
     assert again.said == ["It is finished already"]
     with pytest.raises(RunMismatchError, match=r"grpo\.learning_rate"):
         train_grpo(make_recipe(folder, grpo={"learning_rate": 1e-3}), folder / "out")
+
+
+def test_no_password_or_key_is_written_down(folder: Path) -> None:
+    secret = "hunter2"
+    with FaultServer() as server:
+        address = server.base_url.replace("://", f"://bob:{secret}@")
+        served = {
+            "model": server.model,
+            "base_url": address,
+            "extra_body": {"api_key": secret, "top_k": 5, "proxy": [{"authorization": secret}]},
+            "cache": "off",
+        }
+        recipe = make_recipe(
+            folder, reward=served, rewards={"general-quality": served | {"reward": "pointwise"}},
+            evaluation={"rewards": [served]}, grpo={"max_steps": 1, "save_steps": 1},
+        )  # fmt: skip
+        manifest = train_grpo(recipe, folder / "out")
+    assert manifest.recipe["reward"] == recipe.reward.model_dump(mode="json") | {
+        "base_url": server.base_url,
+        "extra_body": {"api_key": "***", "top_k": 5, "proxy": [{"authorization": "***"}]},
+    }
+    assert build_training_page(folder / "out").exists()
+    files = [path for path in (folder / "out").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".html", ".json", ".jsonl", ".parquet", ".bin", ".safetensors"}
+    for path in files:
+        content = str(pq.read_table(path).to_pylist()).encode() if path.suffix == ".parquet" else path.read_bytes()
+        assert secret.encode() not in content, path
 
 
 def test_a_constant_reward_moves_nothing(folder: Path) -> None:

@@ -44,6 +44,11 @@ def test_recipes_of_the_paper_differ_in_the_reward_alone() -> None:
         (["grpo.num_generations=many"], "num_generations: Input should be a valid integer"),
         (["grpo.output_dir=x"], "'output_dir' follows from the rest of the recipe"),
         (["grpo.hub_token=hf_secret"], "'hub_token' would be written down: log in with 'hf auth login' instead"),
+        (["grpo.model_init_kwargs={token: hf_secret}"], "'model_init_kwargs.token' would be written down"),
+        (
+            ["grpo.vllm_server_base_url=http://bob:hf_secret@host:8000"],
+            "the password in 'vllm_server_base_url' would be written down: put it into ~/.netrc instead",
+        ),
         (["reward.modl=x"], "unknown key 'reward.modl'; did you mean 'model'?"),
         (["data.hold_out=0.1"], "unknown key 'data.hold_out'; did you mean 'held_out'?"),
         (["max_unscored_share=2"], "max_unscored_share"),
