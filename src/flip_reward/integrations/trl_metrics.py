@@ -8,16 +8,13 @@ from statistics import fmean
 from flip_reward.core.score import Outcome, Score
 from flip_reward.core.target import visible_answer
 from flip_reward.errors import ConversationError
-from flip_reward.integrations.trl_scoring import ScoredCall
+from flip_reward.integrations.trl_scoring import LEFT_OUT, ScoredCall
 from flip_reward.integrations.trl_statistics import (
     correlate_within_groups,
     measure_copying,
     share_without_variance,
 )
 from flip_reward.rewards.base import RewardModel
-
-LEFT_OUT = "truncated"
-"""Stands for the outcome of a completion that was left out."""
 
 
 def describe_call(reward: RewardModel, call: ScoredCall, lengths: Sequence[int]) -> dict[str, float]:

@@ -55,7 +55,8 @@ class TrlOptions(BaseModel):
     """The trainer's option of this name. Rewards that compare responses need it, to see that a group is whole."""
     max_unscored_share: float = Field(default=0.5, ge=0, le=1)
     """When a larger part of a call is unscored because the model does not answer, the reward waits and asks again;
-    when it stays so, for whatever reason, the training ends rather than learns from nothing."""
+    when it stays so, for whatever reason, the training ends rather than learns from nothing. A model that answers
+    nothing at all is waited for, and ends the training, whatever the share."""
     pause_seconds: float = Field(default=30.0, gt=0)
     """How long it waits before it asks again."""
     patience_seconds: float = Field(default=1800.0, ge=0)

@@ -18,6 +18,13 @@ Say = Callable[[str], None]
 Scores = dict[int, Score]
 """Scores by the sample's place in the call."""
 
+LEFT_OUT = "truncated"
+"""Stands for the outcome of a completion that was left out."""
+_NOT_ASKED = frozenset(
+    {Outcome.EMPTY_RESPONSE, Outcome.UNFINISHED_THINKING, Outcome.EMPTY_INSTRUCTION, Outcome.NOTHING_TO_COMPARE}
+)
+"""What is known of a sample without the model."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredCall:
@@ -74,19 +81,24 @@ class PatientScorer:
             scores |= await self._ask(groups, left_out, missing)
             away = sum(score.outcome.retryable for score in scores.values())
             waited = time.perf_counter() - started
-            if away <= self._options.max_unscored_share * len(wanted) or waited >= self._options.patience_seconds:
+            enough = away <= self._options.max_unscored_share * len(wanted) and not _is_silent(scores)
+            if enough or waited >= self._options.patience_seconds:
                 break
             self._say(
                 f"The reward's model does not answer{_quote(scores)}: {away} of {len(wanted)} samples are "
                 f"unscored. Asking again in {self._options.pause_seconds:g} s"
             )
             await asyncio.sleep(self._options.pause_seconds)
-        return ScoredCall(
+        call = ScoredCall(
             groups,
             [scores.get(place) for place in range(samples)],
             time.perf_counter() - started,
             self._find_problem(scores),
         )
+        if call.problem is None and samples and all(reward is None for reward in call.rewards):
+            counts = _count([score.outcome.value if score else LEFT_OUT for score in call.scores])
+            self._say(f"None of the {samples} samples of a batch has a score: {counts}")
+        return call
 
     async def _ask(self, groups: Sequence[SampleGroup], left_out: frozenset[int], missing: frozenset[int]) -> Scores:
         """Score the missing samples; of rewards that compare, every group that misses one."""
@@ -115,14 +127,21 @@ class PatientScorer:
         }
 
     def _find_problem(self, scores: Scores) -> str | None:
-        unscored = Counter(score.outcome.value for score in scores.values() if score.value is None)
-        if unscored.total() <= self._options.max_unscored_share * len(scores):
-            return None
-        counts = ", ".join(f"{outcome} {count}" for outcome, count in unscored.most_common())
-        return (
-            f"{unscored.total()} of {len(scores)} samples could not be scored: {counts}{_quote(scores)}, which is "
-            f"more than max_unscored_share={self._options.max_unscored_share:g}"
-        )
+        unscored = [score.outcome.value for score in scores.values() if score.value is None]
+        failed = f"{len(unscored)} of {len(scores)} samples could not be scored: {_count(unscored)}{_quote(scores)}"
+        if len(unscored) > self._options.max_unscored_share * len(scores):
+            return f"{failed}, which is more than max_unscored_share={self._options.max_unscored_share:g}"
+        return f"{failed}; the reward's model answered nothing" if _is_silent(scores) else None
+
+
+def _is_silent(scores: Scores) -> bool:
+    """Whether the model was asked, and answered nothing."""
+    outcomes = {score.outcome for score in scores.values()} - _NOT_ASKED
+    return bool(outcomes) and all(outcome.retryable for outcome in outcomes)
+
+
+def _count(outcomes: Sequence[str]) -> str:
+    return ", ".join(f"{outcome} {count}" for outcome, count in Counter(outcomes).most_common())
 
 
 def _quote(scores: Scores) -> str:

@@ -10,8 +10,8 @@ from flip_reward.core.conversation import Group
 from flip_reward.errors import FlipRewardError
 from flip_reward.integrations.trl import LogExtra, LogMetric, TrlReward
 from flip_reward.integrations.trl_groups import Text, read_completion
-from flip_reward.integrations.trl_metrics import LEFT_OUT, describe_call, measure_call_copying
-from flip_reward.integrations.trl_scoring import Say, ScoredCall
+from flip_reward.integrations.trl_metrics import describe_call, measure_call_copying
+from flip_reward.integrations.trl_scoring import LEFT_OUT, Say, ScoredCall
 from flip_reward.training.grpo_rewards import GrpoRewards
 from flip_reward.training.grpo_samples import SampleRow, SampleTable, Split
 

@@ -165,6 +165,35 @@ async def test_a_model_that_stays_away_ends_the_training() -> None:
     assert said
 
 
+@pytest.mark.parametrize(("back_after", "rewarded"), [(12, True), (10**9, False)])
+async def test_a_model_that_answers_nothing_is_waited_for_whatever_the_share(
+    back_after: int, *, rewarded: bool
+) -> None:
+    said: list[str] = []
+    options = TrlOptions(pause_seconds=0.001, patience_seconds=5.0 if rewarded else 0.02, max_unscored_share=1.0)
+    reward = TrlReward(FlipReward(lost(after=3, until=back_after)), options, said.append)
+    await reward(PROMPTS, COMPLETIONS)
+    if rewarded:
+        assert await reward(PROMPTS, COMPLETIONS) == [1.0, 0.0, None, pytest.approx(5 / 6)]
+    else:
+        with pytest.raises(RunStoppedError, match=r"engine_failure 3, empty_response 1 .*answered nothing"):
+            await reward(PROMPTS, COMPLETIONS)
+    assert all("3 of 4 samples are unscored. Asking again" in line for line in said)
+    assert len(said) >= 2
+
+
+async def test_a_call_without_any_reward_is_told_of_once() -> None:
+    said: list[str] = []
+    options = TrlOptions(truncated=Truncated.LEAVE_OUT, max_completion_length=2, max_unscored_share=1.0)
+    reward = TrlReward(flip(), options, said.append)
+    assert await reward(PROMPTS, COMPLETIONS, completion_ids=[[5, 5]] * 4) == [None] * 4
+    assert said == ["None of the 4 samples of a batch has a score: truncated 4"]
+    assert await reward(PROMPTS[:2], [" ", "x"], completion_ids=[[5], [5, 5]]) == [None] * 2
+    assert said[1:] == ["None of the 2 samples of a batch has a score: empty_response 1, truncated 1"]
+    await reward(PROMPTS, COMPLETIONS, completion_ids=[[5]] + [[5, 5]] * 3)
+    assert len(said) == 2
+
+
 async def test_what_never_answered_is_not_waited_for() -> None:
     def unavailable(_: Request) -> str:
         raise EngineUnavailableError("no such model")
