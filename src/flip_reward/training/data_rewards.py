@@ -21,8 +21,12 @@ DATA_REWARDS: MappingProxyType[str, str] = MappingProxyType(
 """The names in the column "dataset", and the rewards that they stand for. Published sets have the first two."""
 
 
-def resolve_data_reward(name: str) -> str:
+def resolve_data_reward(name: str, place: str = "dataset") -> str:
     """Return the reward that a name in the column "dataset" stands for.
+
+    Args:
+        name: The name.
+        place: Where it stands, for the error.
 
     Raises:
         DataError: It is none of `DATA_REWARDS`.
@@ -35,4 +39,4 @@ def resolve_data_reward(name: str) -> str:
         return DATA_REWARDS[name]
     near = get_close_matches(name, DATA_REWARDS, n=1)
     suggestion = f"; did you mean {near[0]!r}?" if near else ""
-    raise DataError(f"unknown reward {name!r} in 'dataset'{suggestion}", hint=f"known are {', '.join(DATA_REWARDS)}")
+    raise DataError(f"unknown reward {name!r} in {place!r}{suggestion}", hint=f"known are {', '.join(DATA_REWARDS)}")

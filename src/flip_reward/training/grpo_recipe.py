@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
+from flip_reward.errors import DataError
 from flip_reward.integrations.trl_options import Truncated
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.recipe_file import read_recipe
+from flip_reward.training.data_rewards import resolve_data_reward
 from flip_reward.training.grpo_fields import check_grpo_fields
 from flip_reward.training.inferrer_recipe import LoraOptions
 
@@ -57,6 +60,22 @@ class GrpoEvaluation(_Part):
     rewards: list[RewardConfig] = []
 
 
+def _know_by_name(sections: dict[str, RewardConfig]) -> dict[str, RewardConfig]:
+    """Give each section the reward that rows with its name ask for."""
+    known = {}
+    for name, section in sections.items():
+        try:
+            wanted = resolve_data_reward(name, "rewards")
+        except DataError as error:
+            raise PydanticCustomError("reward_name", "{reason}", {"reason": str(error)}) from error
+        if "reward" in section.model_fields_set and section.reward != wanted:
+            reason = "rows with {name} ask for {wanted}, and the section's reward is {given}"
+            places = {"name": repr(name), "wanted": repr(wanted), "given": repr(section.reward)}
+            raise PydanticCustomError("reward_name", reason, places)
+        known[name] = section.model_copy(update={"reward": wanted})
+    return known
+
+
 class GrpoRecipe(_Part):
     """What is trained, on what, with which reward, and how.
 
@@ -73,8 +92,8 @@ class GrpoRecipe(_Part):
     data: GrpoData
     reward: RewardConfig = RewardConfig()
     """The reward of rows whose "dataset" names it."""
-    rewards: dict[str, RewardConfig] = {}
-    """Where rows have several rewards: those of the others, by the name in "dataset"."""
+    rewards: Annotated[dict[str, RewardConfig], AfterValidator(_know_by_name)] = {}
+    """Where rows have several rewards: those of the others, by the name in "dataset", which says the reward too."""
     evaluation: GrpoEvaluation = GrpoEvaluation()
     output: Path | None = None
     truncated: Truncated = Truncated.SCORE

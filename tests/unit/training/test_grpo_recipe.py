@@ -50,6 +50,14 @@ def test_recipes_of_the_paper_differ_in_the_reward_alone() -> None:
             "the password in 'vllm_server_base_url' would be written down: put it into ~/.netrc instead",
         ),
         (["reward.modl=x"], "unknown key 'reward.modl'; did you mean 'model'?"),
+        (
+            ["rewards.general-qualty.model=x"],
+            "unknown reward 'general-qualty' in 'rewards'; did you mean 'general-qual",
+        ),
+        (
+            ["rewards.general-quality={reward: flip}"],
+            "rows with 'general-quality' ask for 'pointwise', and the section's reward is 'flip'",
+        ),
         (["data.hold_out=0.1"], "unknown key 'data.hold_out'; did you mean 'held_out'?"),
         (["max_unscored_share=2"], "max_unscored_share"),
         (["grpo=fast"], "grpo: Input should be a valid dictionary"),
@@ -114,6 +122,15 @@ def test_activation_checkpointing_by_the_name_that_trl_has_for_it(tmp_path: Path
     grpo = others if wanted is None else others | {"gradient_checkpointing": wanted}
     config = make_grpo_config(recipe.model_copy(update={"grpo": grpo}), tmp_path, evaluate=False, resumed=False)
     assert config.gradient_checkpointing is (True if wanted is None else wanted)
+
+
+def test_a_section_of_rewards_has_the_reward_of_its_name(tmp_path: Path) -> None:
+    recipe = make_recipe(tmp_path, rewards={"general-quality": {"model": "m"}, "general-flip": {"reward": "flip"}})
+    assert {name: section.reward for name, section in recipe.rewards.items()} == {
+        "general-quality": "pointwise",
+        "general-flip": "flip",
+    }
+    assert recipe.rewards["general-quality"].model == "m"
 
 
 def test_numbers_that_yaml_takes_for_texts(tmp_path: Path) -> None:
