@@ -1,6 +1,8 @@
 import asyncio
 import pickle
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -225,6 +227,20 @@ def test_wrong_variables(environment: Mapping[str, str], message: str) -> None:
     with pytest.raises(OptionError) as caught:
         TrlOptions.from_environment(environment)
     assert message in str(caught.value)
+
+
+def test_the_guide_lists_every_variable_with_its_default() -> None:
+    guide = (Path(__file__).parents[3] / "docs/guides/integrations.md").read_text()
+    rows = re.findall(r"^\| `FLIP_REWARD_ON_([A-Z_]+)` \| (?:`([^`]*)`)? *\|", guide, re.MULTILINE)
+    defaults = TrlOptions()
+    assert [name.lower() for name, _ in rows] == list(TrlOptions.model_fields)
+    for name, shown in rows:
+        value = getattr(defaults, name.lower())
+        if shown:
+            assert TrlOptions.from_environment({f"FLIP_REWARD_ON_{name}": shown}) == defaults
+            assert shown in ("none", str(value))
+        else:
+            assert not value
 
 
 async def test_the_function_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
