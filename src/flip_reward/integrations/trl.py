@@ -119,7 +119,8 @@ class TrlReward:
         if call.problem is not None:
             raise RunStoppedError(call.problem, hint="the trainer's last checkpoint is where to go on from")
         self.tell(call, completion_ids, log_extra, log_metric)
-        return [None if score is None else self.options.unscored.rewards([score])[0] for score in call.scores]
+        rewards = iter(self.options.unscored.rewards([score for score in call.scores if score is not None]))
+        return [None if score is None else next(rewards) for score in call.scores]
 
     async def score(
         self,

@@ -18,6 +18,7 @@ from flip_reward.errors import (
 from flip_reward.integrations import trl
 from flip_reward.integrations.trl import TrlReward
 from flip_reward.integrations.trl_options import TrlOptions, Truncated
+from flip_reward.integrations.unscored import RAISE
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.listwise import ListwiseJudge
 
@@ -112,12 +113,13 @@ async def test_truncated_completions_are_left_out_and_never_asked_about() -> Non
 
 
 async def test_what_an_unscored_sample_is_given_can_be_chosen() -> None:
+    assert TrlOptions.from_environment({"FLIP_REWARD_ON_UNSCORED": "raise"}).unscored == RAISE
     constant = TrlOptions.from_environment({"FLIP_REWARD_ON_UNSCORED": "-1"})
     assert (await TrlReward(flip(), constant)(PROMPTS, COMPLETIONS))[2] == -1.0
-    with pytest.raises(UnscoredError, match="empty_response 1"):
-        await TrlReward(flip(), TrlOptions.from_environment({"FLIP_REWARD_ON_UNSCORED": "raise"}))(
-            PROMPTS, COMPLETIONS
-        )
+    strict = TrlOptions(unscored=RAISE, truncated=Truncated.LEAVE_OUT, max_completion_length=3)
+    with pytest.raises(UnscoredError, match="2 of 4 responses could not be scored: empty_response 2"):
+        await TrlReward(flip(), strict)([*PROMPTS, "x"], [*COMPLETIONS[:3], "", "cut"], [[1]] * 4 + [[1, 1, 1]])
+    assert await TrlReward(flip(), strict)(PROMPTS[:2], COMPLETIONS[:2], [[1, 1, 1], [1]]) == [None, 0.0]
 
 
 async def test_a_reward_that_compares_wants_whole_groups() -> None:
