@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
 
-from flip_reward.errors import RunError
+from flip_reward.errors import OptionError, RunError
 from flip_reward.report.curves import Curve, draw_curves
 from flip_reward.report.evaluation_files import REPORT
 from flip_reward.report.training_files import (
@@ -25,37 +25,39 @@ from flip_reward.scoring.files import write_atomically
 
 _PROMPTS_SHOWN = 40
 _CHARACTERS_SHOWN = 2500
+_STEPS_NAMED = 20
 HELD_OUT, TRAIN = "held-out", "train"
 
 
-def build_training_page(folder: Path) -> Path:
+def build_training_page(folder: Path, *, split: str | None = None, step: int | None = None) -> Path:
     """Write `report.html` into the folder of a training.
 
     Args:
         folder: What `flip-reward train` wrote; the training need not be finished.
+        split: Show "held-out" prompts or those of "train"; by default held-out ones, where there are any.
+        step: Show the samples of this step beside those of the first; by default of the last one.
 
     Returns:
         The file.
 
     Raises:
+        OptionError: There are no samples of this split or step.
         RunError: It is no such folder, or it is damaged.
         StorageError: The file cannot be written.
     """
     metrics = read_metrics(folder)
-    split = HELD_OUT if list_steps(folder, HELD_OUT) else TRAIN
-    steps = list_steps(folder, split)
-    if not steps:
-        raise RunError(f"{folder / SAMPLES} has no samples yet", hint="they are written after the first step")
-    before, after = (read_samples(folder, split, step) for step in (steps[0], steps[-1]))
+    split = split or (HELD_OUT if list_steps(folder, HELD_OUT) else TRAIN)
+    first, last = _choose_steps(folder, split, step)
+    before, after = read_samples(folder, split, first), read_samples(folder, split, last)
     recipe = read_recipe_of(folder)
     values = {
         "title": escape(folder.resolve().name),
         "model": escape(str(recipe.get("model", ""))),
         "curves": _draw(metrics),
         "changes": _tabulate(before, after),
-        "split": "Held-out prompts" if split == HELD_OUT else "Prompts of the first and the last step",
-        "first": f"{steps[0]:,}",
-        "last": f"{steps[-1]:,}",
+        "split": "Held-out prompts" if split == HELD_OUT else "Prompts that were learned from",
+        "first": f"{first:,}",
+        "last": f"{last:,}",
         "samples": "".join(_show(before, after, paired=split == HELD_OUT)),
         "recipe": escape(_list_keys(recipe)),
     }
@@ -63,6 +65,20 @@ def build_training_page(folder: Path) -> Path:
     path = folder / REPORT
     write_atomically(path, re.sub(r"\{\{ (\w+) \}\}", partial(_value, values), template).encode())
     return path
+
+
+def _choose_steps(folder: Path, split: str, step: int | None) -> tuple[int, int]:
+    """The first step, and the one that is shown beside it."""
+    steps = list_steps(folder, split)
+    if not steps:
+        other = TRAIN if split == HELD_OUT else HELD_OUT
+        if list_steps(folder, other):
+            raise OptionError(f"{folder} has no {split} samples", hint=f"show the others with --split {other}")
+        raise RunError(f"{folder / SAMPLES} has no samples yet", hint="they are written after the first step")
+    if step is not None and step not in steps:
+        shown = [*map(str, steps)] if len(steps) <= _STEPS_NAMED else [*map(str, steps[:3]), "...", str(steps[-1])]
+        raise OptionError(f"{folder} has no {split} samples of step {step}", hint=f"there are {', '.join(shown)}")
+    return steps[0], steps[-1] if step is None else step
 
 
 def _draw(metrics: Mapping[str, Sequence[tuple[int, float]]]) -> str:

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from flip_reward.core.conversation import Message
-from flip_reward.errors import RunError
+from flip_reward.errors import OptionError, RunError
 from flip_reward.report.training_files import is_training, read_metrics
 from flip_reward.report.training_page import build_training_page
 from flip_reward.training.grpo_samples import SampleRow, SampleTable, Split
+from tests.e2e.command import run
 
 
 def make_sample(row: int, response: str, reward: float | None) -> SampleRow:
@@ -53,6 +54,41 @@ def test_curves_and_samples_from_before_and_after(folder: Path) -> None:
     assert "<i>escaped" not in page
     assert page.count("<polyline") == 5
     assert "{{" not in page
+
+
+def test_the_samples_of_any_step(folder: Path) -> None:
+    table = SampleTable(folder)
+    for step in range(1, 31):
+        table.add(Split.TRAIN, [make_sample(step, f"of step {step}.", step / 100)])
+        table.write(Split.TRAIN, step)
+    page = build_training_page(folder, split="train", step=7).read_text()
+    assert "Prompts that were learned from: means over samples after step 1 and after step 7." in page
+    assert "<th>reward</th><td>0.010</td><td>0.070</td>" in page
+    assert "of step 1." in page
+    assert "of step 7." in page
+    assert "of step 30." not in page
+    assert "after step 1 and after step 30." in build_training_page(folder, split="train").read_text()
+    assert "after step 0 and after step 0." in build_training_page(folder, step=0).read_text()
+    with pytest.raises(OptionError, match="no train samples of step 31") as caught:
+        build_training_page(folder, split="train", step=31)
+    assert caught.value.hint == "there are 1, 2, 3, ..., 30"
+    with pytest.raises(OptionError, match="no held-out samples of step 1") as caught:
+        build_training_page(folder, step=1)
+    assert caught.value.hint == "there are 0, 2"
+
+
+def test_no_samples_of_a_split(folder: Path) -> None:
+    with pytest.raises(OptionError, match="has no train samples") as caught:
+        build_training_page(folder, split="train")
+    assert caught.value.hint == "show the others with --split held-out"
+
+
+def test_the_command_takes_step_and_split(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    shown = run(folder, "report", ".", "--split", "held-out", "--step", "2")
+    assert shown.stdout.startswith("Report: report.html")
+    elsewhere = run(tmp_path_factory.mktemp("elsewhere"), "report", ".", "--step", "2")
+    assert elsewhere.returncode == 2
+    assert "--step and --split are for the folder of a training" in elsewhere.stderr
 
 
 def test_the_last_entry_of_a_step_counts(folder: Path) -> None:
