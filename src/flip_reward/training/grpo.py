@@ -78,6 +78,7 @@ def train_grpo(
             _make_options(recipe, config),
             lambda text: observer.say(text, warning=True),
         )
+        rewards.check_groups(config, evaluate=evaluate and config.eval_strategy != "no")
         asyncio.run(_probe(rewards))
         with _own(folder):
             configuration = RunConfiguration(

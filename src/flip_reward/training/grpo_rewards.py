@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from flip_reward.core.conversation import Group
 from flip_reward.errors import EngineUnavailableError, NoLogprobsError, OptionError
@@ -19,6 +20,9 @@ from flip_reward.training.constant_reward import ConstantReward
 from flip_reward.training.data_rewards import CONSTANT, resolve_data_reward
 from flip_reward.training.data_rows import PromptRow
 from flip_reward.training.grpo_recipe import GrpoRecipe
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
 
 _OPTION = re.compile(r"--([a-z-]+)")  # as hints name it; in a recipe it is a key
 _PROBE = Group.of(
@@ -63,6 +67,41 @@ class GrpoRewards:
             for name, reward in self.by_dataset.items()
             for key, value in reward.load().settings.items()
         }
+
+    def check_groups(self, config: GRPOConfig, *, evaluate: bool) -> None:
+        """Make sure that rewards that compare responses get those of a prompt together, and more than one.
+
+        Args:
+            config: How large batches are: those of one process.
+            evaluate: Held-out prompts are looked at.
+
+        Raises:
+            OptionError: A batch splits a group, or held-out prompts get one response each.
+        """
+        comparing = [name for name, reward in self.by_dataset.items() if not reward.load().independent]
+        held = config.per_device_train_batch_size * config.steps_per_generation
+        if comparing and held % config.num_generations:
+            raise OptionError(
+                f"the reward {comparing[0]!r} compares the {config.num_generations} responses to a prompt, and a "
+                f"process has {held} responses, which splits a group",
+                hint="make grpo.per_device_train_batch_size x grpo.steps_per_generation (where it is not set, "
+                "grpo.gradient_accumulation_steps) a multiple of grpo.num_generations",
+            )
+        comparing += [name for name, reward in self.not_trained_on.items() if not reward.load().independent]
+        responses = config.num_generations_eval or config.num_generations
+        if not comparing or not evaluate:
+            return
+        if responses < 2:
+            raise OptionError(
+                f"the reward {comparing[0]!r} compares the responses to a prompt, and held-out prompts get one",
+                hint="set grpo.num_generations_eval to 2 or more",
+            )
+        if config.per_device_eval_batch_size % responses:
+            raise OptionError(
+                f"the reward {comparing[0]!r} compares the {responses} responses to a held-out prompt, and a process "
+                f"has {config.per_device_eval_batch_size} responses, which splits a group",
+                hint="make grpo.per_device_eval_batch_size a multiple of grpo.num_generations_eval",
+            )
 
     def know_end_tokens(self, tokens: Iterable[int | None]) -> None:
         """Say which tokens end a completion; one that has them at the limit is not cut off."""
