@@ -21,7 +21,7 @@ from typing import Protocol
 from flip_reward.errors import OptionError, RunStoppedError
 from flip_reward.integrations.per_process import OncePerProcess
 from flip_reward.integrations.trl_groups import Text, check_whole, read_groups
-from flip_reward.integrations.trl_metrics import describe_call, describe_samples
+from flip_reward.integrations.trl_metrics import describe_call, describe_samples, measure_call_copying
 from flip_reward.integrations.trl_options import TrlOptions, Truncated
 from flip_reward.integrations.trl_scoring import PatientScorer, Say, ScoredCall
 from flip_reward.rewards.base import RewardModel
@@ -164,7 +164,8 @@ class TrlReward:
     ) -> None:
         """Hand metrics and columns to TRL."""
         if log_metric is not None:
-            for name, value in describe_call(self.load(), call, _lengths(call, completion_ids)).items():
+            copied = measure_call_copying(self.load(), call)
+            for name, value in describe_call(call, _lengths(call, completion_ids), copied).items():
                 log_metric(f"{self.__name__}/{name}", value)
         if log_extra is not None:
             for column, values in describe_samples(call).items():

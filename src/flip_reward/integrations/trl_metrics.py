@@ -17,7 +17,7 @@ from flip_reward.integrations.trl_statistics import (
 from flip_reward.rewards.base import RewardModel
 
 
-def describe_call(reward: RewardModel, call: ScoredCall, lengths: Sequence[int]) -> dict[str, float]:
+def describe_call(call: ScoredCall, lengths: Sequence[int], copied: Sequence[float | None]) -> dict[str, float]:
     """Return the metrics of a call by name. What is not defined for this call is left out.
 
     - mean, precision, recall: over the scored samples
@@ -29,9 +29,9 @@ def describe_call(reward: RewardModel, call: ScoredCall, lengths: Sequence[int])
     - seconds: how long the trainer waited
 
     Args:
-        reward: What scored.
         call: What came of it.
         lengths: The length of each sample.
+        copied: How much of the instruction each copies, as `measure_call_copying` says.
     """
     scores = [score for score in call.scores if score is not None]
     outcomes = [LEFT_OUT if score is None else score.outcome.value for score in call.scores]
@@ -41,7 +41,7 @@ def describe_call(reward: RewardModel, call: ScoredCall, lengths: Sequence[int])
         "recall": _mean([score.recall for score in scores]),
         **{f"outcomes/{name}": outcomes.count(name) / len(outcomes) for name in (*Outcome, LEFT_OUT) if outcomes},
         **_describe_groups(call, lengths),
-        "copied_4grams": _mean(measure_call_copying(reward, call)),
+        "copied_4grams": _mean(copied),
         "prompt_tokens": float(sum(score.usage.prompt_tokens for score in scores)),
         "completion_tokens": float(sum(score.usage.completion_tokens for score in scores)),
         "seconds": call.seconds,

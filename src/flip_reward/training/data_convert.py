@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from flip_reward.errors import DataError, FlipRewardError
+from flip_reward.errors import FlipRewardError
 from flip_reward.scoring.input import Input, RejectedRow
 from flip_reward.scoring.rows import CONVERSATION_COLUMNS, RESPONSE_COLUMNS, RowMapper, parse_columns
 from flip_reward.training.data_rewards import resolve_data_reward
-from flip_reward.training.data_rows import COLUMNS, BadRow, PromptRow, read_messages
+from flip_reward.training.data_rows import COLUMNS, BadRow, PromptRow, end_with_user, read_messages
 
 _CHAT_COLUMN = "conversation"  # what WildChat and others call it
 
@@ -49,9 +49,4 @@ def _convert(values: Mapping[str, object], dataset: str, mapper: RowMapper) -> P
     if isinstance(kept.get(_CHAT_COLUMN), list) and not any(kept.get(name) for name in CONVERSATION_COLUMNS):
         kept["messages"] = kept[_CHAT_COLUMN]
     group = mapper.to_group({**kept, "responses": [""]}, "")
-    messages = group.messages
-    while messages and messages[-1].role == "assistant":
-        messages = messages[:-1]
-    if not messages or messages[-1].role != "user":
-        raise DataError("the conversation has no user turn at its end")
-    return PromptRow.of(messages, dataset)
+    return PromptRow.of(end_with_user(group.messages), dataset)

@@ -11,7 +11,7 @@ A row has three columns, those of the published sets:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,10 +87,6 @@ class PromptRow:
         """Whether a ground truth, which no reward looks at, is something else than the instruction."""
         return any(text.strip() != self.instruction.strip() for text in self.ground_truths)
 
-    def switched_to(self, dataset: str) -> PromptRow:
-        """Return the same prompt for another reward."""
-        return replace(self, datasets=(dataset,), ground_truths=(self.instruction,))
-
     def to_columns(self) -> dict[str, object]:
         """Return the row as it stands in a file."""
         alone = len(self.datasets) == 1
@@ -134,9 +130,17 @@ def read_messages(value: object) -> tuple[Message, ...]:
     if not isinstance(value, list):
         raise DataError(f"'messages' must be a list of messages, not {type(value).__name__}")
     try:
-        messages = Group.of(value, "").messages
+        return end_with_user(Group.of(value, "").messages)
     except ConversationError as error:
         raise DataError(str(error)) from error
+
+
+def end_with_user(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return a conversation without the turns of the assistant at its end.
+
+    Raises:
+        DataError: It has no user turn at its end then, or an empty one.
+    """
     while messages and messages[-1].role == "assistant":
         messages = messages[:-1]
     if not messages or messages[-1].role != "user":

@@ -23,8 +23,8 @@ def check_grpo_fields(values: Mapping[str, object]) -> dict[str, object]:
     """Check values for fields of GRPOConfig, and return them with the types that it wants.
 
     Raises:
-        PydanticCustomError: There is no such field (it names the nearest one), it takes another type, or it holds a
-            key or a password.
+        PydanticCustomError: There is no such field (it names the nearest one), it takes another type, it holds a key
+            or a password, or it would run code of a model.
         MissingDependencyError: TRL is not installed.
     """
     try:
@@ -45,16 +45,19 @@ def check_grpo_fields(values: Mapping[str, object]) -> dict[str, object]:
                 "unknown key {name}{suggestion} (keys are the fields of TRL's GRPOConfig)",
                 {"name": repr(name), "suggestion": suggestion},
             )
-        _refuse_secrets(name, value)
+        _refuse_unsafe(name, value)
         checked[name] = _check_type(name, value, hints[name])
     return checked
 
 
-def _refuse_secrets(name: str, value: object) -> None:
-    """Refuse what no checkpoint should hold: trainers keep their whole configuration there, and trackers show it."""
+def _refuse_unsafe(name: str, value: object) -> None:
+    """Refuse code of others, and what no checkpoint should hold: trainers keep their whole configuration there."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            _refuse_secrets(f"{name}.{key}", inner)
+            _refuse_unsafe(f"{name}.{key}", inner)
+    elif name.rpartition(".")[2] == "trust_remote_code" and value:
+        reason = "{name} would run code that comes with a model, and stays off"
+        raise PydanticCustomError("grpo_key", reason, {"name": repr(name)})
     elif isinstance(value, str) and is_secret_field(name.rpartition(".")[2]):
         reason = "{name} would be written down: log in with 'hf auth login' instead"
         raise PydanticCustomError("grpo_key", reason, {"name": repr(name)})

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from flip_reward.errors import DataError
@@ -49,6 +49,14 @@ class GrpoData(_Part):
     skip_bad_rows: bool = False
     """Leave out rows that cannot be used; by default they end the training before it begins."""
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if self.columns and self.switch_to is None:
+            raise PydanticCustomError("data_keys", "columns have an effect only with switch_to")
+        if self.held_out and self.held_out_source is not None:
+            raise PydanticCustomError("data_keys", "held_out has no effect beside held_out_source: set it to 0")
+        return self
 
 
 class GrpoEvaluation(_Part):

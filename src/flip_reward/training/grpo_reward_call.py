@@ -127,9 +127,8 @@ class GrpoRewardCall:
         log_metric: LogMetric,
     ) -> None:
         for part in parts:
-            reward = self._rewards.by_dataset[part.name].load()
             lengths = [len(completion_ids[place]) for place in part.places]
-            for name, value in describe_call(reward, part.call, lengths).items():
+            for name, value in describe_call(part.call, lengths, part.copied).items():
                 log_metric(f"{part.name}/{name}", value)
         for part in others:
             known = [value for value in part.call.rewards if value is not None]

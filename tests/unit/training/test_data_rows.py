@@ -94,7 +94,7 @@ def test_written_and_read_again(tmp_path: Path, name: str) -> None:
     rows = [PromptRow.read(GOOD), PromptRow.read({**GOOD, "messages": [USER, BOT, USER]})]
     write_rows(tmp_path / name, rows)
     assert list(read_rows(open_input(str(tmp_path / name)))) == rows
-    several = [row.switched_to("general-quality") for row in rows]
+    several = [PromptRow.of(row.messages, "general-quality") for row in rows]
     both = PromptRow(rows[0].messages, ("general-flip", "general-quality"), ("a", "b"))
     write_rows(tmp_path / name, [both, both])
     assert list(read_rows(open_input(str(tmp_path / name)))) == [both, both]
