@@ -205,6 +205,20 @@ def test_no_password_or_key_is_written_down(folder: Path) -> None:
         assert secret.encode() not in content, path
 
 
+def test_an_adapter_is_trained_in_place_of_all_weights(folder: Path) -> None:
+    recipe = make_recipe(folder, lora={"rank": 4, "alpha": 8}, grpo={"max_steps": 2, "learning_rate": 0.1})
+    manifest = train_grpo(recipe, folder / "out")
+    assert manifest.outcome is not None
+    assert manifest.outcome.steps == 2
+    assert not (folder / "out/model/model.safetensors").exists()
+    saved = json.loads((folder / "out/model/adapter_config.json").read_text())
+    assert (saved["r"], saved["lora_alpha"]) == (4, 8)
+    adapter: dict[str, torch.Tensor] = load_file(folder / "out/model/adapter_model.safetensors")
+    ends = [value for name, value in adapter.items() if "lora_B" in name]  # they begin at 0
+    assert any(bool(value.abs().max() > 0) for value in ends)
+    assert (folder / "out/model/tokenizer.json").exists()
+
+
 def test_a_constant_reward_moves_nothing(folder: Path) -> None:
     recipe = make_recipe(
         folder,

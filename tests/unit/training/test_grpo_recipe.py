@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.errors import DataError, FlipRewardError, OptionError
+from flip_reward.integrations.trl_options import Truncated
 from flip_reward.training.grpo_config import find_unsafe_saving, make_grpo_config
 from flip_reward.training.grpo_recipe import TRACKERS, GrpoRecipe
 from tests.unit.training.grpo_cases import make_recipe
@@ -34,6 +35,38 @@ def test_recipes_of_the_paper_differ_in_the_reward_alone() -> None:
         update={"source": "", "switch_to": None}
     )
     assert flip.evaluation != judge.evaluation
+
+
+@pytest.mark.parametrize("name", ["grpo_flip", "grpo_judge"])
+def test_recipes_of_the_paper_have_its_numbers(name: str) -> None:
+    """Of arXiv 2602.13551, whatever the recipes agree on."""
+    recipe = GrpoRecipe.read(RECIPES[0].with_name(f"{name}.yaml"))
+    expected = {
+        "num_generations": 8,
+        "learning_rate": 1e-6,
+        "lr_scheduler_type": "constant",
+        "beta": 0.0,
+        "temperature": 1.0,
+        "max_completion_length": 16384,
+        "epsilon_high": 0.272,
+        "vllm_importance_sampling_correction": True,
+        "vllm_importance_sampling_mode": "token_truncate",
+        "vllm_importance_sampling_clip_max": 2.0,
+        "mask_truncated_completions": True,
+        "seed": 1,
+        "save_steps": 50,
+        "eval_steps": 50,
+    }
+    assert {key: recipe.grpo[key] for key in expected} == expected
+    batch = [recipe.grpo[key] for key in ("per_device_train_batch_size", "gradient_accumulation_steps")]
+    assert batch == [1, 32]  # on six processes 192 responses: 24 prompts x 8
+    assert recipe.model == "allenai/Olmo-3-7B-Think-DPO"
+    assert recipe.truncated is Truncated.LEAVE_OUT
+    assert (recipe.data.max_prompt_tokens, recipe.data.seed) == (2048, 1)
+    assert (recipe.reward.model, recipe.reward.max_tokens, recipe.reward.no_thinking) == ("Qwen/Qwen3-4B", 2048, True)
+    [other] = recipe.evaluation.rewards
+    assert {recipe.reward.reward, other.reward} == {"flip", "pointwise"}
+    assert (recipe.reward.reward == "flip") == (name == "grpo_flip")
 
 
 @pytest.mark.parametrize(
