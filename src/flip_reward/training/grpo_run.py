@@ -63,7 +63,7 @@ def run_grpo(
     Raises:
         RunStoppedError: Too much of a batch stayed unscored, and there is a checkpoint of the last step; or the loss
             is not a number, and there is none of weights that are spoilt.
-        StorageError: A checkpoint cannot be written. The last one is kept.
+        StorageError: A checkpoint or the policy cannot be written. The last checkpoint is kept.
         DataError: No row is left.
         OptionError: The policy has no chat template, or TRL does not take a setting.
         EngineUnavailableError: The policy cannot be loaded.
@@ -92,9 +92,7 @@ def run_grpo(
         raise RunStoppedError(f"stopped: {error}", hint=_keep(trainer, find_last(folder / FOLDER))) from error
     if trainer.state.global_step < trainer.state.max_steps:
         return None
-    trainer.save_model(str(folder / MODEL))
-    if trainer.is_world_process_zero():
-        policy.tokenizer.save_pretrained(folder / MODEL)
+    trainer.write_model(folder / MODEL)
     seen = [
         float(entry["eval_reward"]) for entry in trainer.state.log_history if entry.get("eval_reward") is not None
     ]

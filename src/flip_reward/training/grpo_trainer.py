@@ -1,4 +1,4 @@
-"""`GrpoTrainer`: TRL's GRPOTrainer with whole checkpoints, runs that repeat, and an end where nothing is scored.
+"""`GrpoTrainer`: TRL's GRPOTrainer with runs that repeat, and an end where nothing is scored.
 
 Nothing of GRPO itself is changed.
 """
@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from safetensors import SafetensorError
 from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from flip_reward.errors import RunStoppedError, StorageError
-from flip_reward.training.checkpoints import find_last, mark_whole
+from flip_reward.errors import RunStoppedError
+from flip_reward.training.careful_trainer import CarefulTrainer
+from flip_reward.training.checkpoints import find_last
 from flip_reward.training.grpo_reward_call import GrpoRewardCall
 from flip_reward.training.grpo_samples import SampleTable, Split
 from flip_reward.training.random_state import RandomState, drawing_apart
@@ -39,7 +39,7 @@ class EpochSampler(RepeatSampler):  # type: ignore[misc]
             self.generator.manual_seed((self.seed or 0) + epoch)
 
 
-class GrpoTrainer(GRPOTrainer):  # type: ignore[misc]
+class GrpoTrainer(CarefulTrainer, GRPOTrainer):  # type: ignore[misc]
     """Trains a policy.
 
     Args:
@@ -116,26 +116,16 @@ class GrpoTrainer(GRPOTrainer):  # type: ignore[misc]
             self._save_checkpoint(self.model, None)
         return checkpoint
 
-    def _save_checkpoint(self, model: object, trial: object) -> None:
-        checkpoint = self._checkpoint()
-        try:
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
+    def write_model(self, folder: Path) -> None:
+        """Write the policy and its tokenizer.
+
+        Raises:
+            StorageError: The disk is full or not writable. The last checkpoint is kept.
+        """
+        with self._writing("policy", folder):
+            self.save_model(str(folder))
             if self.is_world_process_zero():
-                shutil.copyfile(checkpoint.parent.parent / MANIFEST, checkpoint / MANIFEST)
-                mark_whole(checkpoint)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            shutil.rmtree(checkpoint, ignore_errors=True)
-            last = find_last(checkpoint.parent)
-            kept = f"{last.name} is kept, and the same command goes on from it" if last else "there was none before"
-            reason = str(error).partition("\n")[0]
-            raise StorageError(f"cannot write the checkpoint {checkpoint}: {reason}", hint=kept) from error
+                self.processing_class.save_pretrained(folder)
 
-    def _checkpoint(self) -> Path:
-        return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-
-    def _send_telemetry(self) -> None:
-        """Say nothing to anybody about what a user trains."""
-
-    def create_model_card(self, *_: object, **__: object) -> None:
-        """Write no card, which would name folders of this machine."""
+    def _add_to(self, checkpoint: Path) -> None:
+        shutil.copyfile(checkpoint.parent.parent / MANIFEST, checkpoint / MANIFEST)

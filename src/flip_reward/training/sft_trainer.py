@@ -1,24 +1,20 @@
-"""`InferrerTrainer`: TRL's SFTTrainer, quicker without a GPU, careful with checkpoints, and telling nobody."""
+"""`InferrerTrainer`: TRL's SFTTrainer, quicker without a GPU."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from trl import SFTTrainer
 
 from flip_reward.engines.hf_inference import projecting_only
-from flip_reward.errors import StorageError
-from flip_reward.training.checkpoints import find_last, mark_whole
+from flip_reward.training.careful_trainer import CarefulTrainer
 from flip_reward.training.contrast_loss import score_group
 from flip_reward.training.inferrer_recipe import ContrastOptions
 from flip_reward.training.inferrer_text import IGNORED, TuningText
 
 
-class InferrerTrainer(SFTTrainer):  # type: ignore[misc]
+class InferrerTrainer(CarefulTrainer, SFTTrainer):  # type: ignore[misc]
     """Tunes on tokens and labels."""
 
     def compute_loss(
@@ -49,24 +45,6 @@ class InferrerTrainer(SFTTrainer):  # type: ignore[misc]
         targets = following[wanted]
         total = torch.nn.functional.cross_entropy(logits.reshape(len(targets), -1).float(), targets, reduction="sum")
         return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
-
-    def _send_telemetry(self) -> None:
-        """Say nothing to anybody about what a user tunes."""
-
-    def create_model_card(self, *_: object, **__: object) -> None:
-        """Write no card, which would name folders of this machine."""
-
-    def _save_checkpoint(self, model: object, trial: object) -> None:
-        checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        try:
-            super()._save_checkpoint(model, trial)
-            mark_whole(checkpoint)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            shutil.rmtree(checkpoint, ignore_errors=True)
-            last = find_last(checkpoint.parent)
-            kept = f"{last.name} is kept, and the same command goes on from it" if last else "there was none before"
-            reason = str(error).partition("\n")[0]
-            raise StorageError(f"cannot write the checkpoint {checkpoint}: {reason}", hint=kept) from error
 
 
 class ContrastTrainer(InferrerTrainer):

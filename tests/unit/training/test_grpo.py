@@ -259,6 +259,18 @@ def test_stopped_and_resumed_like_undisturbed_across_epochs(folder: Path) -> Non
     ]
 
 
+def test_no_room_for_the_policy(folder: Path) -> None:
+    recipe, out = make_recipe(folder, grpo={"max_steps": 2, "eval_strategy": "no"}), folder / "out"
+    out.mkdir()
+    (out / "model").touch()  # a file where the policy should be
+    with pytest.raises(StorageError, match="cannot write the policy") as caught:
+        train_grpo(recipe, out)
+    assert caught.value.hint == "checkpoint-2 is kept, and the same command goes on from it"
+    (out / "model").unlink()
+    assert train_grpo(recipe, out).outcome is not None
+    assert (out / "model/config.json").exists()
+
+
 def test_a_model_that_dies_stops_the_training_with_a_checkpoint(folder: Path) -> None:
     recipe = make_recipe(
         folder, pause_seconds=0.01, patience_seconds=0.05, grpo={"max_steps": 6, "save_steps": 100, "eval_steps": 100}

@@ -1,0 +1,51 @@
+"""`CarefulTrainer`: what both trainers do otherwise than TRL: whole checkpoints, and no telling."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+from transformers import Trainer
+
+from flip_reward.errors import StorageError
+from flip_reward.training.checkpoints import find_last, mark_whole
+
+
+class CarefulTrainer(Trainer):  # type: ignore[misc]
+    """Stands before one of TRL's trainers among the bases of a trainer."""
+
+    def _save_checkpoint(self, model: object, trial: object) -> None:
+        checkpoint = self._checkpoint()
+        with self._writing("checkpoint", checkpoint):
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                self._add_to(checkpoint)
+                mark_whole(checkpoint)
+
+    def _add_to(self, checkpoint: Path) -> None:
+        """Write what a checkpoint holds besides that of TRL."""
+
+    @contextmanager
+    def _writing(self, what: str, folder: Path) -> Iterator[None]:
+        """Leave no folder that is half written, and say from where the same command goes on."""
+        try:
+            yield
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            last = find_last(Path(self.args.output_dir))
+            kept = f"{last.name} is kept, and the same command goes on from it" if last else "there was none before"
+            reason = str(error).partition("\n")[0]
+            raise StorageError(f"cannot write the {what} {folder}: {reason}", hint=kept) from error
+
+    def _checkpoint(self) -> Path:
+        return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+
+    def _send_telemetry(self) -> None:
+        """Say nothing to anybody about what a user trains."""
+
+    def create_model_card(self, *_: object, **__: object) -> None:
+        """Write no card, which would name folders of this machine."""
