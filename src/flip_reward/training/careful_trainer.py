@@ -1,4 +1,4 @@
-"""`CarefulTrainer`: what both trainers do otherwise than TRL: whole checkpoints, and no telling."""
+"""`CarefulTrainer`: what both trainers do otherwise than TRL: whole checkpoints, no step too many, and no telling."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from transformers import Trainer
@@ -16,6 +17,13 @@ from flip_reward.training.checkpoints import find_last, mark_whole
 
 class CarefulTrainer(Trainer):  # type: ignore[misc]
     """Stands before one of TRL's trainers among the bases of a trainer."""
+
+    def _run_epoch(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - the signature of the trainer
+        # The trainer looks for the end after a step. One that was killed behind its last step would take another.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return None
+        return super()._run_epoch(*arguments, **named)
 
     def _save_checkpoint(self, model: object, trial: object) -> None:
         checkpoint = self._checkpoint()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,26 @@ def test_stopped_and_resumed_like_undisturbed_across_epochs(folder: Path) -> Non
     assert [entry["step"] for entry in read_metrics(folder / "out")] == [
         entry["step"] for entry in read_metrics(folder / "undisturbed")
     ]
+
+
+def test_killed_behind_the_last_step_it_takes_no_step_more(folder: Path) -> None:
+    recipe = make_recipe(folder)  # four steps of an epoch of eight
+    out = folder / "out"
+    finished = train_grpo(recipe, out)
+    expected = weights(out)
+    kept = {
+        path: path.stat().st_mtime_ns for part in ("samples", "checkpoints") for path in (out / part).rglob("*.*")
+    }
+    shutil.rmtree(out / "model")
+    finished.model_copy(update={"outcome": None}).write(out)
+    manifest = train_grpo(recipe, out)
+    assert manifest.outcome == finished.outcome
+    assert manifest.outcome is not None
+    assert manifest.outcome.steps == 4
+    assert all(torch.equal(value, weights(out)[name]) for name, value in expected.items())
+    assert kept == {
+        path: path.stat().st_mtime_ns for part in ("samples", "checkpoints") for path in (out / part).rglob("*.*")
+    }
 
 
 def test_no_room_for_the_policy(folder: Path) -> None:

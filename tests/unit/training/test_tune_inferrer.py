@@ -177,6 +177,23 @@ def test_a_killed_tuning_ends_as_if_it_had_not_been(
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_killed_behind_the_last_step_it_takes_no_step_more(recipe: InferrerRecipe, tmp_path: Path) -> None:
+    cut = recipe.model_copy(update={"max_steps": 4})
+    expected = tune_inferrer(cut, tmp_path / "undisturbed")
+    folder = tmp_path / "again"
+    folder.mkdir()
+    (folder / "adapter_config.json").mkdir()  # a folder where a file should be
+    with pytest.raises(StorageError, match="cannot write the tuned model"):
+        tune_inferrer(cut, folder)
+    (folder / "adapter_config.json").rmdir()
+    watcher = Watcher()
+    assert tune_inferrer(cut, folder, observer=watcher).outcome == expected.outcome
+    assert "Going on from step 4" in watcher.said
+    assert max(one.step for one in watcher.progress) == 4
+    weights, others = (load_file(one / "adapter_model.safetensors") for one in (folder, tmp_path / "undisturbed"))
+    assert all((weights[name] == others[name]).all() for name in others)
+
+
 def test_a_request_to_stop_leaves_a_checkpoint(
     undisturbed: tuple[Path, TuningManifest], recipe: InferrerRecipe, tmp_path: Path
 ) -> None:
