@@ -12,11 +12,16 @@ from safetensors import SafetensorError
 from transformers import Trainer
 
 from flip_reward.errors import StorageError
-from flip_reward.training.checkpoints import find_last, mark_whole
+from flip_reward.training.checkpoints import drop_oldest, find_last, mark_whole
 
 
 class CarefulTrainer(Trainer):  # type: ignore[misc]
     """Stands before one of TRL's trainers among the bases of a trainer."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - the signature of the trainer
+        super().__init__(*arguments, **named)
+        # The trainer would remove older checkpoints before the newest is whole.
+        self._keep, self.args.save_total_limit = self.args.save_total_limit, None
 
     def _run_epoch(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - the signature of the trainer
         # The trainer looks for the end after a step. One that was killed behind its last step would take another.
@@ -33,6 +38,9 @@ class CarefulTrainer(Trainer):  # type: ignore[misc]
             if self.is_world_process_zero():
                 self._add_to(checkpoint)
                 mark_whole(checkpoint)
+        if self.is_world_process_zero() and (self._keep or 0) > 0:
+            best = self.state.best_model_checkpoint
+            drop_oldest(checkpoint.parent, self._keep, best=Path(best) if best else None)
 
     def _add_to(self, checkpoint: Path) -> None:
         """Write what a checkpoint holds besides that of TRL."""

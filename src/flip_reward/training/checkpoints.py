@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 FOLDER = "checkpoints"
@@ -21,6 +22,19 @@ def drop_partial(folder: Path) -> None:
     for checkpoint in _list(folder):
         if not (checkpoint / _WHOLE).is_file():
             shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def drop_oldest(folder: Path, keep: int, *, best: Path | None = None) -> None:
+    """Remove all checkpoints but so many: the last one, the best one, and the newest of the others."""
+    newest_first = sorted(_list(folder), key=_step, reverse=True)
+    needed = [checkpoint for checkpoint in newest_first if checkpoint in (newest_first[0], best)]
+    others = [checkpoint for checkpoint in newest_first if checkpoint not in needed]
+    for checkpoint in others[max(0, keep - len(needed)) :]:
+        with suppress(OSError):
+            (checkpoint / _WHOLE).unlink(
+                missing_ok=True
+            )  # first, so that what is left after a kill counts for nothing
+        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def find_last(folder: Path) -> Path | None:

@@ -40,6 +40,7 @@ def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resume
         "logging_nan_inf_filter": False,
         "disable_tqdm": True,
         "save_strategy": "steps",
+        "save_total_limit": 2,
         "eval_strategy": "steps" if evaluate else "no",
         "eval_on_start": evaluate,
         # A process whose rewards are there waits for the one that is still asking for its own.

@@ -253,6 +253,7 @@ def test_stopped_and_resumed_like_undisturbed_across_epochs(folder: Path) -> Non
     last = Notes()
     train_grpo(recipe, folder / "out", observer=last)
     assert "Going on from step 5" in last.said
+    assert {path.name for path in (folder / "out/checkpoints").iterdir()} == {"checkpoint-7", "checkpoint-8"}
     assert_same_weights(folder / "undisturbed", folder / "out")
     assert read_samples(folder / "out", "train") == read_samples(folder / "undisturbed", "train")
     assert [entry["step"] for entry in read_metrics(folder / "out")] == [
@@ -278,6 +279,21 @@ def test_killed_behind_the_last_step_it_takes_no_step_more(folder: Path) -> None
     assert kept == {
         path: path.stat().st_mtime_ns for part in ("samples", "checkpoints") for path in (out / part).rglob("*.*")
     }
+
+
+def test_the_only_checkpoint_goes_when_the_next_one_is_whole(folder: Path) -> None:
+    class SpoilNext(Notes):
+        def advanced(self, progress: Any) -> None:
+            if progress.step == 3:  # a checkpoint holds the manifest, and is whole when it is there
+                (folder / "out/manifest.json").unlink(missing_ok=True)
+
+    recipe = make_recipe(folder, grpo={"save_total_limit": 1, "eval_strategy": "no"})
+    with pytest.raises(StorageError, match="cannot write the checkpoint") as caught:
+        run(folder, WordReward(), "out", recipe, SpoilNext())
+    assert caught.value.hint == "checkpoint-2 is kept, and the same command goes on from it"
+    assert [path.name for path in (folder / "out/checkpoints").iterdir()] == ["checkpoint-2"]
+    assert run(folder, WordReward(), "out", recipe, Notes()) is not None
+    assert [path.name for path in (folder / "out/checkpoints").iterdir()] == ["checkpoint-4"]
 
 
 def test_no_room_for_the_policy(folder: Path) -> None:
