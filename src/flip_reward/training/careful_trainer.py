@@ -1,4 +1,7 @@
-"""`CarefulTrainer`: what both trainers do otherwise than TRL: whole checkpoints, no step too many, and no telling."""
+"""`CarefulTrainer`: what both trainers do otherwise than TRL.
+
+Checkpoints are whole and of good weights, there is no step too many, and nobody is told.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,22 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
+from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from transformers import Trainer
 
-from flip_reward.errors import StorageError
+from flip_reward.errors import RunStoppedError, StorageError
 from flip_reward.training.checkpoints import drop_oldest, find_last, mark_whole
 
 
 class CarefulTrainer(Trainer):  # type: ignore[misc]
     """Stands before one of TRL's trainers among the bases of a trainer."""
+
+    advice: ClassVar[str]
+    """What to do where weights are spoilt."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - the signature of the trainer
         super().__init__(*arguments, **named)
@@ -32,6 +40,7 @@ class CarefulTrainer(Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: object, trial: object) -> None:
         checkpoint = self._checkpoint()
+        self._check_weights()
         with self._writing("checkpoint", checkpoint):
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
@@ -44,6 +53,16 @@ class CarefulTrainer(Trainer):  # type: ignore[misc]
 
     def _add_to(self, checkpoint: Path) -> None:
         """Write what a checkpoint holds besides that of TRL."""
+
+    def _check_weights(self) -> None:
+        """Keep weights that are spoilt from being written: their loss may not have been logged.
+
+        Raises:
+            RunStoppedError: One that is trained is not a number, in any of the processes.
+        """
+        good = all(_is_finite(weight) for weight in self.model.parameters() if weight.requires_grad)
+        if not all(gather_object([good])):
+            raise RunStoppedError(f"after step {self.state.global_step} weights are not numbers", hint=self.advice)
 
     @contextmanager
     def _writing(self, what: str, folder: Path) -> Iterator[None]:
@@ -65,3 +84,11 @@ class CarefulTrainer(Trainer):  # type: ignore[misc]
 
     def create_model_card(self, *_: object, **__: object) -> None:
         """Write no card, which would name folders of this machine."""
+
+
+def _is_finite(weight: torch.nn.Parameter) -> bool:
+    """Whether all numbers that this process holds of a weight are finite."""
+    part: Any = getattr(weight, "ds_tensor", weight)  # where DeepSpeed keeps it
+    if hasattr(part, "to_local"):  # FSDP
+        part = part.to_local()
+    return bool(torch.isfinite(part).all())

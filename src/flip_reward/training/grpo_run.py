@@ -109,7 +109,7 @@ def _keep(trainer: GrpoTrainer, last: Path | None) -> str:
         kept = trainer.save_now()
         return f"the same command goes on from {kept.name}" if kept else "nothing was learned yet"
     known = f"; {last.name} is from before" if last else ""
-    return f"take a smaller grpo.learning_rate, in another folder{known}"
+    return f"{trainer.advice}{known}"
 
 
 def _make_trainer(

@@ -51,6 +51,8 @@ class GrpoTrainer(CarefulTrainer, GRPOTrainer):  # type: ignore[misc]
         lacks_rewards: It ended because a batch has too few rewards to learn from; the weights are good.
     """
 
+    advice = "take a smaller grpo.learning_rate, in another folder"
+
     def __init__(self, reward: GrpoRewardCall, table: SampleTable, **arguments: Any) -> None:  # noqa: ANN401
         self._reward, self._table = reward, table
         self._sampler: EpochSampler | None = None
@@ -120,8 +122,10 @@ class GrpoTrainer(CarefulTrainer, GRPOTrainer):  # type: ignore[misc]
         """Write the policy and its tokenizer.
 
         Raises:
+            RunStoppedError: Its weights are not numbers.
             StorageError: The disk is full or not writable. The last checkpoint is kept.
         """
+        self._check_weights()
         with self._writing("policy", folder):
             self.save_model(str(folder))
             if self.is_world_process_zero():

@@ -81,7 +81,7 @@ def run_sft(
 
     Raises:
         StorageError: A checkpoint cannot be written. The last one is kept.
-        RunStoppedError: The loss is not a number.
+        RunStoppedError: The loss is not a number. There is no checkpoint of weights that are spoilt.
         OptionError: The model cannot be tuned by contrast.
     """
     checkpoints = folder / FOLDER

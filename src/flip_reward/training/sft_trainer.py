@@ -12,10 +12,13 @@ from flip_reward.training.careful_trainer import CarefulTrainer
 from flip_reward.training.contrast_loss import score_group
 from flip_reward.training.inferrer_recipe import ContrastOptions
 from flip_reward.training.inferrer_text import IGNORED, TuningText
+from flip_reward.training.tuning_watch import SMALLER_STEPS
 
 
 class InferrerTrainer(CarefulTrainer, SFTTrainer):  # type: ignore[misc]
     """Tunes on tokens and labels."""
+
+    advice = SMALLER_STEPS
 
     def compute_loss(
         self,

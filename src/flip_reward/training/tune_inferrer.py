@@ -59,6 +59,7 @@ def tune_inferrer(
         DataError: A file is missing or cannot be read, or no row is left.
         OptionError: The recipe asks for something that does not go together.
         RunMismatchError: The folder holds a tuning by another recipe.
+        RunStoppedError: The loss is not a number. There is no checkpoint of weights that are spoilt.
         StorageError: The disk is full or not writable. The last checkpoint is kept.
         EngineUnavailableError: The model cannot be loaded.
         MissingDependencyError: TRL or PEFT is not installed.

@@ -15,6 +15,11 @@ from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.metrics_file import write_metrics
 from flip_reward.training.tuning_progress import TuningObserver, TuningProgress
 
+SMALLER_STEPS = "take a smaller learning_rate, or precision=float32, and another folder with --output"
+"""What to do where weights are spoilt."""
+
+_FIGURES = {"loss": "loss", "eval_loss": "loss of held-out rows", "grad_norm": "gradient"}
+
 
 class TuningWatch(TrainerCallback):  # type: ignore[misc]
     """Watches a trainer.
@@ -60,17 +65,14 @@ class TuningWatch(TrainerCallback):  # type: ignore[misc]
         """Keep the losses.
 
         Raises:
-            RunStoppedError: One is not a number.
+            RunStoppedError: One, or the gradient, is not a number. It comes before a checkpoint of the step.
         """
         newest = state.log_history[-1]
         self._loss = newest.get("loss", self._loss)
         self._held_out_loss = newest.get("eval_loss", self._held_out_loss)
-        for loss in (self._loss, self._held_out_loss):
-            if loss is not None and not math.isfinite(loss):
-                raise RunStoppedError(
-                    f"the loss is not a number at step {state.global_step}",
-                    hint="take a smaller learning_rate, or precision=float32",
-                )
+        for name, what in _FIGURES.items():
+            if not math.isfinite(newest.get(name) or 0.0):
+                raise RunStoppedError(f"the {what} of step {state.global_step} is not a number", hint=SMALLER_STEPS)
         write_metrics(self._folder, state.log_history)
         self._tell(state)
 

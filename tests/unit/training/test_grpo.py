@@ -326,16 +326,25 @@ def test_a_model_that_dies_stops_the_training_with_a_checkpoint(folder: Path) ->
 
 
 class HugeReward(WordReward):
-    """Is so far apart that a gradient has no number."""
+    """Is so far apart that a gradient, or already an advantage, has no number."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self.most = most
 
     async def score_group(self, group: Group) -> tuple[Score, ...]:
-        return tuple(Score(3e37 if number % 2 else 0.0, Outcome.SCORED) for number, _ in enumerate(group.responses))
+        return tuple(
+            Score(self.most if number % 2 else 0.0, Outcome.SCORED) for number, _ in enumerate(group.responses)
+        )
 
 
 @pytest.mark.parametrize(
     ("reward", "grpo", "message"),
     [
-        (HugeReward(), {"scale_rewards": "none", "save_steps": 1}, "the gradient of step 1 is not a number"),
+        (HugeReward(3e37), {"save_steps": 1}, "the gradient of step 1 is not a number"),
+        (HugeReward(3e38), {"save_steps": 1}, "the loss of step 1 is not a number"),
+        (HugeReward(3e38), {"save_steps": 1, "logging_steps": 10}, "after step 1 weights are not numbers"),
+        (HugeReward(3e38), {"save_strategy": "no", "max_steps": 1, "logging_steps": 10}, "after step 1 weights"),
         (
             WordReward(),
             {"learning_rate": 1e30, "max_grad_norm": 0.0, "per_device_train_batch_size": 32},
@@ -346,10 +355,12 @@ class HugeReward(WordReward):
 def test_spoilt_weights_are_no_checkpoint(
     folder: Path, reward: RewardModel, grpo: dict[str, object], message: str
 ) -> None:
+    recipe = make_recipe(folder, grpo={"eval_strategy": "no", "scale_rewards": "none", **grpo})
     with pytest.raises(RunStoppedError, match=message) as caught:
-        run(folder, reward, "out", make_recipe(folder, grpo={"eval_strategy": "no", **grpo}), Notes())
+        run(folder, reward, "out", recipe, Notes())
     assert "grpo.learning_rate" in str(caught.value.hint)
     assert find_last(folder / "out/checkpoints") is None
+    assert not (folder / "out/model").exists()
 
 
 def test_a_reward_that_is_down_at_the_start_stops_before_the_policy_is_loaded(folder: Path) -> None:

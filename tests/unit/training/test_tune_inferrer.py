@@ -14,9 +14,10 @@ from flip_reward.engines.hf_loading import load_hf_model
 from flip_reward.engines.resolve import EngineConfig, find_tuning
 from flip_reward.engines.shipped_adapter import Tuning
 from flip_reward.engines.transformers import TransformersEngine
-from flip_reward.errors import DataError, OptionError, RunMismatchError, StorageError
+from flip_reward.errors import DataError, OptionError, RunMismatchError, RunStoppedError, StorageError
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
 from flip_reward.scoring.runner import StopSignal
+from flip_reward.training.checkpoints import find_last
 from flip_reward.training.inferrer_recipe import DataSource, InferrerRecipe, LoraOptions, Method, Precision, SavedAs
 from flip_reward.training.tune_inferrer import tune_inferrer
 from flip_reward.training.tuning_manifest import TuningManifest
@@ -265,6 +266,24 @@ def test_no_room_for_a_checkpoint(recipe: InferrerRecipe, tmp_path: Path) -> Non
     assert not (folder / "adapter_config.json").exists()
     (folder / "checkpoints/checkpoint-6").unlink()
     assert tune_inferrer(recipe, folder).outcome is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"log_every": 10}, "after step 3 weights are not numbers"),
+        ({"log_every": 1, "evaluate_every": 1}, "the loss of held-out rows of step 1 is not a number"),
+        ({"log_every": 1, "held_out": 0.0}, "the loss of step 2 is not a number"),
+    ],
+)
+def test_spoilt_weights_are_no_checkpoint(
+    recipe: InferrerRecipe, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    spoilt = recipe.model_copy(update={"learning_rate": 1e30, "warmup": 0.0, **changes})
+    with pytest.raises(RunStoppedError, match=message) as caught:
+        tune_inferrer(spoilt, tmp_path / "out")
+    assert "another folder with --output" in str(caught.value.hint)
+    assert find_last(tmp_path / "out/checkpoints") is None
 
 
 class TestMistakes:
