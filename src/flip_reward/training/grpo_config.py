@@ -35,6 +35,7 @@ def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resume
     wanted = dict(recipe.grpo)
     _check_trackers(wanted.setdefault("report_to", "none"))
     on_cpu = bool(wanted.get("use_cpu")) or not torch.cuda.is_available()
+    looks = evaluate and wanted.get("eval_strategy", "steps") not in ("no", None)
     defaults: dict[str, object] = {
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
@@ -42,7 +43,7 @@ def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resume
         "save_strategy": "steps",
         "save_total_limit": 2,
         "eval_strategy": "steps" if evaluate else "no",
-        "eval_on_start": evaluate,
+        "eval_on_start": looks,
         # A process whose rewards are there waits for the one that is still asking for its own.
         "ddp_timeout": _WAIT_SECONDS + math.ceil(recipe.patience_seconds + recipe.pause_seconds),
         # bfloat16 is slow on most processors, and their memory is large.

@@ -12,7 +12,9 @@ class GrpoOutcome(ManifestPart):
 
     steps: int
     held_out_reward_before: float | None
+    """Before the first step; None where nobody looked then."""
     held_out_reward: float | None
+    """After the last step, likewise."""
 
 
 class GrpoManifest(TrainingManifest):

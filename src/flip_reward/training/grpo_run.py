@@ -93,14 +93,13 @@ def run_grpo(
     if trainer.state.global_step < trainer.state.max_steps:
         return None
     trainer.write_model(folder / MODEL)
-    seen = [
-        float(entry["eval_reward"]) for entry in trainer.state.log_history if entry.get("eval_reward") is not None
-    ]
-    return GrpoOutcome(
-        steps=trainer.state.global_step,
-        held_out_reward_before=seen[0] if seen else None,
-        held_out_reward=seen[-1] if seen else None,
-    )
+    last_step = trainer.state.global_step
+    seen = {entry["step"]: float(entry["eval_reward"]) for entry in trainer.state.log_history if _has_reward(entry)}
+    return GrpoOutcome(steps=last_step, held_out_reward_before=seen.get(0), held_out_reward=seen.get(last_step))
+
+
+def _has_reward(entry: dict[str, Any]) -> bool:
+    return entry.get("eval_reward") is not None
 
 
 def _keep(trainer: GrpoTrainer, last: Path | None) -> str:

@@ -296,6 +296,26 @@ def test_the_only_checkpoint_goes_when_the_next_one_is_whole(folder: Path) -> No
     assert [path.name for path in (folder / "out/checkpoints").iterdir()] == ["checkpoint-4"]
 
 
+@pytest.mark.parametrize(
+    ("grpo", "before", "after"),
+    [
+        ({"eval_strategy": "no"}, False, False),
+        ({"eval_strategy": "no", "eval_on_start": True}, True, False),
+        ({"eval_on_start": False, "eval_steps": 1}, False, True),
+    ],
+)
+def test_a_held_out_reward_is_of_before_or_after(
+    folder: Path, grpo: dict[str, object], *, before: bool, after: bool
+) -> None:
+    recipe = make_recipe(folder, max_unscored_share=1.0, grpo={"max_steps": 2, **grpo})
+    outcome = run(folder, WordReward(), "out", recipe, Notes())
+    assert outcome is not None
+    assert (outcome.held_out_reward_before is not None) == before
+    assert (outcome.held_out_reward is not None) == after
+    steps = ([0] if before else []) + ([1, 2] if after else [])
+    assert list(read_samples(folder / "out", "held-out")) == steps
+
+
 def test_no_room_for_the_policy(folder: Path) -> None:
     recipe, out = make_recipe(folder, grpo={"max_steps": 2, "eval_strategy": "no"}), folder / "out"
     out.mkdir()
