@@ -74,5 +74,7 @@ def _check_type(name: str, value: object, hint: Any) -> object:  # noqa: ANN401 
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
+        if value is False and name.endswith("_strategy"):  # so YAML reads a plain "no"
+            return _check_type(name, "no", hint)
         reason = error.errors(include_url=False)[0]["msg"]
         raise PydanticCustomError("grpo_type", "{name}: {reason}", {"name": name, "reason": reason}) from None
