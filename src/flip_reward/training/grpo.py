@@ -55,7 +55,8 @@ def train_grpo(
         OptionError: The recipe asks for something that does not go together.
         EngineUnavailableError: A reward's model does not answer (the policy is not loaded then), or the policy cannot
             be loaded.
-        RunMismatchError: The folder holds another training, which has learned something.
+        RunMismatchError: The folder holds another training, or one by another number of processes, which has learned
+            something.
         RunStoppedError: Too much of a batch stayed unscored, and there is a checkpoint of the last step; or the loss
             is not a number, and there is none of weights that are spoilt.
         StorageError: The disk is full or not writable. The last checkpoint is kept.
@@ -82,7 +83,12 @@ def train_grpo(
         asyncio.run(_probe(rewards))
         with _own(folder):
             configuration = RunConfiguration(
-                settings={**recipe.settings(), **rewards.settings(), "rows_sha256": rows.sha256},
+                settings={
+                    **recipe.settings(),
+                    **rewards.settings(),
+                    "rows_sha256": rows.sha256,
+                    "processes": config.world_size,
+                },
                 inputs=list(rows.identities),
             )
             resumed = checkpoints.find_last(folder / checkpoints.FOLDER) is not None

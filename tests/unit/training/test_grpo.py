@@ -316,6 +316,16 @@ def test_a_held_out_reward_is_of_before_or_after(
     assert list(read_samples(folder / "out", "held-out")) == steps
 
 
+def test_another_number_of_processes_is_another_training(folder: Path) -> None:
+    recipe = make_recipe(folder, grpo={"max_steps": 1, "eval_strategy": "no"})
+    manifest = train_grpo(recipe, folder / "out")
+    configuration = manifest.configuration
+    of_two = configuration.model_copy(update={"settings": {**configuration.settings, "processes": 2}})
+    manifest.model_copy(update={"configuration": of_two, "outcome": None}).write(folder / "out")
+    with pytest.raises(RunMismatchError, match="processes: 2 there, 1 now"):
+        train_grpo(recipe, folder / "out")
+
+
 def test_no_room_for_the_policy(folder: Path) -> None:
     recipe, out = make_recipe(folder, grpo={"max_steps": 2, "eval_strategy": "no"}), folder / "out"
     out.mkdir()
