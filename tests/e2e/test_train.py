@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -17,7 +20,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.e2e.command import COMMAND, environment, run, start, write_rows
-from tests.unit.training.grpo_cases import make_folder
+from tests.unit.training.grpo_cases import WORDS, make_folder
 
 RECIPE: dict[str, Any] = {
     "model": "tiny",
@@ -30,11 +33,21 @@ RECIPE: dict[str, Any] = {
         "num_generations_eval": 2, "per_device_eval_batch_size": 8, "eval_steps": 5,
     },
 }  # fmt: skip
+LETTERS = "one in the d g h i l m n o p q s t u w y z"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """A policy that writes words and letters at random, and prompts that some of its responses earn something for."""
     make_folder(tmp_path)
+    texts = [f"Name {kind} {word}, and {LETTERS}" for kind in ("three", "four") for word in WORDS]
+    write_rows(
+        tmp_path / "rows.jsonl",
+        [
+            {"messages": [{"role": "user", "content": text}], "ground_truth": text, "dataset": "general-flip"}
+            for text in texts
+        ],
+    )
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     return tmp_path
 
@@ -42,6 +55,13 @@ def folder(tmp_path: Path) -> Path:
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = load_file(folder / "model/model.safetensors")
     return found
+
+
+def assert_learned_the_same(one: Path, other: dict[str, torch.Tensor]) -> None:
+    """Assert that a training ended with these weights, and not with those it began with."""
+    mine, start = weights(one), load_file(one.parent / "tiny/model.safetensors")
+    assert all(torch.equal(mine[name], other[name]) for name in other)
+    assert not all(torch.equal(mine[name], value) for name, value in start.items())
 
 
 def test_killed_and_resumed_like_undisturbed(folder: Path) -> None:
@@ -60,8 +80,7 @@ def test_killed_and_resumed_like_undisturbed(folder: Path) -> None:
     assert "Reward of held-out prompts: " in resumed.stdout
     undisturbed = run(folder, "train", "recipe.yaml", "-o", "undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr
-    one, other = weights(folder / "killed"), weights(folder / "undisturbed")
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_learned_the_same(folder / "killed", weights(folder / "undisturbed"))
     assert len(json.loads((folder / "killed/manifest.json").read_text())["sessions"]) == 2
     reported = run(folder, "report", "killed")
     assert reported.stdout.startswith("Report: killed/report.html")
@@ -90,8 +109,8 @@ def test_the_command_of_trl(folder: Path) -> None:
     assert "flip_reward/outcomes/scored" in finished.stdout + finished.stderr
 
 
-def test_two_processes(folder: Path) -> None:
-    """Each of the two scores its own slice; advantages are those of whole groups, and the weights stay equal.
+def run_on_two(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in two processes.
 
     accelerate's own launcher starts several processes without a GPU by MPI alone, so torch's starts them here.
     """
@@ -99,31 +118,81 @@ def test_two_processes(folder: Path) -> None:
         free.bind(("127.0.0.1", 0))
         place = ["--master-addr", "127.0.0.1", "--master-port", str(free.getsockname()[1])]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *place]
-    changes = ["grpo.max_steps=2", "grpo.per_device_train_batch_size=4", "grpo.save_steps=1", "grpo.ddp_backend=gloo"]
     finished = subprocess.run(
-        [*launch, str(COMMAND), "train", "recipe.yaml", "-o", "two", *changes],
-        cwd=folder, env=environment(folder, OMP_NUM_THREADS="1"), capture_output=True, text=True, timeout=120,
-        check=False,
+        [*launch, str(COMMAND), *arguments], cwd=folder, env=environment(folder, OMP_NUM_THREADS="1"),
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr[-3000:]
-    assert finished.stdout.count("prompts to learn from") == 1
-    assert json.loads((folder / "two/manifest.json").read_text())["outcome"]["steps"] == 2
-    parts = [pq.read_table(file).to_pylist() for file in sorted((folder / "two/samples/train").glob("step-000001*"))]
-    assert [len(part) for part in parts] == [4, 4]
-    assert {row["row"] for row in parts[0]}.isdisjoint(row["row"] for row in parts[1])
-    assert (folder / "two/checkpoints/checkpoint-1/whole").exists()
+    return finished
+
+
+def read_parts(folder: Path, step: int) -> list[list[dict[str, Any]]]:
+    """Read the samples of a step, process by process."""
+    files = sorted((folder / "samples/train").glob(f"step-{step:06d}.rank-*.parquet"))
+    return [pq.read_table(file).to_pylist() for file in files]
+
+
+def test_two_processes(folder: Path) -> None:
+    """Each scores its own half of a group, and the advantages are those of the whole.
+
+    A training that goes on after its first step loads the first process's weights in both, so one that draws and
+    learns what the undisturbed one did shows that there the weights were the same in both.
+    """
+    changes = ["grpo.max_steps=2", "grpo.per_device_train_batch_size=2", "grpo.save_steps=1", "grpo.ddp_backend=gloo"]
+    command = ["train", "recipe.yaml", "-o", "two", *changes]
+    undisturbed = run_on_two(folder, *command)
+    assert undisturbed.stdout.count("prompts to learn from") == 1
+    manifest = json.loads((folder / "two/manifest.json").read_text())
+    assert manifest["outcome"]["steps"] == 2
+    steps = [json.loads(line) for line in (folder / "two/metrics.jsonl").read_text().splitlines()]
+    for step, metrics in enumerate([line for line in steps if "loss" in line], start=1):
+        one, other = read_parts(folder / "two", step)
+        assert len(one) == len(other) == 2
+        assert len({row["row"] for row in (*one, *other)}) == 1
+        rewards = [row["reward"] for row in (*one, *other)]
+        assert metrics["reward"] == pytest.approx(fmean(rewards), abs=1e-5)
+        assert metrics["reward_std"] == pytest.approx(stdev(rewards), abs=1e-5)
+
+    expected, second = weights(folder / "two"), read_parts(folder / "two", 2)
+    for gone in ("model", "checkpoints/checkpoint-2", "samples"):
+        shutil.rmtree(folder / "two" / gone)
+    (folder / "two/manifest.json").write_text(json.dumps({**manifest, "outcome": None}))
+    alone = run(folder, *command)
+    assert alone.returncode == 2
+    assert "processes: 2 there, 1 now" in alone.stderr
+    assert "Going on from step 1" in run_on_two(folder, *command).stdout
+    assert read_parts(folder / "two", 2) == second
+    assert_learned_the_same(folder / "two", expected)
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(folder: Path) -> None:
+    arguments = ["train", "recipe.yaml", "-o", "out", "grpo.max_steps=4"]
+    process = start(folder, *arguments)
+    deadline = time.monotonic() + 90
+    while not list(folder.glob("out/checkpoints/*/whole")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    checkpoints = folder / "out/checkpoints"
+    [*_, last] = sorted(path.name for path in checkpoints.iterdir())
+    assert (checkpoints / last / "whole").exists()
+    assert not (folder / "out/model").exists(), "it ended before it could be stopped"
+
     command = 'ulimit -f 200; trap \'\' XFSZ; exec "$0" "$@"'  # a file size limit stands in for a full disk
     full = subprocess.run(
-        ["bash", "-c", command, str(COMMAND), "train", "recipe.yaml", "-o", "out"],
+        ["bash", "-c", command, str(COMMAND), *arguments],
         cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert full.returncode == 5, full.stderr
-    assert "cannot write the checkpoint" in full.stderr
+    assert "cannot write the " in full.stderr
+    assert f"{last} is kept, and the same command goes on from it" in full.stderr
     assert "Traceback" not in full.stderr
-    assert not list((folder / "out/checkpoints").iterdir())
+    assert max(path.name for path in checkpoints.iterdir() if (path / "whole").exists()) == last
+
+    resumed = run(folder, *arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"Going on from step {last.rpartition('-')[2]}" in resumed.stdout
+    assert (folder / "out/model/config.json").exists()
 
 
 def test_a_reward_server_that_is_down(folder: Path) -> None:

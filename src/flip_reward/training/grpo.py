@@ -39,7 +39,8 @@ def train_grpo(
 
     The folder then holds the policy in `model/`, and `manifest.json`, `metrics.jsonl`, the samples of every step (see
     `grpo_samples`) and the last checkpoints. A training that was cut off goes on from the last checkpoint and ends as
-    if it had not been, where no vLLM draws the responses; a finished one is left as it is. Under `accelerate launch` every process calls this.
+    if it had not been, unless vLLM draws the responses; a finished one is left as it is. Under `accelerate launch`
+    every process calls this.
 
     Args:
         recipe: What, on what, with which reward and how.
