@@ -6,7 +6,8 @@ of which responses an inferrer can know little. Run
     python examples/own_or_other.py PAIRS.jsonl... > benchmark.jsonl
     flip-reward evaluate -b benchmark.jsonl -r backward-likelihood
 
-where the rows of the files, which may be gzipped, have a `prompt` and a `response`, or responses that were `chosen`.
+With --alike the other response is the one of its kind that shares most words with its own: harder to tell apart.
+The rows of the files, which may be gzipped, have a `prompt` and a `response`, or responses that were `chosen`.
 """
 
 import gzip
@@ -14,12 +15,15 @@ import json
 import random
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from flip_reward.core.applicability import share_of_code, share_of_english
 from flip_reward.core.normalization import load_normalizer
+from flip_reward.core.similarity import TokenF1
 
 MOST_OF_A_KIND = 150
+SAME_PROMPT = 0.8
 LENGTHS = (1, 2, 3, 4, 6, 8, 16, 32)
 
 
@@ -37,10 +41,25 @@ def name_kind(response: str) -> str | None:
     return f"words from {least:02}"
 
 
-def main(paths: list[str]) -> None:
+def find_other(prompt: str, own: str, others: Mapping[str, str], alike: bool) -> str | None:  # noqa: FBT001 - a switch
+    """Return a response to another prompt: the next one, or the one that is most like its own."""
+    similarity = TokenF1("multilingual")
+    wording, answer = similarity.prepare(prompt), similarity.prepare(own)
+    found: list[tuple[float, str]] = []
+    for other_prompt, other in others.items():
+        if other == own or wording.compare(other_prompt).value > SAME_PROMPT:
+            continue
+        if not alike:
+            return other
+        found.append((answer.compare(other).value, other))
+    return max(found, default=(0.0, None))[1]
+
+
+def main(arguments: list[str]) -> None:
     """Print a row for each pair that is drawn."""
+    alike = "--alike" in arguments
     pairs: defaultdict[str | None, dict[str, str]] = defaultdict(dict)
-    for path in map(Path, paths):
+    for path in (Path(name) for name in arguments if name != "--alike"):
         content = path.read_bytes()
         for line in (gzip.decompress(content) if path.suffix == ".gz" else content).splitlines():
             row = json.loads(line)
@@ -49,8 +68,10 @@ def main(paths: list[str]) -> None:
     chance = random.Random(0)  # noqa: S311 - not for secrets
     for kind in sorted(filter(None, pairs)):
         drawn = chance.sample(sorted(pairs[kind].items()), min(MOST_OF_A_KIND, len(pairs[kind])))
-        for (prompt, own), (_, other) in zip(drawn, drawn[1:] + drawn[:1], strict=True):
-            if own != other:
+        for number, (prompt, own) in enumerate(drawn):
+            others = pairs[kind] if alike else dict(drawn[number + 1 :] + drawn[:number])
+            other = find_other(prompt, own, others, alike)
+            if other is not None:
                 print(json.dumps({"subset": kind, "prompt": prompt, "chosen": [own], "rejected": [other]}))
 
 

@@ -59,6 +59,15 @@ def test_own_or_other(tmp_path: Path) -> None:
     printed = run_example(tmp_path, "own_or_other.py", "pairs.jsonl")
     kinds = [json.loads(line)["subset"] for line in printed.splitlines()]
     assert sorted(kinds) == ["code"] * 2 + ["words from 01"] * 3, "what is alone in its kind has no other"
+    near = [{"prompt": f"About {word}", "chosen": [f"{word} grow on {place}"]} for word, place in (
+        ("pears", "trees"), ("beans", "poles"), ("plums", "trees"),
+    )]  # fmt: skip
+    (tmp_path / "near.jsonl").write_text("\n".join(map(json.dumps, near)))
+    alike = [
+        json.loads(line) for line in run_example(tmp_path, "own_or_other.py", "--alike", "near.jsonl").splitlines()
+    ]
+    others = {row["chosen"][0]: row["rejected"][0] for row in alike}
+    assert others["pears grow on trees"] == "plums grow on trees"
     (tmp_path / "benchmark.jsonl").write_text(printed)
     finished = run(tmp_path, "evaluate", "-b", "benchmark.jsonl", "-r", "shortest", "--run-folder", "evaluation")
     assert finished.returncode == 0, finished.stderr

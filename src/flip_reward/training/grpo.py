@@ -93,11 +93,13 @@ def train_grpo(
                 inputs=list(rows.identities),
             )
             resumed = checkpoints.find_last(folder / checkpoints.FOLDER) is not None
-            manifest = _read_manifest(folder, configuration, resumed=resumed)
+            manifest = GrpoManifest.read_for(folder, configuration, resumed=resumed)
             if manifest is not None and manifest.outcome is not None:
                 observer.say("It is finished already")
                 return manifest
             if _is_first():
+                if manifest is None:  # there may be samples of another recipe that learned nothing
+                    shutil.rmtree(folder / SAMPLES, ignore_errors=True)
                 checkpoints.drop_partial(folder / checkpoints.FOLDER)
             config = make_grpo_config(recipe, folder, evaluate=evaluate, resumed=resumed)
             if warning := find_unsafe_saving(config):
@@ -121,19 +123,6 @@ def train_grpo(
                 manifest = manifest.model_copy(update={"outcome": outcome})
                 if _is_first():
                     manifest.write(folder)
-    return manifest
-
-
-def _read_manifest(folder: Path, configuration: RunConfiguration, *, resumed: bool) -> GrpoManifest | None:
-    """Read what an earlier session wrote. Where it learned nothing, another recipe may begin anew."""
-    manifest = GrpoManifest.read(folder)
-    if manifest is None:
-        return None
-    if not resumed and manifest.outcome is None and manifest.configuration.differences(configuration):
-        if _is_first():
-            shutil.rmtree(folder / SAMPLES, ignore_errors=True)
-        return None
-    manifest.check(configuration)
     return manifest
 
 
