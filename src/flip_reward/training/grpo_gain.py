@@ -28,7 +28,7 @@ class Gain:
     Attributes:
         name: "reward", the name of a reward that was not trained on, or a property of the responses.
         before: The mean over prompts before the first step.
-        after: The mean over the same prompts after the last one.
+        after: The mean over the same prompts later.
         change: The mean change of a prompt, with the bootstrap's 95 % interval over prompts within each seed.
     """
 
@@ -38,16 +38,17 @@ class Gain:
     change: Estimate
 
 
-def measure_gains(folders: Sequence[Path]) -> list[Gain]:
-    """Compare held-out responses from before the first step with those after the last.
+def measure_gains(folders: Sequence[Path], *, step: int | None = None) -> list[Gain]:
+    """Compare held-out responses from before the first step with later ones.
 
     A prompt counts where it has the figure at both times; its responses are averaged first.
 
     Args:
         folders: Trainings that differ in nothing but the seed.
+        step: The step after which responses are compared. None is the last.
 
     Raises:
-        RunError: A folder has no samples of held-out prompts from two steps.
+        RunError: A folder has no samples of held-out prompts from two steps, or none from the step.
         MissingDependencyError: numpy or scipy is not installed.
     """
     check_libraries()
@@ -56,7 +57,10 @@ def measure_gains(folders: Sequence[Path]) -> list[Gain]:
         steps = list_steps(folder, Split.HELD_OUT.value)
         if len(steps) < 2:
             raise RunError(f"{folder} has no held-out samples from before and after")
-        before, after = (_average(read_samples(folder, Split.HELD_OUT.value, step)) for step in (steps[0], steps[-1]))
+        if step is not None and step not in steps[1:]:
+            raise RunError(f"{folder} has no held-out samples of step {step}", hint=f"there are those of {steps[1:]}")
+        last = steps[-1] if step is None else step
+        before, after = (_average(read_samples(folder, Split.HELD_OUT.value, one)) for one in (steps[0], last))
         for name, known in before.items():
             for row, value in known.items():
                 if (later := after.get(name, {}).get(row)) is not None:
@@ -87,8 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="What trainings changed on held-out prompts.")
     parser.add_argument("folders", nargs="+", type=Path, help="trainings that differ in the seed")
+    parser.add_argument("--step", type=int, help="compare with the responses after this step, by default the last")
+    chosen = parser.parse_args(arguments)
     try:
-        gains = measure_gains(parser.parse_args(arguments).folders)
+        gains = measure_gains(chosen.folders, step=chosen.step)
     except FlipRewardError as error:
         sys.exit(f"Error: {error}")
     lines = ["| held out | before | after | change [95 %] | prompts |", "|---|---:|---:|---:|---:|"]

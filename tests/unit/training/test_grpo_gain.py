@@ -33,6 +33,11 @@ def test_prompts_are_paired_over_seeds(tmp_path: Path, capsys: pytest.CaptureFix
     assert gains["reward"].change.low >= 0.1
     assert gains["judge"].change.value == -1.0
     assert gains["judge"].change.n == 6
+    amid = {gain.name: gain for gain in measure_gains([tmp_path / "one", tmp_path / "two"], step=5)}
+    assert amid["reward"].after == pytest.approx(0.9)
+    assert amid["judge"].change.value == 0.0
+    with pytest.raises(RunError, match="no held-out samples of step 7"):
+        measure_gains([tmp_path / "one"], step=7)
     assert gains["characters"].change.value == 0.0
     main([str(tmp_path / "one"), str(tmp_path / "two")])
     assert "| judge | 3.000 | 2.000 | -1.000 [-1.000, -1.000] | 6 |" in capsys.readouterr().out
