@@ -36,7 +36,7 @@ def test_prompts_are_paired_over_seeds(tmp_path: Path, capsys: pytest.CaptureFix
     amid = {gain.name: gain for gain in measure_gains([tmp_path / "one", tmp_path / "two"], step=5)}
     assert amid["reward"].after == pytest.approx(0.9)
     assert amid["judge"].change.value == 0.0
-    with pytest.raises(RunError, match="no held-out samples of step 7"):
+    with pytest.raises(RunError, match="no held-out samples of step 7, but of 5, 9"):
         measure_gains([tmp_path / "one"], step=7)
     assert gains["characters"].change.value == 0.0
     main([str(tmp_path / "one"), str(tmp_path / "two")])
