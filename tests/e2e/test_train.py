@@ -144,6 +144,7 @@ def test_two_processes(folder: Path) -> None:
     assert undisturbed.stdout.count("prompts to learn from") == 1
     manifest = json.loads((folder / "two/manifest.json").read_text())
     assert manifest["outcome"]["steps"] == 2
+    assert manifest["configuration"]["settings"]["processes"] == 2
     steps = [json.loads(line) for line in (folder / "two/metrics.jsonl").read_text().splitlines()]
     for step, metrics in enumerate([line for line in steps if "loss" in line], start=1):
         one, other = read_parts(folder / "two", step)
@@ -157,16 +158,13 @@ def test_two_processes(folder: Path) -> None:
     for gone in ("model", "checkpoints/checkpoint-2", "samples"):
         shutil.rmtree(folder / "two" / gone)
     (folder / "two/manifest.json").write_text(json.dumps({**manifest, "outcome": None}))
-    alone = run(folder, *command)
-    assert alone.returncode == 2
-    assert "processes: 2 there, 1 now" in alone.stderr
     assert "Going on from step 1" in run_on_two(folder, *command).stdout
     assert read_parts(folder / "two", 2) == second
     assert_learned_the_same(folder / "two", expected)
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(folder: Path) -> None:
-    arguments = ["train", "recipe.yaml", "-o", "out", "grpo.max_steps=4"]
+    arguments = ["train", "recipe.yaml", "-o", "out", "grpo.max_steps=8"]
     process = start(folder, *arguments)
     deadline = time.monotonic() + 90
     while not list(folder.glob("out/checkpoints/*/whole")) and time.monotonic() < deadline:
@@ -174,7 +172,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(folder: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate()
     checkpoints = folder / "out/checkpoints"
-    [*_, last] = sorted(path.name for path in checkpoints.iterdir())
+    last = max(path.name for path in checkpoints.iterdir())
     assert (checkpoints / last / "whole").exists()
     assert not (folder / "out/model").exists(), "it ended before it could be stopped"
 
