@@ -47,7 +47,7 @@ class ShippedAdapter:
 SHIPPED: ShippedAdapter | None = ShippedAdapter(
     "infer-en-1.gguf",
     "f63eb26ee5678e503e95a3c67be8327ed5e09a8656449b6bec4d733a0e9734a5",
-    Tuning("tuned", Applicability(least_words=3, most_code=0.8, least_english=0.1)),
+    Tuning("tuned", Applicability(least_words=4, most_code=0.8, least_english=0.1)),
 )
 """What "embedded" adds to SmolLM2-135M; None: "embedded" is the plain model.
 

@@ -58,8 +58,8 @@ def measure_gains(folders: Sequence[Path], *, step: int | None = None) -> list[G
         if len(steps) < 2:
             raise RunError(f"{folder} has no held-out samples from before and after")
         if step is not None and step not in steps[1:]:
-            known = ", ".join(map(str, steps[1:]))
-            raise RunError(f"{folder} has no held-out samples of step {step}, but of {known}")
+            there = ", ".join(map(str, steps[1:]))
+            raise RunError(f"{folder} has no held-out samples of step {step}, but of {there}")
         last = steps[-1] if step is None else step
         before, after = (_average(read_samples(folder, Split.HELD_OUT.value, one)) for one in (steps[0], last))
         for name, known in before.items():
