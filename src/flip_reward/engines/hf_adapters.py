@@ -14,20 +14,17 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flip_reward.engines.fingerprint import fingerprint_file
+from flip_reward.engines.lora_file import ABSOLUTE, CONFIG, RELATIVE
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base_model.json"
+WEIGHTS, BASE = "adapter_model.safetensors", "base_model.json"
 
 _MOST_PARAMETERS_SAMPLED = 64
 _PLACES = (1 / 5, 2 / 5, 3 / 5, 4 / 5)
-# Half a unit in the last place of bfloat16 is 2^-9, and float16 has steps of 6e-8 near zero.
-RELATIVE, ABSOLUTE = 2**-8, 1e-7
-"""So far weights of the same model may be from each other."""
-
 _DAMAGED = "it is damaged, or was made for another kind of model"
 
 

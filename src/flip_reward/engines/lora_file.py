@@ -11,11 +11,17 @@ from typing import Protocol
 
 from flip_reward.engines.fingerprint import fingerprint_file
 from flip_reward.engines.gguf_file import EXACT, GgufFile
-from flip_reward.engines.hf_adapters import ABSOLUTE, CONFIG, RELATIVE
 from flip_reward.errors import DataError, EngineUnavailableError
 
 NAME = "adapter.gguf"
 """The file in the folder of a tuned adapter."""
+CONFIG = "adapter_config.json"
+"""What PEFT says of an adapter, beside its weights."""
+RELATIVE, ABSOLUTE = 2**-8, 1e-7
+"""So far weights of the same model may be from each other.
+
+Half a unit in the last place of bfloat16 is 2^-9, and float16 has steps of 6e-8 near zero.
+"""
 ALPHA = "adapter.lora.alpha"
 BASE_NAME, BASE_FINGERPRINT, BASE_WEIGHTS, FRAME = (
     f"flip_reward.{key}" for key in ("base_name", "base_fingerprint", "base_weights", "frame")

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flip_reward.errors import DataError
 
 NAME = "inferrer.json"
 
 
-class TunedFolder(BaseModel):
+@dataclass(frozen=True, slots=True)
+class TunedFolder:
     r"""The content of the file.
 
     Attributes:
         frame: The template of this package that the model was tuned with.
 
     Example:
-        >>> TunedFolder(frame="tuned").to_bytes()
-        b'{"frame":"tuned"}\n'
+        >>> TunedFolder("tuned").to_bytes()
+        b'{"frame": "tuned"}\n'
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     frame: str
 
@@ -37,10 +36,10 @@ class TunedFolder(BaseModel):
         if not path.is_file():
             return None
         try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
+            return cls(str(json.loads(path.read_bytes())["frame"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} cannot be read: it is damaged") from error
 
     def to_bytes(self) -> bytes:
         """Return what the file holds."""
-        return self.model_dump_json().encode() + b"\n"
+        return json.dumps({"frame": self.frame}).encode() + b"\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flip_reward.engines import lora_file
 from flip_reward.engines.gguf_layout import GgufLayout
-from flip_reward.engines.hf_adapters import CONFIG, WEIGHTS, BaseModelIdentity, find_adapter, sampled_places
+from flip_reward.engines.hf_adapters import WEIGHTS, BaseModelIdentity, find_adapter, sampled_places
 from flip_reward.engines.tuned_folder import TunedFolder
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
 from flip_reward.scoring.files import storage_error
@@ -66,7 +66,7 @@ def export_adapter(folder: str, target: Path | None = None) -> Path:
         raise MissingDependencyError(error.name or "transformers", extra="hf") from error
     adapter = find_adapter(folder)
     if adapter is None:
-        raise OptionError(f"{folder} holds no adapter", hint=f"it should have {CONFIG} and {WEIGHTS}")
+        raise OptionError(f"{folder} holds no adapter", hint=f"it should have {lora_file.CONFIG} and {WEIGHTS}")
     config, fingerprint = load_hf_config(adapter.base)
     identity = BaseModelIdentity.read(adapter.folder)
     target = target or adapter.folder / lora_file.NAME

@@ -68,7 +68,7 @@ def save_adapter(
             reason = None
         except OptionError as error:
             reason = str(error)
-        _publish(unfinished, last=hf_adapters.CONFIG)
+        _publish(unfinished, last=lora_file.CONFIG)
     except (OSError, SafetensorError, StorageError) as error:
         raise _cannot_write(folder, error) from error
     return reason
@@ -101,7 +101,7 @@ def save_model(
 
 def _write_frame(folder: Path, frame: str) -> None:
     if frame:
-        write_atomically(folder / tuned_folder.NAME, tuned_folder.TunedFolder(frame=frame).to_bytes())
+        write_atomically(folder / tuned_folder.NAME, tuned_folder.TunedFolder(frame).to_bytes())
 
 
 def _begin(folder: Path) -> Path:

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from flip_reward.engines.base import LogprobRequest
-from flip_reward.engines.hf_adapters import BASE, CONFIG, WEIGHTS, BaseModelIdentity, find_adapter
+from flip_reward.engines.hf_adapters import BASE, WEIGHTS, BaseModelIdentity, find_adapter
 from flip_reward.engines.hf_loading import load_hf_model
+from flip_reward.engines.lora_file import CONFIG
 from flip_reward.engines.transformers import TransformersEngine
 from flip_reward.errors import EngineUnavailableError, OptionError
 from tests.hf_models import save_model
