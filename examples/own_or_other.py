@@ -41,7 +41,7 @@ def name_kind(response: str) -> str | None:
     return f"words from {least:02}"
 
 
-def find_other(prompt: str, own: str, others: Mapping[str, str], alike: bool) -> str | None:  # noqa: FBT001 - a switch
+def find_other(prompt: str, own: str, others: Mapping[str, str], *, alike: bool) -> str | None:
     """Return a response to another prompt: the next one, or the one that is most like its own."""
     similarity = TokenF1("multilingual")
     wording, answer = similarity.prepare(prompt), similarity.prepare(own)
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
         drawn = chance.sample(sorted(pairs[kind].items()), min(MOST_OF_A_KIND, len(pairs[kind])))
         for number, (prompt, own) in enumerate(drawn):
             others = pairs[kind] if alike else dict(drawn[number + 1 :] + drawn[:number])
-            other = find_other(prompt, own, others, alike)
+            other = find_other(prompt, own, others, alike=alike)
             if other is not None:
                 print(json.dumps({"subset": kind, "prompt": prompt, "chosen": [own], "rejected": [other]}))
 

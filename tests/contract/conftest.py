@@ -101,10 +101,14 @@ CASES = (
 )
 
 
-@pytest.fixture(scope="session", params=CASES, ids=lambda case: case.name)
-def case(request: pytest.FixtureRequest) -> EngineCase:
-    assert isinstance(request.param, EngineCase)
-    return request.param
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test every engine that it holds for."""
+    if "case" not in metafunc.fixturenames:
+        return
+    holds_for = metafunc.definition.get_closest_marker("holds_for")
+    cases = [case for case in CASES if holds_for is None or holds_for.kwargs["when"](case)]
+    assert cases, f"{metafunc.definition.nodeid} holds for no engine"
+    metafunc.parametrize("case", cases, ids=lambda case: case.name, scope="session")
 
 
 @pytest.fixture(scope="session")

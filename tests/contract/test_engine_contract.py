@@ -70,9 +70,8 @@ async def test_several_samples_are_one_answer(opened: Engine) -> None:
     assert completion.usage.completion_tokens > 0
 
 
-async def test_a_reply_ends_at_max_tokens(opened: Engine, case: EngineCase) -> None:
-    if not case.counts_tokens:
-        pytest.skip("it has no token limit")
+@pytest.mark.holds_for(when=lambda case: case.counts_tokens)
+async def test_a_reply_ends_at_max_tokens(opened: Engine) -> None:
     completion = await opened.complete(ask("Count from one to a hundred.", Sampling(max_tokens=3)))
     assert completion.finish_reason == "length"
     assert 0 < completion.usage.completion_tokens <= 3
@@ -95,9 +94,9 @@ async def test_a_conversation_of_many_turns_can_be_asked(opened: Engine) -> None
     assert (await opened.complete(Request(turns, BRIEF))).text
 
 
+@pytest.mark.holds_for(when=lambda case: case.context_tokens)
 async def test_a_prompt_over_the_context_is_an_error_of_its_own(opened: Engine, case: EngineCase) -> None:
-    if case.context_tokens is None:
-        pytest.skip("it has no context limit")
+    assert case.context_tokens
     with pytest.raises(ContextTooLongError):
         await opened.complete(ask("word " * (case.context_tokens + 1)))
     assert (await opened.complete(ask("Name a fruit."))).text

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from flip_reward.core.score import Usage
 from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, ask_one_by_one
+from flip_reward.errors import RequestRefusedError
 
 Script = Callable[[Request], str | Completion]
 LogprobScript = Callable[[LogprobRequest], Sequence[float]]
@@ -87,7 +88,13 @@ class ScriptedEngine:
         return Completion(reply, usage=Usage(prompt_words, reply.count(" ") + 1))
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
-        """Answer from the script for log-probabilities."""
+        """Answer from the script for log-probabilities.
+
+        Raises:
+            RequestRefusedError: The continuation is empty.
+        """
+        if not request.continuation:
+            raise RequestRefusedError("there is no continuation to score", status=400)
         await self._take_time()
         values = tuple(self._logprob_script(request))
         return TokenLogprobs(values, Usage(len(values)))

@@ -30,10 +30,8 @@ def drop_oldest(folder: Path, keep: int, *, best: Path | None = None) -> None:
     needed = [checkpoint for checkpoint in newest_first if checkpoint in (newest_first[0], best)]
     others = [checkpoint for checkpoint in newest_first if checkpoint not in needed]
     for checkpoint in others[max(0, keep - len(needed)) :]:
-        with suppress(OSError):
-            (checkpoint / _WHOLE).unlink(
-                missing_ok=True
-            )  # first, so that what is left after a kill counts for nothing
+        with suppress(OSError):  # first of all, so that what is left after a kill counts for nothing
+            (checkpoint / _WHOLE).unlink(missing_ok=True)
         shutil.rmtree(checkpoint, ignore_errors=True)
 
 

@@ -92,8 +92,7 @@ def train_grpo(
                 },
                 inputs=list(rows.identities),
             )
-            resumed = checkpoints.find_last(folder / checkpoints.FOLDER) is not None
-            manifest = GrpoManifest.read_for(folder, configuration, resumed=resumed)
+            manifest = GrpoManifest.read_for(folder, configuration)
             if manifest is not None and manifest.outcome is not None:
                 observer.say("It is finished already")
                 return manifest
@@ -101,6 +100,7 @@ def train_grpo(
                 if manifest is None:  # there may be samples of another recipe that learned nothing
                     shutil.rmtree(folder / SAMPLES, ignore_errors=True)
                 checkpoints.drop_partial(folder / checkpoints.FOLDER)
+            resumed = checkpoints.find_last(folder / checkpoints.FOLDER) is not None
             config = make_grpo_config(recipe, folder, evaluate=evaluate, resumed=resumed)
             if warning := find_unsafe_saving(config):
                 observer.say(warning, warning=True)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from flip_reward.errors import RunError, RunMismatchError
 from flip_reward.scoring.files import write_atomically
 from flip_reward.scoring.manifest import RunConfiguration, Session
+from flip_reward.training.checkpoints import FOLDER, find_last
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -56,13 +57,14 @@ class TrainingManifest(ManifestPart):
             ) from error
 
     @classmethod
-    def read_for(cls, folder: Path, configuration: RunConfiguration, *, resumed: bool) -> Self | None:
+    def read_for(cls, folder: Path, configuration: RunConfiguration) -> Self | None:
         """Read the manifest of a folder where a configuration is to go on; None where it begins.
+
+        Without a checkpoint nothing was learned yet, and another recipe may begin anew.
 
         Args:
             folder: The folder.
             configuration: What is to go on.
-            resumed: Whether there is a checkpoint. Where nothing was learned yet, another recipe may begin anew.
 
         Raises:
             RunError: See `read`.
@@ -71,7 +73,7 @@ class TrainingManifest(ManifestPart):
         manifest = cls.read(folder)
         if manifest is None:
             return None
-        learned = resumed or manifest.outcome is not None
+        learned = find_last(folder / FOLDER) is not None or manifest.outcome is not None
         if not learned and manifest.configuration.differences(configuration):
             return None
         manifest.check(configuration)

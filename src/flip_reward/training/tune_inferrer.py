@@ -77,8 +77,7 @@ def tune_inferrer(
         loaded, bfloat16 = _load(recipe)
         identity = BaseModelIdentity.of(loaded.name, loaded.network)
         configuration = _configure(recipe, inputs, loaded, bfloat16=bfloat16)
-        resumed = checkpoints.find_last(folder / checkpoints.FOLDER) is not None
-        manifest = TuningManifest.read_for(folder, configuration, resumed=resumed)
+        manifest = TuningManifest.read_for(folder, configuration)
         if manifest is not None and manifest.outcome is not None:
             observer.say("It is finished already")
             return manifest
