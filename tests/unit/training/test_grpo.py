@@ -355,8 +355,8 @@ def test_a_model_that_dies_stops_the_training_with_a_checkpoint(folder: Path) ->
     assert_same_weights(folder / "undisturbed", folder / "out")
 
 
-class HugeReward(WordReward):
-    """Is so far apart that a gradient, or already an advantage, has no number."""
+class UnevenReward(WordReward):
+    """Rewards every other response, and can do so by so much that a gradient, or an advantage, has no number."""
 
     def __init__(self, most: float) -> None:
         super().__init__()
@@ -371,15 +371,11 @@ class HugeReward(WordReward):
 @pytest.mark.parametrize(
     ("reward", "grpo", "message"),
     [
-        (HugeReward(3e37), {"save_steps": 1}, "the gradient of step 1 is not a number"),
-        (HugeReward(3e38), {"save_steps": 1}, "the loss of step 1 is not a number"),
-        (HugeReward(3e38), {"save_steps": 1, "logging_steps": 10}, "after step 1 weights are not numbers"),
-        (HugeReward(3e38), {"save_strategy": "no", "max_steps": 1, "logging_steps": 10}, "after step 1 weights"),
-        (
-            WordReward(),
-            {"learning_rate": 1e30, "max_grad_norm": 0.0, "per_device_train_batch_size": 32},
-            "probabilities are not numbers any more",
-        ),
+        (UnevenReward(3e37), {"save_steps": 1}, "the gradient of step 1 is not a number"),
+        (UnevenReward(3e38), {"save_steps": 1}, "the loss of step 1 is not a number"),
+        (UnevenReward(3e38), {"save_steps": 1, "logging_steps": 10}, "after step 1 weights are not numbers"),
+        (UnevenReward(3e38), {"save_strategy": "no", "max_steps": 1, "logging_steps": 10}, "after step 1 weights"),
+        (UnevenReward(1.0), {"learning_rate": 1e30, "max_grad_norm": 0.0}, "probabilities are not numbers any more"),
     ],
 )
 def test_spoilt_weights_are_no_checkpoint(
