@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -252,6 +253,21 @@ def test_a_folder_that_cannot_be_written(recipe: InferrerRecipe, tmp_path: Path)
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(StorageError):
         tune_inferrer(recipe, tmp_path / "closed/model")
+
+
+def test_no_room_for_the_tuned_model(
+    undisturbed: tuple[Path, TuningManifest], recipe: InferrerRecipe, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    blocked = folder / "adapter_model.safetensors"  # a folder where the weights should be
+    steps = undisturbed[1].outcome.steps if undisturbed[1].outcome else 0
+    with pytest.raises(StorageError, match="cannot write the tuned model") as caught:
+        tune_inferrer(recipe, folder, observer=Watcher(steps, lambda: (blocked / "in the way").mkdir(parents=True)))
+    assert "the last checkpoint is kept" in str(caught.value.hint)
+    assert not (folder / "adapter_config.json").exists(), "nothing may look like a model"
+    shutil.rmtree(blocked)
+    tune_inferrer(recipe, folder)
+    assert blocked.read_bytes() == (undisturbed[0] / blocked.name).read_bytes()
 
 
 def test_no_room_for_a_checkpoint(recipe: InferrerRecipe, tmp_path: Path) -> None:
