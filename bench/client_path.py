@@ -64,7 +64,7 @@ async def run_bare(base_url: str, count: int, in_flight: int) -> float:
     import aiohttp
     import orjson
 
-    from flip_reward.core.templates import load_templates
+    from flip_reward.core.prompts import load_templates
 
     template = load_templates().plain
     connector = aiohttp.TCPConnector(limit=0)
@@ -90,7 +90,7 @@ async def run_bare(base_url: str, count: int, in_flight: int) -> float:
 async def run_openai(base_url: str, count: int, in_flight: int) -> float:
     from openai import AsyncOpenAI
 
-    from flip_reward.core.templates import load_templates
+    from flip_reward.core.prompts import load_templates
 
     template = load_templates().plain
     async with AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
@@ -112,7 +112,7 @@ async def run_openai(base_url: str, count: int, in_flight: int) -> float:
 async def run_litellm(base_url: str, count: int, in_flight: int) -> float:
     import litellm
 
-    from flip_reward.core.templates import load_templates
+    from flip_reward.core.prompts import load_templates
 
     template = load_templates().plain
     litellm.suppress_debug_info = True
@@ -132,7 +132,7 @@ async def run_litellm(base_url: str, count: int, in_flight: int) -> float:
 
 async def run_ours(base_url: str, count: int, in_flight: int) -> float:
     from flip_reward import FlipReward
-    from flip_reward.engines.http import HttpEngine
+    from flip_reward.engines.http.engine import HttpEngine
     from flip_reward.engines.stack import build_stack
     from flip_reward.scoring.job import ScoringJob, open_job
     from flip_reward.scoring.runner import RunLimits

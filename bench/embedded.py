@@ -19,12 +19,12 @@ from pathlib import Path
 
 from figures import Figure, report
 from flip_reward import FlipOptions, FlipReward, Group, Sampling, load_templates
-from flip_reward.engines.cpus import count_usable_cpus
-from flip_reward.engines.embedded import EmbeddedEngine
-from flip_reward.engines.model_files import locate_model
-from flip_reward.scoring.readers import open_input
-from flip_reward.scoring.rows import RowMapper
-from flip_reward.scoring.sources import Rejection, read_sources
+from flip_reward.data.readers import open_input
+from flip_reward.data.rows import RowMapper
+from flip_reward.data.sources import Rejection, read_sources
+from flip_reward.engines.files import locate_model
+from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
+from flip_reward.engines.machine import count_usable_cpus
 
 EXAMPLES = Path(__file__).parents[1] / "examples/responses.jsonl"
 SLOTS = (1, 2, 4)

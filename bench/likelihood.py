@@ -23,12 +23,12 @@ import psutil
 
 from figures import Figure, report
 from flip_reward import FlipOptions, FlipReward, Group, RewardModel, Sampling, load_templates
-from flip_reward.engines.hf_loading import load_hf_model
-from flip_reward.engines.transformers import TransformersEngine
+from flip_reward.data.readers import open_input
+from flip_reward.data.rows import RowMapper
+from flip_reward.data.sources import Rejection, read_sources
+from flip_reward.engines.huggingface.engine import TransformersEngine
+from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
-from flip_reward.scoring.readers import open_input
-from flip_reward.scoring.rows import RowMapper
-from flip_reward.scoring.sources import Rejection, read_sources
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,7 +74,7 @@ def compare(name: str, unit: str, ours: Callable[[], float], theirs: Callable[[]
 
 
 def project_scored(network: PreTrainedModel, texts: list[list[int]]) -> None:
-    from flip_reward.engines.hf_inference import ScoredRow, score_rows
+    from flip_reward.engines.huggingface.inference import ScoredRow, score_rows
 
     score_rows(network, [ScoredRow(tokens, SCORED) for tokens in texts])
 

@@ -18,9 +18,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from flip_reward.core.applicability import share_of_code, share_of_english
-from flip_reward.core.normalization import load_normalizer
+from flip_reward.core.cautions import share_of_code, share_of_english
 from flip_reward.core.similarity import TokenF1
+from flip_reward.core.tokens import load_normalizer
 
 MOST_OF_A_KIND = 150
 SAME_PROMPT = 0.8

@@ -13,8 +13,8 @@ import peft
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from flip_reward.engines.gguf_layout import GgufLayout
-from flip_reward.engines.hf_adapters import BASE, BaseModelIdentity
+from flip_reward.engines.lora.adapter import BASE, BaseModelIdentity
+from flip_reward.engines.lora.gguf_layout import GgufLayout
 
 NORMAL, CONTROL = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL
 

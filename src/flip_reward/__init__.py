@@ -10,13 +10,13 @@ close the inferred instruction comes to the original one.
 """
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.reply import ReplyPolicy
+from flip_reward.core.prompts import Template, TemplatePair, load_templates
+from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.response import Target
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.core.similarity import Similarity
-from flip_reward.core.target import Target
-from flip_reward.core.templates import Template, TemplatePair, load_templates
 from flip_reward.engines.base import Completion, Engine, Request, Sampling
-from flip_reward.engines.resolve import EngineConfig, resolve_engine
+from flip_reward.engines.config import EngineConfig, resolve_engine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import FlipRewardError
 from flip_reward.rewards.base import RewardModel

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flip_reward.core.normalization import normalize_answer
 from flip_reward.core.similarity import TokenF1
+from flip_reward.core.tokens import normalize_answer
 
 __all__ = ["F1Score", "f1_score", "normalize_answer"]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flip_reward.scoring.records import Record
-from flip_reward.scoring.store import read_records_in_input_order
+from flip_reward.scoring.run_folder import read_records_in_input_order
 
 COMMAND = Path(sys.executable).with_name("flip-reward")
 

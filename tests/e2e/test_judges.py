@@ -11,7 +11,7 @@ from flip_reward.core.score import Outcome
 from flip_reward.engines.base import Request
 from tests.e2e.command import read, run, write_rows
 from tests.http.fault_server import FaultServer
-from tests.unit.rewards.judges import ScriptedJudge, prefer_first
+from tests.unit.rewards.scripted_judges import ScriptedJudge, prefer_first
 
 ROWS: list[dict[str, object]] = [
     {"id": "fruit", "prompt": "Name a fruit.", "responses": ["A pear [bold]", "An apple", ""]},

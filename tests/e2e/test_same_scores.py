@@ -51,7 +51,7 @@ def test_over_http(tmp_path: Path) -> None:
 def test_in_this_process(tmp_path: Path) -> None:
     command = from_command(tmp_path, "--model", "embedded", "--max-tokens", "48", "-t", "compact")
     from flip_reward import FlipOptions, Sampling
-    from flip_reward.core.templates import load_templates
+    from flip_reward.core.prompts import load_templates
 
     options = FlipOptions(load_templates("compact"), sampling=Sampling(max_tokens=48))
     reward = FlipReward.from_model("embedded", options=options)

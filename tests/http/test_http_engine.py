@@ -14,7 +14,7 @@ import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Completion, JsonSchema, Request, Sampling, Usage
-from flip_reward.engines.http import HttpEngine
+from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.errors import (
     ContextTooLongError,
     EngineBusyError,

@@ -6,7 +6,7 @@ import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Completion, Request, Sampling, Usage
-from flip_reward.engines.http import HttpEngine
+from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.errors import EngineServerError, RequestRefusedError
 from tests.http.fault_server import Choose, Fault, FaultServer, at_first, never
 

@@ -14,7 +14,7 @@ import pytest
 
 from flip_reward import FlipReward, Outcome, ScriptedEngine
 from flip_reward.engines.base import Completion, Request
-from flip_reward.engines.http import HttpEngine
+from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.engines.retrying import RetryPolicy
 from flip_reward.engines.stack import build_stack
 from flip_reward.server.health import EngineHealth

@@ -11,8 +11,8 @@ from flip_reward import FlipReward, Group, ScriptedEngine
 from flip_reward.core.score import Outcome
 from flip_reward.engines.base import Completion, Request
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
-from flip_reward.rewards.listwise import ListwiseJudge
-from flip_reward.rewards.pairwise import PairwiseJudge
+from flip_reward.rewards.judges.listwise import ListwiseJudge
+from flip_reward.rewards.judges.pairwise import PairwiseJudge
 from flip_reward.server.settings import Limits, ServerSettings
 from tests.http.reward_server import JSON_HEADERS, RewardServer
 

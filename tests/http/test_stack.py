@@ -8,7 +8,7 @@ import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Engine, Request
-from flip_reward.engines.http import HttpEngine
+from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.engines.retrying import FAILURES_BEFORE_GIVING_UP, RetryPolicy
 from flip_reward.engines.scripted import echo_last_words
 from flip_reward.engines.stack import build_stack

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.errors import EngineUnavailableError
-from flip_reward.integrations.environment import environment_reward, forget_environment_reward
+from flip_reward.integrations.base import environment_reward, forget_environment_reward
 from flip_reward.integrations.plain import flip
 from flip_reward.integrations.verl import compute_score
 from tests.http.fault_server import Fault, FaultServer

@@ -11,18 +11,18 @@ from rich.console import Console
 from rich.text import Text
 
 from flip_reward import __version__
-from flip_reward.cli import cache, data
-from flip_reward.cli.best_of_n import best_of_n
-from flip_reward.cli.compare import compare
-from flip_reward.cli.evaluate import evaluate
+from flip_reward.cli.commands import cache, data
+from flip_reward.cli.commands.best_of_n import best_of_n
+from flip_reward.cli.commands.compare import compare
+from flip_reward.cli.commands.evaluate import evaluate
+from flip_reward.cli.commands.export_adapter import export_adapter
+from flip_reward.cli.commands.report import report
+from flip_reward.cli.commands.rescore import rescore
+from flip_reward.cli.commands.score import score
+from flip_reward.cli.commands.serve import serve
+from flip_reward.cli.commands.train import train
+from flip_reward.cli.commands.tune_inferrer import tune_inferrer
 from flip_reward.cli.exit_codes import EXPLANATION, ExitCode, exit_code
-from flip_reward.cli.export_adapter import export_adapter
-from flip_reward.cli.report import report
-from flip_reward.cli.rescore import rescore
-from flip_reward.cli.score import score
-from flip_reward.cli.serve import serve
-from flip_reward.cli.train import train
-from flip_reward.cli.tune_inferrer import tune_inferrer
 from flip_reward.errors import FlipRewardError
 
 app = typer.Typer(

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from flip_reward.core.aggregation import Aggregation
-from flip_reward.core.reply import ReplyPolicy
-from flip_reward.core.target import Target
+from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.response import Target
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
-from flip_reward.rewards.tournament import Tournament
+from flip_reward.rewards.judges.tournament import Tournament
 
 _MODEL, _PROMPT, _JUDGE, _SAMPLING, _RUN = "Model", "Inference", "Judges", "Sampling", "Run"
 

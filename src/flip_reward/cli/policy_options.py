@@ -12,10 +12,10 @@ import typer
 
 from flip_reward.cli.scoring_options import ScoringOptions
 from flip_reward.engines.base import Engine, Sampling
-from flip_reward.engines.resolve import EngineConfig, resolve_engine, share_options
+from flip_reward.engines.config import EngineConfig, resolve_engine, share_options
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineUnavailableError, OptionError
-from flip_reward.selection.drawing import Policy
+from flip_reward.selection.policy import Policy
 
 _GENERATION = "Generation"
 _OPTION = re.compile(r"--(model|base-url|api-key-env)")

@@ -11,12 +11,12 @@ from typing import get_type_hints
 
 from flip_reward.cli import options
 from flip_reward.core.aggregation import Aggregation
-from flip_reward.core.reply import ReplyPolicy
-from flip_reward.core.target import Target
+from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.response import Target
 from flip_reward.errors import OptionError
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.config import RewardConfig
-from flip_reward.rewards.tournament import Tournament
+from flip_reward.rewards.judges.tournament import Tournament
 from flip_reward.scoring.runner import RunLimits
 from flip_reward.scoring.summary import Prices
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from flip_reward.cli.steps_display import StepsDisplay
-from flip_reward.training.grpo_progress import GrpoProgress
+from flip_reward.training.common.progress import GrpoProgress
 
 
 class TrainDisplay(StepsDisplay):

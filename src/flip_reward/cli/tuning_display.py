@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from flip_reward.cli.steps_display import StepsDisplay
-from flip_reward.training.tuning_progress import TuningProgress
+from flip_reward.training.common.tuning_progress import TuningProgress
 
 
 class TuningDisplay(StepsDisplay):

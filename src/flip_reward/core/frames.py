@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flip_reward.core.conversation import Message
-from flip_reward.core.reply import ReplyFormat
-from flip_reward.core.target import Inference
-from flip_reward.core.templates import INFERENCE_PLACES, Template, render_context
+from flip_reward.core.prompts import INFERENCE_PLACES, Template, render_context
+from flip_reward.core.replies import ReplyFormat
+from flip_reward.core.response import Inference
 from flip_reward.errors import TemplateError
 
 COMPLETION_FRAMES = ("headings", "answer")

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flip_reward.core.reply import ReplyStatus
-from flip_reward.core.verdict import MAX_CHARACTERS, VerdictKey, find_verdict
+from flip_reward.core.json_verdict import MAX_CHARACTERS, VerdictKey, find_verdict
+from flip_reward.core.replies import ReplyStatus
 
 LOWEST_RATING, HIGHEST_RATING = 1, 10
 """The range of ratings, both ends included."""

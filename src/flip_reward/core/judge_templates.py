@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
-from flip_reward.core.templates import Template
+from flip_reward.core.prompts import Template
 from flip_reward.errors import TemplateError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flip_reward.core.applicability import Caution
+from flip_reward.core.cautions import Caution
 
 
 class Outcome(StrEnum):

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
-from flip_reward.core.normalization import Normalizer, load_normalizer
+from flip_reward.core.tokens import Normalizer, load_normalizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class TokenF1:
 
     Args:
         normalizer: What a token is: "english" (the authors') or "multilingual"; see
-            `flip_reward.core.normalization.load_normalizer`.
+            `flip_reward.core.tokens.load_normalizer`.
 
     Raises:
         OptionError: There is no such normaliser.

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from flip_reward.core.score import Usage
 from flip_reward.engines.base import Engine
 from flip_reward.engines.cache import ResponseCache, cache_key, is_complete
-from flip_reward.engines.layer import Answer, EngineLayer, Question
+from flip_reward.engines.layers import Answer, EngineLayer, Question
 
 FLUSH_SECONDS = 0.5
 """An answer waits at most this long to be written to the cache."""

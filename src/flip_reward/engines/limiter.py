@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from weakref import WeakKeyDictionary
 
 from flip_reward.engines.base import Engine
-from flip_reward.engines.layer import Answer, EngineLayer, Question
+from flip_reward.engines.layers import Answer, EngineLayer, Question
 from flip_reward.errors import EngineBusyError, EngineTimeoutError, OptionError
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flip_reward.engines.base import Engine
-from flip_reward.engines.layer import Answer, EngineLayer, Question
+from flip_reward.engines.layers import Answer, EngineLayer, Question
 from flip_reward.errors import ContextTooLongError, EngineError, EngineUnavailableError, OptionError
 
 if TYPE_CHECKING:

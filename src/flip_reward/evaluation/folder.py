@@ -2,7 +2,7 @@
 
 EVAL/evaluation.json                      what is evaluated on what (`Evaluation`)
 EVAL/items/BENCHMARK.jsonl                the items, a line each
-EVAL/cells/BENCHMARK--REWARD--MODEL/      a run folder of `flip_reward.scoring.store`, one for each run
+EVAL/cells/BENCHMARK--REWARD--MODEL/      a run folder of `flip_reward.scoring.run_folder`, one for each run
 EVAL/results.json, EVAL/results.csv       see `results.py`
 EVAL/report.html                          the report
 
@@ -23,10 +23,10 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flip_reward.core.conversation import Group
+from flip_reward.data.files import storage_error, write_atomically
 from flip_reward.errors import RunError, RunMismatchError
-from flip_reward.evaluation.benchmark import Benchmark, BenchmarkItem
-from flip_reward.scoring.files import storage_error, write_atomically
-from flip_reward.scoring.store import locked
+from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
+from flip_reward.scoring.run_folder import locked
 
 FORMAT = 1
 """The layout of an evaluation folder. A folder of another layout is refused."""

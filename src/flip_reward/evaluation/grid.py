@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from flip_reward.data.sources import SourceRow
 from flip_reward.errors import OptionError
-from flip_reward.evaluation.benchmark import Benchmark
+from flip_reward.evaluation.benchmarks.base import Benchmark
 from flip_reward.evaluation.folder import EVALUATION as EVALUATION_FILE
 from flip_reward.evaluation.folder import (
     BenchmarkEntry,
@@ -24,10 +25,9 @@ from flip_reward.evaluation.folder import (
 )
 from flip_reward.rewards.base import RewardModel
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
+from flip_reward.scoring.run_folder import RunFolder
 from flip_reward.scoring.runner import Observer, Run, RunLimits, StopSignal
 from flip_reward.scoring.settled import SettledRows
-from flip_reward.scoring.sources import SourceRow
-from flip_reward.scoring.store import RunFolder
 from flip_reward.scoring.summary import Prices
 
 

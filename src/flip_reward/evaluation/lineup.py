@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from flip_reward.core.aggregation import Aggregation
 from flip_reward.engines.base import Engine
-from flip_reward.engines.resolve import EngineConfig, resolve_engine, share_options
+from flip_reward.engines.config import EngineConfig, resolve_engine, share_options
 from flip_reward.errors import OptionError
 from flip_reward.evaluation.grid import NamedReward
 from flip_reward.rewards.backward_likelihood import LikelihoodValue

@@ -9,14 +9,14 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from flip_reward.core.aggregation import Aggregation
-from flip_reward.core.reply import ReplyPolicy
+from flip_reward.core.replies import ReplyPolicy
 from flip_reward.engines.base import Sampling
-from flip_reward.engines.resolve import EngineConfig
+from flip_reward.engines.config import EngineConfig
 from flip_reward.errors import OptionError
+from flip_reward.recipe import read_recipe
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.catalogue import RewardOptions
-from flip_reward.rewards.tournament import Tournament
-from flip_reward.scoring.recipe_file import read_recipe
+from flip_reward.rewards.judges.tournament import Tournament
 
 
 class _Part(BaseModel):

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from flip_reward.data.files import write_atomically
 from flip_reward.evaluation.statistics import Estimate
-from flip_reward.scoring.files import write_atomically
 
 FORMAT = 1
 RESULTS, RESULTS_CSV = "results.json", "results.csv"

@@ -13,11 +13,11 @@ from flip_reward.core.judge_templates import JudgeKind
 from flip_reward.core.judgement import OrderFlips, count_order_flips, read_judgements
 from flip_reward.core.score import Usage
 from flip_reward.errors import RunError
-from flip_reward.evaluation.benchmark import BenchmarkItem
-from flip_reward.evaluation.contrast import Contender, compare_all
+from flip_reward.evaluation.benchmarks.base import BenchmarkItem
+from flip_reward.evaluation.benchmarks.catalogue import load_protocol
 from flip_reward.evaluation.folder import CellEntry, Evaluation, RewardEntry, read_evaluation, read_items
-from flip_reward.evaluation.protocols.base import Graded, ItemRewards
-from flip_reward.evaluation.protocols.catalogue import load_protocol
+from flip_reward.evaluation.grading import Graded, ItemRewards
+from flip_reward.evaluation.paired import Contender, compare_all
 from flip_reward.evaluation.results import (
     Accuracy,
     BenchmarkSummary,
@@ -32,7 +32,7 @@ from flip_reward.evaluation.results import (
 )
 from flip_reward.evaluation.statistics import Estimate
 from flip_reward.scoring.records import Record
-from flip_reward.scoring.store import RECORDS, read_records_in_input_order, read_summary
+from flip_reward.scoring.run_folder import RECORDS, read_records_in_input_order, read_summary
 from flip_reward.scoring.summary import Prices
 
 _SHOWN_SEVERAL = (JudgeKind.PAIRWISE.value, JudgeKind.LISTWISE.value)

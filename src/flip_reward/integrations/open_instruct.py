@@ -14,11 +14,11 @@ import re
 
 from open_instruct.ground_truth_utils import VerificationResult, VerifierConfig, VerifierFunction
 
-from flip_reward.core.chat_markup import read_prompt
+from flip_reward.core.chat_template import read_prompt
 from flip_reward.core.conversation import ROLES, Message, Role
 from flip_reward.core.score import Score
 from flip_reward.errors import DataError
-from flip_reward.integrations.environment import TrainerReward, environment_reward
+from flip_reward.integrations.base import TrainerReward, environment_reward
 from flip_reward.integrations.unscored import RAISE
 
 TRAINER = "open-instruct"

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flip_reward.core.chat_markup import split_query, strip_end_marks
-from flip_reward.integrations.environment import environment_reward
+from flip_reward.core.chat_template import split_query, strip_end_marks
+from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.unscored import RAISE
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flip_reward.integrations.conversations import Completion, Prompt
-from flip_reward.integrations.environment import environment_reward
+from flip_reward.integrations.base import environment_reward
+from flip_reward.integrations.samples import Completion, Prompt
 from flip_reward.integrations.unscored import RAISE
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from flip_reward.core.chat_markup import strip_end_marks
-from flip_reward.integrations.conversations import Prompt
-from flip_reward.integrations.environment import environment_reward
+from flip_reward.core.chat_template import strip_end_marks
+from flip_reward.integrations.base import environment_reward
+from flip_reward.integrations.samples import Prompt
 from flip_reward.integrations.unscored import RAISE
 
 TRAINER = "slime"

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from flip_reward.core.score import Outcome
 from flip_reward.errors import RunError
-from flip_reward.report.decisions import bin_by_quintile, decide, give_credit
 from flip_reward.report.distribution import describe_rewards
 from flip_reward.report.evaluation_files import (
     RESULTS,
@@ -36,9 +35,10 @@ from flip_reward.report.payload import (
     score_row,
 )
 from flip_reward.report.provenance import describe_making
+from flip_reward.report.statistics import bin_by_quintile, decide, give_credit
 from flip_reward.report.texts import TextTable
 from flip_reward.scoring.records import Record
-from flip_reward.scoring.store import read_records_in_input_order
+from flip_reward.scoring.run_folder import read_records_in_input_order
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from flip_reward.core.normalization import load_normalizer
+from flip_reward.core.tokens import load_normalizer
 
 _LONGEST_SEARCH = 64  # characters within which a token has to end; keeps the search linear
 _CHUNK = re.compile(r"\S+")
@@ -42,7 +42,7 @@ def find_shared_tokens(inferred: str, original: str, normalizer: str = "english"
     Args:
         inferred: The inferred instruction.
         original: The original instruction.
-        normalizer: What a token is; see `flip_reward.core.normalization.load_normalizer`.
+        normalizer: What a token is; see `flip_reward.core.tokens.load_normalizer`.
 
     Raises:
         OptionError: There is no such normaliser.

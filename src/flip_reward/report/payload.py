@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flip_reward.report.decisions import Bin
 from flip_reward.report.distribution import Distribution
 from flip_reward.report.evaluation_files import (
     Accuracies,
@@ -16,6 +15,7 @@ from flip_reward.report.evaluation_files import (
     SubsetAccuracies,
     Tokens,
 )
+from flip_reward.report.statistics import Bin
 
 Marks = tuple[int, ...]
 """Starts and ends of stretches of a text, in turn, in characters."""
@@ -129,7 +129,7 @@ class CellPayload:
         distribution: Rewards of chosen and rejected responses.
         lengths: Credit by the mean length of an item's responses, in characters.
         length_differences: The same by how much longer the chosen responses are than the rejected ones.
-        decisions: A letter a sample; see `flip_reward.report.decisions.Decision`.
+        decisions: A letter a sample; see `flip_reward.report.statistics.Decision`.
         scores: For each sample a score a candidate, null where none was recorded.
     """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from flip_reward.report.evaluation_files import RewardSummary
 from flip_reward.report.payload import Facts
 from flip_reward.scoring.manifest import Manifest
-from flip_reward.scoring.store import MANIFEST
+from flip_reward.scoring.run_folder import MANIFEST
 
 _APART = ("format", "benchmarks", "rewards", "cells")
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
 from flip_reward.core.conversation import Group
+from flip_reward.core.response import select_target
 from flip_reward.core.score import Score
-from flip_reward.core.target import select_target
 from flip_reward.engines.base import Engine, LogprobRequest, Request
 
 Settings = Mapping[str, str | int | float | bool | None]

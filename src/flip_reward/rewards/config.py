@@ -9,17 +9,17 @@ from typing import Annotated, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from flip_reward.core.aggregation import Aggregation
-from flip_reward.core.reply import ReplyPolicy
-from flip_reward.core.target import Target
+from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.response import Target
 from flip_reward.engines.base import Engine, Sampling
-from flip_reward.engines.resolve import EngineConfig, resolve_engine
-from flip_reward.engines.secrets import mask_secrets, strip_user_info
+from flip_reward.engines.config import EngineConfig, resolve_engine
+from flip_reward.redact import mask_secrets, strip_user_info
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.catalogue import RewardOptions, fit_to_model, load_reward
 from flip_reward.rewards.environment import read_environment
+from flip_reward.rewards.judges.tournament import Tournament
 from flip_reward.rewards.similarities import load_similarity
-from flip_reward.rewards.tournament import Tournament
 
 _PREFIX = "FLIP_REWARD_"
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from flip_reward.core.conversation import Group
+from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Outcome, Score
 from flip_reward.core.similarity import TokenF1
-from flip_reward.core.target import visible_answer
 from flip_reward.engines.base import Engine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError

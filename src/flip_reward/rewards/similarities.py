@@ -11,8 +11,8 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from flip_reward.core.normalization import Normalizer, load_normalizer
 from flip_reward.core.similarity import Match, Similarity, TokenF1, name_similarity
+from flip_reward.core.tokens import Normalizer, load_normalizer
 from flip_reward.errors import MissingDependencyError, OptionError
 
 if TYPE_CHECKING:

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from flip_reward.data.input import Input, skip_nothing
+from flip_reward.data.readers import open_input
+from flip_reward.data.rows import RowMapper
+from flip_reward.data.sources import Rejection, SourceRow, read_sources
+from flip_reward.data.tables import check_output, write_output
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel
-from flip_reward.scoring.input import Input, skip_nothing
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
-from flip_reward.scoring.readers import open_input
-from flip_reward.scoring.rows import RowMapper
+from flip_reward.scoring.run_folder import RunFolder, read_records_in_input_order
 from flip_reward.scoring.runner import Observer, Run, RunLimits, StopSignal
-from flip_reward.scoring.sources import Rejection, SourceRow, read_sources
-from flip_reward.scoring.store import RunFolder, read_records_in_input_order
 from flip_reward.scoring.summary import Prices, Summary
-from flip_reward.scoring.writers import check_output, write_output
 
 
 @dataclass(frozen=True, slots=True)

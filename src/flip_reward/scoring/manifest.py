@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from flip_reward.data.files import write_atomically
 from flip_reward.errors import RunError, RunMismatchError
-from flip_reward.scoring.files import write_atomically
 
 FORMAT = 1
 """The layout of a run folder. A folder of another layout is refused."""

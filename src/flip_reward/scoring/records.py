@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from flip_reward.core.applicability import Caution
+from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Likelihood, Outcome, Sample, Score, Usage
 
 

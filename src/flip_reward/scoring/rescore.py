@@ -16,7 +16,7 @@ from flip_reward.core.similarity import Reference, Similarity
 from flip_reward.errors import RunError
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.records import Record
-from flip_reward.scoring.store import MANIFEST, RunFolder, locked, read_records_in_input_order, read_summary
+from flip_reward.scoring.run_folder import MANIFEST, RunFolder, locked, read_records_in_input_order, read_summary
 from flip_reward.scoring.summary import Summary
 
 

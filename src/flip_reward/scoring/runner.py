@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flip_reward.core.score import Outcome, Score
+from flip_reward.data.sources import Rejection, SourceRow
 from flip_reward.errors import ConversationError, DataError, RunStoppedError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.scoring.records import Record
-from flip_reward.scoring.sources import Rejection, SourceRow
-from flip_reward.scoring.store import RunFolder
+from flip_reward.scoring.run_folder import RunFolder
 from flip_reward.scoring.summary import Prices, Summary
 
 FAILURES_BEFORE_STOP = 64

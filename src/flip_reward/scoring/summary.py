@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from flip_reward.core.applicability import Caution
+from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.scoring.distribution import Distribution, Quartiles
 

@@ -17,8 +17,8 @@ import orjson
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.score import Outcome, Score, Usage
+from flip_reward.data.files import AppendOnlyFile
 from flip_reward.errors import RunError
-from flip_reward.scoring.files import AppendOnlyFile
 
 CANDIDATES = "candidates.jsonl"
 

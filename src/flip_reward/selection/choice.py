@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from flip_reward.core.conversation import Group
+from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Score
-from flip_reward.core.target import visible_answer
 
 
 class TieRule(StrEnum):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from flip_reward.data.input import Input, RawRow, RejectedRow, Row, Skip
+from flip_reward.data.rows import RESPONSE_COLUMNS
+from flip_reward.data.sources import Rejection, SourceRow
 from flip_reward.errors import OptionError
-from flip_reward.scoring.input import Input, RawRow, RejectedRow, Row, Skip
-from flip_reward.scoring.rows import RESPONSE_COLUMNS
-from flip_reward.scoring.sources import Rejection, SourceRow
 
 
 def check_columns(columns: Mapping[str, str]) -> None:

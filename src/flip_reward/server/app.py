@@ -13,17 +13,17 @@ from starlette.types import Receive
 
 from flip_reward import __version__
 from flip_reward.rewards.base import RewardModel
+from flip_reward.server.contracts.llama_factory import LlamaFactoryAnswer
+from flip_reward.server.contracts.openrlhf import OpenRlhfAnswer
+from flip_reward.server.contracts.rerank import SCORE, ScoreAnswer
+from flip_reward.server.contracts.rewards import REWARDS, RewardAnswer, RewardRequest
+from flip_reward.server.contracts.server_rerank import RERANK, RerankAnswer, RerankRequest
+from flip_reward.server.contracts.trainers import GET_REWARD
 from flip_reward.server.exchange import Answer, Contract, Question, exchange
 from flip_reward.server.gate import Gate, Handler
-from flip_reward.server.get_reward import GET_REWARD
-from flip_reward.server.llama_factory import LlamaFactoryAnswer
 from flip_reward.server.metrics import Metrics
 from flip_reward.server.openapi import ErrorAnswer, body_of, describe_bodies
-from flip_reward.server.openrlhf import OpenRlhfAnswer
-from flip_reward.server.pairs import SCORE, ScoreAnswer
 from flip_reward.server.problems import ApiError, Problem
-from flip_reward.server.rerank import RERANK, RerankAnswer, RerankRequest
-from flip_reward.server.rewards import REWARDS, RewardAnswer, RewardRequest
 from flip_reward.server.scorer import Scorer
 from flip_reward.server.settings import ServerSettings
 

@@ -24,7 +24,7 @@ def explain(error: ValidationError, shapes: Sequence[type[BaseModel]] = ()) -> s
         shapes: The shapes that the value may have, where there are several.
 
     Example:
-        >>> from flip_reward.server.rewards import RewardGroup
+        >>> from flip_reward.server.contracts.rewards import RewardGroup
         >>> try:
         ...     RewardGroup.model_validate({"prompt": [{"content": "Name a fruit."}], "responses": [7]})
         ... except ValidationError as error:

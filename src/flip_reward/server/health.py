@@ -9,7 +9,7 @@ import time
 from flip_reward.core.conversation import Message
 from flip_reward.core.score import Outcome, Score
 from flip_reward.engines.base import Engine, Request, Sampling
-from flip_reward.engines.layer import EngineLayer
+from flip_reward.engines.layers import EngineLayer
 from flip_reward.errors import FlipRewardError
 
 FRESH_SECONDS = 10.0

@@ -91,7 +91,7 @@ class ServerSettings:
         api_key: What clients have to send; None lets everybody in. It is never shown.
         insecure: Listen at a public address without a key.
         unscored: What stands for unscored responses in contracts without room for them.
-        trust_turns: See `flip_reward.core.chat_markup.split_chat`.
+        trust_turns: See `flip_reward.core.chat_template.split_chat`.
         limits: What the server takes on.
         workers: How many processes answer.
         drain_seconds: How long requests in flight may take to finish when the server is asked to stop.

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.core.judge_reply import JudgeReply, parse_list_choice, parse_pair_choice, parse_rating
-from flip_reward.core.reply import ReplyStatus
+from flip_reward.core.replies import ReplyStatus
 
 PARSED, UNPARSEABLE = ReplyStatus.PARSED, ReplyStatus.UNPARSEABLE
 

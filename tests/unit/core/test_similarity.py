@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.core.normalization import load_normalizer
 from flip_reward.core.similarity import Match, Similarity, TokenF1
+from flip_reward.core.tokens import load_normalizer
 from flip_reward.errors import OptionError
 
 WORDS = st.sampled_from(

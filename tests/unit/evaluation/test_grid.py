@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from flip_reward.core.score import Score
+from flip_reward.data.sources import Rejection
 from flip_reward.engines.base import Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineServerError, EngineUnavailableError, OptionError, RunError, RunMismatchError
-from flip_reward.evaluation.benchmark import Benchmark, BenchmarkItem
-from flip_reward.evaluation.comparison import compare_folders
+from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
+from flip_reward.evaluation.compare import compare_folders
 from flip_reward.evaluation.folder import EvaluationOptions, open_folder, read_evaluation, read_items
 from flip_reward.evaluation.grid import CellRun, NamedReward, Plan, fill_grid, prepare_folder
 from flip_reward.evaluation.results import CellResult, EvaluationResults, write_results
@@ -23,7 +24,6 @@ from flip_reward.evaluation.tabulate import tabulate
 from flip_reward.rewards.catalogue import RewardOptions, load_reward
 from flip_reward.rewards.controls import ControlReward
 from flip_reward.scoring.runner import Observer, RunLimits, StopSignal
-from flip_reward.scoring.sources import Rejection
 from flip_reward.scoring.summary import Prices
 
 ITEMS = tuple(

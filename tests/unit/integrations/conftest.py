@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flip_reward.integrations.environment import forget_environment_reward
+from flip_reward.integrations.base import forget_environment_reward
 
 SetEnvironment = Callable[..., None]
 

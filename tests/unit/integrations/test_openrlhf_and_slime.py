@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from flip_reward.errors import ConversationError
-from flip_reward.integrations.environment import environment_reward
+from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.openrlhf import reward_func
 from flip_reward.integrations.slime import reward
 from tests.unit.integrations.conftest import SetEnvironment

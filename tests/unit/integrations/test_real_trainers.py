@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from flip_reward.integrations.__main__ import find
-from flip_reward.integrations.environment import environment_reward
+from flip_reward.integrations.base import environment_reward
 from tests.unit.integrations.conftest import SetEnvironment
 from tests.unit.integrations.trainers import to_chatml
 

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.core.normalization import load_normalizer
 from flip_reward.core.similarity import TokenF1
+from flip_reward.core.tokens import load_normalizer
 from flip_reward.report.highlight import SharedTokens, find_shared_tokens
 
 WORDS = st.sampled_from(

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from flip_reward.core.applicability import Applicability, Caution
+from flip_reward.core.cautions import Applicability, Caution
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.frames import load_frame
+from flip_reward.core.response import Target
 from flip_reward.core.score import Likelihood, Outcome
-from flip_reward.core.target import Target
 from flip_reward.engines.base import LogprobRequest
-from flip_reward.engines.http import HttpEngine
+from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import ContextTooLongError, EngineServerError, NoLogprobsError
 from flip_reward.rewards.backward_likelihood import (

@@ -7,7 +7,7 @@ import pytest
 
 from flip_reward.cli.scoring_options import ScoringOptions
 from flip_reward.core.aggregation import Aggregation
-from flip_reward.engines.resolve import EngineConfig
+from flip_reward.engines.config import EngineConfig
 from flip_reward.errors import OptionError
 from flip_reward.rewards.config import RewardConfig
 

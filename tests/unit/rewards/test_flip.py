@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from flip_reward.core.applicability import Applicability, Caution
+from flip_reward.core.cautions import Applicability, Caution
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.reply import ReplyPolicy
+from flip_reward.core.prompts import load_templates
+from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.response import Target
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.core.similarity import TokenF1
-from flip_reward.core.target import Target
-from flip_reward.core.templates import load_templates
 from flip_reward.engines.base import Completion, Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import (

@@ -10,13 +10,13 @@ from flip_reward.engines.base import Completion, Request
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineServerError
 from flip_reward.rewards.base import RewardModel
-from flip_reward.rewards.listwise import ListwiseJudge, ListwiseOptions
-from flip_reward.rewards.pairwise import PairwiseJudge
+from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
+from flip_reward.rewards.judges.pairwise import PairwiseJudge
 from flip_reward.scoring.job import ScoringJob, open_job
 from flip_reward.scoring.records import Record
-from flip_reward.scoring.store import read_records_in_input_order
+from flip_reward.scoring.run_folder import read_records_in_input_order
 from flip_reward.scoring.summary import Summary
-from tests.unit.rewards.judges import ScriptedJudge, prefer, prefer_first
+from tests.unit.rewards.scripted_judges import ScriptedJudge, prefer, prefer_first
 
 ROWS = [
     {"id": "fruit", "prompt": "Name a fruit.", "responses": ["Pear", "Bread", "Fig"]},

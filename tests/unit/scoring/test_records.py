@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import orjson
 
-from flip_reward.core.applicability import Caution
+from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Likelihood, Outcome, Sample, Score, Usage
 from flip_reward.scoring.records import Record
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from flip_reward.core.conversation import Group
+from flip_reward.core.prompts import load_templates
 from flip_reward.core.score import Outcome, Score
 from flip_reward.core.similarity import TokenF1
-from flip_reward.core.templates import load_templates
 from flip_reward.engines.base import Request
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import (
@@ -31,8 +31,8 @@ from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.scoring.job import ScoringJob, default_folder, open_job
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.rescore import rescore_run
+from flip_reward.scoring.run_folder import RunFolder, read_records, read_records_in_input_order
 from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits, StopSignal
-from flip_reward.scoring.store import RunFolder, read_records, read_records_in_input_order
 from flip_reward.scoring.summary import Summary
 
 Row = dict[str, object]

@@ -15,7 +15,7 @@ from flip_reward.errors import EngineServerError, RunMismatchError
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.scoring.job import ScoringJob, open_job
 from flip_reward.scoring.rescore import rescore_run
-from flip_reward.scoring.store import read_records_in_input_order
+from flip_reward.scoring.run_folder import read_records_in_input_order
 from flip_reward.scoring.summary import Summary
 
 INFERRED = ("say the a word", "say it", "nothing of it at all", "")

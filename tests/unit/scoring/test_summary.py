@@ -1,6 +1,6 @@
 import pytest
 
-from flip_reward.core.applicability import Caution
+from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.scoring.summary import Prices, Tally
 

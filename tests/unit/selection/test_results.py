@@ -6,16 +6,16 @@ import orjson
 import pytest
 
 from flip_reward import Completion, FlipReward, Outcome, Request, Sampling, ScriptedEngine
+from flip_reward.data.readers import open_input
+from flip_reward.data.sources import Rejection, SourceRow
 from flip_reward.errors import EngineServerError, RunError, StorageError
 from flip_reward.rewards.base import RewardModel
-from flip_reward.rewards.listwise import ListwiseJudge
+from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
-from flip_reward.scoring.readers import open_input
 from flip_reward.scoring.runner import StopSignal
-from flip_reward.scoring.sources import Rejection, SourceRow
 from flip_reward.selection import TieRule
 from flip_reward.selection.candidates import Candidate, CandidateFile
-from flip_reward.selection.drawing import Drawing, DrawnReward, Policy, with_candidates
+from flip_reward.selection.policy import Drawing, DrawnReward, Policy, with_candidates
 from flip_reward.selection.prompts import open_for_candidates
 from flip_reward.selection.results import Result, Tally, choose_in_run, write_results
 

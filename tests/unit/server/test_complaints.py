@@ -7,13 +7,13 @@ import json
 import pytest
 
 from flip_reward import FlipReward, ScriptedEngine
+from flip_reward.server.contracts.rerank import SCORE
+from flip_reward.server.contracts.rewards import REWARDS
+from flip_reward.server.contracts.server_rerank import RERANK
+from flip_reward.server.contracts.trainers import GET_REWARD
 from flip_reward.server.exchange import Context, Contract, read_question
-from flip_reward.server.get_reward import GET_REWARD
 from flip_reward.server.metrics import Metrics
-from flip_reward.server.pairs import SCORE
 from flip_reward.server.problems import ApiError, RowError
-from flip_reward.server.rerank import RERANK
-from flip_reward.server.rewards import REWARDS
 from flip_reward.server.scorer import Scorer
 from flip_reward.server.settings import Limits, ServerSettings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flip_reward.training.grpo_progress import GrpoProgress
-from flip_reward.training.grpo_recipe import GrpoRecipe
+from flip_reward.training.common.progress import GrpoProgress
+from flip_reward.training.grpo.recipe import GrpoRecipe
 from tests.e2e.command import write_rows
 from tests.hf_models import save_model, train_word_pieces
 

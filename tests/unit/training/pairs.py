@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flip_reward.core.conversation import Group
-from flip_reward.training.inferrer_rows import Pair, SourcePairs
+from flip_reward.training.inferrer.pairs import Pair, SourcePairs
 
 
 def pair(instruction: str, response: str = "Apples, pears and plums.") -> Pair:

@@ -8,7 +8,7 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
-from flip_reward.training.grpo_recipe import GrpoRecipe
+from flip_reward.training.grpo.recipe import GrpoRecipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 RESPONSES = 24 * 8

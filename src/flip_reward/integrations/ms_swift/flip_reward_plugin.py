@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from swift.rewards import AsyncORM, orms
 
-from flip_reward.integrations.conversations import ChatMessage
-from flip_reward.integrations.environment import environment_reward
+from flip_reward.integrations.base import environment_reward
+from flip_reward.integrations.samples import ChatMessage
 from flip_reward.integrations.unscored import RAISE
 
 

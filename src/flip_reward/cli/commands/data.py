@@ -1,0 +1,146 @@
+"""`flip-reward data`: make and check the files that a policy is trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from flip_reward.cli.exit_codes import ExitCode
+from flip_reward.data.readers import open_input
+from flip_reward.data.rows import parse_columns
+from flip_reward.data.tables import check_output
+from flip_reward.errors import DataError
+from flip_reward.training.prompts.data_convert import convert_rows
+from flip_reward.training.prompts.data_rewards import DATA_REWARDS, resolve_data_reward
+from flip_reward.training.prompts.rows import BadRow, PromptRow, read_rows, write_rows
+from flip_reward.training.prompts.wildchat import WILDCHAT, WildChatOptions, build_wildchat
+
+_MOST_SHOWN = 20
+
+app = typer.Typer(help="Make and check the prompts that a policy is trained on.", no_args_is_help=True)
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        help="A JSONL (.gz, .zst), CSV or Parquet file, or a hub data set (owner/name:split).",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="The new file: .jsonl, .jsonl.gz or .parquet.", show_default=False)
+]
+Reward = Annotated[str, typer.Option("--reward", help=f"The reward of every row: {', '.join(DATA_REWARDS)}.")]
+
+
+@app.command()
+def convert(
+    source: Source,
+    output: Output,
+    reward: Reward = "general-flip",
+    columns: Annotated[
+        str | None, typer.Option(help="Your names for our columns: prompt=question.", metavar="OURS=YOURS,...")
+    ] = None,
+) -> None:
+    """Make training rows of prompts or chats, or switch training rows to another reward.
+
+    Read are the columns instruction, prompt, messages or conversation. Rows that cannot be used are listed and left
+    out.
+
+    Examples:
+
+      flip-reward data convert prompts.jsonl -o train.jsonl
+
+      flip-reward data convert yikeee/rlvr_general_chat_flip --reward general-quality -o judge.parquet
+    """
+    check_output(output)
+    rows = list(convert_rows(open_input(source), reward, parse_columns(columns) if columns else None))
+    good = [row for row in rows if isinstance(row, PromptRow)]
+    bad = [row for row in rows if isinstance(row, BadRow)]
+    _list(bad)
+    if not good:
+        raise DataError(f"{source} has no row that could be used")
+    write_rows(output, good)
+    typer.echo(f"{output}: {len(good):,} rows" + (f"; {len(bad):,} left out" if bad else ""))
+    if bad:
+        raise typer.Exit(ExitCode.PARTLY_DONE)
+
+
+@app.command()
+def wildchat(
+    output: Output,
+    source: Annotated[str, typer.Option(help="Rows of WildChat's schema: a file or a hub data set.")] = WILDCHAT,
+    count: Annotated[int, typer.Option(min=1, help="So many prompts, drawn at random.")] = 12_000,
+    language: Annotated[str, typer.Option(help="Their language, as WildChat names it.")] = "English",
+    min_words: Annotated[int, typer.Option(min=1, help="Shorter prompts are left out.")] = 3,
+    max_characters: Annotated[int, typer.Option(min=1, help="Longer prompts are left out.")] = 4_000,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other prompts.")] = 0,
+    reward: Reward = "general-flip",
+) -> None:
+    """Draw prompts from WildChat: first turns, not toxic, nothing redacted, none of them twice.
+
+    The set is under the ODC-BY licence, which asks for attribution. It is streamed, not stored.
+
+    Examples:
+
+      flip-reward data wildchat -o wildchat.jsonl.gz
+    """
+    check_output(output)
+    resolve_data_reward(reward)
+    options = WildChatOptions(count, language, min_words, max_characters, seed, reward)
+    found = build_wildchat(open_input(source), options)
+    left_out = {reason.value: count for reason, count in found.left_out.items()}
+    if not found.rows:
+        raise DataError(f"{source} has no row that could be used", hint=_say_why(left_out) or None)
+    write_rows(output, found.rows)
+    typer.echo(f"{output}: {len(found.rows):,} rows; left out: {_say_why(left_out) or 'none'}")
+
+
+@app.command()
+def check(source: Source) -> None:
+    """Say what is wrong with a file of training rows, row by row.
+
+    Examples:
+
+      flip-reward data check train.jsonl
+    """
+    rewards: Counter[str] = Counter()
+    bad: list[BadRow] = []
+    good = others = 0
+    for row in read_rows(open_input(source)):
+        if isinstance(row, BadRow):
+            bad.append(row)
+        else:
+            good += 1
+            rewards.update(row.datasets)
+            others += row.has_other_ground_truth
+    _list(bad, most=None)
+    if others:
+        typer.echo(
+            f"{others:,} rows have another 'ground_truth' than their last user turn, which is what counts", err=True
+        )
+    typer.echo(f"{source}: {good:,} good rows ({_say_why(rewards) or 'no reward'}), {len(bad):,} bad ones")
+    if bad or not good:
+        raise typer.Exit(ExitCode.BAD_USAGE)
+
+
+def _list(bad: list[BadRow], most: int | None = _MOST_SHOWN) -> None:
+    console = Console(stderr=True, soft_wrap=True)
+    for row in bad[:most]:
+        console.print(Text(f"line {row.line}: {row.reason}"))
+    if most is not None and len(bad) > most:
+        console.print(f"... and {len(bad) - most:,} more")
+
+
+def _say_why(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=_most_first))
+
+
+def _most_first(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]

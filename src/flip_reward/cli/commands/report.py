@@ -1,0 +1,55 @@
+"""`flip-reward report`."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flip_reward.errors import OptionError
+from flip_reward.report.evaluation import MAX_BYTES, build_report
+from flip_reward.report.training import build_training_page
+from flip_reward.report.training_files import is_training
+from flip_reward.training.grpo.samples import Split
+
+
+def report(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of 'flip-reward evaluate' or 'train'.", show_default=False)
+    ],
+    show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    max_megabytes: Annotated[
+        float, typer.Option(min=1, help="How large the file may become; long texts are cut until it fits.")
+    ] = MAX_BYTES / 1_000_000,
+    step: Annotated[
+        int | None,
+        typer.Option(help="Of a training: show the samples of this step, in place of the last.", show_default=False),
+    ] = None,
+    split: Annotated[
+        Split | None,
+        typer.Option(help="Of a training: which samples; held-out ones, where there are any.", show_default=False),
+    ] = None,
+) -> None:
+    """Write an evaluation or a training as one HTML file that needs no network.
+
+    Examples:
+
+      flip-reward report evaluations/llmbar-1a2b3c4d --open
+
+      flip-reward report evaluations/llmbar-1a2b3c4d --max-megabytes 20
+
+      flip-reward report trained/grpo_flip_cpu
+
+      flip-reward report trained/grpo_flip_cpu --split train --step 7
+    """
+    if is_training(folder):
+        path = build_training_page(folder, split=split, step=step)
+    elif step is not None or split is not None:
+        raise OptionError("--step and --split are for the folder of a training", hint="'flip-reward train' makes it")
+    else:
+        path = build_report(folder, max_bytes=int(max_megabytes * 1_000_000))
+    typer.echo(f"Report: {path} ({path.stat().st_size / 1_000_000:.1f} MB)")
+    if show:
+        webbrowser.open(path.resolve().as_uri())

@@ -1,0 +1,197 @@
+"""Run a scoring job in front of a person: progress, Ctrl-C, the table and the closing summary."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from flip_reward.cli.console import ProgressDisplay, print_records, print_summary, printable
+from flip_reward.cli.event_loop import run_in_event_loop
+from flip_reward.cli.exit_codes import ExitCode
+from flip_reward.cli.interrupts import drain_on_interrupt
+from flip_reward.core.conversation import Group
+from flip_reward.data.readers import open_input
+from flip_reward.data.rows import RowMapper
+from flip_reward.data.sources import Rejection, SourceRow, read_sources
+from flip_reward.engines.base import LogprobRequest, Request
+from flip_reward.engines.files import SMOLLM2_135M
+from flip_reward.errors import ConversationError
+from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
+from flip_reward.rewards.base import Rendered, RewardModel
+from flip_reward.rewards.judges.base import Judge
+from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
+from flip_reward.scoring.run_folder import REJECTED, read_records_in_input_order
+from flip_reward.scoring.runner import StopSignal
+from flip_reward.scoring.summary import Summary
+
+LONGEST_TABLE = 50
+_PROMPTS_SHOWN = 3
+STOPPED = "Stopped. The same command goes on from here."
+_TINY_MODEL = (
+    f"Note: {SMOLLM2_135M.name} is a tiny model and infers poorly. It shows that everything works; for rewards that "
+    "mean something use a model of 1B parameters or more (--base-url, or --model PATH.gguf)."
+)
+
+T = TypeVar("T")
+
+
+def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
+    """Run a job and print what came of it.
+
+    Args:
+        job: What to score.
+        as_json: Print the summary as JSON to standard output, and everything else to standard error.
+        table: Show the records as a table; None shows them when they are few.
+
+    Raises:
+        typer.Exit: The run was interrupted, or some rows have no record.
+        FlipRewardError: It could not be run.
+    """
+    console = Console(stderr=as_json)
+    opened = open_job(job)
+    try:
+        summary = score_opened(opened, console, StopSignal())
+        if not summary.interrupted:
+            opened.write_output()
+    finally:
+        opened.folder.close()
+    if as_json:
+        typer.echo(json.dumps({"run_folder": str(opened.folder.path), **summary.model_dump()}, indent=2))
+    else:
+        if table or (table is None and summary.responses <= LONGEST_TABLE):
+            records = islice(read_records_in_input_order(opened.folder.path), LONGEST_TABLE)
+            print_records(console, records, judged=isinstance(job.reward, Judge))
+            if summary.responses > LONGEST_TABLE:
+                console.print(f"The first {LONGEST_TABLE} of {summary.responses} responses.")
+        print_summary(console, summary)
+        print_places(console, opened, STOPPED if summary.interrupted else "", output=job.output)
+    if summary.interrupted:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if summary.rejected_rows or not summary.complete:
+        raise typer.Exit(ExitCode.PARTLY_DONE)
+
+
+def score_opened(
+    opened: OpenedJob, console: Console, stop: StopSignal, rows: Iterator[SourceRow | Rejection] | None = None
+) -> Summary:
+    """Score what is not settled yet, with a progress bar.
+
+    Args:
+        opened: The job.
+        console: Where to print.
+        stop: Is set when a person asks to stop.
+        rows: The rows, where they are not simply those of the inputs.
+
+    Raises:
+        typer.Exit: It was stopped at once.
+        FlipRewardError: See `Run.score`.
+    """
+    asks_for_replies = not isinstance(opened.job.reward, BackwardLikelihoodReward)
+    if asks_for_replies and opened.job.reward.engine.model == SMOLLM2_135M.name:
+        console.print(Text(_TINY_MODEL, style="yellow"))
+    if opened.folder.dropped_bytes:
+        console.print("The last record was half-written and is scored again.")
+    display = ProgressDisplay(console, rows=opened.rows, settled_rows=len(opened.folder.settled))
+    return run_until_interrupted(
+        opened, console, stop, display, lambda: opened.run(observer=display, stop=stop, rows=rows)
+    )
+
+
+def run_until_interrupted(
+    opened: OpenedJob,
+    console: Console,
+    stop: StopSignal,
+    display: ProgressDisplay,
+    work: Callable[[], Coroutine[object, object, T]],
+) -> T:
+    """Run a part of a job with its progress shown. Ctrl-C asks it to stop, and a second one stops it at once.
+
+    Raises:
+        typer.Exit: It was stopped at once.
+    """
+
+    async def watched() -> T:
+        with display.shown(), drain_on_interrupt(stop, display.say):
+            return await work()
+
+    try:
+        return run_in_event_loop(watched)
+    except asyncio.CancelledError:
+        print_places(console, opened, "Stopped at once. The same command goes on from here.")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def show_prompts(
+    reward: RewardModel, inputs: Sequence[str], columns: Mapping[str, str], *, limit: int | None = None
+) -> None:
+    """Print the prompts of the first rows, as they would be sent, and call nothing."""
+    rows = read_sources([open_input(name) for name in inputs], RowMapper(columns), limit=limit)
+    show_requests(rows, reward.render, unit="response" if reward.independent else "request")
+
+
+def show_requests(
+    rows: Iterator[SourceRow | Rejection], render: Callable[[Group], Sequence[Rendered]], *, unit: str
+) -> None:
+    """Print what the first rows would be asked.
+
+    Args:
+        rows: The rows.
+        render: Makes what a row's group would be asked; None where there is nothing to ask.
+        unit: What each request belongs to.
+    """
+    console = Console(soft_wrap=True)
+    for row in islice(rows, _PROMPTS_SHOWN):
+        title = f"{row.source}, line {row.line}"
+        rendered = row if isinstance(row, Rejection) else _render(render, row)
+        if isinstance(rendered, Rejection):
+            console.print(Text(f"--- {title}: rejected, {rendered.reason}", style="yellow"))
+            continue
+        for number, request in enumerate(rendered):
+            what = "nothing to ask" if request is None else "prompt"
+            console.print(Text(f"--- {title}, {unit} {number}: {what}", style="bold"))
+            for part, text in _parts(request):
+                console.print(Text(f"[{part}]", style="cyan"))
+                console.print(printable(text))
+
+
+def _parts(request: Rendered) -> list[tuple[str, str]]:
+    """The texts of a question, each with what it is."""
+    if request is None:
+        return []
+    if isinstance(request, LogprobRequest):
+        prefix = [("text", request.prefix)] if isinstance(request.prefix, str) else _parts(Request(request.prefix))
+        return [*prefix, ("how likely is", request.continuation)]
+    return [(message.role, message.content) for message in request.messages]
+
+
+def _render(render: Callable[[Group], Sequence[Rendered]], row: SourceRow) -> Sequence[Rendered] | Rejection:
+    try:
+        return render(row.group)
+    except ConversationError as error:
+        return row.reject(str(error))
+
+
+def print_places(console: Console, opened: OpenedJob, sentence: str = "", *, output: Path | None = None) -> None:
+    """Print where a run and its output are.
+
+    Args:
+        console: Where to print.
+        opened: The job.
+        sentence: Goes before; the output is left out then, since it was not written.
+        output: The output.
+    """
+    lines = [sentence] if sentence else []
+    lines.append(f"Run folder: {opened.folder.path}")
+    if opened.folder.rejected_rows:
+        lines.append(f"Rejected rows: {opened.folder.path / REJECTED}")
+    if output is not None and not sentence:
+        lines.append(f"Output: {output}")
+    console.print(Text("\n".join(lines)), soft_wrap=True)

@@ -1,0 +1,183 @@
+"""What a person sees: progress, the table of results and the closing summary."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from flip_reward.core.score import Outcome, Score
+from flip_reward.data.sources import Rejection
+from flip_reward.scoring.records import Record
+from flip_reward.scoring.summary import Summary
+
+_LINE_EVERY_SECONDS = 10.0
+_LONGEST_CELL = 90
+_MOST_REJECTED_SHOWN = 5
+
+
+class ProgressDisplay:
+    """Shows a run's progress: a bar on a terminal, a plain line every ten seconds otherwise."""
+
+    def __init__(self, console: Console, *, rows: int | None, settled_rows: int = 0, what: str = "scoring") -> None:
+        self._console = console
+        self._rows = rows
+        self._settled_rows = self._rows_done = settled_rows
+        self._started = self._last_line = time.monotonic()
+        self._outcomes: Counter[Outcome] = Counter()
+        self._rejected = 0
+        self._sum = 0.0
+        self._bar = Progress(
+            TextColumn("[progress.description]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("rows"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            refresh_per_second=5,
+        )
+        self._task: TaskID = self._bar.add_task(what, total=rows, completed=settled_rows, state="")
+
+    @contextmanager
+    def shown(self) -> Iterator[ProgressDisplay]:
+        """Show it while the block runs."""
+        with self._bar:
+            yield self
+
+    def scored(self, scores: tuple[Score, ...]) -> None:
+        """Count recorded responses."""
+        for score in scores:
+            self._outcomes[score.outcome] += 1
+            self._sum += score.value or 0.0
+        self._advance()
+
+    def rejected(self, row: Rejection) -> None:
+        """Count a row that could not be read, and show the first few."""
+        self._rejected += 1
+        if self._rejected <= _MOST_REJECTED_SHOWN:
+            self.say(f"Rejected {row.source}, line {row.line}: {row.reason}", style="yellow")
+        self._advance()
+
+    def say(self, message: str, *, style: str = "") -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(Text(message, style=style), soft_wrap=True)
+
+    def _advance(self) -> None:
+        self._rows_done += 1
+        if self._console.is_terminal:
+            self._bar.update(self._task, advance=1, state=self._state())
+            return
+        now = time.monotonic()
+        if now - self._last_line >= _LINE_EVERY_SECONDS:
+            self._last_line = now
+            self.say(f"{self._rows_done:,} rows{self._what_is_left(now)}: {self._state()}")
+
+    def _what_is_left(self, now: float) -> str:
+        if not self._rows or self._rows <= self._rows_done:
+            return ""
+        seconds = (now - self._started) / (self._rows_done - self._settled_rows) * (self._rows - self._rows_done)
+        return f" of {self._rows:,}, {timedelta(seconds=round(seconds))} left"
+
+    def _state(self) -> str:
+        responses, scored = self._outcomes.total(), self._outcomes[Outcome.SCORED]
+        parts = [f"{responses / max(time.monotonic() - self._started, 1e-9):.1f} rewards/s"]
+        if scored:
+            parts.append(f"mean {self._sum / scored:.3f}")
+        parts += [f"{count} {outcome}" for outcome, count in self._outcomes.items() if outcome is not Outcome.SCORED]
+        if self._rejected:
+            parts.append(f"{self._rejected} rejected")
+        return ", ".join(parts)
+
+
+def print_records(console: Console, records: Iterable[Record], *, judged: bool = False) -> None:
+    """Print a table of records. Their texts come from models and are shown as they are, never as markup.
+
+    Args:
+        console: Where to print.
+        records: What to print.
+        judged: They come from a judge, whose explanation is shown in place of an inferred instruction.
+    """
+    table = Table(expand=True)
+    table.add_column("instruction", ratio=3, overflow="fold")
+    table.add_column("verdict" if judged else "inferred instruction", ratio=4, overflow="fold")
+    table.add_column("reward", justify="right", width=6)
+    table.add_column("outcome", width=max(map(len, Outcome)), no_wrap=True)
+    row = None
+    for record in records:
+        score = record.score
+        if record.row != row and row is not None:
+            table.add_section()
+        table.add_row(
+            Text() if record.row == row else shorten(record.instruction),
+            shorten((score.reasoning if judged else score.inferred_instruction) or ""),
+            Text("" if score.value is None else f"{score.value:.3f}"),
+            Text(score.outcome.value, style="" if score.outcome is Outcome.SCORED else "yellow"),
+        )
+        row = record.row
+    console.print(table)
+
+
+def printable(text: str) -> Text:
+    """Return text as it may go to a terminal: not as markup, and without characters that steer it."""
+    return Text("".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text))
+
+
+def shorten(text: str) -> Text:
+    """Return the beginning of a text as one line of a table's cell, without characters that steer a terminal."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _LONGEST_CELL]).split())
+    return Text(line if len(line) <= _LONGEST_CELL else line[: _LONGEST_CELL - 1] + "…")
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """Print the closing summary."""
+    lines = [_counts(summary)]
+    if summary.rewards is not None:
+        quartiles = summary.rewards
+        lines.append(
+            f"Reward: mean {quartiles.mean:.3f}, quartiles {quartiles.first_quartile:.3f} "
+            f"{quartiles.median:.3f} {quartiles.third_quartile:.3f}, "
+            f"from {quartiles.minimum:.3f} to {quartiles.maximum:.3f}"
+        )
+    tokens = f"Tokens: {summary.prompt_tokens:,} prompt, {summary.completion_tokens:,} completion"
+    lines.append(tokens if summary.cost is None else f"{tokens}; cost {summary.cost:,.4f}")
+    speed = f"Speed: {summary.rewards_per_second:,.1f} rewards/s over {summary.seconds:,.1f} s"
+    if summary.answered_from_cache:
+        speed += f", {summary.answered_from_cache} answered from the cache or by an identical request"
+    if summary.resumed_responses:
+        speed += f", {summary.resumed_responses} taken from an earlier session"
+    lines.append(speed)
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+
+
+def _counts(summary: Summary) -> str:
+    scored = summary.responses - summary.unscored
+    line = f"{scored} of {summary.responses} responses scored"
+    unscored = {name: count for name, count in summary.outcomes.items() if name != Outcome.SCORED.value}
+    if unscored:
+        line += " (" + ", ".join(f"{count} {name}" for name, count in unscored.items()) + ")"
+    if summary.cautions:
+        cautions = ", ".join(f"{count} {name}" for name, count in summary.cautions.items())
+        line += f"; of little meaning: {cautions}"
+    if summary.rejected_rows:
+        line += f"; {summary.rejected_rows} rows rejected"
+    return line

@@ -1,0 +1,121 @@
+"""`Applicability`: to which responses an inferrer applies, and what of them it cannot know.
+
+A reward for a response outside of it is a number like any other, and means less. So a caution stands beside the
+score, and what is done about it is the caller's choice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flip_reward.core.tokens import load_normalizer
+
+
+class Caution(StrEnum):
+    """Why a score means little: of such a response, the inferrer hardly tells which instruction it answers."""
+
+    SHORT_RESPONSE = "short_response"
+    """A few words, which would answer many instructions."""
+    MOSTLY_CODE = "mostly_code"
+    """Code with hardly a word about it."""
+    OTHER_LANGUAGE = "other_language"
+    """A language that the inferrer was not tuned on."""
+
+
+_FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+# A line of code ends or begins like one, indented or not. Prose does so now and then, and never mostly.
+_CODE_LINE = re.compile(
+    r"""^\s*(?:
+        [{}()\[\]]+[;,]? | .*[;{}]                                                 # brackets, and how statements end
+      | (?:def|class|for|while|if|elif|else|try|except|with|function|switch)\b.*[:{]
+      | import\s+[\w.]+(?:\s+as\s+\w+)? | from\s+[\w.]+\s+import\s.* | [#]include.*
+      | return\b.*(?<![.!?]) | (?:const|let|var)\s+[\w$]+\s*=.*
+      | <[!/?]?\w[^<>]*>(?:.*>)?                                                  # a tag, up to the end of the line
+      | [\w.\[\]]+\s*(?:[-+*/]?=|:=|<-)\s*\S.*(?<![.!?]) | [\w.]+\(.*\)         # assignments and calls
+    )\s*$""",
+    re.VERBOSE,
+)
+_FEWEST_LINES_OF_CODE = 2
+"""One line outside of fences may look like code and be mathematics or prose."""
+# fmt: off
+_ENGLISH = frozenset({
+    "a", "about", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "could", "do", "does", "for",
+    "from", "had", "has", "have", "he", "her", "his", "how", "i", "if", "in", "into", "is", "it", "its", "may", "my",
+    "not", "of", "on", "or", "our", "she", "should", "so", "some", "such", "than", "that", "the", "their", "them",
+    "then", "there", "these", "they", "this", "to", "was", "we", "were", "what", "when", "which", "who", "will",
+    "with", "would", "you", "your",
+})
+# fmt: on
+_FEWEST_WORDS_OF_A_LANGUAGE = 12
+"""In fewer words a language does not show by how often its small words come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applicability:
+    """To which responses an inferrer applies, by thresholds that were measured for it.
+
+    Attributes:
+        least_words: Responses with fewer words get `Caution.SHORT_RESPONSE`.
+        most_code: Responses with a larger `share_of_code` get `Caution.MOSTLY_CODE`, 0 to 1.
+        least_english: Responses of a dozen words and more with a smaller `share_of_english` get
+            `Caution.OTHER_LANGUAGE`, 0 to 1. 0 is for an inferrer of any language.
+
+    Example:
+        >>> applicability = Applicability(least_words=3, most_code=0.8, least_english=0.15)
+        >>> applicability.find_cautions("Pears."), applicability.find_cautions("Pears grow on trees.")
+        ((<Caution.SHORT_RESPONSE: 'short_response'>,), ())
+    """
+
+    least_words: int
+    most_code: float
+    least_english: float
+
+    def find_cautions(self, answer: str) -> tuple[Caution, ...]:
+        """Say what an inferrer cannot know of a response whose thinking section is taken off."""
+        if share_of_code(answer) > self.most_code:
+            return (Caution.MOSTLY_CODE,)  # its words are in no language
+        words = load_normalizer("multilingual").tokenize(answer)
+        if len(words) < self.least_words:
+            return (Caution.SHORT_RESPONSE,)
+        if len(words) >= _FEWEST_WORDS_OF_A_LANGUAGE and _share_of_english(words) < self.least_english:
+            return (Caution.OTHER_LANGUAGE,)
+        return ()
+
+
+def share_of_code(text: str) -> float:
+    r"""Return which share of the lines that are not blank is code: those in fences, and those that look like it.
+
+    Example:
+        >>> share_of_code("It adds two numbers:\n```python\ndef add(a, b):\n    return a + b\n```\n")
+        0.8
+    """
+    fenced = sum(map(_count_lines, (match.group() for match in _FENCED.finditer(text))))
+    others = [line for line in _FENCED.sub("\n", text).splitlines() if line.strip()]
+    lines = fenced + len(others)
+    looking_like_code = sum(1 for line in others if _CODE_LINE.fullmatch(line))
+    if fenced + looking_like_code < _FEWEST_LINES_OF_CODE:
+        return 0.0
+    return (fenced + looking_like_code) / lines
+
+
+def share_of_english(text: str) -> float:
+    """Return which share of the words are small words of English, such as "the"; 0 for a text without words.
+
+    In English prose it is about 0.4. Other languages share a few of these words by chance.
+
+    Example:
+        >>> share_of_english("Pears and plums are on the table."), share_of_english("Birnen liegen auf dem Tisch.")
+        (0.5714285714285714, 0.0)
+    """
+    return _share_of_english(load_normalizer("multilingual").tokenize(text))
+
+
+def _share_of_english(words: Sequence[str]) -> float:
+    return sum(1 for word in words if word in _ENGLISH) / len(words) if words else 0.0
+
+
+def _count_lines(text: str) -> int:
+    return sum(1 for line in text.splitlines() if line.strip())

@@ -1,0 +1,206 @@
+"""Raw model text -> the inferred instruction. Replies may hold anything; nothing here raises on one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from flip_reward.core.json_verdict import VerdictKey, find_verdict, unwrap_reply
+from flip_reward.core.score import Outcome
+from flip_reward.core.thinking import strip_thinking
+
+INSTRUCTION_KEY = VerdictKey.of("inferred instruction", "instruction")
+
+
+class ReplyStatus(StrEnum):
+    """What became of a reply."""
+
+    PARSED = "parsed"
+    UNPARSEABLE = "unparseable"
+    TRUNCATED = "truncated"
+    EMPTY = "empty"
+    TEMPLATE_ECHO = "template_echo"
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome of a score that stands on this reply."""
+        return _OUTCOMES[self]
+
+
+_OUTCOMES = {
+    ReplyStatus.PARSED: Outcome.SCORED,
+    ReplyStatus.UNPARSEABLE: Outcome.UNPARSEABLE_REPLY,
+    ReplyStatus.TRUNCATED: Outcome.TRUNCATED_REPLY,
+    ReplyStatus.EMPTY: Outcome.EMPTY_REPLY,
+    ReplyStatus.TEMPLATE_ECHO: Outcome.TEMPLATE_ECHO,
+}
+
+
+class ReplyPolicy(StrEnum):
+    """What to do with a reply that has no verdict."""
+
+    STRICT = "strict"
+    """It is unscored."""
+    RAW_TEXT = "raw_text"
+    """The whole reply is taken for the instruction, as the code of arXiv 2602.13551 does. For reproduction only."""
+
+
+class ReplyFormat(StrEnum):
+    """What a template asks the model to answer with."""
+
+    JSON = "json"
+    """An object with the keys "REASONING" and "INFERRED INSTRUCTION"."""
+    TEXT = "text"
+    """The instruction and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferredInstruction:
+    """What was read from a reply.
+
+    Attributes:
+        status: Whether an instruction was found and, if not, why.
+        instruction: The inferred instruction; None exactly when `status` is not `ReplyStatus.PARSED`.
+        reasoning: The explanation beside it, when there was one.
+    """
+
+    status: ReplyStatus
+    instruction: str | None = None
+    reasoning: str | None = None
+
+
+def parse_inferred_instruction(
+    reply: str | None,
+    finish_reason: str | None = "stop",
+    *,
+    reply_format: ReplyFormat = ReplyFormat.JSON,
+    policy: ReplyPolicy = ReplyPolicy.STRICT,
+    template_text: str = "",
+) -> InferredInstruction:
+    """Read the inferred instruction from a model's reply.
+
+    Args:
+        reply: The text as it came; None when the engine sent none.
+        finish_reason: Why the reply ended. "length" means that it was cut off.
+        reply_format: What the template asked for.
+        policy: What to do with a reply without a verdict.
+        template_text: The template's fixed text, lower case and white space folded (`Template.fixed_text`); a reply
+            that repeats a part of it is an echo.
+
+    Example:
+        >>> parse_inferred_instruction('{"REASONING": "...", "INFERRED INSTRUCTION": "Name a fruit."}').instruction
+        'Name a fruit.'
+        >>> parse_inferred_instruction('{"REASONING": "The', finish_reason="length").status
+        <ReplyStatus.TRUNCATED: 'truncated'>
+    """
+    inferred = _parse(reply, finish_reason, reply_format, template_text)
+    if policy is ReplyPolicy.RAW_TEXT and inferred.instruction is None:
+        return InferredInstruction(ReplyStatus.PARSED, reply or "")
+    return inferred
+
+
+def _parse(
+    reply: str | None, finish_reason: str | None, reply_format: ReplyFormat, template_text: str
+) -> InferredInstruction:
+    if reply is None or not reply or reply.isspace():
+        return InferredInstruction(ReplyStatus.EMPTY)
+    truncated = finish_reason == "length"
+    failed = InferredInstruction(ReplyStatus.TRUNCATED if truncated else ReplyStatus.UNPARSEABLE)
+    if reply_format is ReplyFormat.TEXT:
+        text = strip_thinking(reply)
+        if truncated or text is None:
+            return failed
+        return _inferred(_plain_instruction(text), None, template_text)
+    verdict = find_verdict(reply, INSTRUCTION_KEY, truncated=truncated)
+    if verdict is None:
+        return failed
+    instruction = verdict.value
+    if not isinstance(instruction, str):
+        return InferredInstruction(ReplyStatus.EMPTY if instruction is None else ReplyStatus.UNPARSEABLE)
+    reasoning = verdict.reasoning if isinstance(verdict.reasoning, str) else None
+    return _inferred(instruction.strip(), reasoning, template_text)
+
+
+def _inferred(instruction: str, reasoning: str | None, template_text: str) -> InferredInstruction:
+    if not instruction:
+        return InferredInstruction(ReplyStatus.EMPTY)
+    if is_template_echo(instruction, template_text):
+        return InferredInstruction(ReplyStatus.TEMPLATE_ECHO)
+    return InferredInstruction(ReplyStatus.PARSED, instruction, reasoning)
+
+
+_LEADING_LABEL = re.compile(
+    r"""\A[\s*#]*(?:
+        (?:(?:the|a)\s+user(?:['’]s)?\s+)?  # "The user's question or instruction is:"
+        (?:inferred\s+)?(?:question|instruction|request|prompt|user)(?:\s+or\s+(?:question|instruction|request))?
+        (?:\s+(?:is|was))?[\s*]*:
+      | (?:the|a)\s+user\s+(?:asked|asks|said|wrote)\s*(?::|,(?=\s*["“'‘`]))  # 'A user asked, "..."'
+    )[\s*]*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`"}
+
+
+def _plain_instruction(text: str) -> str:
+    """The instruction of a reply that holds nothing else, without a label or quotes around the whole."""
+    text = _LEADING_LABEL.sub("", unwrap_reply(text)).strip()
+    closing = _QUOTES.get(text[:1])
+    if closing is not None and len(text) > 1 and text.endswith(closing) and closing not in text[1:-1]:
+        text = text[1:-1].strip()
+    return text
+
+
+_PLACEHOLDER = re.compile(
+    r"[<\[{(]?\s*(?:\.{2,}|…|(?:your|the|an?|inferred|original|user|instruction|explanation|prompt|text|here|goes|"
+    r"insert|system|all|messages?|[\s_.…-])+)\s*[>\]})]?",
+    re.IGNORECASE,
+)
+_BRACKETED = re.compile(r"[<\[{(].*[>\]})]|[.…\s]+", re.DOTALL)
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_SHORTEST_ECHO = 20
+_LONGEST_PLACEHOLDER = 100
+_ECHOED_WORDS = 5
+# fmt: off
+_FRAME_WORDS = frozenset({
+    "a", "an", "are", "can", "could", "did", "do", "does", "here", "is", "it", "of", "please",
+    "that", "the", "this", "to", "was", "were", "what", "with",
+})
+# fmt: on
+"""Words in which an echo is wrapped: "What is the user's question or instruction?"."""
+
+
+def is_template_echo(instruction: str, template_text: str = "") -> bool:
+    """Whether an instruction is the template's placeholder, or its own text, instead of an inference.
+
+    A piece of the template's text is an echo, also when it is reworded with words that say nothing. One word that is
+    not the template's is enough to be taken for an inference.
+
+    Example:
+        >>> is_template_echo("<your-inferred-instruction>"), is_template_echo("Name three fruits.")
+        (True, False)
+    """
+    folded = " ".join(instruction.lower().split())
+    if len(folded) <= _LONGEST_PLACEHOLDER and _BRACKETED.fullmatch(folded) and _PLACEHOLDER.fullmatch(folded):
+        return True
+    return len(folded) >= _SHORTEST_ECHO and (folded in template_text or _repeats_words(folded, template_text))
+
+
+def _repeats_words(instruction: str, template_text: str) -> bool:
+    """Whether an instruction says nothing but the template's words, some of them in the template's order."""
+    words = _WORD.findall(instruction)
+    if len(words) < _ECHOED_WORDS:
+        return False
+    known, template = _words_of(template_text)
+    if not known.issuperset(words):
+        return False
+    runs = (words[start : start + _ECHOED_WORDS] for start in range(len(words) - _ECHOED_WORDS + 1))
+    return any(f" {' '.join(run)} " in template for run in runs)
+
+
+@lru_cache(maxsize=32)
+def _words_of(template_text: str) -> tuple[frozenset[str], str]:
+    """The words that say nothing after this template, and the template's own in their order; few are ever used."""
+    words = _WORD.findall(template_text)
+    return _FRAME_WORDS.union(words), f" {' '.join(words)} "

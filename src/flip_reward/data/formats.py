@@ -1,0 +1,221 @@
+"""The formats rows are read from: streams and files in, `RawRow` and `RejectedRow` out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import orjson
+
+from flip_reward.data.compression import DamagedStreamError
+from flip_reward.data.input import RawRow, RejectedRow, Row, Skip
+from flip_reward.errors import DataError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch
+    from pyarrow.parquet import ParquetFile
+
+LONGEST_CELL_CHARACTERS = 24 << 20
+"""In CSV. A quote that is never closed swallows no more than this before it is found out."""
+
+_PARQUET_BATCH_ROWS = 256
+_PARQUET_BUFFER_BYTES = 1 << 20
+
+
+def read_json_lines(stream: BinaryIO, skip: Skip) -> Iterator[Row]:
+    """Read one JSON object a line. Blank lines are left out and take up no position."""
+    position, line_number = -1, 0
+    try:
+        for line_number, line in enumerate(stream, 1):
+            if line.isspace():
+                continue
+            position += 1
+            if skip(position):
+                continue
+            try:
+                values = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                yield _read_json_again(position, line_number, line)
+                continue
+            if type(values) is dict:
+                yield RawRow(position, line_number, values)
+            else:
+                yield _reject_non_object(position, line_number, values)
+    except DamagedStreamError as error:
+        yield RejectedRow(position + 1, line_number + 1, str(error))
+
+
+def _read_json_again(position: int, line_number: int, line: bytes) -> Row:
+    """Read what the fast parser refuses and Python's accepts (NaN, a byte order mark), or say what is wrong."""
+    try:
+        values = json.loads(line.rstrip().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8: byte 0x{error.object[error.start]:02x} at column {error.start + 1}"
+    except json.JSONDecodeError as error:
+        reason = f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
+    except (ValueError, RecursionError) as error:
+        reason = f"not readable as JSON: {error}"
+    else:
+        if isinstance(values, dict):
+            return RawRow(position, line_number, values)
+        return _reject_non_object(position, line_number, values)
+    return RejectedRow(position, line_number, reason)
+
+
+def _reject_non_object(position: int, line_number: int, value: object) -> RejectedRow:
+    kind = "a list" if isinstance(value, list) else "a single value"
+    return RejectedRow(position, line_number, f"not a JSON object but {kind}")
+
+
+def read_csv(stream: BinaryIO, skip: Skip, *, delimiter: str) -> Iterator[Row]:
+    """Read comma- or tab-separated rows under a header row. Quoted cells may hold line breaks.
+
+    The rules on quotes are strict. Where they are broken, only the line the row begins on is given up and reading
+    goes on with the next line, so that a quote that is never closed does not take the rows after it along.
+
+    Raises:
+        DataError: The header cannot be read or names a column twice.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL_CHARACTERS))
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        yield from _read_csv_rows(_Lines(text), skip, delimiter)
+
+
+def _read_csv_rows(lines: _Lines, skip: Skip, delimiter: str) -> Iterator[Row]:
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    header = _read_header(reader)
+    position = -1
+    while True:
+        lines.begin_row()
+        line_number = lines.number + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except DamagedStreamError as error:
+            yield RejectedRow(position + 1, line_number, str(error))
+            return
+        except csv.Error as error:
+            lines.read_again_from_second()
+            position += 1
+            yield RejectedRow(position, line_number, f"not CSV, look at its quotes: {error}")
+            continue
+        if not cells:
+            continue
+        position += 1
+        if skip(position):
+            continue
+        if len(cells) != len(header):
+            reason = f"the row has {len(cells)} cells, the header {len(header)}"
+            yield RejectedRow(position, line_number, reason)
+        elif _was_not_utf8(cells):
+            yield RejectedRow(position, line_number, "not UTF-8")
+        else:
+            yield RawRow(position, line_number, dict(zip(header, cells, strict=True)))
+
+
+def _read_header(reader: Iterator[list[str]]) -> list[str]:
+    try:
+        header = next((cells for cells in reader if cells), [])
+    except (csv.Error, DamagedStreamError) as error:
+        raise DataError(f"the header cannot be read: {error}") from error
+    if _was_not_utf8(header):
+        raise DataError("the header is not UTF-8", hint="save the file as UTF-8")
+    if repeated := {name for name in header if header.count(name) > 1}:
+        raise DataError(f"the header names a column twice: {', '.join(sorted(repeated))}")
+    return header
+
+
+def _was_not_utf8(cells: list[str]) -> bool:
+    text = "".join(cells)
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+class _Lines(Iterator[str]):
+    """The lines of a text, of which those of the row at hand can be read again."""
+
+    def __init__(self, stream: Iterator[str]) -> None:
+        self._stream = stream
+        self._again: deque[str] = deque()
+        self._row: list[str] = []
+        self.number = 0
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._stream)
+        self._row.append(line)
+        self.number += 1
+        return line
+
+    def begin_row(self) -> None:
+        self._row.clear()
+
+    def read_again_from_second(self) -> None:
+        rest = self._row[1:]
+        self._again.extendleft(reversed(rest))
+        self.number -= len(rest)
+
+
+def open_parquet(path: Path) -> ParquetFile:
+    """Open a Parquet file to be read with little memory.
+
+    Raises:
+        DataError: It is not a Parquet file.
+        MissingDependencyError: pyarrow is not installed.
+        OSError: The file cannot be opened.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingDependencyError("pyarrow", extra="parquet") from None
+    try:
+        return pq.ParquetFile(path, buffer_size=_PARQUET_BUFFER_BYTES)
+    except pa.ArrowException as error:
+        raise DataError(f"{path} is not a Parquet file: {error}") from error
+
+
+def read_parquet(path: Path, skip: Skip) -> Iterator[Row]:
+    """Read the rows of a Parquet file. A damaged row group is rejected from where it is damaged, as one row."""
+    import pyarrow as pa
+
+    with open_parquet(path) as file:
+        end = 0
+        for group in range(file.num_row_groups):
+            position, end = end, end + file.metadata.row_group(group).num_rows
+            try:
+                for batch in file.iter_batches(_PARQUET_BATCH_ROWS, row_groups=[group]):
+                    yield from _read_batch(batch, position, skip)
+                    position += batch.num_rows
+            except (pa.ArrowException, OSError) as error:
+                yield RejectedRow(position, position + 1, f"rows {position + 1} to {end} cannot be read: {error}")
+
+
+def _read_batch(batch: RecordBatch, start: int, skip: Skip) -> Iterator[Row]:
+    wanted = [index for index in range(batch.num_rows) if not skip(start + index)]
+    if not wanted:
+        return
+    try:
+        rows = batch.to_pylist()
+    except UnicodeDecodeError:
+        yield from (_read_parquet_row(batch, index, start + index) for index in wanted)
+        return
+    yield from (RawRow(start + index, start + index + 1, rows[index]) for index in wanted)
+
+
+def _read_parquet_row(batch: RecordBatch, index: int, position: int) -> Row:
+    try:
+        [values] = batch.slice(index, 1).to_pylist()
+    except UnicodeDecodeError as error:
+        return RejectedRow(position, position + 1, f"not UTF-8: {error.reason}")
+    return RawRow(position, position + 1, values)

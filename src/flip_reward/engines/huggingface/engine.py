@@ -1,0 +1,205 @@
+"""`TransformersEngine`: a Hugging Face model in this process, on a CPU or a GPU."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from importlib.metadata import version
+
+from flip_reward.engines.base import Completion, LogprobRequest, Request, Sampling, TokenLogprobs, Usage, join_replies
+from flip_reward.engines.huggingface.batching import BatchQueue
+from flip_reward.engines.huggingface.loading import load_hf_model
+from flip_reward.engines.huggingface.text import ModelText, find_stops
+from flip_reward.errors import (
+    ContextTooLongError,
+    EngineUnavailableError,
+    OptionError,
+    RequestRefusedError,
+)
+
+BATCH_TOKENS_CPU, BATCH_TOKENS_GPU = 4096, 65536
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row of a batch.
+
+    Attributes:
+        tokens: Everything the model reads.
+        scored: How many of the last tokens are scored; 0 where new ones are generated.
+        sampling: How they are drawn, without the seed, for rows that are generated.
+        seed: Makes the draw the row's own.
+        pads: The model can go on from prompts of unlike length together.
+    """
+
+    tokens: Sequence[int]
+    scored: int = 0
+    sampling: Sampling | None = None
+    seed: int = 0
+    pads: bool = True
+
+    @property
+    def kind(self) -> object:
+        """Log-probabilities go together, and generation with the same options; without padding, of one length."""
+        return self.sampling, self.sampling and not self.pads and len(self.tokens)
+
+    @property
+    def length(self) -> int:
+        """The tokens that it takes in the end."""
+        return len(self.tokens) + (self.sampling.max_tokens if self.sampling else 0)
+
+
+class TransformersEngine:
+    """A causal language model run by transformers and torch in this process.
+
+    Requests that wait at the same time are computed together: those of like length, up to `batch_tokens`, padding
+    included. What a batch begins with alike, and all samples of one request, are read once, where the model's
+    memory allows it. When memory runs out the batch is halved and stays so. A batch changes results in the last
+    digits only, which in bfloat16 can be the third: greedy replies may differ with what else is asked, unlike those
+    of the embedded engine.
+
+    Log-probabilities are those of a text without a chat template, or after messages in the model's own. JSON schemas
+    are not enforced.
+
+    Args:
+        model: What `load_hf_model` takes: a folder, a GGUF file, `owner/name` on the hub, ...
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        device: Such as "cuda:1". None takes a GPU where there is one.
+        context_tokens: The most tokens of one prompt and its reply.
+        batch_tokens: The most tokens of a batch. None takes 4,096 on a CPU and 65,536 on a GPU.
+        no_thinking: Ask the chat template to skip the thinking section (`enable_thinking`).
+
+    Raises:
+        OptionError: There is no such model, dtype or device, or a number is below 1.
+        EngineUnavailableError: The model cannot be loaded.
+        MissingDependencyError: torch, transformers or accelerate is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        dtype: str = "auto",
+        device: str | None = None,
+        context_tokens: int | None = None,
+        batch_tokens: int | None = None,
+        no_thinking: bool = False,
+    ) -> None:
+        for option, value in (("context tokens", context_tokens), ("batch tokens", batch_tokens)):
+            if value is not None and value < 1:
+                raise OptionError(f"{option} must be at least 1, not {value}")
+        self._loaded = load_hf_model(model, dtype=dtype, device=device, context_tokens=context_tokens)
+        network = self._loaded.network
+        self._tokenizer = self._loaded.tokenizer
+        self._text = ModelText(self._tokenizer, self._loaded.name, no_thinking)
+        self._stops = find_stops(network, self._tokenizer)
+        self._queue = BatchQueue[_Row, Sequence[float]](
+            self._run, budget_tokens=batch_tokens or _choose_budget(network.device.type)
+        )
+        self._process_id = os.getpid()
+        self.model = self._loaded.name
+        precision = str(network.dtype).removeprefix("torch.")
+        thinking = "/no-thinking" if no_thinking else ""
+        self.identity = (
+            f"transformers/{self.model}/{self._loaded.fingerprint}/{precision}"
+            f"/transformers-{version('transformers')}{thinking}"
+        )
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer one request.
+
+        Raises:
+            ContextTooLongError: Prompt and reply do not fit the context.
+            RequestRefusedError: The chat template cannot be used with this request, or the model computes what is
+                not a number.
+            EngineServerError: torch failed, or the memory does not suffice.
+            EngineUnavailableError: The model has no chat template, the engine was closed, or this process is a fork
+                of the one that made it.
+        """
+        self._check_usable()
+        tokens = self._text.encode(self._text.render(request.messages))
+        self._check_length(len(tokens), request.sampling.max_tokens)
+        sampling, seed = replace(request.sampling, seed=None), request.sampling.seed
+        replies = await self._queue.compute(
+            [
+                _Row(tokens, 0, sampling, _seed_row(seed, number, tokens), self._loaded.pads)
+                for number in range(request.samples)
+            ]
+        )
+        # The prompt is read once for all samples, and counted once.
+        prompts = (len(tokens), *[0] * (len(replies) - 1))
+        return join_replies([self._read_reply(reply, prompt) for reply, prompt in zip(replies, prompts, strict=True)])
+
+    async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
+        """Say how likely a continuation is.
+
+        Raises:
+            ContextTooLongError: The text does not fit the context.
+            RequestRefusedError: The continuation is empty, the chat template cannot be used, or the model computes
+                what is not a number.
+            EngineServerError: torch failed, or the memory does not suffice.
+            EngineUnavailableError: There is no chat template for messages, the engine was closed, or this process is
+                a fork of the one that made it.
+        """
+        self._check_usable()
+        text = self._text.split(request)
+        self._check_length(len(text.tokens), 0)
+        [values] = await self._queue.compute([_Row(text.tokens, text.scored)])
+        if not all(map(math.isfinite, values)):
+            raise RequestRefusedError(
+                "a log-probability is not a number", status=400, hint="take --dtype float32 or bfloat16"
+            )
+        return TokenLogprobs(tuple(values), Usage(len(text.tokens)))
+
+    async def aclose(self) -> None:
+        """Nothing belongs to an event loop. `close` frees the model."""
+
+    def close(self) -> None:
+        """Free the model, once what is being computed is done. The engine cannot be used afterwards."""
+        self._queue.close()
+        self._process_id = -1
+        del self._loaded
+
+    def _check_usable(self) -> None:
+        if os.getpid() != self._process_id:
+            raise EngineUnavailableError("the engine was closed, or belongs to another process")
+
+    def _check_length(self, tokens: int, new_tokens: int) -> None:
+        limit = self._loaded.context_tokens
+        if tokens + new_tokens > limit:
+            raise ContextTooLongError(
+                f"{tokens} tokens"
+                + (f" and {new_tokens} to generate" if new_tokens else "")
+                + f" do not fit a context of {limit}"
+            )
+
+    def _run(self, rows: Sequence[_Row]) -> Sequence[Sequence[float]]:
+        from flip_reward.engines.huggingface.inference import Draw, ScoredRow, generate_rows, score_rows
+
+        network, sampling = self._loaded.network, rows[0].sampling
+        if sampling is None:
+            return score_rows(network, [ScoredRow(row.tokens, row.scored) for row in rows])
+        draw = Draw(sampling.max_tokens, sampling.temperature, sampling.top_p or 1.0)
+        return generate_rows(network, [row.tokens for row in rows], draw, [row.seed for row in rows], self._stops)
+
+    def _read_reply(self, tokens: Sequence[float], prompt_tokens: int) -> Completion:
+        ids = [int(token) for token in tokens]
+        stopped = bool(ids) and ids[-1] in self._stops
+        text = self._tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True)
+        return Completion(text, "stop" if stopped else "length", Usage(prompt_tokens, len(ids)))
+
+
+def _choose_budget(device_type: str) -> int:
+    return BATCH_TOKENS_CPU if device_type == "cpu" else BATCH_TOKENS_GPU
+
+
+def _seed_row(seed: int | None, number: int, tokens: Sequence[int]) -> int:
+    """A seed for one row: equal for equal prompts, and for sample i that of a request with the seed + i."""
+    if seed is None:
+        return secrets.randbits(63)
+    digest = sha256(f"{seed + number} {list(tokens)}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,192 @@
+"""`EmbeddedEngine`: llama.cpp in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event, Lock
+
+from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, ask_one_by_one
+from flip_reward.engines.fingerprint import fingerprint_file
+from flip_reward.engines.llama_cpp.slot import LlamaSlot, SlotOptions
+from flip_reward.engines.llama_cpp.text import LlamaText
+from flip_reward.engines.lora.gguf import GgufFile
+from flip_reward.engines.lora.lora_file import GgufBase, LoraFile
+from flip_reward.engines.machine import count_usable_cpus
+from flip_reward.errors import ContextTooLongError, EngineUnavailableError, OptionError
+
+DEFAULT_CONTEXT_TOKENS = 4096
+MAX_DEFAULT_SLOTS = 8
+SMALL_MODEL_BYTES = 1 << 30
+LONGEST_TOKEN_BYTES = 256
+
+
+class EmbeddedEngine:
+    """A GGUF model run by llama.cpp in this process, without an open port.
+
+    A reply at temperature 0, or with a seed, depends on the request, the model and the processor alone: not on the
+    order of requests, on what is asked at the same time, or on `slots` and `threads`. Therefore each slot is a
+    llama.cpp context of its own (they share the weights), and only the part of a prompt before its last message is
+    reused from one request to the next. llama.cpp's own batching of slots changes a third of the greedy replies of
+    the default model with the order of requests, and is not faster on few cores; on a large GPU it is, so serve the
+    model there and use `HttpEngine`.
+
+    Args:
+        model_path: A GGUF file.
+        adapter_path: A LoRA adapter for this model, as a GGUF file.
+        slots: How many requests are answered at once, at least 1. None takes one for each thread up to 8 for models
+            under 1 GiB, and one for larger models, which keep all threads busy with one request.
+        threads: How many threads compute, at least 1, shared out among the slots, each of which has at least one.
+            None takes the CPUs this process may use; more than those would only wait for each other.
+        context_tokens: The most tokens of one prompt and its reply, at least 1. None takes 4096. A model that was
+            trained on shorter texts keeps its own limit.
+        no_thinking: Ask the chat template to skip the thinking section (`enable_thinking`).
+        name: What records call the model. None takes the file's name.
+
+    Raises:
+        OptionError: A number is below 1.
+        DataError: The adapter is missing or damaged.
+        EngineUnavailableError: The file cannot be loaded, or the adapter is for another model.
+        MissingDependencyError: xllamacpp is not installed.
+    """
+
+    def __init__(
+        self,
+        model_path: Path | str,
+        *,
+        adapter_path: Path | str | None = None,
+        slots: int | None = None,
+        threads: int | None = None,
+        context_tokens: int | None = None,
+        no_thinking: bool = False,
+        name: str | None = None,
+    ) -> None:
+        self._path = Path(model_path)
+        for option, value in (("slots", slots), ("threads", threads), ("context tokens", context_tokens)):
+            if value is not None and value < 1:
+                raise OptionError(f"{option} must be at least 1, not {value}")
+        threads = min(threads or sys.maxsize, count_usable_cpus())
+        try:
+            self.slots = slots or _choose_slots(self._path.stat().st_size, threads)
+            fingerprint = fingerprint_file(self._path)
+        except OSError as error:
+            raise EngineUnavailableError(f"{self._path} cannot be read: {error.strerror}") from error
+        self.model = name or self._path.name
+        adapter = None if adapter_path is None else LoraFile.read(Path(adapter_path))
+        if adapter is not None:
+            adapter.check(GgufBase(GgufFile.read(self._path), self.model))
+            self.model += f"+{adapter.name}"
+            fingerprint += f"+{fingerprint_file(adapter.path)}"
+        self._options = SlotOptions(
+            context_tokens=context_tokens or DEFAULT_CONTEXT_TOKENS,
+            threads=max(1, threads // self.slots),
+            template_fields={"chat_template_kwargs": {"enable_thinking": False}} if no_thinking else {},
+            adapter=None if adapter is None else adapter.path,
+        )
+        self._idle: SimpleQueue[LlamaSlot] = SimpleQueue()
+        self._idle.put(LlamaSlot(self._path, self._options))
+        self._texts: list[LlamaText] = []
+        self._making_text = Lock()
+        self._executor = ThreadPoolExecutor(self.slots, thread_name_prefix="llama")
+        self._process_id = os.getpid()
+        # Also at exit: a llama.cpp thread must not outlive the interpreter.
+        self._free = weakref.finalize(self, _free, self._idle, self._texts)
+        thinking = "/no-thinking" if no_thinking else ""
+        self.identity = f"embedded/{self.model}/{fingerprint}/xllamacpp-{version('xllamacpp')}{thinking}"
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer one request. A cancelled one stops at its next token.
+
+        Raises:
+            ContextTooLongError: Prompt and reply do not fit the context.
+            RequestRefusedError: The chat template or the schema cannot be used with this request.
+            EngineServerError: llama.cpp failed.
+            EngineUnavailableError: The engine was closed, or this process is a fork of the one that made it.
+        """
+        self._check_usable(sum(len(message.content) for message in request.messages))
+        return await ask_one_by_one(request, self._complete)
+
+    async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
+        """Say how likely a continuation is. It takes about as long as generating it.
+
+        Raises:
+            ContextTooLongError: The text does not fit the context.
+            RequestRefusedError: The continuation is empty, or the chat template cannot be used.
+            EngineServerError: llama.cpp failed.
+            NoLogprobsError: This system has no sockets in the file system (Windows).
+            EngineUnavailableError: The engine was closed, or this process is a fork of the one that made it.
+        """
+        prefix = request.prefix
+        characters = len(prefix) if isinstance(prefix, str) else sum(len(message.content) for message in prefix)
+        self._check_usable(characters + len(request.continuation))
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._score, request)
+
+    async def aclose(self) -> None:
+        """Nothing belongs to an event loop. `close` frees the model."""
+
+    def close(self) -> None:
+        """Free the model, once what is being answered is answered. The engine cannot be used afterwards."""
+        self._executor.shutdown(cancel_futures=True)
+        self._free()
+
+    def _check_usable(self, characters: int) -> None:
+        if characters > LONGEST_TOKEN_BYTES * self._options.context_tokens:
+            # Not even tokenized: that takes a second for each megabyte.
+            raise ContextTooLongError(
+                f"{characters:,} characters cannot fit a context of {self._options.context_tokens} tokens"
+            )
+        if not self._free.alive or os.getpid() != self._process_id:
+            raise EngineUnavailableError("the embedded engine was closed, or belongs to another process")
+
+    async def _complete(self, request: Request) -> Completion:
+        cancelled = Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._answer, request, cancelled)
+        finally:
+            cancelled.set()
+
+    def _answer(self, request: Request, cancelled: Event) -> Completion:
+        with self._slot() as slot:
+            return slot.answer(request, cancelled)
+
+    def _score(self, request: LogprobRequest) -> TokenLogprobs:
+        with self._making_text:
+            if not self._texts:
+                self._texts.append(LlamaText(self._path, self._options.template_fields))
+        text = self._texts[0].split(request)
+        if len(text.tokens) > self._options.context_tokens:
+            raise ContextTooLongError(
+                f"{len(text.tokens)} tokens do not fit a context of {self._options.context_tokens}"
+            )
+        with self._slot() as slot:
+            return slot.score(text)
+
+    @contextmanager
+    def _slot(self) -> Iterator[LlamaSlot]:
+        # The executor has as many threads as there may be slots, so this starts at most the missing ones.
+        try:
+            slot = self._idle.get_nowait()
+        except Empty:
+            slot = LlamaSlot(self._path, self._options)
+        try:
+            yield slot
+        finally:
+            self._idle.put(slot)
+
+
+def _choose_slots(model_bytes: int, threads: int) -> int:
+    return min(threads, MAX_DEFAULT_SLOTS) if model_bytes < SMALL_MODEL_BYTES else 1
+
+
+def _free(idle: SimpleQueue[LlamaSlot], texts: list[LlamaText]) -> None:
+    texts.clear()
+    while not idle.empty():
+        idle.get()

@@ -1,0 +1,184 @@
+"""`LlamaText`: what a GGUF model reads, as tokens, by llama.cpp's own tokenizer and chat template."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import socket
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import orjson
+from pydantic import BaseModel
+
+from flip_reward.core.characters import replace_lone_surrogates
+from flip_reward.core.conversation import Message
+from flip_reward.engines.base import LogprobRequest
+from flip_reward.engines.llama_cpp.llama_scoring import LlamaTokens
+from flip_reward.engines.llama_cpp.slot import SlotOptions, make_parameters, start_server
+from flip_reward.engines.lora.gguf import GgufFile
+from flip_reward.errors import EngineServerError, NoLogprobsError, RequestRefusedError
+
+_TOKENS, _KINDS = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+_CONTROL = 3
+_SMALLEST_CONTEXT_TOKENS = 256
+
+
+class LlamaText:
+    """Tokenizes texts, and renders messages with the chat template.
+
+    llama.cpp tells tokens over its own server only. It listens on a socket in a private folder, which is there until
+    this object is gone; the answers are those that the slots of the same model get.
+
+    Args:
+        model_path: A GGUF file.
+        template_fields: Fields for the chat template of every request.
+
+    Raises:
+        NoLogprobsError: This system has no such sockets.
+        EngineUnavailableError: llama.cpp cannot load the file.
+        MissingDependencyError: xllamacpp is not installed.
+    """
+
+    def __init__(self, model_path: Path, template_fields: Mapping[str, object]) -> None:
+        if not hasattr(socket, "AF_UNIX"):
+            raise NoLogprobsError("llama.cpp on this system")
+        file = GgufFile.read(model_path, arrays=(_TOKENS, _KINDS))
+        kinds = file.arrays.get(_KINDS, ())
+        vocabulary = file.arrays.get(_TOKENS, ())
+        self._control = {
+            number: str(text)
+            for number, (text, kind) in enumerate(zip(vocabulary, kinds, strict=False))
+            if kind == _CONTROL
+        }
+        self._vocabulary = len(vocabulary)
+        self._plain = next(number for number, text in enumerate(vocabulary) if text == "a")
+        self._fields = template_fields
+        folder = tempfile.mkdtemp(prefix="flip-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        parameters = make_parameters(model_path, SlotOptions(_SMALLEST_CONTEXT_TOKENS, 1, {}))
+        self._key, self._address = parameters.api_keys[0], f"{folder}/llama.sock"
+        parameters.hostnames = [self._address]
+        self._server = start_server(parameters)
+        # Waits until llama.cpp's own thread runs: a server that is freed before that is never done freeing.
+        self._server.handle_completions({"prompt": " ", "max_tokens": 1})
+
+    def split(self, request: LogprobRequest) -> LlamaTokens:
+        """Tokenize prefix and continuation as one text, and count the continuation's tokens.
+
+        Raises:
+            RequestRefusedError: The continuation is empty or ends a turn, nothing comes before its first token, the
+                tokens do not spell the text, or the chat template cannot be used.
+            EngineServerError: llama.cpp failed.
+        """
+        if not request.continuation:
+            raise RequestRefusedError("there is no continuation to score", status=400)
+        rendered = not isinstance(request.prefix, str)
+        prefix = request.prefix if isinstance(request.prefix, str) else self._render(request.prefix)
+        prefix, continuation = replace_lone_surrogates(prefix), replace_lone_surrogates(request.continuation)
+        asked = {"content": prefix + continuation, "add_special": not rendered, "parse_special": rendered}
+        answer = _Tokens.model_validate_json(self._post("/tokenize", {**asked, "with_pieces": True}))
+        ids = [token.id for token in answer.tokens]
+        pieces = [token.spelled for token in answer.tokens]
+        scored = count_last(pieces, (prefix + continuation).encode(), len(prefix.encode()))
+        if scored is None:
+            raise RequestRefusedError("the model's tokens do not spell the text, so none can be scored", status=400)
+        if scored == len(ids):
+            raise RequestRefusedError("nothing comes before the first token to predict it from", status=400)
+        if ending := [self._control[token] for token in ids[-scored:] if token in self._control]:
+            raise RequestRefusedError(f"the text to score holds {ending[0]}, which no reply can", status=400)
+        return LlamaTokens(ids, tuple(map(_is_whole, pieces[-scored:])), self._plain, self._vocabulary)
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        chat = [{"role": one.role, "content": self._disarm(replace_lone_surrogates(one.content))} for one in messages]
+        return _Rendered.model_validate_json(self._post("/apply-template", {"messages": chat, **self._fields})).prompt
+
+    def _disarm(self, text: str) -> str:
+        """Take apart what the tokenizer would read as the end of a turn, or another token of its own."""
+        for special in self._control.values():
+            text = text.replace(special, f"{special[:1]} {special[1:]}")
+        return text
+
+    def _post(self, path: str, fields: Mapping[str, object]) -> bytes:
+        connection = _UnixConnection(self._address)
+        try:
+            headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+            connection.request("POST", path, orjson.dumps(fields), headers)
+            reply = connection.getresponse()
+            answer = reply.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineServerError(f"llama.cpp's tokenizer does not answer: {error}") from error
+        finally:
+            connection.close()
+        if reply.status != http.HTTPStatus.OK:
+            raise RequestRefusedError(f"llama.cpp refused: {answer.decode(errors='replace')}", status=reply.status)
+        return answer
+
+
+def _is_whole(piece: bytes) -> bool:
+    """Whether a token is of whole characters, none of them 0, where llama.cpp takes a text to end."""
+    try:
+        return not piece.decode().startswith("\0")
+    except UnicodeDecodeError:
+        return False
+
+
+class _Token(BaseModel):
+    """One token as llama.cpp tells it; what is no whole character is a list of bytes."""
+
+    id: int
+    piece: str | list[int]
+
+    @property
+    def spelled(self) -> bytes:
+        return self.piece.encode() if isinstance(self.piece, str) else bytes(self.piece)
+
+
+class _Tokens(BaseModel):
+    tokens: list[_Token]
+
+
+class _Rendered(BaseModel):
+    prompt: str
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a socket in the file system."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self._path)
+
+
+def count_last(pieces: Sequence[bytes], text: bytes, boundary: int) -> int | None:
+    """Count the last tokens that hold a byte of a text after a boundary.
+
+    Args:
+        pieces: What each token spells. The last one ends where the text ends.
+        text: The whole.
+        boundary: Where the continuation begins in it, below its length.
+
+    Returns:
+        None where the tokens do not spell the continuation.
+
+    Example:
+        >>> [count_last([b"<s>", b"the", b" ca", b"ts"], b"the cats", boundary) for boundary in (3, 5, 6)]
+        [2, 2, 1]
+        >>> count_last([b"the", b"!"], b"the cats", 3) is None
+        True
+    """
+    position = len(text)
+    for count, piece in enumerate(reversed(pieces), start=1):
+        if not piece or not text.endswith(piece, 0, position):
+            return None
+        position -= len(piece)
+        if position <= boundary:
+            return count
+    return None

@@ -1,0 +1,75 @@
+"""The adapter that comes with this package and makes its default model infer instructions."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from flip_reward.core.cautions import Applicability
+from flip_reward.errors import DataError
+
+FOLDER = Path(__file__).parent / "adapters"
+"""Holds the adapter as a GGUF file, which both engines read, and MODEL_CARD.md, which says what it is."""
+
+MOST_BYTES = 10_000_000
+"""So large an adapter may be to come with the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How a model was tuned to infer.
+
+    Attributes:
+        template: The template, and frame, that it was tuned with; None where the adapter does not say.
+        applicability: To which responses it applies, where that was measured.
+    """
+
+    template: str | None
+    applicability: Applicability | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedAdapter:
+    """An adapter of which every byte is known.
+
+    Attributes:
+        file_name: The file in `FOLDER`; without ".gguf" it is the adapter's name.
+        sha256: Its checksum in hexadecimal digits.
+        tuning: What it was tuned with, and what for.
+    """
+
+    file_name: str
+    sha256: str
+    tuning: Tuning
+
+
+SHIPPED: ShippedAdapter | None = ShippedAdapter(
+    "infer-en-1.gguf",
+    "f63eb26ee5678e503e95a3c67be8327ed5e09a8656449b6bec4d733a0e9734a5",
+    Tuning("tuned", Applicability(least_words=4, most_code=0.8, least_english=0.1)),
+)
+"""What "embedded" adds to SmolLM2-135M; None: "embedded" is the plain model.
+
+What was measured of the thresholds: docs/results/tuned-inferrer.md.
+"""
+
+
+def locate_shipped(adapter: ShippedAdapter | None = SHIPPED, folder: Path = FOLDER) -> Path | None:
+    """Find the adapter and check its bytes.
+
+    Raises:
+        DataError: It is missing or damaged.
+    """
+    if adapter is None:
+        return None
+    path = folder / adapter.file_name
+    remedy = "install flip-reward again, or take the plain model, --model smollm2-135m"
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", hint=remedy) from error
+    if sha256 != adapter.sha256:
+        raise DataError(f"{path} is damaged: its SHA-256 is {sha256}, not {adapter.sha256}", hint=remedy)
+    return path

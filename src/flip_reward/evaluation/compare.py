@@ -1,0 +1,105 @@
+"""Two evaluations, or two cells of evaluations, compared on the same items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flip_reward.errors import OptionError, RunError
+from flip_reward.evaluation.benchmarks.base import BenchmarkItem
+from flip_reward.evaluation.folder import CELLS, EVALUATION, read_evaluation
+from flip_reward.evaluation.paired import Contender, compare_all
+from flip_reward.evaluation.results import ComparisonResult
+from flip_reward.evaluation.tabulate import grade_cells
+from flip_reward.scoring.run_folder import RECORDS
+
+_MOST_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of comparing two folders.
+
+    Attributes:
+        results: Every reward of the one with every reward of the other, benchmark by benchmark.
+        left_out: Benchmarks that only one of them has.
+    """
+
+    results: list[ComparisonResult]
+    left_out: list[str]
+
+
+def compare_folders(a: Path, b: Path) -> Comparison:
+    """Compare the rewards of one folder with those of another.
+
+    Args:
+        a: An evaluation folder, or one of the run folders in its `cells`.
+        b: Another one, or another cell of the same.
+
+    Raises:
+        RunError: A folder cannot be read, its cells are not scored to their end, or the two hold different items.
+        OptionError: A run folder has no labels, or both are the same.
+    """
+    if a.resolve() == b.resolve():
+        raise OptionError("both are the same folder")
+    ours, theirs = _read_contenders(a), _read_contenders(b)
+    shared = [name for name in ours if name in theirs]
+    if not shared:
+        raise RunError(f"nothing to compare: {a} has {', '.join(ours)}, and {b} has {', '.join(theirs)}")
+    pairs = []
+    for name in shared:
+        _refuse_other_items(name, ours[name][0].graded.items, theirs[name][0].graded.items)
+        pairs += [(one, other) for one in ours[name] for other in theirs[name]]
+    if {one.label for one, _ in pairs} & {other.label for _, other in pairs}:
+        pairs = [
+            (replace(one, label=f"{one.label} ({a})"), replace(other, label=f"{other.label} ({b})"))
+            for one, other in pairs
+        ]
+    return Comparison(compare_all(pairs), sorted(ours.keys() ^ theirs.keys()))
+
+
+def _read_contenders(path: Path) -> dict[str, list[Contender]]:
+    folder, cell = path, None
+    if not (path / EVALUATION).exists() and (path / RECORDS).exists():
+        folder, cell = path.resolve().parent.parent, f"{CELLS}/{path.resolve().name}"
+        if not (folder / EVALUATION).exists():
+            raise OptionError(
+                f"{path} is a run of 'flip-reward score', which does not say which responses are good",
+                hint="score a file with chosen and rejected responses with 'flip-reward evaluate -b FILE'",
+            )
+    evaluation = read_evaluation(folder)
+    contenders: dict[str, list[Contender]] = {}
+    for benchmark in evaluation.benchmarks:
+        for graded in grade_cells(folder, evaluation, benchmark.name):
+            if cell is None or cell in graded.entry.runs:
+                contender = Contender(benchmark.name, graded.reward.label, graded.graded)
+                contenders.setdefault(benchmark.name, []).append(contender)
+    if not contenders:
+        raise RunError(f"{path} holds nothing that is scored to its end", hint="run the same evaluation again")
+    return contenders
+
+
+def _refuse_other_items(benchmark: str, ours: Sequence[BenchmarkItem], theirs: Sequence[BenchmarkItem]) -> None:
+    if ours == theirs:
+        return
+    mine, yours = {item.id: item for item in ours}, {item.id: item for item in theirs}
+    differences = [
+        _list("items only in the first", [name for name in mine if name not in yours]),
+        _list("items only in the second", [name for name in yours if name not in mine]),
+        _list(
+            "items with other texts or labels", [name for name in mine if yours.get(name, mine[name]) != mine[name]]
+        ),
+    ]
+    found = [line for line in differences if line] or ["the same items in another order"]
+    raise RunError(
+        f"the two hold different items of {benchmark}:\n  " + "\n  ".join(found),
+        hint="evaluate both on the same benchmark, with the same --limit and --sample-seed",
+    )
+
+
+def _list(what: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    return f"{what}: {', '.join(names[:_MOST_SHOWN])}{more}"

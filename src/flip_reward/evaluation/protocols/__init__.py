@@ -1,1 +1,0 @@
-"""What counts as right on each benchmark."""

@@ -1,0 +1,210 @@
+"""The reward for TRL's GRPOTrainer (and RLOOTrainer), 1.16 or newer.
+
+From the command line, with the reward and its model as environment variables (see `RewardConfig`, and for what begins
+with FLIP_REWARD_ON_ see `TrlOptions`):
+
+    export FLIP_REWARD_MODEL=Qwen/Qwen3-4B FLIP_REWARD_BASE_URL=http://localhost:8000/v1
+    trl grpo --reward_funcs flip_reward.integrations.trl.flip_reward ...
+
+From Python:
+
+    GRPOTrainer(..., reward_funcs=TrlReward(RewardConfig(model="embedded")))
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from flip_reward.errors import OptionError, RunStoppedError
+from flip_reward.integrations.per_process import OncePerProcess
+from flip_reward.integrations.trl.metrics import describe_call, describe_samples, measure_call_copying
+from flip_reward.integrations.trl.options import TrlOptions, Truncated
+from flip_reward.integrations.trl.patience import PatientScorer, Say, ScoredCall
+from flip_reward.integrations.trl_groups import Text, check_whole, read_groups
+from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.config import RewardConfig
+
+_LOGGER = logging.getLogger(__name__)
+
+LogMetric = Callable[[str, float], None]
+
+
+class LogExtra(Protocol):
+    """TRL's way to add a column to the table of completions."""
+
+    def __call__(self, column: str, values: list[str | None]) -> None:
+        """Add a value for each sample."""
+
+
+class TrlReward:
+    """A reward as TRL calls it: asynchronous, a whole batch at once.
+
+    A sample that could not be scored gets None, which TRL leaves out of its group's baseline and learns nothing from.
+    It can be pickled when it was made from a `RewardConfig`.
+
+    Args:
+        reward: The reward, or how it is made; then the model is loaded by `load` or the first call.
+        options: How it behaves inside of a trainer.
+        say: Told when the reward's model does not answer; by default a warning is logged.
+
+    Example:
+        >>> import asyncio
+        >>> reward = TrlReward(RewardConfig(model="scripted"))
+        >>> [rated, blank] = asyncio.run(reward(["Name three fruits."] * 2, ["Three fruits: apples, ...", " "]))
+        >>> rated > 0, blank
+        (True, None)
+    """
+
+    def __init__(
+        self, reward: RewardModel | RewardConfig, options: TrlOptions | None = None, say: Say = _LOGGER.warning
+    ) -> None:
+        self.options = options or TrlOptions()
+        self._source, self._say = reward, say
+        self._reward: RewardModel | None = None
+        self._scorer: PatientScorer | None = None
+        self.__name__ = "flip_reward"  # what TRL's metrics call it
+
+    def __reduce__(self) -> tuple[type[TrlReward], tuple[RewardModel | RewardConfig, TrlOptions]]:
+        """Pickle how it is made, without models, connections and event loops."""
+        return TrlReward, (self._source, self.options)
+
+    def load(self) -> RewardModel:
+        """Load the reward's model, once.
+
+        Raises:
+            OptionError: There is no such reward or model, or an option does not go with the reward.
+            FlipRewardError: The model, a template or the similarity cannot be loaded.
+        """
+        if self._reward is None:
+            reward = self._source.load() if isinstance(self._source, RewardConfig) else self._source
+            if not reward.independent and self.options.num_generations is None:
+                raise OptionError(
+                    "the reward compares the responses to a prompt, and must know how many there are",
+                    hint="set FLIP_REWARD_ON_NUM_GENERATIONS to the trainer's num_generations",
+                )
+            self._reward = reward
+        return self._reward
+
+    async def __call__(
+        self,
+        prompts: Sequence[Text],
+        completions: Sequence[Text],
+        completion_ids: Sequence[list[int]] | None = None,
+        log_extra: LogExtra | None = None,
+        log_metric: LogMetric | None = None,
+        **_columns: object,
+    ) -> list[float | None]:
+        """Score a batch.
+
+        Args:
+            prompts: One for each completion, as text or chat messages.
+            completions: What the policy wrote, likewise.
+            completion_ids: Their tokens.
+            log_extra: Adds columns to TRL's table of completions.
+            log_metric: Adds metrics to those of the step.
+
+        Returns:
+            The reward of each completion; None where there is none.
+
+        Raises:
+            RunStoppedError: More than `max_unscored_share` of the batch stayed unscored.
+            UnscoredError: A response is unscored, and the options say to raise.
+            EngineUnavailableError: The reward's model has never answered and never will.
+            OptionError: The reward compares responses, and a group is not whole.
+        """
+        call = await self.score(prompts, completions, completion_ids)
+        if call.problem is not None:
+            raise RunStoppedError(call.problem, hint="the trainer's last checkpoint is where to go on from")
+        self.tell(call, completion_ids, log_extra, log_metric)
+        rewards = iter(self.options.unscored.rewards([score for score in call.scores if score is not None]))
+        return [None if score is None else next(rewards) for score in call.scores]
+
+    async def score(
+        self,
+        prompts: Sequence[Text],
+        completions: Sequence[Text],
+        completion_ids: Sequence[list[int]] | None = None,
+        num_generations: int | None = None,
+    ) -> ScoredCall:
+        """Score a batch, and return everything that is known about it.
+
+        Args:
+            prompts: As of a call.
+            completions: As of a call.
+            completion_ids: As of a call.
+            num_generations: How many completions a prompt has in this call, in place of what the options say.
+
+        Raises:
+            EngineUnavailableError: The reward's model has never answered and never will.
+            OptionError: The reward compares responses and a group is not whole, or truncated completions are to be
+                left out and their tokens are not given.
+        """
+        reward = self.load()
+        num_generations = num_generations or self.options.num_generations
+        groups = read_groups(prompts, completions, num_generations)
+        if not reward.independent and num_generations is not None:
+            check_whole(groups, num_generations)
+        if self.options.truncated is Truncated.LEAVE_OUT and completion_ids is None:
+            raise OptionError("truncated completions can only be told by completion_ids, which are not given")
+        left_out = frozenset(
+            place for place, tokens in enumerate(completion_ids or []) if self.options.is_truncated(tokens)
+        )
+        self._scorer = self._scorer or PatientScorer(reward, self.options, self._say)
+        return await self._scorer.score(groups, left_out)
+
+    def tell(
+        self,
+        call: ScoredCall,
+        completion_ids: Sequence[list[int]] | None,
+        log_extra: LogExtra | None,
+        log_metric: LogMetric | None,
+    ) -> None:
+        """Hand metrics and columns to TRL."""
+        if log_metric is not None:
+            copied = measure_call_copying(self.load(), call)
+            for name, value in describe_call(call, _lengths(call, completion_ids), copied).items():
+                log_metric(f"{self.__name__}/{name}", value)
+        if log_extra is not None:
+            for column, values in describe_samples(call).items():
+                log_extra(column, values)
+
+
+def _lengths(call: ScoredCall, completion_ids: Sequence[list[int]] | None) -> list[int]:
+    """The length of each sample: in tokens where they are known, else in characters."""
+    if completion_ids is not None:
+        return [len(tokens) for tokens in completion_ids]
+    return [len(response) for one in call.groups for response in one.group.responses]
+
+
+def _load() -> TrlReward:
+    options = TrlOptions.from_environment(os.environ)
+    reward = TrlReward(RewardConfig.from_environment(os.environ), options)
+    reward.load()
+    return reward
+
+
+_environment_reward = OncePerProcess(_load)
+
+
+async def flip_reward(
+    prompts: Sequence[Text],
+    completions: Sequence[Text],
+    completion_ids: Sequence[list[int]] | None = None,
+    log_extra: LogExtra | None = None,
+    log_metric: LogMetric | None = None,
+    **columns: object,
+) -> list[float | None]:
+    """Score a batch with the reward that the environment describes; see `TrlReward`.
+
+    The reward's model is loaded by the first call of the process.
+
+    Raises:
+        OptionError: An environment variable is misspelt or has a wrong value, or a group is not whole.
+        RunStoppedError: More than FLIP_REWARD_ON_MAX_UNSCORED_SHARE of the batch stayed unscored.
+        FlipRewardError: The model, a template or the similarity cannot be loaded.
+    """
+    reward = _environment_reward()
+    return await reward(prompts, completions, completion_ids, log_extra, log_metric, **columns)

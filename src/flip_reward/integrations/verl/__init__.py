@@ -1,0 +1,104 @@
+"""The reward for verl 0.9, asynchronous and one sample at a time.
+
+    reward.custom_reward_function.path=pkg://flip_reward.integrations.verl
+    reward.custom_reward_function.name=compute_score
+
+verl hands over the response, but of the conversation only what stands in the data's `extra_info`; `verl_data` writes
+it there. verl knows no missing rewards: a response that could not be scored is an error, or a number of the user's
+choice (`+reward.custom_reward_function.reward_kwargs.on_unscored=-0.5`, or FLIP_REWARD_ON_UNSCORED).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypedDict, cast
+
+from flip_reward.core.score import Score
+from flip_reward.errors import DataError
+from flip_reward.integrations.base import environment_reward
+from flip_reward.integrations.samples import ChatMessage, Prompt
+from flip_reward.integrations.unscored import RAISE, UnscoredPolicy
+
+TRAINER = "verl"
+_HINT = "write the data with `python -m flip_reward.integrations.verl.data INPUT OUTPUT.parquet`"
+
+
+class VerlScore(TypedDict):
+    """What verl gets for a sample. Every sample has the same keys, for verl stacks them by those of the first."""
+
+    score: float
+    """The reward."""
+    flip_scored: float
+    """1 where the reward is a score, 0 where it stands for an unscored response."""
+    flip_outcome: str
+    """Why, in one word."""
+    flip_inferred_instruction: str
+    """What the model inferred; empty where it inferred nothing."""
+
+
+async def compute_score(
+    data_source: str,  # noqa: ARG001 - verl gives it by name
+    solution_str: str,
+    ground_truth: object,  # noqa: ARG001 - the reward does without
+    extra_info: Mapping[str, object] | None = None,
+    *,
+    on_unscored: str | float | None = None,
+    **_further: object,
+) -> VerlScore:
+    """Score one response.
+
+    Args:
+        data_source: Not used.
+        solution_str: The response.
+        ground_truth: Not used.
+        extra_info: Holds the conversation under "prompt", as text or chat messages.
+        on_unscored: What an unscored response is worth: "raise" or a number. None leaves it to the environment.
+
+    Raises:
+        UnscoredError: The response could not be scored, and nobody said what that is worth.
+        DataError: `extra_info` holds no prompt.
+        OptionError: The reward compares responses, which verl never hands over together.
+        FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
+    """
+    reward = environment_reward()
+    policy = reward.policy(RAISE, on_unscored)
+    policy.check_numbers(TRAINER)
+    return _to_verl(await reward.score_one_async(_find_prompt(extra_info), solution_str, trainer=TRAINER), policy)
+
+
+def compute_score_sync(
+    data_source: str,  # noqa: ARG001 - verl gives it by name
+    solution_str: str,
+    ground_truth: object,  # noqa: ARG001 - the reward does without
+    extra_info: Mapping[str, object] | None = None,
+    *,
+    on_unscored: str | float | None = None,
+    **_further: object,
+) -> VerlScore:
+    """Score one response from synchronous code, for reward managers that take no coroutine ("remote").
+
+    Arguments and errors are those of `compute_score`.
+    """
+    reward = environment_reward()
+    policy = reward.policy(RAISE, on_unscored)
+    policy.check_numbers(TRAINER)
+    return _to_verl(reward.score_one(_find_prompt(extra_info), solution_str, trainer=TRAINER), policy)
+
+
+def _find_prompt(extra_info: Mapping[str, object] | None) -> Prompt:
+    prompt = (extra_info or {}).get("prompt")
+    if isinstance(prompt, str):
+        return prompt
+    if prompt is None or not isinstance(prompt, Iterable):
+        raise DataError("the sample's extra_info holds no prompt, which the reward compares with", hint=_HINT)
+    return list(cast("Iterable[ChatMessage]", prompt))  # of an array, where pandas has read the Parquet file
+
+
+def _to_verl(score: Score, policy: UnscoredPolicy) -> VerlScore:
+    [number] = policy.numbers([score], trainer=TRAINER)
+    return VerlScore(
+        score=number,
+        flip_scored=float(score.value is not None),
+        flip_outcome=score.outcome.value,
+        flip_inferred_instruction=score.inferred_instruction or "",
+    )

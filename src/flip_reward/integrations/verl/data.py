@@ -1,0 +1,176 @@
+"""Inputs of ours as Parquet files with verl's columns.
+
+    python -m flip_reward.integrations.verl.data prompts.jsonl train.parquet --ability chat
+
+The columns are those of verl 0.9's own examples: data_source, prompt (chat messages), ability, reward_model (style
+and ground truth) and extra_info. The conversation stands in extra_info once more, because that is what verl hands to
+a reward function.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from flip_reward.core.response import select_target
+from flip_reward.data.input import Input, RawRow, Row, Skip
+from flip_reward.data.parquet_output import write_parquet
+from flip_reward.data.readers import open_input
+from flip_reward.data.rows import RESPONSE_COLUMNS, RowMapper, parse_columns
+from flip_reward.data.sources import Rejection, read_sources
+from flip_reward.errors import ConversationError, DataError, FlipRewardError
+
+if TYPE_CHECKING:
+    from pyarrow import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class VerlColumns:
+    """What is the same in every row.
+
+    Attributes:
+        data_source: What verl groups validation metrics by; empty for the input's name.
+        ability: verl's name for the kind of task.
+        split: Goes into extra_info.
+        columns: Our column names to the inputs' (see `parse_columns`).
+        limit: Write only so many rows from the start.
+    """
+
+    data_source: str = ""
+    ability: str = "chat"
+    split: str = "train"
+    columns: dict[str, str] = field(default_factory=dict)
+    limit: int | None = None
+
+
+def write_verl_parquet(inputs: Sequence[str], output: Path, constant: VerlColumns | None = None) -> int:
+    """Write inputs as one Parquet file with verl's columns.
+
+    Args:
+        inputs: Files or data sets on the hub, whose rows hold prompts (see `open_input`). Responses are left out, for
+            the policy gives its own.
+        output: The file, which appears whole or not at all.
+        constant: What is the same in every row.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        DataError: A row holds no prompt, or cannot be read.
+        MissingDependencyError: pyarrow is not installed.
+        StorageError: The output cannot be written.
+    """
+    written = _Counted(to_verl_rows(inputs, constant or VerlColumns()))
+    write_parquet(output, written, _schema)
+    return written.count
+
+
+def to_verl_rows(inputs: Sequence[str], constant: VerlColumns) -> Iterator[Mapping[str, object]]:
+    """Read inputs as rows of verl's columns.
+
+    Raises:
+        DataError: A row holds no prompt, or cannot be read.
+    """
+    sources = [_without_need_of_responses(open_input(name), constant.columns) for name in inputs]
+    for row in read_sources(sources, RowMapper(constant.columns), limit=constant.limit):
+        if isinstance(row, Rejection):
+            raise DataError(f"{row.source}, line {row.line}: {row.reason}")
+        try:
+            instruction = select_target(row.group.messages).instruction
+        except ConversationError as error:
+            raise DataError(f"{row.source}, line {row.line}: {error}") from error
+        messages = [{"role": message.role, "content": message.content} for message in row.group.messages]
+        yield {
+            "data_source": constant.data_source or row.source,
+            "prompt": messages,
+            "ability": constant.ability,
+            "reward_model": {"style": "model", "ground_truth": instruction},
+            "extra_info": {
+                "split": constant.split,
+                "index": row.position,
+                "id": row.group.id,
+                "prompt": messages,
+            },
+        }
+
+
+def _without_need_of_responses(source: Input, columns: Mapping[str, str]) -> Input:
+    """Give every row that holds only a prompt a blank response, so that it is read like one that has a response."""
+
+    def read(skip: Skip) -> Iterator[Row]:
+        return (_complete(row, columns) if isinstance(row, RawRow) else row for row in source.rows(skip))
+
+    return replace(source, read=read)
+
+
+def _complete(row: RawRow, columns: Mapping[str, str]) -> RawRow:
+    mapped = any(ours in columns for ours in RESPONSE_COLUMNS)
+    if mapped or any(row.values.get(column) is not None for column in RESPONSE_COLUMNS):
+        return row
+    messages = row.values.get(columns.get("messages", "messages"))
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if isinstance(last, Mapping) and last.get("role") == "assistant":
+        return row
+    return replace(row, values={**row.values, "responses": [""]})
+
+
+class _Counted:
+    """Rows, and how many of them have passed."""
+
+    def __init__(self, rows: Iterator[Mapping[str, object]]) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Mapping[str, object]]:
+        for row in self._rows:
+            self.count += 1
+            yield row
+
+
+def _schema(pa: ModuleType) -> Schema:
+    messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    return pa.schema(
+        [
+            ("data_source", pa.string()),
+            ("prompt", messages),
+            ("ability", pa.string()),
+            ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
+            (
+                "extra_info",
+                pa.struct([("split", pa.string()), ("index", pa.int64()), ("id", pa.string()), ("prompt", messages)]),
+            ),
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Convert files from the command line."""
+    parser = ArgumentParser(prog="python -m flip_reward.integrations.verl.data", description=_DESCRIPTION)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="JSON lines, JSON, CSV, Parquet or hf://NAME")
+    parser.add_argument("output", type=Path, metavar="OUTPUT.parquet")
+    parser.add_argument("--data-source", default="", help="by default the input's name")
+    parser.add_argument("--ability", default="chat")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--columns", help="ours=theirs pairs, for example prompt=question")
+    parser.add_argument("--limit", type=int)
+    chosen = parser.parse_args(arguments)
+    try:
+        columns = parse_columns(chosen.columns) if chosen.columns else {}
+        constant = VerlColumns(chosen.data_source, chosen.ability, chosen.split, columns, chosen.limit)
+        count = write_verl_parquet(chosen.inputs, chosen.output, constant)
+    except FlipRewardError as error:
+        print(f"error: {error}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)  # noqa: T201
+        return 1
+    print(f"{count} {'row' if count == 1 else 'rows'} -> {chosen.output}")  # noqa: T201
+    return 0
+
+
+_DESCRIPTION = "Write prompts as a Parquet file with verl's columns."
+
+if __name__ == "__main__":
+    sys.exit(main())

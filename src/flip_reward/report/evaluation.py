@@ -1,0 +1,110 @@
+"""An evaluation folder -> one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import html
+import re
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+
+import orjson
+from pydantic import BaseModel
+
+from flip_reward.data.files import write_atomically
+from flip_reward.report.data import ReportData, read_report_data
+from flip_reward.report.evaluation_files import REPORT
+
+MAX_BYTES = 3_000_000
+"""How large a report becomes by default. Texts are cut until it fits."""
+
+_LIBRARIES = ("d3.min.js", "plot.umd.min.js")
+_SCRIPTS = tuple(
+    f"{name}.js"
+    for name in ("dom", "format", "payload", "filters", "charts", "accuracy", "conduct", "sample", "explorer", "main")
+)
+_TEXT_LIMITS = (80, 120, 160, 240, 360, 500, 700, 1000, 1400, 2000, 3000, 4500, 7000, 12_000, 20_000)
+
+
+def build_report(folder: Path, *, max_bytes: int = MAX_BYTES) -> Path:
+    """Write `report.html` into an evaluation folder.
+
+    Texts longer than 20,000 characters are cut, and say so where they are shown. Where the file would be larger than
+    `max_bytes` all texts are cut at less, down to 80 characters; figures are never left out, nor highlights moved.
+
+    Args:
+        folder: What `flip-reward evaluate` wrote.
+        max_bytes: How large the file may become.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunError: It is no evaluation folder, or it is damaged or of another version.
+        StorageError: The file cannot be written.
+    """
+    data = read_report_data(folder)
+    frame = _fill_template(data.payload.title, "")
+    page = _fill_template(data.payload.title, _fit(data, max_bytes - len(frame)))
+    path = folder / REPORT
+    write_atomically(path, page)
+    return path
+
+
+def _fit(data: ReportData, max_bytes: int) -> str:
+    """Return the data with texts as long as the limit allows."""
+    encoded = _encode(data, _TEXT_LIMITS[-1])  # enough for most evaluations
+    if len(encoded) <= max_bytes:
+        return encoded
+    shortest, longest = 0, len(_TEXT_LIMITS) - 1
+    encoded = _encode(data, _TEXT_LIMITS[shortest])
+    while longest - shortest > 1:
+        tried = (shortest + longest) // 2
+        attempt = _encode(data, _TEXT_LIMITS[tried])
+        if len(attempt) <= max_bytes:
+            shortest, encoded = tried, attempt
+        else:
+            longest = tried
+    return encoded
+
+
+def _encode(data: ReportData, text_limit: int) -> str:
+    """Return the data as base64, which no text can break out of, of compressed JSON."""
+    cut = data.texts.cut(text_limit)
+    content = {"text_limit": text_limit, "texts": cut.texts, "omitted": cut.omitted, "payload": data.payload}
+    return base64.b64encode(gzip.compress(orjson.dumps(content, default=_dump_model), mtime=0)).decode()
+
+
+def _dump_model(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _fill_template(title: str, data: str) -> bytes:
+    room = files("flip_reward.report")
+    page, assets = room / "page", room / "assets"
+    licences = (assets / "LICENSES.txt").read_text(encoding="utf-8")
+    libraries = [(assets / name).read_text(encoding="utf-8") for name in _LIBRARIES]
+    scripts = [f"/*\n{licences}*/", *libraries, *((page / name).read_text(encoding="utf-8") for name in _SCRIPTS)]
+    values = {
+        "title": html.escape(title),
+        "style": (page / "style.css").read_text(encoding="utf-8"),
+        "script_hashes": " ".join(map(_hash, scripts)),
+        "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
+        "data": data,
+    }
+    template = (page / "template.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{ (\w+) \}\}", partial(_value, values), template).encode()
+
+
+def _value(values: dict[str, str], place: re.Match[str]) -> str:
+    return values[place[1]]
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -1,0 +1,113 @@
+"""`ListwiseJudge`: a language model sees all responses of a group and chooses the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from flip_reward.core.conversation import Group
+from flip_reward.core.judge_reply import parse_list_choice
+from flip_reward.core.judge_templates import JudgeKind, load_judge_template, render_list
+from flip_reward.core.orders import draw_orders
+from flip_reward.core.prompts import Template
+from flip_reward.core.score import Outcome, Score
+from flip_reward.engines.base import Engine, Request
+from flip_reward.errors import OptionError
+from flip_reward.rewards.base import Settings, gather_all
+from flip_reward.rewards.judges.base import (
+    Case,
+    GroupJudge,
+    Judged,
+    JudgeOptions,
+    describe_failures,
+    judge,
+    make_schema,
+    open_case,
+    unscored,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListwiseOptions(JudgeOptions):
+    """How `ListwiseJudge` asks.
+
+    Attributes:
+        orders: In how many orders the responses are shown, at least 1. They are all different, so there are no more
+            than the factorial of the number of responses.
+        order_seed: Another seed draws other orders. Each group has orders of its own.
+
+    Raises:
+        OptionError: `orders` is below 1.
+    """
+
+    template: Template = field(default_factory=partial(load_judge_template, JudgeKind.LISTWISE))
+    orders: int = 1
+    order_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.orders < 1:
+            raise OptionError(f"responses are shown in at least 1 order, not in {self.orders}")
+
+
+class ListwiseJudge(GroupJudge):
+    """A judge that sees the conversation and all responses in a drawn order, and chooses the best one.
+
+    The reward is the share of the orders, among those that gave a verdict, in which the response was chosen: with a
+    single order 1 for the best and 0 for the others. Without any verdict no response is scored.
+
+    Args:
+        engine: The judging model.
+        options: How it is asked.
+
+    Example:
+        >>> from flip_reward import Group, ScriptedEngine
+        >>> def choose_pears(request):
+        ...     lines = request.messages[-1].content.splitlines()[-2:]
+        ...     return f'{{"BEST_RESPONSE_INDEX": {[n for n, line in enumerate(lines) if "Pear" in line][0]}}}'
+        >>> judge = ListwiseJudge(ScriptedEngine(choose_pears), ListwiseOptions(orders=2))
+        >>> [scores] = judge.score_sync([Group.of("Name a fruit.", ["Pear.", "Bread."])])
+        >>> [score.value for score in scores]
+        [1.0, 0.0]
+    """
+
+    kind = JudgeKind.LISTWISE
+
+    def __init__(self, engine: Engine, options: ListwiseOptions | None = None) -> None:
+        self.options = options or ListwiseOptions()
+        super().__init__(engine, self.options)
+
+    @property
+    def settings(self) -> Settings:
+        """Everything that a score depends on besides the group."""
+        return {**super().settings, "orders": self.options.orders, "order_seed": self.options.order_seed}
+
+    def render(self, group: Group) -> list[Request | None]:
+        """Render the request of every order, without sending anything."""
+        self.instruction_of(group)
+        case = open_case(group)
+        return [self._request(case, order) for order in self._orders(group, case)]
+
+    async def _compare(self, group: Group, case: Case) -> tuple[Mapping[int, Score], Sequence[Judged]]:
+        requests = await gather_all(self._choose(case, order) for order in self._orders(group, case))
+        chosen = [asked.judgement.chosen for asked in requests if asked.judgement.chosen is not None]
+        failures = [asked for asked in requests if asked.judgement.chosen is None]
+        if not chosen:
+            return dict.fromkeys(case.answers, unscored(failures)), requests
+        left_out = describe_failures(failures)
+        scores = {
+            index: Score(chosen.count(index) / len(chosen), Outcome.SCORED, detail=left_out) for index in case.answers
+        }
+        return scores, requests
+
+    def _orders(self, group: Group, case: Case) -> list[tuple[int, ...]]:
+        if len(case.answers) < 2:
+            return []
+        return draw_orders(group, list(case.answers), seed=self.options.order_seed, count=self.options.orders)
+
+    async def _choose(self, case: Case, order: Sequence[int]) -> Judged:
+        return await judge(self.engine, self._request(case, order), case.show(order), parse_list_choice)
+
+    def _request(self, case: Case, order: Sequence[int]) -> Request:
+        schema = make_schema("BEST_RESPONSE_INDEX", {"type": "integer", "enum": list(range(len(order)))})
+        return self._fill(case, {"responses": render_list(case.show(order).values())}, schema)

@@ -1,0 +1,201 @@
+"""The run folder: a manifest, append-only records, the rejected rows and the summary.
+
+RUN/manifest.json         what is scored, by what (see manifest.py)
+RUN/records.jsonl         a line for every scored response, in the order of finishing; the last line of a
+                          response counts, since a failed one is tried again when the run is resumed
+RUN/rejected_rows.jsonl   rows that could not be read: input, line and reason
+RUN/summary.json          written when a session ends
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+import orjson
+from filelock import FileLock, Timeout
+
+from flip_reward.data.files import AppendOnlyFile, storage_error, write_atomically
+from flip_reward.errors import RunError, RunLockedError
+from flip_reward.scoring.manifest import Manifest, RunConfiguration, Session
+from flip_reward.scoring.records import Record
+from flip_reward.scoring.settled import SeenIds, SettledRows
+from flip_reward.scoring.summary import Summary, Tally
+
+MANIFEST, RECORDS, REJECTED, SUMMARY = "manifest.json", "records.jsonl", "rejected_rows.jsonl", "summary.json"
+
+_ROW_SHIFT = 24  # a sort key is the row above the response's index: up to 16 million responses a row
+
+
+class RunFolder:
+    """A run folder, open for one process to write to.
+
+    Args:
+        path: The folder; made when missing, resumed when it holds the same configuration.
+        configuration: What the records depend on.
+        whole_groups: The reward looks at a group's responses together, so a group is settled as a whole or not.
+
+    Attributes:
+        settled: Responses that need no more work.
+        seen_ids: Ids of the rows recorded so far.
+        tally: Counts of everything settled.
+        resumed_responses: How many records earlier sessions left settled.
+        dropped_bytes: Length of a half-written last line that was dropped.
+
+    Raises:
+        RunMismatchError: The folder holds another configuration.
+        RunLockedError: Another process writes to it.
+        RunError: The folder holds something else.
+        StorageError: It cannot be written to.
+    """
+
+    def __init__(self, path: Path, configuration: RunConfiguration, *, whole_groups: bool = False) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(path, error) from error
+        with ExitStack() as held:
+            held.enter_context(locked(path))
+            self._open(configuration, held, whole_groups=whole_groups)
+            self._held = held.pop_all()
+
+    def _open(self, configuration: RunConfiguration, held: ExitStack, *, whole_groups: bool) -> None:
+        manifest_path = self.path / MANIFEST
+        if manifest_path.exists():
+            manifest = Manifest.read(manifest_path).resume_with(configuration)
+        elif (self.path / RECORDS).exists():
+            raise RunError(f"{self.path} holds records but no manifest", hint="give another folder with --run-folder")
+        else:
+            manifest = Manifest(configuration=configuration, sessions=[Session.now()])
+        manifest.write(manifest_path)
+        self._records = held.enter_context(AppendOnlyFile(self.path / RECORDS))
+        self.dropped_bytes = self._records.dropped_bytes
+        self.settled, self.seen_ids, self.tally = SettledRows(), held.enter_context(closing(SeenIds())), Tally()
+        for row, group in groupby(read_records(self.path), key=attrgetter("row")):
+            records = list(group)
+            self.seen_ids.add(records[0].group_id, row=row)
+            if whole_groups:
+                records = records[-records[0].group_size :]
+                if len(records) < records[0].group_size or not all(record.settled for record in records):
+                    continue
+            self._settle(record for record in records if record.settled)
+        self.resumed_responses = self.tally.responses
+        (self.path / REJECTED).unlink(missing_ok=True)  # every session lists them anew, since none is ever settled
+        self._rejected: AppendOnlyFile | None = None
+        self.rejected_rows = 0
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Write the records of one group, and count them.
+
+        Raises:
+            StorageError: The disk is full. None of the records is there then.
+        """
+        records = tuple(records)
+        self._records.append(b"".join([record.to_line() for record in records]))
+        self._settle(records)
+
+    def _settle(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.settled.add_record(record)
+            self.tally.add(record.score)
+
+    def reject(self, source: str, line: int, reason: str) -> None:
+        """List a row that cannot be scored."""
+        if self._rejected is None:
+            self._rejected = self._held.enter_context(AppendOnlyFile(self.path / REJECTED))
+        fields = {"input": source, "line": line, "reason": reason}
+        self._rejected.append(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
+        self.rejected_rows += 1
+
+    def write_summary(self, summary: Summary) -> None:
+        """Write the closing summary."""
+        write_atomically(self.path / SUMMARY, summary.model_dump_json(indent=2).encode() + b"\n")
+
+    def close(self) -> None:
+        """Close the files and let go of the folder."""
+        self._held.close()
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Read the records of a run folder in the order of finishing. A half-written last line is left out.
+
+    Raises:
+        RunError: There are none, or one is damaged.
+    """
+    try:
+        file = (path / RECORDS).open("rb")
+    except OSError as error:
+        raise RunError(f"{path} is no run folder", hint="it has no readable records.jsonl") from error
+    with file:
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n"):
+                yield _record(line, path, number)
+
+
+def read_records_in_input_order(path: Path) -> Iterator[Record]:
+    """Read the last record of every response, ordered by row and response. A half-written last line is left out.
+
+    Takes 16 bytes of memory a record, and more while it sorts when the records are not in order already.
+
+    Raises:
+        RunError: There are none, or one is damaged.
+    """
+    keys, offsets = array("Q"), array("Q")
+    offset = 0
+    try:
+        with (path / RECORDS).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    break
+                record = _record(line, path, number)
+                keys.append(record.row << _ROW_SHIFT | record.response_index)
+                offsets.append(offset)
+                offset += len(line)
+            order = sorted(range(len(keys)), key=keys.__getitem__)  # stable: a later record comes after an earlier
+            for place, index in enumerate(order):
+                if place + 1 < len(order) and keys[order[place + 1]] == keys[index]:
+                    continue
+                file.seek(offsets[index])
+                yield Record.from_line(file.readline())
+    except OSError as error:
+        raise RunError(f"{path} is no run folder", hint="it has no readable records.jsonl") from error
+
+
+def read_summary(path: Path) -> Summary | None:
+    """Read the summary of a run folder; None when no session has ended in order yet."""
+    try:
+        return Summary.model_validate_json((path / SUMMARY).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep others from writing to a run folder while the block runs.
+
+    Raises:
+        RunLockedError: Another process is writing to it.
+        StorageError: It cannot be written to.
+    """
+    try:
+        with FileLock(path / ".lock").acquire(blocking=False):
+            yield
+    except Timeout as error:
+        raise RunLockedError(f"another process is writing to {path}") from error
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def _record(line: bytes, path: Path, number: int) -> Record:
+    try:
+        return Record.from_line(line)
+    except ValueError as error:
+        raise RunError(
+            f"{path / RECORDS}, line {number}: damaged record",
+            hint="remove the line; its response is scored again when the run is resumed",
+        ) from error

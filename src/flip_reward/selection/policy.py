@@ -1,0 +1,253 @@
+"""Draw the candidate responses of many rows from a policy, so that nothing is asked twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from flip_reward.core.conversation import Group, Message
+from flip_reward.core.score import Outcome, Score
+from flip_reward.data.sources import Rejection, SourceRow
+from flip_reward.engines.base import Engine, Request, Sampling
+from flip_reward.errors import ConversationError, DataError, OptionError, RunStoppedError
+from flip_reward.rewards.asking import ask
+from flip_reward.rewards.base import Rendered, RewardModel, Settings, gather_all
+from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits, StopSignal
+from flip_reward.scoring.settled import SeenIds
+from flip_reward.selection.candidates import Candidate, CandidateFile, DrawnGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The model that writes the responses, and how they are drawn.
+
+    Attributes:
+        engine: The model.
+        count: How many responses each row gets, at least 2.
+        sampling: How they are drawn, above temperature 0. Candidate number i has the seed + i.
+
+    Raises:
+        OptionError: All candidates of a row would be the same one.
+    """
+
+    engine: Engine
+    count: int
+    sampling: Sampling
+
+    def __post_init__(self) -> None:
+        if self.count < 2:
+            raise OptionError(f"there is no best of {self.count}", hint="--generate takes 2 or more")
+        if self.sampling.temperature == 0:
+            raise OptionError("a policy at temperature 0 gives the same response every time")
+
+    @property
+    def settings(self) -> Settings:
+        """What the responses depend on besides the rows, for the run's manifest."""
+        sampling = self.sampling
+        return {
+            "policy_engine": self.engine.identity,
+            "generate": self.count,
+            "policy_temperature": sampling.temperature,
+            "policy_max_tokens": sampling.max_tokens,
+            "policy_seed": sampling.seed,
+        }
+
+    def request(self, messages: tuple[Message, ...], index: int) -> Request:
+        """Return the request for one candidate."""
+        return Request(messages, replace(self.sampling, seed=self.seed_of(index)))
+
+    def seed_of(self, index: int) -> int:
+        """Return the seed of one candidate."""
+        return (self.sampling.seed or 0) + index
+
+
+class DrawnReward(RewardModel):
+    """A reward for responses that a policy drew: one that could not be drawn is unscored, with the policy's failure.
+
+    Args:
+        reward: Scores the responses that are there.
+        policy: Its settings are among those that scores depend on.
+    """
+
+    def __init__(self, reward: RewardModel, policy: Policy) -> None:
+        self.engine = reward.engine
+        self.independent = reward.independent
+        self._reward = reward
+        self._policy = policy
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the reward and of the policy."""
+        return {**self._reward.settings, **self._policy.settings}
+
+    def instruction_of(self, group: Group) -> str:
+        """Return what the reward scores against."""
+        return self._reward.instruction_of(group)
+
+    def render(self, group: Group) -> Sequence[Rendered]:
+        """Render what the reward would ask."""
+        return self._reward.render(group)
+
+    async def score_group(self, group: Group) -> tuple[Score, ...]:
+        """Score the responses that are there.
+
+        Those that are not stand in the group as blanks, for which no reward asks anything.
+        """
+        scores = await self._reward.score_group(group)
+        if not isinstance(group, DrawnGroup):
+            return scores
+        failures = [candidate.to_score() for candidate in group.candidates]
+        return tuple(failure or score for failure, score in zip(failures, scores, strict=True))
+
+
+class DrawingObserver(Protocol):
+    """Watches candidates being drawn. Called on the event loop, so it must return at once."""
+
+    def drawn(self, candidate: Candidate) -> None:
+        """A candidate was kept."""
+        ...
+
+    def row_drawn(self) -> None:
+        """All candidates of a row are kept."""
+        ...
+
+
+class Drawing:
+    """One session of drawing candidates.
+
+    Args:
+        policy: Writes the responses.
+        file: Keeps them, and knows which are there already.
+        limits: How many rows at once, and whether to end at the first row that cannot be used.
+        observer: Is told of every candidate.
+        stop: Lets somebody else end the session in order.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        file: CandidateFile,
+        *,
+        limits: RunLimits,
+        observer: DrawingObserver,
+        stop: StopSignal,
+    ) -> None:
+        self._policy = policy
+        self._file = file
+        self._limits = limits
+        self._observer = observer
+        self._stop = stop
+        self._failures_in_a_row = 0
+        self._last_failure: str | None = None
+
+    async def draw(self, rows: Iterator[SourceRow | Rejection], reward: RewardModel, seen_ids: SeenIds) -> None:
+        """Draw the candidates that are missing. Rows that will not be scored get none.
+
+        Args:
+            rows: The rows; their groups' responses do not matter.
+            reward: What will score them: a row without an instruction for it gets no candidates.
+            seen_ids: Of two rows with the same id, the second gets none.
+
+        Raises:
+            DataError: A row cannot be read and the session is strict.
+            EngineUnavailableError: The policy will never answer.
+            RunStoppedError: The policy has failed too many times in a row.
+            StorageError: The disk is full.
+        """
+        wanted = self._wanted(rows, reward, seen_ids)
+        workers = [asyncio.create_task(self._work(wanted)) for _ in range(self._limits.workers)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            await self._policy.engine.aclose()
+        if self._lost:
+            raise RunStoppedError(
+                f"the policy failed {self._failures_in_a_row} times in a row, last: {self._last_failure}",
+                hint="everything finished is kept; run the same command again to go on",
+            )
+
+    def _wanted(
+        self, rows: Iterator[SourceRow | Rejection], reward: RewardModel, seen_ids: SeenIds
+    ) -> Iterator[SourceRow]:
+        for row in rows:
+            checked = row if isinstance(row, Rejection) else _check(row, reward, seen_ids)
+            if isinstance(checked, SourceRow):
+                if self._file.missing(checked.position):
+                    yield checked
+            elif self._limits.strict:  # without it, the scoring that follows lists the row
+                where = f"{checked.source}, line {checked.line}"
+                raise DataError(f"{where}: {checked.reason}", hint="leave out --strict to go on")
+
+    @property
+    def _lost(self) -> bool:
+        return self._failures_in_a_row >= FAILURES_BEFORE_STOP
+
+    async def _work(self, rows: Iterator[SourceRow]) -> None:
+        for row in rows:  # shared by all workers: each takes the next one
+            await gather_all(self._draw(row, index) for index in self._file.missing(row.position))
+            self._observer.row_drawn()
+            if self._stop.requested or self._lost:
+                return
+
+    async def _draw(self, row: SourceRow, index: int) -> None:
+        reply = await ask(self._policy.engine, self._policy.request(row.group.messages, index))
+        completion = reply.answer
+        candidate = Candidate(
+            row.position,
+            row.group.id,
+            index,
+            self._policy.seed_of(index),
+            None,
+            reply.outcome,
+            reply.detail,
+            attempts=reply.attempts,
+            latency_seconds=round(reply.latency_seconds, 6),
+        )
+        if completion is not None:
+            candidate = replace(
+                candidate,
+                response=completion.text,
+                failure=Outcome.EMPTY_REPLY if completion.text is None else None,
+                finish_reason=completion.finish_reason,
+                usage=completion.usage,
+                cached=completion.cached,
+            )
+        self._file.append(candidate)
+        self._observer.drawn(candidate)
+        self._failures_in_a_row = 0 if candidate.settled else self._failures_in_a_row + 1
+        self._last_failure = candidate.detail or self._last_failure
+
+
+def _check(row: SourceRow, reward: RewardModel, seen_ids: SeenIds) -> SourceRow | Rejection:
+    other = seen_ids.add(row.group.id, row=row.position)
+    if other is not None:
+        return row.reject(f"duplicate id {row.group.id!r}: row {other + 1} has it already")
+    try:
+        reward.instruction_of(row.group)
+    except ConversationError as error:
+        return row.reject(str(error))
+    return row
+
+
+def with_candidates(
+    rows: Iterator[SourceRow | Rejection], file: CandidateFile, policy: Policy
+) -> Iterator[SourceRow | Rejection]:
+    """Put the candidates that were drawn into the rows."""
+    for row in rows:
+        if isinstance(row, Rejection):
+            yield row
+            continue
+        drawn = file.read(row.position)
+        candidates = [
+            drawn.get(index) or _not_drawn(row, index, policy.seed_of(index)) for index in range(policy.count)
+        ]
+        yield replace(row, group=DrawnGroup.of_candidates(row.group, candidates))
+
+
+def _not_drawn(row: SourceRow, index: int, seed: int) -> Candidate:
+    return Candidate(row.position, row.group.id, index, seed, None, Outcome.ENGINE_FAILURE, "it was not asked for")

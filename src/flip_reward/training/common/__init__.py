@@ -1,0 +1,1 @@
+"""What GRPO and the tuning of an inferrer share: checkpoints, manifest, progress."""

@@ -1,0 +1,106 @@
+"""A recipe -> TRL's GRPOConfig, with what follows from the rest of the recipe. Imported late, for it is heavy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from trl import GRPOConfig
+
+from flip_reward.errors import OptionError
+from flip_reward.training.common.activation_checkpointing import name_checkpointing
+from flip_reward.training.common.checkpoints import FOLDER
+from flip_reward.training.grpo.recipe import TRACKERS, GrpoRecipe
+
+_WAIT_SECONDS = 1800
+"""How long processes wait for each other where none of them waits for a reward's model; the trainer's default."""
+
+
+def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resumed: bool) -> GRPOConfig:
+    """Make the configuration of the trainer.
+
+    Args:
+        recipe: What is wanted.
+        folder: The folder of the training.
+        evaluate: There are held-out prompts.
+        resumed: There is a checkpoint to go on from, so what is done at the start has been done.
+
+    Raises:
+        OptionError: The fields do not go together, or a batch does not divide by num_generations; the library of a
+            tracker is not installed.
+    """
+    wanted = dict(recipe.grpo)
+    _check_trackers(wanted.setdefault("report_to", "none"))
+    on_cpu = bool(wanted.get("use_cpu")) or not torch.cuda.is_available()
+    looks = evaluate and wanted.get("eval_strategy", "steps") not in ("no", None)
+    defaults: dict[str, object] = {
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "save_strategy": "steps",
+        "save_total_limit": 2,
+        "eval_strategy": "steps" if evaluate else "no",
+        "eval_on_start": looks,
+        # A process whose rewards are there waits for the one that is still asking for its own.
+        "ddp_timeout": _WAIT_SECONDS + math.ceil(recipe.patience_seconds + recipe.pause_seconds),
+        # bfloat16 is slow on most processors, and their memory is large.
+        **({"use_cpu": True, "bf16": False, "dataloader_pin_memory": False} if on_cpu else {}),
+    }
+    values = {**defaults, **wanted, "output_dir": str(folder / FOLDER), "remove_unused_columns": False}
+    if not evaluate and values["eval_strategy"] not in ("no", None):
+        raise OptionError(
+            "held-out prompts are to be looked at, and there are none",
+            hint="set data.held_out, data.held_out_source or grpo.eval_strategy=no",
+        )
+    values["eval_on_start"] = bool(values["eval_on_start"]) and evaluate and not resumed
+    _check_bounds(values)
+    try:
+        return GRPOConfig(**name_checkpointing(GRPOConfig, values))
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise OptionError(f"TRL does not take the section grpo: {reason}", hint=_explain_batch(reason)) from error
+
+
+def find_unsafe_saving(config: GRPOConfig) -> str | None:
+    """Say why a resumed training might end otherwise than an undisturbed one, where it might."""
+    every = config.steps_per_generation * config.num_iterations
+    steps = math.lcm(every, config.gradient_accumulation_steps) // config.gradient_accumulation_steps
+    if steps == 1 or config.save_steps % steps == 0:
+        return None
+    return (
+        f"Samples are used for {steps} steps, and checkpoints are written every {config.save_steps:g}: a resumed "
+        f"training draws new ones. Take a multiple of {steps} for grpo.save_steps where that matters"
+    )
+
+
+def _check_bounds(values: Mapping[str, object]) -> None:
+    """Refuse what TRL finds out when the policy is loaded and responses are drawn."""
+    length = values.get("max_completion_length", GRPOConfig.max_completion_length)
+    if not isinstance(length, int) or length < 1:
+        raise OptionError(f"grpo.max_completion_length is a number of tokens, at least 1, not {length}")
+    temperature = values.get("temperature", GRPOConfig.temperature)
+    if not isinstance(temperature, float) or not temperature > 0:
+        raise OptionError(f"grpo.temperature is more than 0, not {temperature}: samples of a group have to differ")
+
+
+def _explain_batch(reason: str) -> str | None:
+    if "divisible" not in reason:
+        return None
+    if "eval" in reason:
+        return "a batch of held-out prompts is processes x per_device_eval_batch_size"
+    return (
+        "a batch is processes x per_device_train_batch_size x gradient_accumulation_steps (or steps_per_generation)"
+    )
+
+
+def _check_trackers(chosen: object) -> None:
+    names = chosen if isinstance(chosen, list) else [chosen]
+    for name in names:
+        if name not in TRACKERS:
+            raise OptionError(f"unknown tracker {name!r} in grpo.report_to", hint=f"known are {', '.join(TRACKERS)}")
+        libraries = {"none": (), "tensorboard": ("tensorboard", "tensorboardX")}.get(str(name), (str(name),))
+        if libraries and not any(map(find_spec, libraries)):
+            raise OptionError(f"the tracker {name} is not installed", hint=f"pip install {name}")

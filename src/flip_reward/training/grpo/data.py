@@ -1,0 +1,104 @@
+"""The rows of a recipe: what is learned from, and what is kept apart."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from flip_reward.data.input import Input
+from flip_reward.data.readers import open_input
+from flip_reward.errors import DataError
+from flip_reward.scoring.manifest import InputIdentity
+from flip_reward.training.grpo.recipe import GrpoData
+from flip_reward.training.prompts.data_convert import convert_rows
+from flip_reward.training.prompts.rows import BadRow, PromptRow, read_rows
+
+_MOST_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class GrpoRows:
+    """The rows of a training.
+
+    Attributes:
+        train: What is learned from.
+        held_out: What is only looked at; no instruction of it is learned from.
+        identities: The sources, and what tells their content apart.
+        left_out: How many rows could not be used.
+    """
+
+    train: Sequence[PromptRow]
+    held_out: Sequence[PromptRow]
+    identities: Sequence[InputIdentity]
+    left_out: int = 0
+
+    @property
+    def sha256(self) -> str:
+        """A hash of all rows in their order."""
+        digest = hashlib.sha256()
+        for row in (*self.train, *self.held_out):
+            digest.update(orjson.dumps(row.to_columns(), option=orjson.OPT_SORT_KEYS))
+        return digest.hexdigest()
+
+
+def prepare_rows(data: GrpoData) -> GrpoRows:
+    """Read the rows of a recipe, and keep some of them apart.
+
+    Raises:
+        DataError: A source cannot be read or has bad rows, or there is nothing to learn from.
+    """
+    generator = random.Random(data.seed)  # noqa: S311 - repeatable on purpose
+    source = open_input(data.source)
+    rows, left_out = _read(source, data)
+    sources = [source]
+    if data.held_out_source is not None:
+        apart = open_input(data.held_out_source)
+        sources.append(apart)
+        held_out, more_left_out = _read(apart, data)
+        left_out += more_left_out
+    else:
+        held_out = _draw_held_out(rows, data.held_out, generator)
+    held_out = _draw(held_out, data.held_out_rows, generator)
+    apart_texts = {row.instruction for row in held_out}
+    train = _draw([row for row in rows if row.instruction not in apart_texts], data.rows, generator)
+    if not train:
+        raise DataError(f"{data.source} has no row to learn from")
+    identities = [InputIdentity(name=one.name, fingerprint=one.fingerprint()) for one in sources]
+    return GrpoRows(train, held_out, identities, left_out)
+
+
+def _read(source: Input, data: GrpoData) -> tuple[list[PromptRow], int]:
+    found: Iterable[PromptRow | BadRow] = (
+        read_rows(source) if data.switch_to is None else convert_rows(source, data.switch_to, data.columns)
+    )
+    rows: list[PromptRow] = []
+    bad: list[BadRow] = []
+    for row in found:
+        if isinstance(row, BadRow):
+            bad.append(row)
+        else:
+            rows.append(row)
+    if bad and not data.skip_bad_rows:
+        shown = "; ".join(f"line {row.line}: {row.reason}" for row in bad[:_MOST_SHOWN])
+        raise DataError(
+            f"{source.name} has {len(bad)} bad rows of {len(bad) + len(rows)}: {shown}",
+            hint="'flip-reward data check' lists them all, and data.skip_bad_rows=true leaves them out",
+        )
+    return rows, len(bad)
+
+
+def _draw_held_out(rows: Sequence[PromptRow], share: float, generator: random.Random) -> list[PromptRow]:
+    """Draw a part of the different instructions; their rows go together."""
+    instructions = list(dict.fromkeys(row.instruction for row in rows))
+    drawn = set(generator.sample(instructions, round(share * len(instructions))))
+    return [row for row in rows if row.instruction in drawn]
+
+
+def _draw(rows: Sequence[PromptRow], count: int | None, generator: random.Random) -> list[PromptRow]:
+    if count is None or count >= len(rows):
+        return list(rows)
+    return [rows[place] for place in sorted(generator.sample(range(len(rows)), count))]

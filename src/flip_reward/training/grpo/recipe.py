@@ -1,0 +1,163 @@
+"""A recipe: how a policy is trained with GRPO, as a YAML file, so that one command repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from flip_reward.errors import DataError
+from flip_reward.integrations.trl.options import Truncated
+from flip_reward.recipe import read_recipe
+from flip_reward.rewards.config import RewardConfig
+from flip_reward.training.grpo.grpo_fields import check_grpo_fields
+from flip_reward.training.inferrer.recipe import LoraOptions
+from flip_reward.training.prompts.data_rewards import resolve_data_reward
+
+TRACKERS = ("none", "tensorboard", "wandb", "trackio")
+"""Names for `report_to` in the section `grpo`."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class GrpoData(_Part):
+    """Prompts to learn from, and prompts kept apart to look at."""
+
+    source: str
+    """Rows of `flip-reward data`: a file in any format that `flip-reward score` reads, or a data set on the hub."""
+    switch_to: str | None = None
+    """Give every row this reward in place of its own, such as "general-quality". Plain prompts and chats are taken
+    then as well, as `flip-reward data convert` takes them."""
+    columns: dict[str, str] = {}
+    """With `switch_to`: our column names to theirs, as for `--columns`."""
+    rows: int | None = Field(default=None, ge=1)
+    """Only so many of the rows to learn from, drawn with the seed."""
+    held_out: float = Field(default=0.0, ge=0, le=0.5)
+    """Which part of the prompts is kept apart."""
+    held_out_source: str | None = None
+    """Prompts of another source in their place."""
+    held_out_rows: int | None = Field(default=None, ge=1)
+    """Only so many of them, drawn with the seed."""
+    max_prompt_tokens: int | None = Field(default=None, ge=1)
+    """Longer prompts are left out, never cut."""
+    skip_bad_rows: bool = False
+    """Leave out rows that cannot be used; by default they end the training before it begins."""
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if self.columns and self.switch_to is None:
+            raise PydanticCustomError("data_keys", "columns have an effect only with switch_to")
+        if self.held_out and self.held_out_source is not None:
+            raise PydanticCustomError("data_keys", "held_out has no effect beside held_out_source: set it to 0")
+        return self
+
+
+class GrpoEvaluation(_Part):
+    """What else the responses to held-out prompts are scored with.
+
+    Where the trained reward rises and these do not, the reward is gamed.
+    """
+
+    rewards: list[RewardConfig] = []
+
+
+def _know_by_name(sections: dict[str, RewardConfig]) -> dict[str, RewardConfig]:
+    """Give each section the reward that rows with its name ask for."""
+    known = {}
+    for name, section in sections.items():
+        try:
+            wanted = resolve_data_reward(name, "rewards")
+        except DataError as error:
+            raise PydanticCustomError("reward_name", "{reason}", {"reason": str(error)}) from error
+        if "reward" in section.model_fields_set and section.reward != wanted:
+            reason = "rows with {name} ask for {wanted}, and the section's reward is {given}"
+            places = {"name": repr(name), "wanted": repr(wanted), "given": repr(section.reward)}
+            raise PydanticCustomError("reward_name", reason, places)
+        known[name] = section.model_copy(update={"reward": wanted})
+    return known
+
+
+class GrpoRecipe(_Part):
+    """What is trained, on what, with which reward, and how.
+
+    Example:
+        >>> recipe = GrpoRecipe(
+        ...     model="smollm2-135m", data=GrpoData(source="train.jsonl"), grpo={"learning_rate": "1e-6"}
+        ... )
+        >>> recipe.grpo["learning_rate"]
+        1e-06
+    """
+
+    model: str
+    """The policy: a folder, a name on the hub, or "smollm2-135m"."""
+    data: GrpoData
+    reward: RewardConfig = RewardConfig()
+    """The reward of rows whose "dataset" names it."""
+    rewards: Annotated[dict[str, RewardConfig], AfterValidator(_know_by_name)] = {}
+    """Where rows have several rewards: those of the others, by the name in "dataset", which says the reward too."""
+    evaluation: GrpoEvaluation = GrpoEvaluation()
+    output: Path | None = None
+    truncated: Truncated = Truncated.SCORE
+    """What becomes of completions that end at `max_completion_length`."""
+    max_unscored_share: float = Field(default=0.5, ge=0, le=1)
+    """When more of a batch stays unscored, the training stops with a checkpoint."""
+    pause_seconds: float = Field(default=30.0, gt=0)
+    """How long it waits for a reward's model that does not answer, before it asks again."""
+    patience_seconds: float = Field(default=1800.0, ge=0)
+    """How long it goes on asking."""
+    lora: LoraOptions | None = None
+    """Train a LoRA adapter, in place of all weights."""
+    grpo: Annotated[dict[str, object], AfterValidator(check_grpo_fields)] = {}
+    """Fields of TRL's GRPOConfig, called as they are there."""
+
+    @classmethod
+    def read(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a recipe.
+
+        Args:
+            path: The YAML file.
+            overrides: "key=value" or "part.key=value", values in YAML, in place of what the file says.
+
+        Raises:
+            DataError: There is none, or it is not a recipe.
+            OptionError: An override is malformed.
+            MissingDependencyError: PyYAML or TRL is not installed.
+        """
+        return read_recipe(path, cls, overrides, extra="train")
+
+    def to_record(self) -> dict[str, object]:
+        """Return the whole recipe as JSON values that may be written down: without passwords and keys."""
+        return self.model_dump(mode="json") | {
+            "reward": self.reward.to_record(),
+            "rewards": {name: reward.to_record() for name, reward in self.rewards.items()},
+            "evaluation": {"rewards": [reward.to_record() for reward in self.evaluation.rewards]},
+        }
+
+    def settings(self) -> dict[str, str | int | float | bool | None]:
+        """Return what the result depends on besides the rewards and the rows, one value a key."""
+        flat: dict[str, str | int | float | bool | None] = {"model": self.model, "truncated": self.truncated.value}
+        data = {f"data.{name}": value for name, value in self.data.model_dump(mode="json").items()}
+        lora = {} if self.lora is None else {f"lora.{name}": value for name, value in self.lora.model_dump().items()}
+        trained = {f"grpo.{name}": value for name, value in self.grpo.items() if name not in _NOT_LEARNED}
+        for key, value in (data | lora | trained).items():
+            plain = value.value if isinstance(value, Enum) else value
+            flat[key] = plain if isinstance(plain, str | int | float | bool | None) else str(plain)
+        return flat
+
+
+_NOT_LEARNED = frozenset(
+    {
+        "report_to", "run_name", "project", "logging_steps", "logging_first_step", "log_completions", "disable_tqdm",
+        "num_completions_to_print", "log_unique_prompts", "save_steps", "save_strategy", "save_total_limit",
+        "eval_steps", "eval_strategy", "eval_on_start", "per_device_eval_batch_size", "vllm_server_base_url",
+        "vllm_server_host", "vllm_server_port", "vllm_server_timeout", "vllm_group_port", "ddp_timeout",
+    }
+)  # fmt: skip
+"""Fields that may change when a training is resumed."""

@@ -1,0 +1,136 @@
+"""The samples of every step as Parquet files: what was asked and answered, and what it earned.
+
+FOLDER/samples/train/step-000001.parquet      the samples that step 1 learned from
+FOLDER/samples/held-out/step-000000.parquet   the responses to held-out prompts after so many steps
+
+With several processes each writes files of its own, called step-000001.rank-1.parquet and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import orjson
+
+from flip_reward.core.characters import replace_lone_surrogates
+from flip_reward.core.conversation import Message
+from flip_reward.data.files import storage_error
+from flip_reward.data.parquet_output import write_parquet
+
+if TYPE_CHECKING:
+    from pyarrow import Schema
+
+FOLDER = "samples"
+
+
+class Split(StrEnum):
+    """What a sample is for."""
+
+    TRAIN = "train"
+    HELD_OUT = "held-out"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """A response and its reward.
+
+    Attributes:
+        row: The place of its prompt among the rows of the training, or among the held-out ones.
+        messages: The conversation.
+        response: What the policy wrote.
+        tokens: How many tokens it has.
+        reward: What it earned; None where it could not be scored.
+        outcome: Whether and why not.
+        inferred_instruction: What the reward's model took for the instruction, where it says.
+        precision: Of the inferred instruction.
+        recall: Likewise.
+        copied_4grams: How much of the instruction it copies.
+        not_trained_on: Further rewards by name, of held-out prompts.
+    """
+
+    row: int
+    messages: tuple[Message, ...]
+    response: str
+    tokens: int
+    reward: float | None
+    outcome: str
+    inferred_instruction: str | None = None
+    precision: float | None = None
+    recall: float | None = None
+    copied_4grams: float | None = None
+    not_trained_on: Mapping[str, float | None] = field(default_factory=dict)
+
+    def to_columns(self, step: int) -> dict[str, object]:
+        """Return the row as it stands in a file. Messages and further rewards are JSON texts."""
+        values = asdict(self)
+        values["messages"] = orjson.dumps([asdict(one) for one in self.messages]).decode()
+        values["not_trained_on"] = orjson.dumps(dict(self.not_trained_on)).decode()
+        values["prompt"] = self.messages[-1].content
+        values["response"] = replace_lone_surrogates(self.response)
+        return {"step": step, **values}
+
+
+class SampleTable:
+    """Collects the samples of a step, and writes them when it is done.
+
+    Args:
+        folder: The folder of the training.
+        rank: Which of several processes this is; None where there is one.
+    """
+
+    def __init__(self, folder: Path, rank: int | None = None) -> None:
+        self._folder = folder / FOLDER
+        self._ending = ".parquet" if rank is None else f".rank-{rank}.parquet"
+        self._rows: dict[Split, list[SampleRow]] = {split: [] for split in Split}
+
+    def add(self, split: Split, rows: list[SampleRow]) -> None:
+        """Add samples to the step that is going on."""
+        self._rows[split] += rows
+
+    def forget(self) -> None:
+        """Drop what was collected."""
+        for rows in self._rows.values():
+            rows.clear()
+
+    def write(self, split: Split, step: int) -> None:
+        """Write what was collected; nothing where there is nothing.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
+        rows = self._rows[split]
+        if not rows:
+            return
+        path = self._folder / split.value / f"step-{step:06d}{self._ending}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(path, error) from error
+        write_parquet(path, (row.to_columns(step) for row in rows), _schema)
+        rows.clear()
+
+
+def _schema(pa: ModuleType) -> Schema:
+    text, number, whole = pa.string(), pa.float64(), pa.int64()
+    return pa.schema(
+        [
+            ("step", whole),
+            ("row", whole),
+            ("prompt", text),
+            ("response", text),
+            ("inferred_instruction", text),
+            ("reward", number),
+            ("outcome", text),
+            ("precision", number),
+            ("recall", number),
+            ("copied_4grams", number),
+            ("tokens", whole),
+            ("not_trained_on", text),
+            ("messages", text),
+        ]
+    )

@@ -1,0 +1,205 @@
+"""GRPO with TRL: rows and rewards in, a trained policy out. Imported only where it is used, for it is heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from trl import GRPOConfig
+
+from flip_reward.engines.files import DEFAULT_NAMES
+from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunStoppedError
+from flip_reward.scoring.runner import StopSignal
+from flip_reward.training.common.checkpoints import FOLDER, find_last
+from flip_reward.training.common.grpo_manifest import GrpoOutcome
+from flip_reward.training.common.grpo_watch import GrpoWatch
+from flip_reward.training.common.progress import GrpoObserver
+from flip_reward.training.grpo.data import GrpoRows
+from flip_reward.training.grpo.grpo_reward_call import GrpoRewardCall
+from flip_reward.training.grpo.grpo_trainer import GrpoTrainer
+from flip_reward.training.grpo.recipe import GrpoRecipe
+from flip_reward.training.grpo.rewards import GrpoRewards
+from flip_reward.training.grpo.samples import SampleTable
+from flip_reward.training.prompts.rows import PromptRow
+
+MODEL = "model"
+"""The folder of the trained policy, inside that of the training."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    model: str | PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def run_grpo(
+    recipe: GrpoRecipe,
+    config: GRPOConfig,
+    rows: GrpoRows,
+    rewards: GrpoRewards,
+    folder: Path,
+    *,
+    observer: GrpoObserver,
+    stop: StopSignal,
+) -> GrpoOutcome | None:
+    """Train a policy, going on from the last checkpoint where there is one.
+
+    Args:
+        recipe: What is trained.
+        config: How.
+        rows: What is learned from.
+        rewards: What it is rewarded for; they have answered once.
+        folder: Holds the checkpoints, the metrics, the samples and in the end the policy.
+        observer: Told about progress.
+        stop: Ends the training after a step, with a checkpoint.
+
+    Returns:
+        None when it was stopped before the end.
+
+    Raises:
+        RunStoppedError: Too much of a batch stayed unscored, and there is a checkpoint of the last step; or the loss
+            is not a number, and there is none of weights that are spoilt.
+        StorageError: A checkpoint or the policy cannot be written. The last checkpoint is kept.
+        DataError: No row is left.
+        OptionError: The policy has no chat template, or TRL does not take a setting.
+        EngineUnavailableError: The policy cannot be loaded.
+    """
+    policy = _load(recipe, config)
+    train, held_out = (_fit(part, policy.tokenizer, recipe, observer) for part in (rows.train, rows.held_out))
+    if not train:
+        raise DataError("no row is left to learn from: all prompts are longer than data.max_prompt_tokens")
+    table = SampleTable(folder, config.process_index if config.world_size > 1 else None)
+    call = GrpoRewardCall(rewards, table, lambda message: observer.say(message, warning=True))
+    watch = GrpoWatch(
+        folder if config.process_index == 0 else None,
+        table,
+        evaluate=bool(held_out) and config.eval_strategy != "no",
+        observer=observer,
+        stop=stop,
+    )
+    trainer = _make_trainer(recipe, config, policy, train, held_out, call, table, watch)
+    rewards.know_end_tokens([*trainer.eos_token_ids, policy.tokenizer.pad_token_id])
+    last = find_last(folder / FOLDER)
+    if last is not None:
+        observer.say(f"Going on from step {last.name.rpartition('-')[2]}")
+    try:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    except RunStoppedError as error:
+        raise RunStoppedError(f"stopped: {error}", hint=_keep(trainer, find_last(folder / FOLDER))) from error
+    if trainer.state.global_step < trainer.state.max_steps:
+        return None
+    trainer.write_model(folder / MODEL)
+    last_step = trainer.state.global_step
+    seen = {entry["step"]: float(entry["eval_reward"]) for entry in trainer.state.log_history if _has_reward(entry)}
+    return GrpoOutcome(steps=last_step, held_out_reward_before=seen.get(0), held_out_reward=seen.get(last_step))
+
+
+def _has_reward(entry: dict[str, Any]) -> bool:
+    return entry.get("eval_reward") is not None
+
+
+def _keep(trainer: GrpoTrainer, last: Path | None) -> str:
+    """Write a checkpoint where the weights are good, and return what to do next."""
+    if trainer.lacks_rewards:
+        kept = trainer.save_now()
+        return f"the same command goes on from {kept.name}" if kept else "nothing was learned yet"
+    known = f"; {last.name} is from before" if last else ""
+    return f"{trainer.advice}{known}"
+
+
+def _make_trainer(
+    recipe: GrpoRecipe,
+    config: GRPOConfig,
+    policy: _Policy,
+    train: Sequence[dict[str, Any]],
+    held_out: Sequence[dict[str, Any]],
+    call: GrpoRewardCall,
+    table: SampleTable,
+    watch: GrpoWatch,
+) -> GrpoTrainer:
+    needed = config.generation_batch_size // config.num_generations
+    if len(train) < needed:
+        raise DataError(f"a batch takes {needed} different prompts, and there are {len(train)} to learn from")
+    try:
+        trainer = GrpoTrainer(
+            call,
+            table,
+            model=policy.model,
+            args=config,
+            train_dataset=Dataset.from_list(list(train)),
+            eval_dataset=Dataset.from_list(list(held_out)) if held_out else None,
+            processing_class=policy.tokenizer,
+            callbacks=[watch],
+            peft_config=_configure_lora(recipe),
+        )
+    except OSError as error:
+        raise EngineUnavailableError(f"the policy {recipe.model} cannot be loaded: {error}") from error
+    except (ValueError, ImportError) as error:
+        raise OptionError(f"TRL does not take the recipe: {' '.join(str(error).split())}") from error
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _load(recipe: GrpoRecipe, config: GRPOConfig) -> _Policy:
+    """Load the tokenizer; the weights are left to TRL, which knows how each kind of parallelism wants them.
+
+    Models that transformers does not find by themselves (the one of the extra "local", GGUF files) are loaded here.
+    """
+    name = recipe.model
+    if name in DEFAULT_NAMES or name.endswith(".gguf") or name.startswith("hf://"):
+        from flip_reward.engines.huggingface.loading import load_hf_model
+
+        loaded = load_hf_model(name, dtype="float32", device="cpu" if config.use_cpu else None)
+        loaded.network.name_or_path = ""  # a folder of this machine, which checkpoints need not name
+        loaded.network.train()
+        policy = _Policy(loaded.network, loaded.tokenizer)
+    else:
+        options = config.model_init_kwargs if isinstance(config.model_init_kwargs, dict) else {}
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                name, revision=options.get("revision", "main"), trust_remote_code=False
+            )
+        except (OSError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise EngineUnavailableError(f"the policy {name} cannot be loaded: {reason}") from error
+        policy = _Policy(name, tokenizer)
+    policy.tokenizer.padding_side = "left"
+    if policy.tokenizer.chat_template is None:
+        raise OptionError(f"the policy {name} has no chat template", hint="train an instruct model")
+    return policy
+
+
+def _fit(
+    rows: Sequence[PromptRow], tokenizer: PreTrainedTokenizerBase, recipe: GrpoRecipe, observer: GrpoObserver
+) -> list[dict[str, Any]]:
+    """Return the rows as TRL reads them, without those whose prompt is too long."""
+    limit = recipe.data.max_prompt_tokens
+    found = []
+    for number, row in enumerate(rows):
+        prompt = [{"role": message.role, "content": message.content} for message in row.messages]
+        if limit is not None:
+            tokens = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
+            if len(tokens) > limit:
+                continue
+        found.append({"prompt": prompt, "dataset": list(row.datasets), "row": number})
+    if len(found) < len(rows):
+        observer.say(f"Left out {len(rows) - len(found)} prompts of more than {limit} tokens")
+    return found
+
+
+def _configure_lora(recipe: GrpoRecipe) -> object:
+    if recipe.lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=recipe.lora.rank,
+        lora_alpha=recipe.lora.alpha,
+        lora_dropout=recipe.lora.dropout,
+        target_modules=recipe.lora.modules,
+        task_type="CAUSAL_LM",
+    )

@@ -1,0 +1,247 @@
+"""What a tuned inferrer learns from: pairs that are in no evaluation and not repeated, mixed, some held out."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TypeVar
+
+from flip_reward.errors import DataError
+from flip_reward.training.inferrer.near_duplicates import NearIndex, Words
+from flip_reward.training.inferrer.pairs import Pair, Removal, SourcePairs
+from flip_reward.training.inferrer.text import TuningText
+
+_Item = TypeVar("_Item")
+
+_SWAPPED = 0.5
+"""Responses with less than this part of their prompts' words look like prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """How pairs are chosen; the fields are those of the recipe."""
+
+    rows: int | None = None
+    held_out: float = 0.0
+    keep_near_duplicates: bool = False
+    max_tokens: int = 1024
+    max_instruction_tokens: int = 256
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """What became of the rows of one source.
+
+    Attributes:
+        name: The source.
+        rows: How many it has.
+        removed: How many were left out, by reason.
+        held_out: How many responses are held out.
+        kept: How many are learned from.
+        seen: How often they are seen in an epoch, all together.
+    """
+
+    name: str
+    rows: int
+    removed: Counter[Removal]
+    held_out: int = 0
+    kept: int = 0
+    seen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TuningData:
+    """What is learned from.
+
+    Attributes:
+        train: One epoch: every text as often as its source's weight says.
+        held_out: Texts of prompts that are not in `train`.
+        counts: What became of each source.
+        warnings: What a user should look at.
+    """
+
+    train: list[TuningText]
+    held_out: list[TuningText]
+    counts: list[SourceCounts]
+    warnings: list[str] = field(default_factory=list)
+
+
+def prepare_data(
+    sources: Sequence[SourcePairs],
+    evaluated: Iterable[str],
+    options: DataOptions,
+    encode: Callable[[Pair], TuningText | Removal],
+) -> TuningData:
+    """Choose, split and mix.
+
+    Args:
+        sources: The pairs.
+        evaluated: Prompts that must not be learned from.
+        options: How to choose.
+        encode: Makes tokens of a pair, or says why it cannot.
+
+    Raises:
+        DataError: No row is left.
+    """
+    warnings = [warning for source in sources if (warning := warn_of_swapped_columns(source))]
+    counts = [SourceCounts(source.name, source.rows, Counter(source.removed)) for source in sources]
+    tagged = [(number, pair) for number, source in enumerate(sources) for pair in source.pairs]
+    tagged = _without(tagged, find_evaluated([pair for _, pair in tagged], evaluated), counts)
+    repeated = find_duplicates([pair for _, pair in tagged], near=not options.keep_near_duplicates)
+    tagged = _without(tagged, repeated, counts)
+    texts: list[tuple[int, Pair, TuningText]] = []
+    for number, pair in tagged:
+        text = encode(pair)
+        if isinstance(text, TuningText) and (
+            len(text.tokens) > options.max_tokens or text.learned - 1 > options.max_instruction_tokens
+        ):
+            text = Removal.TOO_LONG
+        if isinstance(text, Removal):
+            counts[number].removed[text] += 1
+        else:
+            texts.append((number, pair, text))
+    return _split_and_mix(texts, sources, counts, options, warnings)
+
+
+def _split_and_mix(
+    texts: Sequence[tuple[int, Pair, TuningText]],
+    sources: Sequence[SourcePairs],
+    counts: list[SourceCounts],
+    options: DataOptions,
+    warnings: list[str],
+) -> TuningData:
+    held_out: list[TuningText] = []
+    kept: list[tuple[int, TuningText]] = []
+    for number, pair, text in texts:
+        if is_held_out(pair.instruction_words, options.held_out, seed=options.seed):
+            held_out.append(text)
+            counts[number].held_out += 1
+        else:
+            kept.append((number, text))
+    kept = draw(kept, options.rows, seed=options.seed)
+    train: list[TuningText] = []
+    for number, source in enumerate(sources):
+        own = [text for owner, text in kept if owner == number]
+        seen = repeat(own, source.weight, seed=options.seed)
+        counts[number].kept, counts[number].seen = len(own), len(seen)
+        train += seen
+    if not train:
+        raise DataError("no row is left to learn from", hint=_sum_up(counts))
+    return TuningData(train, held_out, counts, warnings)
+
+
+def find_evaluated(pairs: Sequence[Pair], evaluated: Iterable[str]) -> list[Removal | None]:
+    """Say of each pair whether its instruction is one of an evaluation, or near to one.
+
+    It is also near where it stands in a longer prompt, or a prompt stands in it.
+
+    Example:
+        >>> from flip_reward.core.conversation import Group
+        >>> pairs = [Pair(Group.of(text, "...")) for text in ("Name a fruit!", "Why is the sky blue?")]
+        >>> find_evaluated(pairs, ["name a fruit"])
+        [<Removal.EVALUATED: 'evaluated'>, None]
+    """
+    prompts = [words for words in dict.fromkeys(map(Words.of, evaluated)) if words.sequence]
+    exact = {prompt.sequence for prompt in prompts}
+    index = NearIndex([*prompts, *(pair.instruction_words for pair in pairs)])
+    for prompt in prompts:
+        index.add(prompt)
+    known: dict[Words, Removal | None] = {}
+    reasons: list[Removal | None] = []
+    for pair in pairs:
+        words = pair.instruction_words
+        if words not in known:
+            near = Removal.NEAR_EVALUATED if index.has_near(words) else None
+            known[words] = Removal.EVALUATED if words.sequence in exact else near
+        reasons.append(known[words])
+    return reasons
+
+
+def find_duplicates(pairs: Sequence[Pair], *, near: bool = True) -> list[Removal | None]:
+    """Say of each pair whether one before it has the same words, or with `near` nearly the same."""
+    seen: set[tuple[str, ...]] = set()
+    index = NearIndex([pair.words for pair in pairs] if near else [], contained=False)
+    reasons: list[Removal | None] = []
+    for pair in pairs:
+        words = pair.words
+        if words.sequence in seen:
+            reasons.append(Removal.DUPLICATE)
+        elif near and index.has_near(words):
+            reasons.append(Removal.NEAR_DUPLICATE)
+        else:
+            reasons.append(None)
+            seen.add(words.sequence)
+            if near:
+                index.add(words)
+    return reasons
+
+
+def is_held_out(instruction: Words, part: float, *, seed: int) -> bool:
+    """Whether an instruction is held out: always the same ones, whatever else there is to learn from.
+
+    Example:
+        >>> instructions = [Words.of(f"Name {n} fruits") for n in range(1000)]
+        >>> 150 < sum(is_held_out(words, 0.2, seed=0) for words in instructions) < 250
+        True
+    """
+    digest = sha256(f"{seed} {' '.join(instruction.sequence)}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < part * 2**64
+
+
+def draw(items: Sequence[_Item], count: int | None, *, seed: int) -> list[_Item]:
+    """Draw some items, in their order; all of them for None. A smaller count draws a part of a larger one's."""
+    if count is None or count >= len(items):
+        return list(items)
+    places = list(range(len(items)))
+    random.Random(f"draw {seed}").shuffle(places)  # noqa: S311 - not for secrets
+    return [items[place] for place in sorted(places[:count])]
+
+
+def repeat(items: Sequence[_Item], weight: float, *, seed: int) -> list[_Item]:
+    """Repeat items so often, the fraction drawn among them.
+
+    Example:
+        >>> repeat(["a", "b"], 2, seed=0), len(repeat(["a", "b"], 1.5, seed=0))
+        (['a', 'b', 'a', 'b'], 3)
+    """
+    whole = math.floor(weight)
+    rest = draw(items, round((weight - whole) * len(items)), seed=seed) if weight > whole else []
+    return [*list(items) * whole, *rest]
+
+
+def warn_of_swapped_columns(source: SourcePairs) -> str | None:
+    """Say so where responses are far shorter than prompts, as when the columns stand in each other's place."""
+    if not source.pairs:
+        return None
+    prompts = sum(len(pair.instruction.split()) for pair in source.pairs) / len(source.pairs)
+    responses = sum(len(pair.response.split()) for pair in source.pairs) / len(source.pairs)
+    if responses >= _SWAPPED * prompts:
+        return None
+    return (
+        f"{source.name}: its responses have {responses:.0f} words on average and its prompts {prompts:.0f}; "
+        "are the columns swapped?"
+    )
+
+
+def _without(
+    tagged: Sequence[tuple[int, Pair]], reasons: Collection[Removal | None], counts: Sequence[SourceCounts]
+) -> list[tuple[int, Pair]]:
+    left: list[tuple[int, Pair]] = []
+    for (number, pair), reason in zip(tagged, reasons, strict=True):
+        if reason is None:
+            left.append((number, pair))
+        else:
+            counts[number].removed[reason] += 1
+    return left
+
+
+def _sum_up(counts: Iterable[SourceCounts]) -> str:
+    total: Counter[Removal] = Counter()
+    for one in counts:
+        total.update(one.removed)
+    return "left out were " + (", ".join(f"{count} {reason}" for reason, count in total.items()) or "none")

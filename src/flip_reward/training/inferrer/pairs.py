@@ -1,0 +1,181 @@
+"""Pairs of instruction and response from files and the hub, and the prompts that evaluations need for themselves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+from flip_reward.core.conversation import Group, read_content
+from flip_reward.core.response import select_target, visible_answer
+from flip_reward.core.score import Outcome
+from flip_reward.data.input import Input, RejectedRow
+from flip_reward.data.readers import open_input
+from flip_reward.data.rows import CONVERSATION_COLUMNS, RowMapper, parse_columns
+from flip_reward.errors import ConversationError, DataError
+from flip_reward.evaluation.benchmarks import BENCHMARKS, load_benchmark
+from flip_reward.training.inferrer.near_duplicates import Words
+
+_MOST_BAD_ROWS_SHOWN = 3
+
+
+class Removal(StrEnum):
+    """Why a row is not learned from."""
+
+    BAD_ROW = "bad_row"
+    """It cannot be read, or lacks a column."""
+    NO_ANSWER = "no_answer"
+    """Its response is empty, or thinks without an end."""
+    EVALUATED = "evaluated"
+    """Its prompt is one of an evaluation, but for case and punctuation."""
+    NEAR_EVALUATED = "near_evaluated"
+    """Its prompt is near to one of an evaluation."""
+    DUPLICATE = "duplicate"
+    NEAR_DUPLICATE = "near_duplicate"
+    """Prompt and response together are near to those of a row before."""
+    TOO_LONG = "too_long"
+    UNUSABLE = "unusable"
+    """The tokenizer makes nothing of it."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One response and the instruction it answers.
+
+    Attributes:
+        group: The conversation with this response alone.
+    """
+
+    group: Group
+
+    @property
+    def instruction(self) -> str:
+        """The instruction, as it is learned."""
+        return select_target(self.group.messages).instruction.strip()
+
+    @property
+    def response(self) -> str:
+        """The response, with its thinking section if it has one."""
+        return self.group.responses[0]
+
+    @cached_property
+    def instruction_words(self) -> Words:
+        """The words of the instruction."""
+        return Words.of(self.instruction)
+
+    @cached_property
+    def words(self) -> Words:
+        """The words of instruction and response."""
+        return Words.of(f"{self.instruction}\n{self.response}")
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePairs:
+    """What one source has.
+
+    Attributes:
+        name: What manifests call it.
+        pairs: Its pairs, in its order.
+        weight: How often each is seen in an epoch.
+        rows: How many rows it has.
+        removed: How many were left out, and why.
+        complaints: About its first bad rows.
+    """
+
+    name: str
+    pairs: list[Pair]
+    weight: float = 1.0
+    rows: int = 0
+    removed: Counter[Removal] = field(default_factory=Counter)
+    complaints: list[str] = field(default_factory=list)
+
+
+def check_columns(columns: Mapping[str, str]) -> dict[str, str]:
+    """Check a mapping of columns.
+
+    Raises:
+        OptionError: A name is none of ours, or two exclude each other.
+    """
+    return parse_columns(",".join(f"{ours}={theirs}" for ours, theirs in columns.items())) if columns else {}
+
+
+def read_pairs(source: Input, *, columns: Mapping[str, str] | None = None, weight: float = 1.0) -> SourcePairs:
+    """Read the pairs of a source. A row with several responses makes several.
+
+    Raises:
+        DataError: The source cannot be read, or has no rows.
+    """
+    result = SourcePairs(source.name, [], weight, 0, Counter(), [])
+    mapper, rows = RowMapper(columns), 0
+    for row in source.rows():
+        rows += 1
+        try:
+            if isinstance(row, RejectedRow):
+                raise DataError(row.reason)  # noqa: TRY301 - told like the others
+            group = mapper.to_group(row.values, str(row.position))
+            _check_instruction(group)
+        except DataError as error:
+            result.removed[Removal.BAD_ROW] += 1
+            if len(result.complaints) < _MOST_BAD_ROWS_SHOWN:
+                result.complaints.append(f"{source.name}, line {row.line}: {error}")
+            continue
+        for index, response in enumerate(group.responses):
+            if isinstance(visible_answer(response), Outcome):
+                result.removed[Removal.NO_ANSWER] += 1
+            else:
+                result.pairs.append(Pair(group.only([index])))
+    if not rows:
+        raise DataError(f"{source.name} has no rows")
+    return SourcePairs(result.name, result.pairs, weight, rows, result.removed, result.complaints)
+
+
+def _check_instruction(group: Group) -> None:
+    try:
+        instruction = select_target(group.messages).instruction
+    except ConversationError as error:
+        raise DataError(str(error)) from error
+    if not instruction.strip():
+        raise DataError("the instruction is empty")
+
+
+def read_evaluation_prompts(source: str) -> list[str]:
+    """Read what an evaluation asks: its prompts, of conversations every user turn.
+
+    Args:
+        source: The name of a published benchmark, or anything that `open_input` takes with a column "instruction",
+            "prompt" or "messages".
+
+    Raises:
+        DataError: It cannot be read, or a row has no prompt. Nothing is left out silently, since a prompt that is not
+            known cannot be kept out of the training.
+    """
+    if source in BENCHMARKS:
+        items = load_benchmark(source).items
+        return [one.content for item in items for one in item.group.messages if one.role == "user"]
+    prompts: list[str] = []
+    for row in open_input(source).rows():
+        if isinstance(row, RejectedRow):
+            raise DataError(f"{source}, line {row.line}: {row.reason}")
+        found = list(_prompts_of(row.values))
+        if not found:
+            raise DataError(
+                f"{source}, line {row.line}: there is no prompt that can be read",
+                hint=f"it should be in one of the columns {', '.join(CONVERSATION_COLUMNS)}",
+            )
+        prompts += found
+    return prompts
+
+
+def _prompts_of(values: Mapping[str, object]) -> Iterator[str]:
+    for column in CONVERSATION_COLUMNS:
+        value = values.get(column)
+        if isinstance(value, str) and value.strip():
+            yield value
+            return
+        if isinstance(value, list):
+            turns = [one for one in value if isinstance(one, Mapping) and one.get("role") == "user"]
+            texts = [read_content(turn) for turn in turns]
+            yield from (text for text in texts if text) if None not in texts else ()
+            return

@@ -1,0 +1,134 @@
+"""Write a tuned model down: an adapter with what tells its base model, or all weights. The tokenizer is beside it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import save as serialize
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from flip_reward.data.files import storage_error, write_atomically
+from flip_reward.engines import tuned_folder
+from flip_reward.engines.lora import adapter as hf_adapters
+from flip_reward.engines.lora import lora_file
+from flip_reward.engines.lora.export import BaseModel, write_lora_file
+from flip_reward.errors import OptionError, StorageError
+
+_UNFINISHED = ".unfinished"
+
+
+def save_adapter(
+    folder: Path,
+    network: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    base: str,
+    identity: hf_adapters.BaseModelIdentity,
+    fingerprint: str,
+    frame: str,
+    dtype: torch.dtype,
+) -> str | None:
+    """Save a LoRA adapter as PEFT has it, and as a GGUF file.
+
+    Args:
+        folder: Where to.
+        network: PEFT's model.
+        tokenizer: The model's.
+        base: The model it is added to, as `load_hf_model` takes it.
+        identity: Tells that model from others.
+        fingerprint: Tells its files apart.
+        frame: The frame of this package that it was tuned with; empty for one of the user's own.
+        dtype: The numbers in the files.
+
+    Returns:
+        Why there is no GGUF file, where there is none.
+
+    Raises:
+        StorageError: The disk is full or not writable. Nothing that looks like a model is left.
+    """
+    unfinished = _begin(folder)
+    config = network.peft_config["default"]
+    config.base_model_name_or_path = base
+    config.inference_mode = True
+    if isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)  # the same bytes every time
+    weights = get_peft_model_state_dict(network, save_embedding_layers=False)
+    saved = {name: weight.detach().to("cpu", dtype).contiguous() for name, weight in weights.items()}
+    try:
+        write_atomically(unfinished / hf_adapters.WEIGHTS, serialize(saved, metadata={"format": "pt"}))
+        tokenizer.save_pretrained(unfinished)
+        write_atomically(unfinished / hf_adapters.BASE, identity.model_dump_json(indent=2).encode() + b"\n")
+        config.save_pretrained(str(unfinished))
+        _write_frame(unfinished, frame)
+        model = BaseModel(network.get_base_model().config, fingerprint, identity)
+        try:
+            write_lora_file(unfinished / lora_file.NAME, unfinished, model, frame=frame)
+            reason = None
+        except OptionError as error:
+            reason = str(error)
+        _publish(unfinished, last=lora_file.CONFIG)
+    except (OSError, SafetensorError, StorageError) as error:
+        raise _cannot_write(folder, error) from error
+    return reason
+
+
+def save_model(
+    folder: Path, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, frame: str, dtype: torch.dtype
+) -> None:
+    """Save all weights of a model.
+
+    Args:
+        folder: Where to.
+        network: The model.
+        tokenizer: The model's.
+        frame: As for `save_adapter`.
+        dtype: The numbers in the file.
+
+    Raises:
+        StorageError: The disk is full or not writable. Nothing that looks like a model is left.
+    """
+    unfinished = _begin(folder)
+    try:
+        tokenizer.save_pretrained(unfinished)
+        network.to(dtype).save_pretrained(unfinished)
+        _write_frame(unfinished, frame)
+        _publish(unfinished, last="config.json")
+    except (OSError, SafetensorError, StorageError) as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _write_frame(folder: Path, frame: str) -> None:
+    if frame:
+        write_atomically(folder / tuned_folder.NAME, tuned_folder.TunedFolder(frame).to_bytes())
+
+
+def _begin(folder: Path) -> Path:
+    unfinished = folder / _UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir()
+    except OSError as error:
+        raise storage_error(unfinished, error) from error
+    return unfinished
+
+
+def _publish(unfinished: Path, *, last: str) -> None:
+    """Move the files up; the one that makes a folder a model comes last."""
+    mode = (unfinished / last).stat().st_mode
+    for file in sorted(unfinished.iterdir(), key=lambda file: (file.name == last, file.name)):
+        file.chmod(mode)  # weights would be for their owner's eyes only
+        file.replace(unfinished.parent / file.name)
+    unfinished.rmdir()
+
+
+def _cannot_write(folder: Path, error: Exception) -> StorageError:
+    shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
+    reason = str(error).partition("\n")[0]
+    return StorageError(
+        f"cannot write the tuned model to {folder}: {reason}",
+        hint="the last checkpoint is kept, and the same command goes on from it",
+    )

@@ -1,0 +1,105 @@
+"""What a tuned inferrer reads and writes, as tokens: the very ones that scoring will ask about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flip_reward.core.conversation import Group, Message
+from flip_reward.core.frames import Frame
+from flip_reward.engines.base import LogprobRequest
+from flip_reward.engines.huggingface.text import ModelText
+from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.errors import FlipRewardError, OptionError, RequestRefusedError
+from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
+
+IGNORED = -100
+"""The label of a token that is read and not learned."""
+
+_MARK = "flipreward"
+
+
+@dataclass(frozen=True, slots=True)
+class TuningText:
+    """One response and its instruction as tokens.
+
+    Attributes:
+        tokens: All of them: the frame, the instruction and the token that ends a reply.
+        learned: How many of the last tokens the loss is taken on: the instruction's and the end.
+    """
+
+    tokens: list[int]
+    learned: int
+
+    @property
+    def labels(self) -> list[int]:
+        """The token itself where it is learned, else `IGNORED`.
+
+        Example:
+            >>> TuningText([5, 6, 7, 2], learned=2).labels
+            [-100, -100, 7, 2]
+        """
+        first = len(self.tokens) - self.learned
+        return [IGNORED] * first + self.tokens[first:]
+
+
+class InferrerText:
+    """Makes tuning texts of responses and their instructions.
+
+    What is tokenized is the request that `BackwardLikelihoodReward` sends with the same frame, by the code that the
+    engine tokenizes it with.
+
+    Args:
+        text: The model's tokenizer and chat template.
+        frame: The text around the response that the instruction completes.
+        stops: The tokens that end a reply of this model.
+
+    Raises:
+        OptionError: The frame needs a chat template and the model has none, or no token ends a reply.
+    """
+
+    def __init__(self, text: ModelText, frame: Frame, stops: tuple[int, ...]) -> None:
+        if not frame.is_completion and text.tokenizer.chat_template is None:
+            raise OptionError(
+                f"{text.model} has no chat template, which the frame {frame.template.name!r} needs",
+                hint="take the frame 'answer', or a model tuned to follow instructions",
+            )
+        self._text = text
+        self._reward = BackwardLikelihoodReward(ScriptedEngine(), BackwardLikelihoodOptions(frame))
+        self.end = _find_end(text, stops, chat=not frame.is_completion)
+
+    def encode(self, group: Group) -> TuningText | None:
+        """Tokenize the first response of a group and its instruction; None where the response holds no answer.
+
+        Raises:
+            RequestRefusedError: The tokenizer or the chat template cannot make anything of it.
+        """
+        request = self.request(group)
+        if request is None:
+            return None
+        scored = self._text.split(request)
+        return TuningText([*scored.tokens, self.end], scored.scored + 1)
+
+    def request(self, group: Group) -> LogprobRequest | None:
+        """Return what scoring would ask about the first response."""
+        return self._reward.render(group)[0]
+
+
+def _find_end(text: ModelText, stops: tuple[int, ...], *, chat: bool) -> int:
+    """The token after a reply: the one that the chat template writes there, or else the tokenizer's."""
+    if not stops:
+        raise OptionError(f"{text.model} names no token that ends a reply", hint="its tokenizer needs an eos_token")
+    if chat:
+        messages = (Message("user", "."), Message("assistant", _MARK))
+        try:
+            after = text.render(messages, ask_for_reply=False).rpartition(_MARK)[2]
+        except RequestRefusedError as error:
+            raise _unusable(error) from error
+        for token in text.encode(after):
+            if token in stops:
+                return token
+    own = text.tokenizer.eos_token_id
+    return int(own) if own in stops else stops[0]
+
+
+def _unusable(error: FlipRewardError) -> OptionError:
+    return OptionError(str(error), hint="take another model, or the frame 'answer', which needs no chat template")

@@ -1,0 +1,200 @@
+"""Supervised tuning with TRL: tuning texts in, tuned weights out. Imported only where it is used, for it is heavy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from trl import SFTConfig
+
+from flip_reward.scoring.runner import StopSignal
+from flip_reward.training.common.activation_checkpointing import name_checkpointing
+from flip_reward.training.common.checkpoints import FOLDER, find_last
+from flip_reward.training.common.metrics_file import write_metrics
+from flip_reward.training.common.tuning_manifest import TuningOutcome
+from flip_reward.training.common.tuning_progress import TuningObserver
+from flip_reward.training.common.tuning_watch import TuningWatch
+from flip_reward.training.inferrer.contrastive import check_score_group
+from flip_reward.training.inferrer.recipe import InferrerRecipe, Method
+from flip_reward.training.inferrer.sft_trainer import ContrastTrainer, InferrerTrainer
+from flip_reward.training.inferrer.text import TuningText
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+
+
+@dataclass(frozen=True, slots=True)
+class SftTexts:
+    """What is learned, in the order in which it is seen.
+
+    Attributes:
+        train: Every text of every epoch.
+        held_out: What the loss is measured on.
+    """
+
+    train: Sequence[TuningText]
+    held_out: Sequence[TuningText]
+
+
+@dataclass(frozen=True, slots=True)
+class SftResult:
+    """What a session of tuning ended with.
+
+    Attributes:
+        network: The tuned model; with LoRA, PEFT's model around it.
+        outcome: None when it was stopped before the end.
+    """
+
+    network: PreTrainedModel | PeftModel
+    outcome: TuningOutcome | None
+
+
+def run_sft(
+    network: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: SftTexts,
+    recipe: InferrerRecipe,
+    folder: Path,
+    *,
+    bfloat16: bool,
+    observer: TuningObserver,
+    stop: StopSignal,
+) -> SftResult:
+    """Tune a model, going on from the last checkpoint where there is one.
+
+    Args:
+        network: The model; it is changed. With an adapter beside it, that one is tuned.
+        tokenizer: Its tokenizer.
+        texts: What is learned.
+        recipe: How.
+        folder: Holds the checkpoints and the metrics.
+        bfloat16: Compute in bfloat16.
+        observer: Told about progress.
+        stop: Ends the tuning after a step, with a checkpoint.
+
+    Raises:
+        StorageError: A checkpoint cannot be written. The last one is kept.
+        RunStoppedError: The loss is not a number. There is no checkpoint of weights that are spoilt.
+        OptionError: The model cannot be tuned by contrast.
+    """
+    checkpoints = folder / FOLDER
+    steps = count_steps(len(texts.train), recipe)
+    watch = TuningWatch(
+        [len(text.tokens) for text in texts.train],
+        rows_a_step=recipe.batch_rows * recipe.accumulate,
+        steps=steps,
+        folder=folder,
+        observer=observer,
+        stop=stop,
+    )
+    has_adapter = hasattr(network, "get_base_model")
+    make_trainer: Callable[..., InferrerTrainer] = InferrerTrainer
+    if recipe.contrast is not None:
+        check_score_group(network.get_base_model() if has_adapter else network, texts.train[: recipe.contrast.alike])
+        make_trainer = partial(ContrastTrainer, contrast=recipe.contrast)
+    trainer = make_trainer(
+        model=network,
+        args=_configure(recipe, checkpoints, network, steps=steps, bfloat16=bfloat16, evaluate=bool(texts.held_out)),
+        train_dataset=_to_dataset(texts.train),
+        eval_dataset=_to_dataset(texts.held_out) if texts.held_out else None,
+        processing_class=tokenizer,
+        callbacks=[watch],
+        peft_config=_configure_lora(recipe) if recipe.method is Method.LORA and not has_adapter else None,
+    )
+    trainer.remove_callback(PrinterCallback)
+    last = find_last(checkpoints)
+    if last is not None:
+        observer.say(f"Going on from step {last.name.rpartition('-')[2]}")
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    history = trainer.state.log_history
+    write_metrics(folder, history)
+    if trainer.state.global_step < steps:
+        return SftResult(trainer.model, None)
+    held_out = [float(entry["eval_loss"]) for entry in history if "eval_loss" in entry]
+    losses = [float(entry["loss"]) for entry in history if "loss" in entry]
+    outcome = TuningOutcome(
+        steps=steps,
+        train_loss=losses[-1] if losses else None,
+        held_out_loss_before=held_out[0] if held_out else None,
+        held_out_loss=held_out[-1] if held_out else None,
+    )
+    return SftResult(trainer.model, outcome)
+
+
+def count_steps(texts: int, recipe: InferrerRecipe) -> int:
+    """Return how many steps it takes to see so many texts, or the most that the recipe allows."""
+    steps = math.ceil(texts / (recipe.batch_rows * recipe.accumulate))
+    return min(steps, recipe.max_steps or steps)
+
+
+def _to_dataset(texts: Sequence[TuningText]) -> Dataset:
+    return Dataset.from_dict(
+        {"input_ids": [text.tokens for text in texts], "labels": [text.labels for text in texts]}
+    )
+
+
+def _configure_lora(recipe: InferrerRecipe) -> LoraConfig:
+    from peft import LoraConfig
+
+    lora = recipe.lora
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.modules,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _configure(
+    recipe: InferrerRecipe, folder: Path, network: PreTrainedModel, *, steps: int, bfloat16: bool, evaluate: bool
+) -> SFTConfig:
+    return SFTConfig(
+        output_dir=str(folder),
+        # The texts are tokens already, in the order in which they are to be seen, and must not be cut.
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        train_sampling_strategy="sequential",
+        num_train_epochs=1,
+        max_steps=steps,
+        per_device_train_batch_size=recipe.batch_rows,
+        per_device_eval_batch_size=recipe.batch_rows,
+        gradient_accumulation_steps=recipe.accumulate,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule.value,
+        warmup_steps=math.ceil(recipe.warmup * steps),
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_gradient_norm,
+        seed=recipe.seed,
+        bf16=bfloat16,
+        use_cpu=network.device.type == "cpu",
+        **name_checkpointing(SFTConfig, {"gradient_checkpointing": recipe.gradient_checkpointing}),
+        dataloader_pin_memory=network.device.type == "cuda",
+        eval_strategy="steps" if evaluate else "no",
+        eval_steps=recipe.evaluate_every,
+        eval_on_start=evaluate and find_last(folder) is None,
+        prediction_loss_only=True,
+        save_strategy="steps",
+        save_steps=recipe.checkpoint_every,
+        save_total_limit=2,
+        logging_strategy="steps",
+        logging_steps=recipe.log_every,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to=[],
+    )
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 faster than in float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))

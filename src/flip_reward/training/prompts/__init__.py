@@ -1,0 +1,1 @@
+"""The prompts that a policy is trained on."""

@@ -1,0 +1,188 @@
+"""Prompts to train on: a conversation that ends with a user turn, and which rewards its responses get.
+
+A row has three columns, those of the published sets:
+
+    messages       the conversation: a list of {"role", "content"}
+    ground_truth   the instruction, as the published sets have it: a text, or a list of texts. Rewards here compare
+                   with the last user turn, which it should be equal to
+    dataset        the reward of the row (see `DATA_REWARDS`), or a list of rewards with as many ground truths
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flip_reward.core.conversation import Group, Message
+from flip_reward.data.input import Input, RejectedRow
+from flip_reward.data.parquet_output import write_parquet
+from flip_reward.data.tables import write_output
+from flip_reward.errors import ConversationError, DataError, FlipRewardError
+from flip_reward.training.prompts.data_rewards import resolve_data_reward
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from pyarrow import Schema
+
+COLUMNS = ("messages", "ground_truth", "dataset")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """A prompt to train on.
+
+    Attributes:
+        messages: The conversation; its last turn is the user's.
+        datasets: The names of its rewards, at least one.
+        ground_truths: One for each of them.
+
+    Example:
+        >>> row = PromptRow.read(
+        ...     {"messages": [{"role": "user", "content": "Hi"}], "ground_truth": "Hi", "dataset": "general-flip"}
+        ... )
+        >>> row.datasets, row.instruction
+        (('general-flip',), 'Hi')
+    """
+
+    messages: tuple[Message, ...]
+    datasets: tuple[str, ...]
+    ground_truths: tuple[str, ...]
+
+    @classmethod
+    def read(cls, values: Mapping[str, object]) -> PromptRow:
+        """Read a row. Turns of the assistant at its end are dropped: they are what is to be written.
+
+        Raises:
+            DataError: It lacks a column, or one of them holds something else than it should.
+        """
+        for column in COLUMNS:
+            if values.get(column) is None:
+                raise DataError(f"no column {column!r}", hint="make such a file with 'flip-reward data convert'")
+        messages = read_messages(values["messages"])
+        datasets = _read_texts("dataset", values["dataset"])
+        ground_truths = _read_texts("ground_truth", values["ground_truth"])
+        if len(datasets) != len(ground_truths):
+            raise DataError(f"{len(datasets)} names in 'dataset' for {len(ground_truths)} in 'ground_truth'")
+        for name in datasets:
+            resolve_data_reward(name)
+            if datasets.count(name) > 1:
+                raise DataError(f"{name!r} stands twice in 'dataset'")
+        return cls(messages, datasets, ground_truths)
+
+    @classmethod
+    def of(cls, messages: tuple[Message, ...], dataset: str) -> PromptRow:
+        """Make a row of a conversation that ends with a user turn."""
+        return cls(messages, (dataset,), (messages[-1].content,))
+
+    @property
+    def instruction(self) -> str:
+        """The last user turn."""
+        return self.messages[-1].content
+
+    @property
+    def has_other_ground_truth(self) -> bool:
+        """Whether a ground truth, which no reward looks at, is something else than the instruction."""
+        return any(text.strip() != self.instruction.strip() for text in self.ground_truths)
+
+    def to_columns(self) -> dict[str, object]:
+        """Return the row as it stands in a file."""
+        alone = len(self.datasets) == 1
+        return {
+            "messages": [{"role": message.role, "content": message.content} for message in self.messages],
+            "ground_truth": self.ground_truths[0] if alone else list(self.ground_truths),
+            "dataset": self.datasets[0] if alone else list(self.datasets),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be used, and why."""
+
+    line: int
+    reason: str
+
+
+def read_rows(source: Input) -> Iterator[PromptRow | BadRow]:
+    """Read the rows of an input, the bad ones as `BadRow`.
+
+    Raises:
+        DataError: The input cannot be read.
+    """
+    for row in source.rows():
+        if isinstance(row, RejectedRow):
+            yield BadRow(row.line, row.reason)
+            continue
+        try:
+            yield PromptRow.read(row.values)
+        except FlipRewardError as error:
+            yield BadRow(row.line, str(error))
+
+
+def read_messages(value: object) -> tuple[Message, ...]:
+    """Read a conversation, without the turns of the assistant at its end.
+
+    Raises:
+        DataError: It is no conversation, or has no user turn at its end then.
+    """
+    if not isinstance(value, list):
+        raise DataError(f"'messages' must be a list of messages, not {type(value).__name__}")
+    try:
+        return end_with_user(Group.of(value, "").messages)
+    except ConversationError as error:
+        raise DataError(str(error)) from error
+
+
+def end_with_user(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return a conversation without the turns of the assistant at its end.
+
+    Raises:
+        DataError: It has no user turn at its end then, or an empty one.
+    """
+    while messages and messages[-1].role == "assistant":
+        messages = messages[:-1]
+    if not messages or messages[-1].role != "user":
+        raise DataError("the conversation has no user turn at its end")
+    if not messages[-1].content.strip():
+        raise DataError("the last user turn is empty")
+    return messages
+
+
+def write_rows(path: Path, rows: Sequence[PromptRow]) -> None:
+    """Write rows as JSON lines (.jsonl, .jsonl.gz) or Parquet, by the name of the file.
+
+    Raises:
+        OptionError: The format is unknown by the file's name.
+        DataError: Rows with one reward and rows with several cannot stand in one Parquet file.
+        StorageError: The folder is missing or not writable, or the disk is full.
+        MissingDependencyError: pyarrow is not installed.
+    """
+    if path.suffix.lower() != ".parquet":
+        write_output(path, (row.to_columns() for row in rows))
+        return
+    several = {len(row.datasets) > 1 for row in rows}
+    if len(several) > 1:
+        raise DataError("rows with one reward and rows with several cannot stand in one Parquet file")
+    write_parquet(path, (row.to_columns() for row in rows), _several_schema if True in several else _schema)
+
+
+def _read_texts(column: str, value: object) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{column!r} must be a text or a list of texts")
+    return tuple(texts)
+
+
+def _schema(pa: ModuleType) -> Schema:
+    return _make_schema(pa, pa.string())
+
+
+def _several_schema(pa: ModuleType) -> Schema:
+    return _make_schema(pa, pa.list_(pa.string()))
+
+
+def _make_schema(pa: ModuleType, text: Any) -> Schema:  # noqa: ANN401 - a type of pyarrow, which is imported late
+    turn = pa.struct([("role", pa.string()), ("content", pa.string())])
+    return pa.schema([("messages", pa.list_(turn)), ("ground_truth", text), ("dataset", text)])

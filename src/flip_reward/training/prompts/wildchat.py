@@ -1,0 +1,122 @@
+"""Prompts of allenai/WildChat-1M: what people really asked a chatbot first."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from flip_reward.core.conversation import Message
+from flip_reward.core.tokens import load_normalizer
+from flip_reward.data.input import Input, RejectedRow
+from flip_reward.training.prompts.rows import PromptRow
+
+WILDCHAT = "allenai/WildChat-1M:train"
+
+
+class LeftOut(StrEnum):
+    """Why a row of WildChat is not taken."""
+
+    UNREADABLE = "unreadable"
+    LANGUAGE = "other language"
+    TOXIC = "toxic"
+    REDACTED = "redacted"
+    LENGTH = "too short or too long"
+    REPEATED = "repeated"
+    NOT_DRAWN = "not drawn"
+
+
+@dataclass(frozen=True, slots=True)
+class WildChatOptions:
+    """Which prompts are taken.
+
+    Attributes:
+        count: So many, drawn at random.
+        language: Of the conversation, and of its first turn.
+        min_words: Shorter ones are left out: nothing in them could be inferred.
+        max_characters: Longer ones are left out.
+        seed: Another seed draws others.
+        dataset: The name of the reward of every row.
+    """
+
+    count: int = 12_000
+    language: str = "English"
+    min_words: int = 3
+    max_characters: int = 4_000
+    seed: int = 0
+    dataset: str = "general-flip"
+
+
+@dataclass(frozen=True, slots=True)
+class WildChatPrompts:
+    """What came of it.
+
+    Attributes:
+        rows: The prompts, in the order of the source.
+        left_out: How many rows were left out, and why.
+    """
+
+    rows: Sequence[PromptRow]
+    left_out: Counter[LeftOut] = field(default_factory=Counter)
+
+
+def build_wildchat(source: Input, options: WildChatOptions) -> WildChatPrompts:
+    """Take first turns: of one language, not toxic, nothing redacted, of a decent length, none of them twice.
+
+    Only the drawn ones are held in memory (reservoir sampling, Vitter 1985, algorithm R), so the million rows can be
+    streamed.
+
+    Args:
+        source: `WILDCHAT`, or rows of its schema.
+        options: Which of them.
+
+    Raises:
+        DataError: The source cannot be read.
+    """
+    generator = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
+    left_out: Counter[LeftOut] = Counter()
+    drawn: list[tuple[int, str]] = []
+    count = 0
+    for text in _take(source, options, left_out):
+        count += 1
+        if len(drawn) < options.count:
+            drawn.append((count, text))
+        elif (place := generator.randrange(count)) < options.count:
+            drawn[place] = (count, text)
+    left_out[LeftOut.NOT_DRAWN] += count - len(drawn)
+    rows = [PromptRow.of((Message("user", text),), options.dataset) for _, text in sorted(drawn)]
+    return WildChatPrompts(rows, +left_out)
+
+
+def _take(source: Input, options: WildChatOptions, left_out: Counter[LeftOut]) -> Iterator[str]:
+    seen: set[int] = set()
+    for row in source.rows():
+        found = LeftOut.UNREADABLE if isinstance(row, RejectedRow) else _first_turn(row.values, options)
+        if isinstance(found, LeftOut):
+            left_out[found] += 1
+            continue
+        key = hash(tuple(load_normalizer("multilingual").tokenize(found)))
+        if key in seen:
+            left_out[LeftOut.REPEATED] += 1
+            continue
+        seen.add(key)
+        yield found
+
+
+def _first_turn(values: Mapping[str, object], options: WildChatOptions) -> str | LeftOut:
+    conversation = values.get("conversation")
+    first = conversation[0] if isinstance(conversation, list) and conversation else None
+    if not isinstance(first, Mapping) or first.get("role") != "user" or not isinstance(first.get("content"), str):
+        return LeftOut.UNREADABLE
+    if any(where.get("language") != options.language for where in (values, first)):
+        return LeftOut.LANGUAGE
+    if values.get("toxic") or first.get("toxic"):
+        return LeftOut.TOXIC
+    if values.get("redacted") or first.get("redacted"):
+        return LeftOut.REDACTED
+    text = str(first["content"]).strip()
+    if len(text.split()) < options.min_words or len(text) > options.max_characters:
+        return LeftOut.LENGTH
+    return text

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flip_reward.core.conversation import Group, Message
+from flip_reward.data.rows import COLUMNS, RowMapper, parse_columns
+from flip_reward.errors import DataError, OptionError
+
+ASKED = (Message("user", "Name a fruit."),)
+CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a fruit."}]
+CHAT_MESSAGES = (Message("system", "Be brief."), *ASKED)
+
+
+def make_group(values: dict[str, object], columns: dict[str, str] | None = None) -> Group:
+    return RowMapper(columns).to_group(values, "9")
+
+
+@pytest.mark.parametrize(
+    ("values", "messages", "responses"),
+    [
+        ({"instruction": "Name a fruit.", "response": "Apple."}, ASKED, ("Apple.",)),
+        ({"prompt": "Name a fruit.", "response": "Apple."}, ASKED, ("Apple.",)),
+        ({"prompt": "Name a fruit.", "responses": ["Apple.", "Rain."]}, ASKED, ("Apple.", "Rain.")),
+        ({"instruction": "Name a fruit.", "responses": ["Apple."]}, ASKED, ("Apple.",)),
+        ({"prompt": CHAT, "response": "Apple."}, CHAT_MESSAGES, ("Apple.",)),
+        ({"messages": CHAT, "response": "Apple."}, CHAT_MESSAGES, ("Apple.",)),
+        ({"messages": CHAT, "responses": ["Apple.", ""]}, CHAT_MESSAGES, ("Apple.", "")),
+        ({"messages": [*CHAT, {"role": "assistant", "content": "Apple."}]}, CHAT_MESSAGES, ("Apple.",)),
+        ({"instruction": "Name a fruit.", "response": ""}, ASKED, ("",)),
+        ({"instruction": "Name a fruit.", "response": "a\0b"}, ASKED, ("a\0b",)),
+        (
+            {"instruction": None, "prompt": "Name a fruit.", "response": "Apple.", "responses": None},
+            ASKED,
+            ("Apple.",),
+        ),
+        ({"prompt": "Name a fruit.", "messages": CHAT, "response": "Apple."}, ASKED, ("Apple.",)),
+    ],
+)
+def test_every_shape_of_row_becomes_a_group(
+    values: dict[str, object], messages: tuple[Message, ...], responses: tuple[str, ...]
+) -> None:
+    assert make_group(values) == Group(messages, responses, "9")
+
+
+def test_messages_alone_end_with_the_response() -> None:
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "Name a fruit."},
+        {"role": "assistant", "content": [{"type": "text", "text": "Apple."}]},
+    ]
+    group = make_group({"messages": messages, "prompt": "a summary that some data sets carry along"})
+    assert [message.content for message in group.messages] == ["Hi", "Hello!", "Name a fruit."]
+    assert group.responses == ("Apple.",)
+
+
+@pytest.mark.parametrize(
+    ("row_id", "expected"),
+    [("q-1", "q-1"), (17, "17"), (0, "0"), (None, "9"), ("", "9"), (12345678901234567890, "12345678901234567890")],
+)
+def test_ids_are_text_and_default_to_what_the_caller_says(row_id: object, expected: str) -> None:
+    assert make_group({"id": row_id, "instruction": "Name a fruit.", "response": "Apple."}).id == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"instruction": "Hi", "response": 3}, "'response' must be text, not a number"),
+        ({"instruction": "Hi", "response": True}, "'response' must be text, not true or false"),
+        ({"instruction": "Hi", "response": None}, "'response' is null"),
+        ({"instruction": "Hi", "response": ["a"]}, "must be text, not a list; several belong in 'responses'"),
+        ({"instruction": "Hi", "response": {"text": "a"}}, "'response' must be text, not an object"),
+        ({"instruction": "Hi", "responses": []}, "'responses' is an empty list"),
+        ({"instruction": "Hi", "responses": "a"}, "'responses' must be a list of texts, not text"),
+        ({"instruction": "Hi", "responses": ["a", ["b"]]}, "but number 2 is a list"),
+        ({"instruction": "Hi", "responses": ["a", None]}, "but number 2 is null"),
+        ({"instruction": "", "response": "a"}, "'instruction' is empty"),
+        ({"prompt": " \n", "response": "a"}, "'prompt' is empty"),
+        ({"instruction": 1.5, "response": "a"}, "'instruction' must be text or a list of messages, not a number"),
+        ({"instruction": None, "response": "a"}, "'instruction' is null"),
+        ({"prompt": [], "response": "a"}, "at least one message"),
+        ({"prompt": ["Hi"], "response": "a"}, "must be an object with role and content"),
+        ({"prompt": [{"role": "human", "content": "Hi"}], "response": "a"}, "unknown role 'human'"),
+        ({"prompt": [{"content": "Hi"}], "response": "a"}, "has no role"),
+        ({"messages": "Hi"}, "'messages' must be a list of messages, not text"),
+        ({"messages": {"role": "user"}, "response": "a"}, "'messages' must be a list of messages, not an object"),
+        ({"messages": []}, "does not end with an assistant message"),
+        ({"messages": CHAT}, "does not end with an assistant message"),
+        ({"messages": [{"role": "assistant", "content": "a"}]}, "begins with the response"),
+        ({"messages": [*CHAT, {"role": "assistant", "content": None}]}, "the last message of 'messages'"),
+        ({"id": 1.5, "instruction": "Hi", "response": "a"}, "'id' must be text or a whole number, not a number"),
+        ({"id": True, "instruction": "Hi", "response": "a"}, "not true or false"),
+        ({"id": "\udc80", "instruction": "Hi", "response": "a"}, "the id holds half a character"),
+        (
+            {"instruction": "\ud800", "response": "a"},
+            "the user message holds half a character (lone surrogate U+D800)",
+        ),
+        ({"instruction": "Hi", "response": "é\udfff"}, "the response holds half a character (lone surrogate U+DFFF)"),
+        ({"instruction": "Hi"}, "no column 'response' or 'responses'; the row has 'instruction'"),
+        ({"instruction": "Hi", "respones": "a"}, "did you mean 'respones'?"),
+        ({"response": "a"}, "no column 'instruction' or 'prompt' or 'messages'; the row has 'response'"),
+        ({}, "the row is empty"),
+    ],
+)
+def test_a_row_of_no_known_shape_says_what_is_wrong(values: dict[str, object], reason: str) -> None:
+    with pytest.raises(DataError) as caught:
+        make_group(values)
+    assert reason in str(caught.value)
+
+
+def test_columns_are_listed_only_so_far() -> None:
+    with pytest.raises(DataError) as caught:
+        make_group({f"{'wide' * 100}{number}": "" for number in range(1000)})
+    assert len(str(caught.value)) < 800
+    assert str(caught.value).endswith(", ...")
+
+
+def test_mapped_columns_take_the_place_of_ours() -> None:
+    values: dict[str, object] = {"instruction": "not this", "question": "Name a fruit.", "answer": "Apple.", "uid": 4}
+    group = make_group(values, {"prompt": "question", "response": "answer", "id": "uid"})
+    assert group == Group(ASKED, ("Apple.",), "4")
+
+
+def test_mapped_messages_beat_a_prompt_of_the_same_row() -> None:
+    group = make_group({"prompt": "not this", "chat": CHAT, "response": "Apple."}, {"messages": "chat"})
+    assert group == Group(CHAT_MESSAGES, ("Apple.",), "9")
+
+
+def test_a_mapped_response_is_never_replaced_by_an_assistant_message() -> None:
+    chat = [*CHAT, {"role": "assistant", "content": "Apple."}]
+    with pytest.raises(DataError, match="'answer' is null"):
+        make_group({"messages": chat, "answer": None}, {"response": "answer"})
+
+
+def test_a_mapped_column_that_is_missing_names_the_near_one() -> None:
+    with pytest.raises(DataError) as caught:
+        make_group({"instruction": "Hi", "answer": "a"}, {"response": "anwser"})
+    assert str(caught.value) == "no column 'anwser' (did you mean 'answer'?); the row has 'instruction', 'answer'"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content"]), inner),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(COLUMNS), json_values))
+def test_any_row_becomes_a_group_or_a_reason(values: dict[str, Any]) -> None:
+    try:
+        group = make_group(values)
+    except DataError as error:
+        assert str(error)  # noqa: PT017
+    else:
+        assert group.id
+        assert all(message.content.encode() is not None for message in group.messages)
+        assert all(response.encode() is not None for response in group.responses)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("instruction=question,response=answer", {"instruction": "question", "response": "answer"}),
+        (" id = my id , messages=a=b", {"id": "my id", "messages": "a=b"}),
+    ],
+)
+def test_columns_are_read_as_pairs(text: str, columns: dict[str, str]) -> None:
+    assert parse_columns(text) == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'' is not of the form ours=theirs"),
+        ("question", "'question' is not of the form ours=theirs"),
+        ("instruction=", "is not of the form"),
+        ("=question", "is not of the form"),
+        ("instruction=a,", "'' is not of the form"),
+        ("instrution=question", "there is no 'instrution' to map (did you mean 'instruction'?)"),
+        ("id=a,id=b", "'id' is mapped twice"),
+        ("instruction=a,prompt=b", "'instruction' and 'prompt' exclude each other"),
+        ("response=a,responses=b", "'response' and 'responses' exclude each other"),
+    ],
+)
+def test_columns_that_make_no_sense_are_refused(text: str, message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        parse_columns(text)
+    assert message in str(caught.value)

@@ -1,0 +1,91 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flip_reward.engines.config import EngineConfig, resolve_engine, share_options
+from flip_reward.engines.layers import EngineLayer
+from flip_reward.errors import DataError, OptionError
+
+SERVER = {"OPENAI_BASE_URL": "http://localhost:8000/v1", "OPENAI_API_KEY": "sk-test-key"}
+
+
+def test_a_server_named_or_in_the_environment() -> None:
+    for config, environment in (
+        (EngineConfig("m", "http://localhost:8000/v1"), {}),
+        (EngineConfig("m"), SERVER),
+    ):
+        engine = resolve_engine(config, environment)
+        assert engine.identity.startswith("chat-completions m ")
+
+
+def test_a_model_of_this_process_ignores_the_server_in_the_environment(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no file"):
+        resolve_engine(EngineConfig(str(tmp_path / "model.gguf")), SERVER)
+
+
+def test_the_default_is_the_embedded_model() -> None:
+    engine = resolve_engine(EngineConfig(slots=1, context_tokens=128), {})
+    assert engine.model == "smollm2-135m+infer-en-1"
+    assert engine.identity.startswith("embedded/smollm2-135m+infer-en-1/")
+
+
+def test_options_reach_the_server() -> None:
+    config = EngineConfig("m", "http://h/v1", extra_body={"top_k": 5}, no_thinking=True)
+    identity = resolve_engine(config, {}).identity
+    assert '"top_k":5' in identity
+    assert '"enable_thinking":false' in identity
+
+
+@pytest.mark.parametrize(
+    ("config", "environment", "message"),
+    [
+        (EngineConfig("embeded"), {}, "did you mean 'embedded'"),
+        (EngineConfig("Qwen/Qwen3-4B"), {}, "in this process"),
+        (EngineConfig(None, "http://h/v1"), {}, "which model"),
+        (EngineConfig("m", "http://h/v1", logprobs_api="vllm"), {}, "log-probabilities: 'vllm'"),
+        (EngineConfig("m", "localhost:8000"), {}, "no http address"),
+        (EngineConfig("m", "http://h/v1", dtype="float32"), {}, "the model 'm' has no option 'dtype'"),
+        (EngineConfig("m", device="cpu"), SERVER, "no option 'device'"),
+        (EngineConfig("embedded", batch_tokens=64), {}, "the model 'embedded' has no option 'batch tokens'"),
+        (EngineConfig("embedded", extra_body={"top_k": 5}), {}, "no option 'extra body'"),
+        (EngineConfig("transformers:x", slots=2), {}, "no option 'slots'"),
+        (EngineConfig("transformers:x", "http://h/v1"), {}, "no option 'base url'"),
+        (EngineConfig(None), {"OPENAI_BASE_URL": "http://bob:hunter2@h/v1"}, "which model"),
+    ],
+)
+def test_what_names_no_engine(config: EngineConfig, environment: dict[str, str], message: str) -> None:
+    with pytest.raises(OptionError, match=message) as caught:
+        resolve_engine(config, environment)
+    assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_the_scripted_model_stands_in_for_any_other() -> None:
+    config = EngineConfig("scripted", "http://h/v1", dtype="float32", slots=3, extra_body={"top_k": 5})
+    assert resolve_engine(config, {}).model == "scripted"
+
+
+def test_of_options_that_models_share_each_takes_its_own() -> None:
+    chosen = EngineConfig(dtype="float32", threads=2, context_tokens=512, no_thinking=True)
+    models = [replace(chosen, model=name) for name in ("m", "embedded", "transformers:m", "scripted")]
+    server, embedded, transformers, scripted = share_options(models, {"OPENAI_BASE_URL": "http://h/v1"})
+    assert server == EngineConfig("m", no_thinking=True)
+    assert embedded == EngineConfig("embedded", threads=2, context_tokens=512, no_thinking=True)
+    assert transformers == EngineConfig("transformers:m", dtype="float32", context_tokens=512, no_thinking=True)
+    assert scripted == models[3]
+    with pytest.raises(OptionError, match=r"none of the models \('m', 'embedded'\) has the option 'dtype'"):
+        share_options(models[:2], {"OPENAI_BASE_URL": "http://h/v1"})
+
+
+def test_the_cache_is_where_it_is_wanted(tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen.sqlite3"
+    default = {"FLIP_REWARD_CACHE": str(tmp_path / "default.sqlite3")}
+    for config, environment, path in (
+        (EngineConfig("m", "http://h/v1", cache=str(chosen)), {}, chosen),
+        (EngineConfig("m", "http://h/v1", cache="off"), default, None),
+        (EngineConfig("m", "http://h/v1", cache=None), {"FLIP_REWARD_CACHE": "off"}, None),
+    ):
+        engine = resolve_engine(config, environment)
+        assert isinstance(engine, EngineLayer)
+        assert (path is not None) == chosen.exists()
+        chosen.unlink(missing_ok=True)

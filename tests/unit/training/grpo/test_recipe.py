@@ -1,0 +1,184 @@
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from flip_reward.errors import DataError, FlipRewardError, OptionError
+from flip_reward.integrations.trl.options import Truncated
+from flip_reward.training.grpo.config import find_unsafe_saving, make_grpo_config
+from flip_reward.training.grpo.recipe import TRACKERS, GrpoRecipe
+from tests.unit.training.grpo_cases import make_recipe
+
+RECIPES = sorted((Path(__file__).parents[4] / "recipes").glob("grpo_*.yaml"))
+SMALL = "model: tiny\ndata: {source: rows.jsonl}\ngrpo: {learning_rate: 1e-6, report_to: none}\n"
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_resolves_against_the_installed_trl(path: Path, tmp_path: Path) -> None:
+    recipe = GrpoRecipe.read(path, ["grpo.use_cpu=true", "grpo.bf16=false", "grpo.use_vllm=false"])
+    config = make_grpo_config(recipe, tmp_path, evaluate=True, resumed=False)
+    for name, value in recipe.grpo.items():
+        if name not in ("eval_strategy", "save_strategy", "lr_scheduler_type", "report_to"):
+            assert getattr(config, name) == value
+    assert config.eval_on_start
+    assert find_unsafe_saving(config) is None
+
+
+def test_recipes_of_the_paper_differ_in_the_reward_alone() -> None:
+    flip, judge = (GrpoRecipe.read(path) for path in RECIPES if path.stem in ("grpo_flip", "grpo_judge"))
+    assert flip.grpo == judge.grpo
+    assert flip.model == judge.model
+    assert flip.reward.model_copy(update={"reward": "pointwise"}) == judge.reward
+    assert flip.data.model_copy(update={"source": "", "switch_to": None}) == judge.data.model_copy(
+        update={"source": "", "switch_to": None}
+    )
+    assert flip.evaluation != judge.evaluation
+
+
+@pytest.mark.parametrize("name", ["grpo_flip", "grpo_judge"])
+def test_recipes_of_the_paper_have_its_numbers(name: str) -> None:
+    """Of arXiv 2602.13551, whatever the recipes agree on."""
+    recipe = GrpoRecipe.read(RECIPES[0].with_name(f"{name}.yaml"))
+    expected = {
+        "num_generations": 8,
+        "learning_rate": 1e-6,
+        "lr_scheduler_type": "constant",
+        "beta": 0.0,
+        "temperature": 1.0,
+        "max_completion_length": 16384,
+        "epsilon_high": 0.272,
+        "vllm_importance_sampling_correction": True,
+        "vllm_importance_sampling_mode": "token_truncate",
+        "vllm_importance_sampling_clip_max": 2.0,
+        "mask_truncated_completions": True,
+        "seed": 1,
+        "save_steps": 50,
+        "eval_steps": 50,
+    }
+    assert {key: recipe.grpo[key] for key in expected} == expected
+    batch = [recipe.grpo[key] for key in ("per_device_train_batch_size", "gradient_accumulation_steps")]
+    assert batch == [1, 32]  # on six processes 192 responses: 24 prompts x 8
+    assert recipe.model == "allenai/Olmo-3-7B-Think-DPO"
+    assert recipe.truncated is Truncated.LEAVE_OUT
+    assert (recipe.data.max_prompt_tokens, recipe.data.seed) == (2048, 1)
+    assert (recipe.reward.model, recipe.reward.max_tokens, recipe.reward.no_thinking) == ("Qwen/Qwen3-4B", 2048, True)
+    [other] = recipe.evaluation.rewards
+    assert {recipe.reward.reward, other.reward} == {"flip", "pointwise"}
+    assert (recipe.reward.reward == "flip") == (name == "grpo_flip")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["modle=x"], "unknown key 'modle'; did you mean 'model'?"),
+        (["grpo.learning_rat=1"], "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
+        (["grpo.num_generations=many"], "num_generations: Input should be a valid integer"),
+        (["grpo.output_dir=x"], "'output_dir' follows from the rest of the recipe"),
+        (["grpo.hub_token=hf_secret"], "'hub_token' would be written down: log in with 'hf auth login' instead"),
+        (["grpo.model_init_kwargs={token: hf_secret}"], "'model_init_kwargs.token' would be written down"),
+        (
+            ["grpo.vllm_server_base_url=http://bob:hf_secret@host:8000"],
+            "the password in 'vllm_server_base_url' would be written down: put it into ~/.netrc instead",
+        ),
+        (["reward.modl=x"], "unknown key 'reward.modl'; did you mean 'model'?"),
+        (
+            ["rewards.general-qualty.model=x"],
+            "unknown reward 'general-qualty' in 'rewards'; did you mean 'general-qual",
+        ),
+        (
+            ["rewards.general-quality={reward: flip}"],
+            "rows with 'general-quality' ask for 'pointwise', and the section's reward is 'flip'",
+        ),
+        (["grpo.trust_remote_code=true"], "'trust_remote_code' would run code that comes with a model"),
+        (["grpo.model_init_kwargs={trust_remote_code: true}"], "'model_init_kwargs.trust_remote_code' would run"),
+        (["data.columns={prompt: q}"], "data: columns have an effect only with switch_to"),
+        (["data.held_out=0.1", "data.held_out_source=x"], "data: held_out has no effect beside held_out_source"),
+        (["data.hold_out=0.1"], "unknown key 'data.hold_out'; did you mean 'held_out'?"),
+        (["max_unscored_share=2"], "max_unscored_share"),
+        (["grpo=fast"], "grpo: Input should be a valid dictionary"),
+        (["data=rows.jsonl"], "data: Input should have keys of its own"),
+    ],
+)
+def test_mistakes(tmp_path: Path, overrides: list[str], message: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(SMALL)
+    with pytest.raises(FlipRewardError) as caught:
+        GrpoRecipe.read(path, overrides)
+    assert message in str(caught.value)
+    assert isinstance(caught.value, DataError)
+    assert "hf_secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("grpo", "message"),
+    [
+        ({"max_completion_length": None}, "grpo.max_completion_length is a number of tokens, at least 1, not None"),
+        ({"max_completion_length": 0}, "at least 1, not 0"),
+        ({"temperature": 0}, "grpo.temperature is more than 0, not 0.0"),
+        ({"per_device_train_batch_size": 6}, "must be divisible by num_generations (4)."),
+        ({"per_device_eval_batch_size": 3}, "must be divisible by the number of generations"),
+        ({"report_to": "wandbb"}, "unknown tracker 'wandbb'"),
+    ],
+)
+def test_what_does_not_go_together(tmp_path: Path, grpo: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        make_grpo_config(make_recipe(tmp_path, grpo=grpo), tmp_path, evaluate=True, resumed=False)
+    assert message in str(caught.value)
+    if "divisible" in message:
+        assert "a batch " in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_trackers_by_name(tmp_path: Path, tracker: str) -> None:
+    """Each is taken where it is installed, and otherwise the command says how to install it."""
+    recipe = make_recipe(tmp_path, grpo={"report_to": [tracker]})
+    libraries = ["tensorboard", "tensorboardX"] if tracker == "tensorboard" else [tracker]
+    if tracker == "none" or any(map(find_spec, libraries)):
+        config = make_grpo_config(recipe, tmp_path, evaluate=False, resumed=False)
+        assert config.report_to == ([] if tracker == "none" else [tracker])
+    else:
+        with pytest.raises(OptionError, match="is not installed") as caught:
+            make_grpo_config(recipe, tmp_path, evaluate=False, resumed=False)
+        assert caught.value.hint == f"pip install {tracker}"
+
+
+def test_processes_wait_for_one_that_waits_for_its_rewards(tmp_path: Path) -> None:
+    recipe = make_recipe(tmp_path, patience_seconds=7200.0, pause_seconds=60.0)
+    assert make_grpo_config(recipe, tmp_path, evaluate=False, resumed=False).ddp_timeout > 7260
+    chosen = make_recipe(tmp_path, grpo={"ddp_timeout": 9})
+    assert make_grpo_config(chosen, tmp_path, evaluate=False, resumed=False).ddp_timeout == 9
+
+
+@pytest.mark.parametrize("wanted", [True, False, None])
+@pytest.mark.filterwarnings("error:.*gradient_checkpointing.*:FutureWarning")
+def test_activation_checkpointing_by_the_name_that_trl_has_for_it(tmp_path: Path, *, wanted: bool | None) -> None:
+    recipe = make_recipe(tmp_path)
+    others = {name: value for name, value in recipe.grpo.items() if name != "gradient_checkpointing"}
+    grpo = others if wanted is None else others | {"gradient_checkpointing": wanted}
+    config = make_grpo_config(recipe.model_copy(update={"grpo": grpo}), tmp_path, evaluate=False, resumed=False)
+    assert config.gradient_checkpointing is (True if wanted is None else wanted)
+
+
+def test_a_section_of_rewards_has_the_reward_of_its_name(tmp_path: Path) -> None:
+    recipe = make_recipe(tmp_path, rewards={"general-quality": {"model": "m"}, "general-flip": {"reward": "flip"}})
+    assert {name: section.reward for name, section in recipe.rewards.items()} == {
+        "general-quality": "pointwise",
+        "general-flip": "flip",
+    }
+    assert recipe.rewards["general-quality"].model == "m"
+
+
+def test_numbers_that_yaml_takes_for_texts(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(SMALL)
+    assert GrpoRecipe.read(path).grpo["learning_rate"] == 1e-6
+
+
+def test_checkpoints_amid_samples_that_are_used_again_are_warned_of(tmp_path: Path) -> None:
+    twice = make_recipe(tmp_path, grpo={"num_iterations": 2, "save_steps": 3})
+    warning = find_unsafe_saving(make_grpo_config(twice, tmp_path, evaluate=False, resumed=False))
+    assert "a multiple of 2" in str(warning)
+    even = make_recipe(tmp_path, grpo={"num_iterations": 2, "save_steps": 4})
+    assert find_unsafe_saving(make_grpo_config(even, tmp_path, evaluate=False, resumed=False)) is None

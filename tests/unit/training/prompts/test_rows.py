@@ -1,0 +1,103 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flip_reward.data.input import Input, RawRow
+from flip_reward.data.readers import open_input
+from flip_reward.errors import DataError
+from flip_reward.training.prompts.data_convert import convert_rows
+from flip_reward.training.prompts.data_rewards import DATA_REWARDS
+from flip_reward.training.prompts.rows import BadRow, PromptRow, read_rows, write_rows
+
+USER = {"role": "user", "content": "Name a fruit."}
+BOT = {"role": "assistant", "content": "Apple."}
+GOOD: dict[str, Any] = {"messages": [USER], "ground_truth": "Name a fruit.", "dataset": "general-flip"}
+
+
+def rows_of(*rows: dict[str, Any]) -> Input:
+    return Input("rows", read=lambda _: iter([RawRow(n, n + 1, row) for n, row in enumerate(rows)]))
+
+
+def test_a_trailing_assistant_turn_is_dropped() -> None:
+    assert PromptRow.read({**GOOD, "messages": [USER, BOT, USER, BOT, BOT]}).messages[-1].role == "user"
+    assert len(PromptRow.read({**GOOD, "messages": [USER, BOT, USER, BOT]}).messages) == 3
+
+
+def test_several_rewards_have_as_many_ground_truths() -> None:
+    row = PromptRow.read({**GOOD, "dataset": ["general-flip", "general-quality"], "ground_truth": ["a", "b"]})
+    assert row.datasets == ("general-flip", "general-quality")
+    assert row.to_columns()["ground_truth"] == ["a", "b"]
+    assert PromptRow.read({**GOOD, "ground_truth": ["one"]}).to_columns()["ground_truth"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"messages": [BOT]}, "no user turn at its end"),
+        ({"messages": []}, "at least one message"),
+        ({"messages": [{"role": "user", "content": " "}]}, "the last user turn is empty"),
+        ({"messages": [{"role": "user"}]}, "no text content"),
+        ({"messages": [{"role": "robot", "content": "hi"}]}, "unknown role 'robot'"),
+        ({"messages": "Name a fruit."}, "must be a list of messages, not str"),
+        ({"messages": None}, "no column 'messages'"),
+        ({"dataset": "general-flop"}, "unknown reward 'general-flop' in 'dataset'; did you mean 'general-flip'?"),
+        ({"dataset": ["general-flip"] * 2}, "2 names in 'dataset' for 1 in 'ground_truth'"),
+        ({"dataset": ["general-flip"] * 2, "ground_truth": ["a", "b"]}, "'general-flip' stands twice in 'dataset'"),
+        ({"dataset": 3}, "'dataset' must be a text or a list of texts"),
+        ({"ground_truth": [1]}, "'ground_truth' must be a text or a list of texts"),
+        ({"dataset": []}, "'dataset' must be a text"),
+    ],
+)
+def test_bad_rows(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        PromptRow.read({**GOOD, **change})
+    assert message in str(caught.value)
+    found = list(read_rows(rows_of(GOOD, {**GOOD, **change}, GOOD)))
+    assert [type(row) for row in found] == [PromptRow, BadRow, PromptRow]
+    assert isinstance(found[1], BadRow)
+    assert found[1].line == 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"prompt": "Name a fruit."},
+        {"instruction": "Name a fruit.", "response": "Apple."},
+        {"prompt": [USER]},
+        {"messages": [USER, BOT]},
+        {"conversation": [{**USER, "language": "English", "toxic": False}, BOT]},
+        {**GOOD, "dataset": "general-quality"},
+    ],
+)
+def test_converting(values: dict[str, Any]) -> None:
+    for name in DATA_REWARDS:
+        [row] = convert_rows(rows_of(values), name)
+        assert isinstance(row, PromptRow)
+        assert row.to_columns() == {**GOOD, "dataset": name}
+
+
+def test_converting_with_columns_and_bad_rows() -> None:
+    found = list(convert_rows(rows_of({"q": "Hi there"}, {"q": ""}), "general-flip", {"prompt": "q"}))
+    assert isinstance(found[0], PromptRow)
+    assert found[0].instruction == "Hi there"
+    assert isinstance(found[1], BadRow)
+    assert "is empty" in found[1].reason
+    [bad] = convert_rows(rows_of({"messages": [{"role": "system", "content": "x"}]}), "general-flip")
+    assert isinstance(bad, BadRow)
+    with pytest.raises(DataError, match="unknown reward"):
+        list(convert_rows(rows_of(GOOD), "flip"))
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.parquet"])
+def test_written_and_read_again(tmp_path: Path, name: str) -> None:
+    rows = [PromptRow.read(GOOD), PromptRow.read({**GOOD, "messages": [USER, BOT, USER]})]
+    write_rows(tmp_path / name, rows)
+    assert list(read_rows(open_input(str(tmp_path / name)))) == rows
+    several = [PromptRow.of(row.messages, "general-quality") for row in rows]
+    both = PromptRow(rows[0].messages, ("general-flip", "general-quality"), ("a", "b"))
+    write_rows(tmp_path / name, [both, both])
+    assert list(read_rows(open_input(str(tmp_path / name)))) == [both, both]
+    if name.endswith("parquet"):
+        with pytest.raises(DataError, match="cannot stand in one Parquet file"):
+            write_rows(tmp_path / name, [both, *several])
