@@ -24,8 +24,8 @@ from typing import Any
 
 from figures import Figure, report
 from flip_reward.engines.base import Completion, Request
+from flip_reward.engines.layers import build_stack
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.engines.stack import build_stack
 from flip_reward.integrations.trl import TrlReward
 from flip_reward.rewards.flip import FlipReward
 

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from flip_reward.engines.lora.adapter import BASE, BaseModelIdentity
-from flip_reward.engines.lora.gguf_layout import GgufLayout
+from flip_reward.engines.lora.gguf import GgufLayout
 
 NORMAL, CONTROL = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL
 

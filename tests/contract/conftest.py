@@ -15,9 +15,9 @@ from flip_reward.engines.base import Engine
 from flip_reward.engines.files import locate_model
 from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.engines.huggingface.engine import TransformersEngine
+from flip_reward.engines.layers import build_stack
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.engines.stack import build_stack
 from tests.hf_models import save_model
 from tests.http.fault_server import FaultServer
 from tests.http.logprob_servers import LogprobServer

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import LogprobRequest, Request, Usage
 from flip_reward.engines.http.engine import HttpEngine
-from flip_reward.engines.retrying import RetryPolicy
-from flip_reward.engines.stack import build_stack
+from flip_reward.engines.layers import RetryPolicy, build_stack
 from flip_reward.errors import (
     ContextTooLongError,
     EngineConnectionError,

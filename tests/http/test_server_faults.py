@@ -15,10 +15,9 @@ import pytest
 from flip_reward import FlipReward, Outcome, ScriptedEngine
 from flip_reward.engines.base import Completion, Request
 from flip_reward.engines.http.engine import HttpEngine
-from flip_reward.engines.retrying import RetryPolicy
-from flip_reward.engines.stack import build_stack
-from flip_reward.server.health import EngineHealth
+from flip_reward.engines.layers import RetryPolicy, build_stack
 from flip_reward.server.run import allow_many_connections
+from flip_reward.server.scorer import EngineHealth
 from flip_reward.server.settings import Limits, ServerSettings
 from tests.http.fault_server import FaultServer
 from tests.http.reward_server import JSON_HEADERS, Answer, RewardServer

@@ -22,7 +22,7 @@ from flip_reward.cli.commands.score import score
 from flip_reward.cli.commands.serve import serve
 from flip_reward.cli.commands.train import train
 from flip_reward.cli.commands.tune_inferrer import tune_inferrer
-from flip_reward.cli.exit_codes import EXPLANATION, ExitCode, exit_code
+from flip_reward.cli.console import EXPLANATION, ExitCode, exit_code
 from flip_reward.errors import FlipRewardError
 
 app = typer.Typer(

@@ -1,12 +1,30 @@
-"""What a person sees: progress, the table of results and the closing summary."""
+"""What a person sees: progress, the table of results and the closing summary.
+
+What a person sees of work in steps: a bar on a terminal, otherwise a line every ten seconds.
+
+What a person sees of a training.
+
+What a person sees of a tuning.
+
+The event loop that commands run on.
+
+Ctrl-C once finishes what is in flight; twice stops at once.
+
+What the command's exit status means.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from enum import IntEnum
+from types import FrameType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -23,8 +41,12 @@ from rich.text import Text
 
 from flip_reward.core.score import Outcome, Score
 from flip_reward.data.sources import Rejection
+from flip_reward.errors import EngineError, FlipRewardError, RunStoppedError, StorageError
 from flip_reward.scoring.records import Record
+from flip_reward.scoring.runner import StopSignal
 from flip_reward.scoring.summary import Summary
+from flip_reward.training.common.progress import GrpoProgress
+from flip_reward.training.common.tuning_progress import TuningProgress
 
 _LINE_EVERY_SECONDS = 10.0
 _LONGEST_CELL = 90
@@ -181,3 +203,182 @@ def _counts(summary: Summary) -> str:
     if summary.rejected_rows:
         line += f"; {summary.rejected_rows} rows rejected"
     return line
+
+
+_STEP_LINE_EVERY_SECONDS = 10.0
+
+
+class StepsDisplay:
+    """Shows how the steps go.
+
+    Args:
+        console: Where.
+        work: What is being done, in a word.
+        silent: Show nothing: for all processes but the first.
+    """
+
+    def __init__(self, console: Console, work: str, *, silent: bool = False) -> None:
+        self._console, self._silent = console, silent
+        self._last_line = time.monotonic()
+        self._bar = Progress(
+            TextColumn(work),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=console,
+            transient=True,
+            disable=silent or not console.is_terminal,
+            refresh_per_second=2,
+        )
+        self._task = self._bar.add_task(work, total=None, state="", visible=False)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show it while the block runs."""
+        with self._bar:
+            yield
+
+    def say(self, message: str, *, warning: bool = False) -> None:
+        """Print a line above the bar."""
+        if not self._silent:
+            self._bar.console.print(Text(message, style="yellow" if warning else ""), soft_wrap=True)
+
+    def _move(self, step: int, steps: int, seconds_left: float | None, state: Sequence[str]) -> None:
+        left = [] if seconds_left is None else [f"{timedelta(seconds=round(seconds_left))} left"]
+        shown = ", ".join([*left, *state])
+        if self._console.is_terminal:
+            self._bar.update(self._task, total=steps, completed=step, state=shown, visible=True)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= _STEP_LINE_EVERY_SECONDS:
+            self._last_line = now
+            self.say(f"Step {step:,} of {steps:,}{', ' if shown else ''}{shown}")
+
+
+class TrainDisplay(StepsDisplay):
+    """Shows how a training goes.
+
+    Args:
+        console: Where.
+        silent: Show nothing: for all processes of a training but the first.
+    """
+
+    def __init__(self, console: Console, *, silent: bool = False) -> None:
+        super().__init__(console, "training", silent=silent)
+
+    def advanced(self, progress: GrpoProgress) -> None:
+        """Move the bar."""
+        state = []
+        if progress.reward is not None:
+            state.append(f"reward {progress.reward:.3f}")
+        if progress.held_out_reward is not None:
+            state.append(f"held out {progress.held_out_reward:.3f}")
+        self._move(progress.step, progress.steps, progress.seconds_left, state)
+
+
+class TuningDisplay(StepsDisplay):
+    """Shows how a tuning goes.
+
+    Args:
+        console: Where.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console, "tuning")
+
+    def advanced(self, progress: TuningProgress) -> None:
+        """Move the bar."""
+        state = []
+        if progress.tokens_per_second is not None:
+            state.append(f"{progress.tokens_per_second:,.0f} tokens/s")
+        if progress.loss is not None:
+            state.append(f"loss {progress.loss:.3f}")
+        if progress.held_out_loss is not None:
+            state.append(f"held out {progress.held_out_loss:.3f}")
+        self._move(progress.step, progress.steps, progress.seconds_left, state)
+
+
+T = TypeVar("T")
+
+
+def run_in_event_loop(work: Callable[[], Coroutine[object, object, T]]) -> T:
+    """Run a coroutine to its end, on uvloop where it is installed."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        new_event_loop = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(work())
+
+
+@contextmanager
+def drain_on_interrupt(stop: StopSignal, tell: Callable[[str], None]) -> Iterator[None]:
+    """Turn the first Ctrl-C (or SIGTERM) into a request to stop, and the second into a cancellation of this task.
+
+    Call it from the task to be cancelled.
+    """
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if stop.requested and task is not None:
+            loop.call_soon_threadsafe(task.cancel)
+            return
+        stop.requested = True
+        loop.call_soon_threadsafe(tell, "Stopping: finishing what is in flight. Press Ctrl-C again to stop at once.")
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def stop_after_step(stop: StopSignal, tell: Callable[[str], None]) -> Iterator[None]:
+    """Turn the first Ctrl-C (or SIGTERM) into a request to stop; the second ends the process at once."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        restore()
+        stop.requested = True
+        tell("Stopping after this step. Press Ctrl-C again to stop at once.")
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        restore()
+
+
+class ExitCode(IntEnum):
+    """Exit statuses, as `flip-reward --help` and the README list them."""
+
+    DONE = 0
+    BAD_USAGE = 2
+    PARTLY_DONE = 3
+    ENGINE_LOST = 4
+    DISK_FULL = 5
+    INTERRUPTED = 130
+
+
+EXPLANATION = (
+    "Exit status: 0 done; 2 a wrong option, input or run folder; 3 done, but rows were rejected or undecided, or the "
+    "engine failed for some responses; 4 the engine is not there or was lost; 5 the disk is full or not writable; "
+    "130 interrupted."
+)
+
+
+def exit_code(error: FlipRewardError) -> ExitCode:
+    """Return the exit status that an error ends the command with."""
+    if isinstance(error, StorageError):
+        return ExitCode.DISK_FULL
+    if isinstance(error, EngineError | RunStoppedError):
+        return ExitCode.ENGINE_LOST
+    return ExitCode.BAD_USAGE

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.replies import ReplyPolicy
 from flip_reward.core.response import Target
+from flip_reward.core.score import Aggregation
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
-from flip_reward.rewards.judges.tournament import Tournament
+from flip_reward.rewards.judges.pairwise import Tournament
 
 _MODEL, _PROMPT, _JUDGE, _SAMPLING, _RUN = "Model", "Inference", "Judges", "Sampling", "Run"
 

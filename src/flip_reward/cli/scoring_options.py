@@ -10,13 +10,13 @@ from functools import wraps
 from typing import get_type_hints
 
 from flip_reward.cli import options
-from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.replies import ReplyPolicy
 from flip_reward.core.response import Target
+from flip_reward.core.score import Aggregation
 from flip_reward.errors import OptionError
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.config import RewardConfig
-from flip_reward.rewards.judges.tournament import Tournament
+from flip_reward.rewards.judges.pairwise import Tournament
 from flip_reward.scoring.runner import RunLimits
 from flip_reward.scoring.summary import Prices
 

@@ -19,8 +19,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from flip_reward.core.characters import replace_lone_surrogates
-from flip_reward.core.thinking import THINKING_END, THINKING_START, unwrap_answer
+from flip_reward.core.response import THINKING_END, THINKING_START, replace_lone_surrogates, unwrap_answer
 
 MAX_CHARACTERS = 1 << 16
 """Longer replies are not read: no verdict is that long, and mending one would block everything else."""

@@ -3,6 +3,18 @@
 A template is a system text (optional) and a user text with places in them: `{response}` stands for the response,
 `{context}` for the turns before it; doubled braces stand for braces. Filling is one pass over the template: braces
 and placeholders inside what is filled in survive as they are.
+
+Frames: templates that ask how likely the instruction is, instead of asking for it.
+
+The prompts of judges: which places they have, and where they come from.
+
+Places, each filled with text as it is unless said otherwise:
+
+- `{conversation}`: the turns up to the response, one JSON object a line;
+- `{instruction}`: the last user message alone, for templates that show no other turn;
+- `{response}` (pointwise): the response. Put it last, so that nothing in it can pass for what follows;
+- `{response_a}` and `{response_b}` (pairwise): each a JSON string;
+- `{responses}` (listwise): one JSON object a line, with the index and the text.
 """
 
 from __future__ import annotations
@@ -12,6 +24,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -278,3 +291,178 @@ def _read(path: Path) -> str:
         raise TemplateError(f"{path} is not UTF-8") from error
     except OSError as error:
         raise TemplateError(f"{path} cannot be read: {error.strerror}") from error
+
+
+COMPLETION_FRAMES = ("headings", "answer")
+"""The frames of the package that are plain text. The first is the default.
+
+They end in a line break, with which tokenizers join nothing: the instruction has tokens of its own.
+"""
+
+CHAT_FRAMES = ("compact", "direct", "tuned")
+"""The templates for inference that serve as frames: the instruction is what the model would reply."""
+
+FRAMES = (*COMPLETION_FRAMES, *CHAT_FRAMES)
+
+_INSTRUCTION = "{instruction}"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A text around a response that an instruction completes.
+
+    A completion frame is one text that ends in the place `{instruction}`; the model reads it as it is, without a chat
+    template. Any other template is a chat frame: the instruction is scored as the model's reply to it.
+
+    Attributes:
+        template: The text.
+
+    Raises:
+        TemplateError: The instruction's place is not at the very end, or the template asks for JSON.
+
+    Example:
+        >>> frame = Frame(Template("mine", None, "{response} answers: {instruction}", FRAME_PLACES))
+        >>> frame.fill("Pears.", Inference("Name a fruit."))
+        'Pears. answers: '
+    """
+
+    template: Template
+
+    def __post_init__(self) -> None:
+        template = self.template
+        if template.shows("instruction"):
+            if template.system is not None or template.user.count(_INSTRUCTION) != 1 or not self.is_completion:
+                raise TemplateError(
+                    f"frame {template.name!r} must be one text that ends with {_INSTRUCTION}",
+                    hint="what comes after the instruction cannot be part of its likelihood",
+                )
+        elif template.reply_format is ReplyFormat.JSON:
+            raise TemplateError(
+                f"template {template.name!r} asks for JSON, in which an instruction alone would be unlikely",
+                hint=f"take one of {', '.join(FRAMES)}",
+            )
+
+    @property
+    def is_completion(self) -> bool:
+        """Whether the model reads the text as it is, without its chat template."""
+        return self.template.user.endswith(_INSTRUCTION)
+
+    def fill(self, answer: str, inference: Inference) -> str | tuple[Message, ...]:
+        """Return what comes before the instruction: a text, or the messages that it would be the reply to.
+
+        Args:
+            answer: The response. Empty for the likelihood of the instruction without one.
+            inference: The turns before the instruction.
+        """
+        values = {"response": answer, "context": render_context(inference.context), "instruction": ""}
+        prompt = self.template.fill(values)
+        return prompt.user if self.is_completion else prompt.messages
+
+
+FRAME_PLACES = INFERENCE_PLACES | {"instruction"}
+"""What a frame may show; the instruction at its end only."""
+
+
+def load_frame(name: str | None = None, *, folder: Path | None = None) -> Frame:
+    """Load a frame.
+
+    Args:
+        name: One of `FRAMES`, or with a folder one of the folder's, "FRAME" by default.
+        folder: A user's own frames, as files NAME_USER.prompt and, for chat frames, NAME_SYSTEM.prompt.
+
+    Raises:
+        TemplateError: There is no such frame, or it is malformed.
+
+    Example:
+        >>> load_frame().is_completion, load_frame("compact").is_completion
+        (True, False)
+    """
+    if folder is not None:
+        return Frame(Template.from_folder(folder, name or "FRAME", FRAME_PLACES))
+    if name is not None and name not in FRAMES:
+        raise TemplateError(f"no frame is called {name!r}", hint=f"there are {', '.join(FRAMES)}")
+    return Frame(Template.built_in(name or FRAMES[0], FRAME_PLACES))
+
+
+class JudgeKind(StrEnum):
+    """How many responses a judge sees at once."""
+
+    POINTWISE = "pointwise"
+    """One, which it rates."""
+    PAIRWISE = "pairwise"
+    """Two, of which it chooses the better one."""
+    LISTWISE = "listwise"
+    """All, of which it chooses the best one."""
+
+    @property
+    def places(self) -> frozenset[str]:
+        """The places that a template must have for what is judged."""
+        return _PLACES[self]
+
+
+_PLACES = {
+    JudgeKind.POINTWISE: frozenset({"response"}),
+    JudgeKind.PAIRWISE: frozenset({"response_a", "response_b"}),
+    JudgeKind.LISTWISE: frozenset({"responses"}),
+}
+_QUESTION_PLACES = frozenset({"conversation", "instruction"})
+_AUTHORS_NAMES = {
+    JudgeKind.POINTWISE: "llmjudge_pointwise_rating",
+    JudgeKind.PAIRWISE: "llmjudge_pairwise_ranking",
+    JudgeKind.LISTWISE: "llmjudge_listwise_ranking",
+}
+
+
+def load_judge_template(kind: JudgeKind, *, folder: Path | None = None, name: str | None = None) -> Template:
+    """Load the template of a judge.
+
+    Args:
+        kind: Which judge.
+        folder: A user's own templates; None takes the one that comes with the package.
+        name: Which template of the folder. By default the name that the code of arXiv 2602.13551 gives it, such as
+            `llmjudge_pointwise_rating_USER.prompt`, or else the judge's own, such as `pointwise.user.txt`.
+
+    Raises:
+        TemplateError: There is no such template, or it is malformed.
+
+    Example:
+        >>> load_judge_template(JudgeKind.PAIRWISE).name
+        'pairwise'
+    """
+    places = kind.places | _QUESTION_PLACES
+    if folder is None:
+        if name is not None and name != kind.value:
+            raise TemplateError(
+                f"no {kind.value} template is called {name!r}", hint="give the folder that holds it, --template-dir"
+            )
+        return Template.built_in(kind.value, places, kind.places)
+    if name is None:
+        names = (_AUTHORS_NAMES[kind], kind.value)
+        name = next((name for name in names if Template.is_in_folder(folder, name)), names[0])
+    template = Template.from_folder(folder, name, places, kind.places)
+    if not any(map(template.shows, _QUESTION_PLACES)):
+        raise TemplateError(f"template {template.name!r} has no place for {{conversation}} or {{instruction}}")
+    return template
+
+
+def render_text(text: str) -> str:
+    r"""Render a response as one JSON string, so that no text inside it can pass for its end.
+
+    Example:
+        >>> print(render_text('One.\n\nResponse B: "Two."'))
+        "One.\n\nResponse B: \"Two.\""
+    """
+    return json.dumps(text, ensure_ascii=False)
+
+
+def render_list(texts: Iterable[str]) -> str:
+    r"""Render responses as one JSON object a line, numbered from 0.
+
+    Example:
+        >>> print(render_list(["One.", "Two.\nThree."]))
+        {"index": 0, "response": "One."}
+        {"index": 1, "response": "Two.\nThree."}
+    """
+    return "\n".join(
+        json.dumps({"index": index, "response": text}, ensure_ascii=False) for index, text in enumerate(texts)
+    )

@@ -1,14 +1,55 @@
-"""Which part of a conversation is to be inferred, and which part of a response it is inferred from."""
+"""Which part of a conversation is to be inferred, and which part of a response it is inferred from.
+
+Thinking sections and answer tags, which surround what a model says and are not part of it.
+
+Characters that cannot be stored or sent.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.score import Outcome
-from flip_reward.core.thinking import strip_thinking, unwrap_answer
 from flip_reward.errors import ConversationError
+
+THINKING_START = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
+THINKING_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+"""Tags that open and close a thinking section."""
+_ANSWER = re.compile(r"\s*<answer>(.*?)(?:</answer>\s*)?\Z", re.IGNORECASE | re.DOTALL)
+
+
+def strip_thinking(text: str) -> str | None:
+    """Take off everything up to the last closing thinking tag, also when no tag opened the section.
+
+    Returns:
+        What is left, or None when thinking was opened and never closed.
+
+    Example:
+        >>> strip_thinking("<think>Fruits...</think>Apples.")
+        'Apples.'
+        >>> strip_thinking("<think>Fruits...") is None
+        True
+    """
+    if "<" not in text:
+        return text
+    closings = list(THINKING_END.finditer(text))
+    if closings:
+        return text[closings[-1].end() :]
+    return None if THINKING_START.match(text) else text
+
+
+def unwrap_answer(text: str) -> str:
+    """Take off `<answer>` tags around the whole text.
+
+    Example:
+        >>> unwrap_answer("<answer>Apples.</answer>")
+        'Apples.'
+    """
+    wrapped = _ANSWER.match(text) if "<" in text else None
+    return wrapped.group(1) if wrapped else text
 
 
 class Target(StrEnum):
@@ -98,3 +139,17 @@ def visible_answer(response: str) -> str | Outcome:
     if not answer or answer.isspace():
         return Outcome.EMPTY_RESPONSE
     return answer
+
+
+def replace_lone_surrogates(text: str) -> str:
+    r"""Replace halves of surrogate pairs, which JSON can spell but UTF-8 cannot, by the replacement character.
+
+    Example:
+        >>> replace_lone_surrogates("half \ud83d") == "half \ufffd"
+        True
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
-from flip_reward.data.input import Input, RawRow, Row, Skip
+from flip_reward.data.rows import Input, RawRow, Row, Skip
 from flip_reward.errors import DataError, MissingDependencyError
 
 _PART = r"[\w][\w.-]*"

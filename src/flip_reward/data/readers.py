@@ -1,22 +1,27 @@
-"""Open what a user names as input: a file, standard input, or a data set on the Hugging Face hub."""
+"""Open what a user names as input: a file, standard input, or a data set on the Hugging Face hub.
+
+Inputs that can be read more than once, standard input among them.
+"""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO, TypeAlias
 
-from flip_reward.data.compression import COMPRESSIONS, open_stream
-from flip_reward.data.formats import open_parquet, read_csv, read_json_lines, read_parquet
+from flip_reward.data.formats import COMPRESSIONS, open_parquet, open_stream, read_csv, read_json_lines, read_parquet
 from flip_reward.data.hub import HubName, open_hub
-from flip_reward.data.input import Input, RawRow, RejectedRow, Row, Skip
-from flip_reward.errors import DataError
+from flip_reward.data.rows import Input, RawRow, RejectedRow, Row, Skip
+from flip_reward.errors import DataError, StorageError
 
 __all__ = ["FORMATS", "Input", "RawRow", "RejectedRow", "Row", "Skip", "open_input"]
 
@@ -150,3 +155,27 @@ def _suggest_near_names(path: Path) -> str | None:
     if near := difflib.get_close_matches(path.name, names):
         return f"near names in {path.parent}: {', '.join(near)}"
     return f"for a data set on the hub, write hf://datasets/{path}" if HubName.parse(str(path)) else None
+
+
+@contextmanager
+def rereadable_inputs() -> Iterator[Callable[[str], Input]]:
+    """Open inputs as `open_input` does, but keep standard input in a temporary file while the block runs.
+
+    What was kept has a fingerprint, so that a run over standard input is resumed when the same rows come again.
+    """
+    with TemporaryDirectory(prefix="flip-reward-") as folder:
+
+        def open_rereadable(source: str) -> Input:
+            if source != "-":
+                return open_input(source)
+            kept = Path(folder) / "stdin.jsonl"
+            try:
+                with kept.open("wb") as file:
+                    shutil.copyfileobj(sys.stdin.buffer, file)
+            except OSError as error:
+                raise StorageError(
+                    f"cannot keep standard input: {error.strerror or error}", hint="set TMPDIR to a disk with room"
+                ) from error
+            return replace(open_input(str(kept)), name="stdin")
+
+        yield open_rereadable

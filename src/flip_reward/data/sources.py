@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flip_reward.core.conversation import Group
-from flip_reward.data.input import Input, RawRow, Skip, skip_nothing
-from flip_reward.data.rows import RowMapper
+from flip_reward.data.rows import Input, RawRow, RowMapper, Skip, skip_nothing
 from flip_reward.errors import DataError
 
 

@@ -1,4 +1,7 @@
-"""Scored rows as one file in input order, JSON lines or Parquet."""
+"""Scored rows as one file in input order, JSON lines or Parquet.
+
+Rows of any one shape as a Parquet file.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
 import orjson
@@ -17,6 +21,7 @@ from flip_reward.errors import MissingDependencyError, OptionError, StorageError
 
 if TYPE_CHECKING:
     from pyarrow import Schema
+
 
 OutputRow: TypeAlias = Mapping[str, object]
 
@@ -177,3 +182,40 @@ def _record_schema() -> Schema:
             pa.field("cautions", pa.list_(pa.string())),
         ]
     )
+
+
+_ROW_GROUP_ROWS = 1024
+
+
+def write_parquet(path: Path, rows: Iterable[Mapping[str, object]], schema: Callable[[ModuleType], Schema]) -> None:
+    """Write rows to a Parquet file, which appears whole or not at all. Memory does not grow with the rows.
+
+    Args:
+        path: Replaced when it is there already.
+        rows: By column.
+        schema: Makes their schema with pyarrow, which it is given.
+
+    Raises:
+        MissingDependencyError: pyarrow is not installed.
+        StorageError: The folder is missing or not writable, or the disk is full. Nothing is left behind.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingDependencyError("pyarrow", extra="parquet") from None
+    columns = schema(pa)
+    remaining = iter(rows)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            with pq.ParquetWriter(file, columns, compression="zstd") as writer:
+                while batch := list(islice(remaining, _ROW_GROUP_ROWS)):
+                    writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=columns))
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        unfinished.unlink(missing_ok=True)

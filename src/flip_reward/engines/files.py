@@ -1,8 +1,12 @@
-"""Where the GGUF file of an embedded model is: on disk, in the package that brings it, or on the Hugging Face hub."""
+"""Where the GGUF file of an embedded model is: on disk, in the package that brings it, or on the Hugging Face hub.
+
+Tell large files apart without reading them whole.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -203,3 +207,18 @@ def _hash_file(path: Path) -> str:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+FINGERPRINT_BYTES = 1 << 20
+
+
+def fingerprint_file(path: Path) -> str:
+    """Return 16 hexadecimal digits that tell model files apart: from the size and the first and last mebibyte."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest.update(str(size).encode())
+        for offset in (0, max(0, size - FINGERPRINT_BYTES)):
+            file.seek(offset)
+            digest.update(file.read(FINGERPRINT_BYTES))
+    return digest.hexdigest()[:16]

@@ -8,15 +8,15 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.score import Aggregation
 from flip_reward.engines.base import Sampling
 from flip_reward.engines.config import EngineConfig
 from flip_reward.errors import OptionError
 from flip_reward.recipe import read_recipe
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.catalogue import RewardOptions
-from flip_reward.rewards.judges.tournament import Tournament
+from flip_reward.rewards.judges.pairwise import Tournament
 
 
 class _Part(BaseModel):

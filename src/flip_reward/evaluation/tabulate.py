@@ -9,12 +9,12 @@ from itertools import combinations, groupby
 from operator import attrgetter
 from pathlib import Path
 
-from flip_reward.core.judge_templates import JudgeKind
 from flip_reward.core.judgement import OrderFlips, count_order_flips, read_judgements
+from flip_reward.core.prompts import JudgeKind
 from flip_reward.core.score import Usage
 from flip_reward.errors import RunError
+from flip_reward.evaluation.benchmarks import load_protocol
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
-from flip_reward.evaluation.benchmarks.catalogue import load_protocol
 from flip_reward.evaluation.folder import CellEntry, Evaluation, RewardEntry, read_evaluation, read_items
 from flip_reward.evaluation.grading import Graded, ItemRewards
 from flip_reward.evaluation.paired import Contender, compare_all

@@ -3,24 +3,134 @@
 Such a trainer imports a function and calls it; there is no place to hand a model over. So the reward and its model
 are environment variables: FLIP_REWARD_ and the name of an option of `flip-reward score` in capitals, for example
 FLIP_REWARD_MODEL and FLIP_REWARD_BASE_URL. Nothing is read or loaded before the first response is to be scored.
+
+`OncePerProcess`: something expensive that a process makes once, when it is first needed.
+
+`BackgroundLoop`: asynchronous work for callers that block, or that have event loops of their own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Self
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Generic, Self, TypeVar
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.score import Score
 from flip_reward.errors import OptionError
-from flip_reward.integrations.background_loop import BackgroundLoop
-from flip_reward.integrations.per_process import OncePerProcess
 from flip_reward.integrations.samples import Batch, Completion, Prompt, read_sample
 from flip_reward.integrations.unscored import UnscoredPolicy
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig
+
+T = TypeVar("T")
+
+
+class OncePerProcess(Generic[T]):
+    """Calls a function once in each process and gives its result to everybody, as `functools.cache` does for one.
+
+    Threads that come at once wait for the first of them, so that a model is not loaded twice. A forked process makes
+    its own: threads and connections do not survive a fork. A call that fails is made again by the next caller.
+
+    Args:
+        make: What to call.
+
+    Example:
+        >>> made = []
+        >>> once = OncePerProcess(lambda: made.append("model") or len(made))
+        >>> once(), once(), made
+        (1, 1, ['model'])
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._places: dict[int, _Place[T]] = {}
+
+    def __call__(self) -> T:
+        """Return the result, and make it before where this process has none."""
+        # `setdefault` is a single step. A lock here could be held by another thread at the moment of a fork, and the
+        # new process would wait for it for ever.
+        place = self._places.setdefault(os.getpid(), _Place())
+        with place.lock:
+            if not place.made:
+                place.made.append(self._make())
+            return place.made[0]
+
+    def forget(self) -> list[T]:
+        """Let the next call of this process make it anew.
+
+        Returns:
+            What was made so far, one thing or nothing, so that it can be closed.
+        """
+        place = self._places.pop(os.getpid(), None)
+        return place.made if place else []
+
+
+class _Place(Generic[T]):
+    """Where one process keeps its own."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.made: list[T] = []
+
+
+class BackgroundLoop:
+    """An event loop in a thread of its own.
+
+    Some trainers call a reward from a plain function, some from inside a running event loop that it must not run, and
+    some with `asyncio.run`, a new loop at each call. Work handed over here always meets the same loop, so connections
+    stay open from call to call, and a limit on requests in flight holds for the whole process.
+
+    Example:
+        >>> async def double(number):
+        ...     return 2 * number
+        >>> loop = BackgroundLoop()
+        >>> loop.run(double(4))
+        8
+        >>> asyncio.run(loop.join(double(5)))
+        10
+        >>> loop.close()
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="flip-reward", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[object, object, T]) -> T:
+        """Wait for the work's result, from synchronous code. An interrupt (Ctrl-C) cancels the work."""
+        future = self._submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def join(self, work: Coroutine[object, object, T]) -> T:
+        """Wait for the work's result, from any event loop. Whoever is cancelled while waiting cancels the work."""
+        return await asyncio.wrap_future(self._submit(work))
+
+    def _submit(self, work: Coroutine[object, object, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def close(self) -> None:
+        """End the thread. What is still in work is cancelled."""
+        self.run(_cancel_the_others())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _cancel_the_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 class TrainerReward:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flip_reward.report.distribution import Distribution
 from flip_reward.report.evaluation_files import (
     Accuracies,
     Comparison,
@@ -15,7 +14,7 @@ from flip_reward.report.evaluation_files import (
     SubsetAccuracies,
     Tokens,
 )
-from flip_reward.report.statistics import Bin
+from flip_reward.report.statistics import Bin, Distribution
 
 Marks = tuple[int, ...]
 """Starts and ends of stretches of a text, in turn, in characters."""

@@ -1,27 +1,190 @@
-"""A folder of `flip-reward train` -> one HTML page: curves, and samples from before and after."""
+"""A folder of `flip-reward train` -> one HTML page: curves, and samples from before and after.
+
+What a report reads of a folder of `flip-reward train`: metrics by step, and samples.
+
+Curves over steps as SVG, which needs no script.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
 
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from flip_reward.data.files import write_atomically
-from flip_reward.errors import OptionError, RunError
-from flip_reward.report.curves import Curve, draw_curves
+from flip_reward.errors import MissingDependencyError, OptionError, RunError
 from flip_reward.report.evaluation_files import REPORT
-from flip_reward.report.training_files import (
-    SAMPLES,
-    TrainingSample,
-    list_steps,
-    read_metrics,
-    read_recipe_of,
-    read_samples,
-)
+
+MANIFEST, METRICS, SAMPLES = "manifest.json", "metrics.jsonl", "samples"
+_HINT = "the folder is written by 'flip-reward train'"
+
+
+class TrainingSample(BaseModel):
+    """A response and what it earned."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    row: int
+    prompt: str
+    response: str
+    reward: float | None
+    outcome: str
+    inferred_instruction: str | None
+    copied_4grams: float | None
+    not_trained_on: str
+
+    @property
+    def others(self) -> dict[str, float | None]:
+        """Rewards that were not trained on, by name."""
+        found: dict[str, float | None] = orjson.loads(self.not_trained_on)
+        return found
+
+
+def is_training(folder: Path) -> bool:
+    """Whether a folder was written by `flip-reward train`."""
+    try:
+        return bool(orjson.loads((folder / MANIFEST).read_bytes()).get("kind") == "grpo")
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def read_recipe_of(folder: Path) -> Mapping[str, object]:
+    """Read the whole recipe of a training.
+
+    Raises:
+        RunError: The manifest cannot be read.
+    """
+    try:
+        recipe: Mapping[str, object] = orjson.loads((folder / MANIFEST).read_bytes())["recipe"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder / MANIFEST} cannot be read", hint=_HINT) from error
+    return recipe
+
+
+def read_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Read each metric as steps and values. Where a step was logged twice, the last one counts.
+
+    Raises:
+        RunError: There are none, or a line is damaged.
+    """
+    found: dict[str, dict[int, float]] = {}
+    try:
+        for line in (folder / METRICS).read_bytes().splitlines():
+            entry = orjson.loads(line)
+            for name, value in entry.items():
+                if isinstance(value, int | float) and name != "step":
+                    found.setdefault(name, {})[entry["step"]] = float(value)
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{folder / METRICS} cannot be read", hint=_HINT) from error
+    return {name: sorted(points.items()) for name, points in found.items()}
+
+
+def list_steps(folder: Path, split: str) -> list[int]:
+    """Return the steps of which there are samples, in order."""
+    names = {path.name.partition(".")[0] for path in (folder / SAMPLES / split).glob("step-*.parquet")}
+    return sorted(int(name.removeprefix("step-")) for name in names)
+
+
+def read_samples(folder: Path, split: str, step: int) -> list[TrainingSample]:
+    """Read the samples of a step, of all processes.
+
+    Raises:
+        RunError: A file is damaged.
+        MissingDependencyError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingDependencyError("pyarrow", extra="parquet") from None
+    samples: list[TrainingSample] = []
+    for path in sorted((folder / SAMPLES / split).glob(f"step-{step:06d}*.parquet")):
+        try:
+            samples += [TrainingSample.model_validate(row) for row in pq.read_table(path).to_pylist()]
+        except (OSError, pa.ArrowInvalid, ValidationError) as error:
+            raise RunError(f"{path} cannot be read", hint=_HINT) from error
+    return samples
+
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 170, 46, 22, 10
+_COLOURS = ("var(--first)", "var(--second)", "var(--third)")
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A figure that changes with the steps.
+
+    Attributes:
+        name: What it is called in the legend.
+        points: Steps and values, in the order of the steps.
+    """
+
+    name: str
+    points: Sequence[tuple[int, float]]
+
+
+def draw_curves(title: str, curves: Sequence[Curve]) -> str:
+    """Draw some curves into one picture with a caption.
+
+    Args:
+        title: What they show.
+        curves: At most three of them; those without points are left out.
+
+    Returns:
+        A figure in HTML; nothing where there are no points.
+
+    Example:
+        >>> picture = draw_curves("Reward", [Curve("training", [(1, 0.1), (2, 0.3)])])
+        >>> picture.count("<polyline"), "Reward" in picture
+        (1, True)
+        >>> draw_curves("Reward", [Curve("training", [])])
+        ''
+    """
+    drawn = [curve for curve in curves if curve.points][: len(_COLOURS)]
+    if not drawn:
+        return ""
+    steps = [step for curve in drawn for step, _ in curve.points]
+    values = [value for curve in drawn for _, value in curve.points]
+    first, last, low, high = min(steps), max(steps), min(values), max(values)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+
+    def place(step: int, value: float) -> str:
+        x = _LEFT + (step - first) / max(last - first, 1) * (_WIDTH - _LEFT - 8)
+        y = _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _BOTTOM - _TOP)
+        return f"{x:.1f},{y:.1f}"
+
+    lines = []
+    for colour, curve in zip(_COLOURS, drawn, strict=False):
+        points = " ".join(place(step, value) for step, value in curve.points)
+        lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
+        if len(curve.points) < 30:
+            for x, y in (place(step, value).split(",") for step, value in curve.points):
+                lines.append(f'<circle cx="{x}" cy="{y}" r="2.2" fill="{colour}"/>')
+    legend = " ".join(
+        f'<span class="key"><i style="background:{colour}"></i>{escape(curve.name)}</span>'
+        for colour, curve in zip(_COLOURS, drawn, strict=False)
+    )
+    bottom = _HEIGHT - _BOTTOM
+    return (
+        f"<figure><figcaption>{escape(title)} {legend if len(drawn) > 1 else ''}</figcaption>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f'<line x1="{_LEFT}" y1="{bottom}" x2="{_WIDTH - 8}" y2="{bottom}" class="axis"/>'
+        f'<text x="{_LEFT - 4}" y="{_TOP + 8}" text-anchor="end">{high:.3g}</text>'
+        f'<text x="{_LEFT - 4}" y="{bottom}" text-anchor="end">{low:.3g}</text>'
+        f'<text x="{_LEFT}" y="{_HEIGHT - 6}">step {first}</text>'
+        f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 6}" text-anchor="end">{last}</text>'
+        f"{''.join(lines)}</svg></figure>"
+    )
+
 
 _PROMPTS_SHOWN = 40
 _CHARACTERS_SHOWN = 2500

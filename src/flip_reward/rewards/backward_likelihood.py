@@ -10,12 +10,11 @@ from enum import StrEnum
 
 from flip_reward.core.cautions import Applicability
 from flip_reward.core.conversation import Group
-from flip_reward.core.frames import Frame, load_frame
+from flip_reward.core.prompts import Frame, load_frame
 from flip_reward.core.response import Inference, Target, select_target, visible_answer
 from flip_reward.core.score import Likelihood, Outcome, Score, Usage
 from flip_reward.engines.base import Engine, LogprobRequest, TokenLogprobs
-from flip_reward.rewards.asking import Reply, ask_logprobs
-from flip_reward.rewards.base import RewardModel, Settings, gather_all
+from flip_reward.rewards.base import Reply, RewardModel, Settings, ask_logprobs, gather_all
 
 PRIORS_KEPT = 10_000
 """So many instructions are remembered; the oldest are asked again."""

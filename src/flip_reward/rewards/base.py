@@ -1,17 +1,23 @@
-"""`RewardModel`: what every reward is to its callers."""
+"""`RewardModel`: what every reward is to its callers.
+
+Ask an engine, and turn the failure of one request into an outcome.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias, TypeVar
+from dataclasses import dataclass, replace
+from typing import Generic, TypeAlias, TypeVar
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.response import select_target
-from flip_reward.core.score import Score
-from flip_reward.engines.base import Engine, LogprobRequest, Request
+from flip_reward.core.response import replace_lone_surrogates, select_target
+from flip_reward.core.score import Outcome, Score
+from flip_reward.engines.base import Completion, Engine, LogprobRequest, Request, TokenLogprobs
+from flip_reward.errors import ContextTooLongError, EngineError, EngineUnavailableError, RequestRefusedError
 
 Settings = Mapping[str, str | int | float | bool | None]
 """What a reward's scores depend on, flat, so that two runs can be compared line by line."""
@@ -106,3 +112,77 @@ async def gather_all(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
         for task in tasks:
             task.cancel()
         raise
+
+
+Answer = TypeVar("Answer", Completion, TokenLogprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[Answer]):
+    """What came of one request.
+
+    Attributes:
+        answer: The engine's answer; None when it failed.
+        outcome: What the failure is to a score; `Outcome.SCORED` when there is an answer.
+        detail: The failure in words.
+        attempts: How often the request was sent.
+        latency_seconds: From asking to the answer or the last failure.
+    """
+
+    answer: Answer | None
+    outcome: Outcome
+    detail: str | None
+    attempts: int
+    latency_seconds: float
+
+    def unscored(self) -> Score:
+        """Return the score of a response whose request failed."""
+        return Score(
+            None,
+            self.outcome,
+            detail=self.detail,
+            attempts=self.attempts,
+            latency_seconds=self.latency_seconds,
+        )
+
+
+async def ask(engine: Engine, request: Request) -> Reply[Completion]:
+    """Ask an engine once; its layers have tried again already where that helps.
+
+    Raises:
+        EngineUnavailableError: The engine will never answer, so there is nothing to score.
+    """
+    reply = await _wait_for(engine.complete(request))
+    return reply if reply.answer is None else replace(reply, answer=_clean(reply.answer))
+
+
+async def ask_logprobs(engine: Engine, request: LogprobRequest) -> Reply[TokenLogprobs]:
+    """Ask an engine once how likely a text is.
+
+    Raises:
+        NoLogprobsError: It cannot say that of any text.
+        EngineUnavailableError: The engine will never answer, so there is nothing to score.
+    """
+    return await _wait_for(engine.logprobs(request))
+
+
+async def _wait_for(coming: Awaitable[Answer]) -> Reply[Answer]:
+    started = time.perf_counter()
+    try:
+        answer = await coming
+    except EngineUnavailableError:
+        raise
+    except EngineError as error:
+        return Reply(None, _outcome_of(error), str(error), error.attempts, time.perf_counter() - started)
+    return Reply(answer, Outcome.SCORED, None, answer.attempts, time.perf_counter() - started)
+
+
+def _clean(completion: Completion) -> Completion:
+    text = None if completion.text is None else replace_lone_surrogates(completion.text)
+    return replace(completion, text=text, others=tuple(map(_clean, completion.others)))
+
+
+def _outcome_of(error: EngineError) -> Outcome:
+    if isinstance(error, ContextTooLongError):
+        return Outcome.CONTEXT_TOO_LONG
+    return Outcome.REQUEST_REFUSED if isinstance(error, RequestRefusedError) else Outcome.ENGINE_FAILURE

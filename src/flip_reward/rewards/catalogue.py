@@ -9,13 +9,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.cautions import Applicability
-from flip_reward.core.frames import FRAMES, load_frame
-from flip_reward.core.judge_templates import JudgeKind, load_judge_template
-from flip_reward.core.prompts import BUILT_IN, Template, load_templates
+from flip_reward.core.prompts import (
+    BUILT_IN,
+    FRAMES,
+    JudgeKind,
+    Template,
+    load_frame,
+    load_judge_template,
+    load_templates,
+)
 from flip_reward.core.replies import ReplyPolicy
 from flip_reward.core.response import Target
+from flip_reward.core.score import Aggregation
 from flip_reward.core.similarity import Similarity, TokenF1
 from flip_reward.engines.base import Engine, Sampling
 from flip_reward.engines.config import EngineConfig, find_tuning
@@ -28,9 +34,8 @@ from flip_reward.rewards.backward_likelihood import (
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
-from flip_reward.rewards.judges.pairwise import PairwiseJudge, PairwiseOptions
+from flip_reward.rewards.judges.pairwise import PairwiseJudge, PairwiseOptions, Tournament
 from flip_reward.rewards.judges.pointwise import PointwiseJudge, PointwiseOptions
-from flip_reward.rewards.judges.tournament import Tournament
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.replies import ReplyPolicy
 from flip_reward.core.response import Target
+from flip_reward.core.score import Aggregation
 from flip_reward.engines.base import Engine, Sampling
 from flip_reward.engines.config import EngineConfig, resolve_engine
 from flip_reward.redact import mask_secrets, strip_user_info
@@ -18,7 +18,7 @@ from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.catalogue import RewardOptions, fit_to_model, load_reward
 from flip_reward.rewards.environment import read_environment
-from flip_reward.rewards.judges.tournament import Tournament
+from flip_reward.rewards.judges.pairwise import Tournament
 from flip_reward.rewards.similarities import load_similarity
 
 _PREFIX = "FLIP_REWARD_"

@@ -6,19 +6,17 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from flip_reward.core.aggregation import Aggregation, aggregate
 from flip_reward.core.cautions import Applicability
 from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import BUILT_IN, Template, TemplatePair, load_templates, render_context
 from flip_reward.core.replies import ReplyFormat, ReplyPolicy, parse_inferred_instruction
 from flip_reward.core.response import Inference, Target, select_target, visible_answer
-from flip_reward.core.score import Outcome, Sample, Score
+from flip_reward.core.score import Aggregation, Outcome, Sample, Score, aggregate
 from flip_reward.core.similarity import Reference, Similarity, TokenF1
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request, Sampling
 from flip_reward.engines.config import EngineConfig, find_tuning, resolve_engine
 from flip_reward.errors import OptionError
-from flip_reward.rewards.asking import ask
-from flip_reward.rewards.base import RewardModel, Settings, gather_all
+from flip_reward.rewards.base import RewardModel, Settings, ask, gather_all
 
 INFERENCE_SCHEMA = JsonSchema(
     "inferred_instruction",

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flip_reward.data.input import Input, skip_nothing
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import RowMapper
+from flip_reward.data.rows import Input, RowMapper, skip_nothing
 from flip_reward.data.sources import Rejection, SourceRow, read_sources
 from flip_reward.data.tables import check_output, write_output
 from flip_reward.errors import OptionError

@@ -10,8 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
-from flip_reward.core.aggregation import Aggregation, aggregate
-from flip_reward.core.score import Outcome, Sample, Score
+from flip_reward.core.score import Aggregation, Outcome, Sample, Score, aggregate
 from flip_reward.core.similarity import Reference, Similarity
 from flip_reward.errors import RunError
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration

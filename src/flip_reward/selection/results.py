@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.score import Score
-from flip_reward.data.parquet_output import write_parquet
 from flip_reward.data.sources import Rejection, SourceRow
-from flip_reward.data.tables import write_output
+from flip_reward.data.tables import write_output, write_parquet
 from flip_reward.errors import RunError
 from flip_reward.scoring.run_folder import read_records_in_input_order
 from flip_reward.selection.candidates import DrawnGroup

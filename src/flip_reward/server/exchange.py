@@ -11,8 +11,7 @@ import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Receive
 
-from flip_reward.server.complaints import explain
-from flip_reward.server.problems import CLIENT_GONE, ApiError, ClientGoneError, Problem, body_too_large
+from flip_reward.server.problems import CLIENT_GONE, ApiError, ClientGoneError, Problem, body_too_large, explain
 from flip_reward.server.scorer import Result, Row, Scorer
 from flip_reward.server.settings import Limits, ServerSettings
 

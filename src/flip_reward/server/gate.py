@@ -16,11 +16,10 @@ from typing import TypeAlias
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flip_reward.server.admission import Admission
 from flip_reward.server.exchange import Answer
 from flip_reward.server.metrics import Metrics
 from flip_reward.server.problems import ApiError, Problem, body_too_large
-from flip_reward.server.scorer import describe
+from flip_reward.server.scorer import Admission, describe
 from flip_reward.server.settings import ServerSettings
 
 OPEN_PATHS = frozenset({"/health", "/ready"})

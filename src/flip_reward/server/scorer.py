@@ -1,22 +1,178 @@
-"""`Scorer`: groups -> scores, the one core behind every route."""
+"""`Scorer`: groups -> scores, the one core behind every route.
+
+`EngineHealth`: whether the language model behind the server answers.
+
+`Admission`: how much work is taken on, and when to come again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import traceback
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from flip_reward.core.conversation import Group
+from flip_reward.core.conversation import Group, Message
 from flip_reward.core.score import Outcome, Score
-from flip_reward.errors import EngineUnavailableError, InputError
+from flip_reward.engines.base import Engine, Request, Sampling
+from flip_reward.engines.layers import EngineLayer
+from flip_reward.errors import EngineUnavailableError, FlipRewardError, InputError
 from flip_reward.rewards.base import RewardModel, gather_all
-from flip_reward.server.admission import Admission
-from flip_reward.server.health import EngineHealth
 from flip_reward.server.metrics import Metrics
-from flip_reward.server.problems import Problem, RowError
+from flip_reward.server.problems import ApiError, Problem, RowError
 from flip_reward.server.settings import Limits
+
+FRESH_SECONDS = 10.0
+PROBE_SECONDS = 5.0
+# Drawn without a seed, so that no cache answers it.
+_PROBE = Request((Message("user", "Say yes."),), Sampling(temperature=1.0, max_tokens=1))
+
+log = logging.getLogger("flip_reward.server")
+
+
+class EngineHealth:
+    """Knows when the engine last answered, and asks it for one token where that was too long ago.
+
+    Args:
+        engine: The engine, with the layers around it. The probe goes to the one inside, so that it fails at once and
+            with the cause.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        while isinstance(engine, EngineLayer):
+            engine = engine.engine
+        self._engine = engine
+        self._answered_at = float("-inf")
+        self._trouble = ""
+        self._probe: asyncio.Task[bool] | None = None
+
+    def note(self, scores: tuple[Score, ...]) -> None:
+        """Learn from scores that were just made."""
+        failed = False
+        for score in scores:
+            if score.outcome is Outcome.ENGINE_FAILURE:
+                failed = True
+            elif score.attempts:
+                self._answers()
+                return
+        if failed and not self._trouble:
+            self._answered_at = float("-inf")
+            self._start_probe()  # its failure may be written down in full, for it quotes no text of a client
+
+    async def check(self) -> bool:
+        """Tell whether the engine answers."""
+        if time.monotonic() - self._answered_at < FRESH_SECONDS:
+            return True
+        return await asyncio.shield(self._start_probe())
+
+    async def aclose(self) -> None:
+        """End a probe that is under way."""
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
+
+    def _start_probe(self) -> asyncio.Task[bool]:
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.get_running_loop().create_task(self._ask())
+        return self._probe
+
+    async def _ask(self) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._engine.complete(_PROBE)
+        except (FlipRewardError, TimeoutError) as error:
+            trouble = str(error) or f"no answer within {PROBE_SECONDS:g} s"
+            if trouble != self._trouble:  # said once, however often somebody looks
+                log.warning("the engine does not answer: %s", trouble)
+            self._trouble = trouble
+            self._answered_at = float("-inf")
+            return False
+        self._answers()
+        return True
+
+    def _answers(self) -> None:
+        if self._trouble:
+            log.warning("the engine answers again")
+        self._trouble = ""
+        self._answered_at = time.monotonic()
+
+
+LONGEST_RETRY_AFTER_SECONDS = 60.0
+_NEWS = 0.05  # the weight of each answer in the average pace
+
+
+class Admission:
+    """Counts the responses that are accepted and not yet answered, and turns away what comes beyond a limit.
+
+    Work that is turned away at once costs next to nothing, and the client knows when to come again. Work that waits
+    in a queue without an end is answered when nobody wants it any more.
+
+    Args:
+        max_pending: The most responses, at least 1.
+
+    Attributes:
+        pending: How many there are now.
+
+    Example:
+        >>> admission = Admission(8)
+        >>> admission.enter(8)
+        >>> admission.full
+        True
+        >>> admission.leave(8)
+        >>> admission.pending
+        0
+    """
+
+    def __init__(self, max_pending: int) -> None:
+        self.pending = 0
+        self._max_pending = max_pending
+        self._seconds_per_response = 0.0
+        self._last_left = 0.0
+
+    @property
+    def full(self) -> bool:
+        """Whether not one more response fits."""
+        return self.pending >= self._max_pending
+
+    def enter(self, count: int) -> None:
+        """Take a request of so many responses on.
+
+        Raises:
+            ApiError: It does not fit now (429), or never will (413).
+        """
+        if count > self._max_pending:
+            raise ApiError(
+                413,
+                Problem.TOO_LARGE,
+                f"{count} responses in one request; at most {self._max_pending} are taken on at once",
+            )
+        if self.pending + count > self._max_pending:
+            raise self.refusal()
+        if not self.pending:
+            self._last_left = time.monotonic()  # from here on somebody waits, and the pace can be told
+        self.pending += count
+
+    def leave(self, count: int) -> None:
+        """Give the places of so many responses back."""
+        now = time.monotonic()
+        if count:
+            pace = (now - self._last_left) / count
+            self._seconds_per_response += _NEWS * (pace - self._seconds_per_response)
+        self._last_left = now
+        self.pending -= count
+
+    def refusal(self) -> ApiError:
+        """Return what a request is told that does not fit: to come again when half of the work may be done."""
+        wait_seconds = min(self.pending * self._seconds_per_response / 2, LONGEST_RETRY_AFTER_SECONDS)
+        return ApiError(
+            429,
+            Problem.QUEUE_FULL,
+            f"{self.pending} responses are being scored or wait for it, which is all that is taken on at once",
+            retry_after_seconds=wait_seconds,
+        )
+
 
 Row: TypeAlias = Group | RowError
 """What a contract makes of one row of a request."""

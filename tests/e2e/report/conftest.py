@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flip_reward.report.data import read_report_data
-from flip_reward.report.evaluation import build_report
+from flip_reward.report.evaluation import build_report, read_report_data
 from tests.e2e.report.reader import ITEMS, Made, Read, Reader
 from tests.unit.report.make_evaluation import make_evaluation
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.core.aggregation import Aggregation, aggregate
-from flip_reward.core.score import Outcome, Sample, Score
+from flip_reward.core.score import Aggregation, Outcome, Sample, Score, aggregate
 
 VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 UNPARSEABLE = Sample(None, Outcome.UNPARSEABLE_REPLY, raw_reply="prose")

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.core.conversation import Message
-from flip_reward.core.frames import FRAME_PLACES, FRAMES, Frame, load_frame
-from flip_reward.core.prompts import Template
+from flip_reward.core.prompts import FRAME_PLACES, FRAMES, Frame, Template, load_frame
 from flip_reward.core.response import Inference
 from flip_reward.errors import TemplateError
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.core.judge_reply import JudgeReply, parse_list_choice, parse_pair_choice, parse_rating
-from flip_reward.core.replies import ReplyStatus
+from flip_reward.core.replies import JudgeReply, ReplyStatus, parse_list_choice, parse_pair_choice, parse_rating
 
 PARSED, UNPARSEABLE = ReplyStatus.PARSED, ReplyStatus.UNPARSEABLE
 

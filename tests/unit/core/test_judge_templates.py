@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.core.judge_templates import JudgeKind, load_judge_template, render_list, render_text
+from flip_reward.core.prompts import JudgeKind, load_judge_template, render_list, render_text
 from flip_reward.errors import TemplateError
 
 KEYS = {

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.orders import draw_orders
+from flip_reward.core.judgement import draw_orders
 
 GROUP = Group.of("Name a fruit.", ["Apple.", "Pear.", "Bread.", "Plum."])
 

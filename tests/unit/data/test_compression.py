@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from flip_reward.data.compression import DamagedStreamError, open_stream
+from flip_reward.data.formats import DamagedStreamError, open_stream
 from flip_reward.errors import MissingDependencyError
 
 TEXT = b"".join(b"line %d\n" % number for number in range(50_000))

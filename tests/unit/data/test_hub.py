@@ -14,7 +14,7 @@ import pytest
 from datasets import IterableDataset
 
 from flip_reward.data.hub import HubName, open_hub, open_rows
-from flip_reward.data.input import RawRow
+from flip_reward.data.rows import RawRow
 from flip_reward.errors import DataError, MissingDependencyError
 
 NAME = HubName("owner/name", "0123abc", None, "train")

@@ -12,7 +12,7 @@ import pytest
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Completion, LogprobRequest, Request, Sampling, TokenLogprobs, Usage
 from flip_reward.engines.cache import ResponseCache
-from flip_reward.engines.caching import FLUSH_SECONDS, CachingEngine
+from flip_reward.engines.layers import FLUSH_SECONDS, CachingEngine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineServerError
 

@@ -7,7 +7,7 @@ from tenacity import AsyncRetrying, RetryCallState
 
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Completion, Request
-from flip_reward.engines.retrying import FAILURES_BEFORE_GIVING_UP, RetryingEngine, RetryPolicy
+from flip_reward.engines.layers import FAILURES_BEFORE_GIVING_UP, RetryingEngine, RetryPolicy
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import (
     ContextTooLongError,

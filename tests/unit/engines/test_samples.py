@@ -13,8 +13,7 @@ from flip_reward.engines.base import (
     TokenLogprobs,
     ask_one_by_one,
 )
-from flip_reward.engines.retrying import RetryPolicy
-from flip_reward.engines.stack import build_stack
+from flip_reward.engines.layers import RetryPolicy, build_stack
 from flip_reward.errors import EngineServerError
 
 EIGHT = Request((Message("user", "Hello"),), Sampling(temperature=1.0), samples=8)

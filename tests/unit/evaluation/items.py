@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from flip_reward.core.judgement import Judgement
 from flip_reward.core.score import Outcome
+from flip_reward.evaluation.benchmarks import load_protocol
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
-from flip_reward.evaluation.benchmarks.catalogue import load_protocol
 from flip_reward.evaluation.grading import Figure, Graded, ItemRewards
 
 Rewards = Sequence[float | None]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flip_reward.integrations.background_loop import BackgroundLoop
+from flip_reward.integrations.base import BackgroundLoop
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from flip_reward.integrations.per_process import OncePerProcess
+from flip_reward.integrations.base import OncePerProcess
 
 
 def test_threads_that_come_at_once_share_one() -> None:

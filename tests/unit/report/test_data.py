@@ -3,7 +3,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from flip_reward.report.data import read_report_data
+from flip_reward.report.evaluation import read_report_data
 from flip_reward.report.payload import BenchmarkPayload
 from tests.unit.report.make_evaluation import MODEL, REWARDS, make_evaluation, write_json
 

@@ -1,6 +1,6 @@
 import pytest
 
-from flip_reward.report.distribution import describe_rewards
+from flip_reward.report.statistics import describe_rewards
 
 
 def test_similarities_get_twenty_bins_from_0_to_1() -> None:

@@ -5,8 +5,7 @@ import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.errors import OptionError, RunError
-from flip_reward.report.training import build_training_page
-from flip_reward.report.training_files import is_training, read_metrics
+from flip_reward.report.training import build_training_page, is_training, read_metrics
 from flip_reward.training.grpo.samples import SampleRow, SampleTable, Split
 from tests.e2e.command import run
 

@@ -8,7 +8,7 @@ import pytest
 
 from flip_reward.core.cautions import Applicability, Caution
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.frames import load_frame
+from flip_reward.core.prompts import load_frame
 from flip_reward.core.response import Target
 from flip_reward.core.score import Likelihood, Outcome
 from flip_reward.engines.base import LogprobRequest

@@ -3,16 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.replies import ReplyPolicy
 from flip_reward.core.response import Target
+from flip_reward.core.score import Aggregation
 from flip_reward.core.similarity import TokenF1
 from flip_reward.engines.base import Sampling
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError, TemplateError
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.catalogue import REWARDS, RewardOptions, load_reward
-from flip_reward.rewards.judges.tournament import Tournament
+from flip_reward.rewards.judges.pairwise import Tournament
 
 EVERYTHING = RewardOptions(
     template="direct",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.cli.scoring_options import ScoringOptions
-from flip_reward.core.aggregation import Aggregation
+from flip_reward.core.score import Aggregation
 from flip_reward.engines.config import EngineConfig
 from flip_reward.errors import OptionError
 from flip_reward.rewards.config import RewardConfig

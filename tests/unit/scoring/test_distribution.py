@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.scoring.distribution import MOST_DISTINCT, Distribution
+from flip_reward.scoring.summary import MOST_DISTINCT, Distribution
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60))

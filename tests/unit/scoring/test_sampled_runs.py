@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flip_reward.core.aggregation import Aggregation
-from flip_reward.core.score import Outcome, Score
+from flip_reward.core.score import Aggregation, Outcome, Score
 from flip_reward.core.similarity import Match, Reference, TokenF1
 from flip_reward.engines.base import Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine

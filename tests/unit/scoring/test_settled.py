@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.scoring.settled import SeenIds, SettledRows
+from flip_reward.scoring.run_folder import SeenIds, SettledRows
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2))))

@@ -17,8 +17,8 @@ from flip_reward.errors import (
     RunStoppedError,
 )
 from flip_reward.rewards.judges.pairwise import PairwiseJudge
+from flip_reward.scoring.run_folder import SeenIds
 from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits, StopSignal
-from flip_reward.scoring.settled import SeenIds
 from flip_reward.selection.candidates import Candidate, CandidateFile
 from flip_reward.selection.policy import Drawing, DrawnReward, Policy, with_candidates
 

@@ -15,8 +15,7 @@ from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.selection import TieRule
 from flip_reward.selection.candidates import Candidate, CandidateFile
-from flip_reward.selection.policy import Drawing, DrawnReward, Policy, with_candidates
-from flip_reward.selection.prompts import open_for_candidates
+from flip_reward.selection.policy import Drawing, DrawnReward, Policy, open_for_candidates, with_candidates
 from flip_reward.selection.results import Result, Tally, choose_in_run, write_results
 
 

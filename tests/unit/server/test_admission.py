@@ -1,7 +1,7 @@
 import pytest
 
-from flip_reward.server.admission import LONGEST_RETRY_AFTER_SECONDS, Admission
 from flip_reward.server.problems import ApiError, Problem
+from flip_reward.server.scorer import LONGEST_RETRY_AFTER_SECONDS, Admission
 
 
 def test_what_fits_gets_in_and_what_leaves_makes_room() -> None:

@@ -1,23 +1,272 @@
-"""`flip-reward best-of-n`."""
+"""`flip-reward best-of-n`.
+
+Choose the best of N in front of a person: drawing, scoring, the choices, and what is said about them.
+
+What a person sees of best of N: candidates being drawn, and the choices.
+"""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from flip_reward.cli import options, policy_options
-from flip_reward.cli.commands.best_of_n_session import TieBreaking, run_best_of_n, show_policy_prompts
-from flip_reward.cli.commands.session import show_prompts
-from flip_reward.cli.policy_options import PolicyOptions
+from flip_reward.cli.commands.session import (
+    LONGEST_TABLE,
+    STOPPED,
+    print_places,
+    run_until_interrupted,
+    score_opened,
+    show_prompts,
+    show_requests,
+)
+from flip_reward.cli.console import ExitCode, ProgressDisplay, print_summary, shorten
+from flip_reward.cli.policy_options import PolicyOptions, told_of_policy
 from flip_reward.cli.scoring_options import ScoringOptions, with_scoring_options
-from flip_reward.data.rows import parse_columns
+from flip_reward.core.score import Usage
+from flip_reward.data.readers import open_input, rereadable_inputs
+from flip_reward.data.rows import Input, RowMapper, parse_columns
+from flip_reward.data.sources import Rejection, SourceRow, read_sources
 from flip_reward.engines.config import resolve_engine
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.scoring.job import ScoringJob
+from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
+from flip_reward.scoring.runner import StopSignal
+from flip_reward.scoring.summary import Summary
+from flip_reward.selection.candidates import Candidate, CandidateFile, DrawnGroup
 from flip_reward.selection.choice import TieRule
-from flip_reward.selection.policy import DrawnReward
-from flip_reward.selection.prompts import check_columns
+from flip_reward.selection.policy import (
+    Drawing,
+    DrawnReward,
+    Policy,
+    check_columns,
+    open_for_candidates,
+    reject_answered,
+    with_candidates,
+)
+from flip_reward.selection.results import BEST, UNDECIDED, Result, Tally, choose_in_run, write_results
+
+
+class DrawingDisplay(ProgressDisplay):
+    """Shows the progress of candidates being drawn."""
+
+    def __init__(self, console: Console, *, rows: int | None, settled_rows: int) -> None:
+        super().__init__(console, rows=rows, settled_rows=settled_rows, what="generating")
+        self._candidates = 0
+        self._notable: Counter[str] = Counter()
+        self._usage = Usage()
+
+    def drawn(self, candidate: Candidate) -> None:
+        """Count a candidate."""
+        self._candidates += 1
+        self._usage += candidate.usage
+        if candidate.failure is not None:
+            self._notable[candidate.failure.value] += 1
+        elif candidate.truncated:
+            self._notable["truncated"] += 1
+
+    def row_drawn(self) -> None:
+        """Count a row."""
+        self._advance()
+
+    def describe(self, *, found: int) -> str:
+        """Say what came of it.
+
+        Args:
+            found: How many candidates were there before.
+        """
+        line = f"Generated: {self._state()}"
+        if found:
+            line += f"; {found} taken from an earlier session"
+        return f"{line}. Tokens: {self._usage.prompt_tokens:,} prompt, {self._usage.completion_tokens:,} completion"
+
+    def _state(self) -> str:
+        notable = ", ".join(f"{count} {name}" for name, count in self._notable.most_common())
+        return f"{self._candidates} responses" + (f" ({notable})" if notable else "")
+
+
+def print_results(console: Console, results: Iterable[Result]) -> None:
+    """Print a table of choices. Their texts come from models and are shown as they are, never as markup."""
+    table = Table(expand=True)
+    table.add_column("instruction", ratio=3, overflow="fold")
+    table.add_column("chosen response", ratio=4, overflow="fold")
+    table.add_column("reward", justify="right", width=6)
+    table.add_column("scored", justify="right", width=6)
+    table.add_column("note", ratio=2, overflow="fold")
+    for result in results:
+        selection = result.selection
+        value = None if selection.index is None else result.scores[selection.index].value
+        table.add_row(
+            shorten(result.instruction),
+            shorten(selection.response or ""),
+            Text("" if value is None else f"{value:.3f}"),
+            Text(f"{len(result.scores) - selection.unscored}/{len(result.scores)}"),
+            Text(_note(result), style="yellow" if selection.index is None else ""),
+        )
+    console.print(table)
+
+
+def _note(result: Result) -> str:
+    selection = result.selection
+    if selection.index is None:
+        return selection.reason or ""
+    notes = [f"{result.tie_rule} of {len(selection.tied)} tied"] if selection.tied else []
+    if len(result.scores) == 1:
+        notes.append("the only response")
+    if isinstance(result.group, DrawnGroup) and result.group.candidates[selection.index].truncated:
+        notes.append("truncated")
+    return ", ".join(notes)
+
+
+def describe(tally: Tally, rule: str) -> str:
+    """Say in how many rows a response was chosen.
+
+    Example:
+        >>> describe(Tally(rows=4, tied=2, single=1, undecided=1), "first")
+        '3 of 4 rows decided (2 ties by the rule first; 1 with a single response, chosen as it is); 1 undecided'
+    """
+    remarks = []
+    if tally.tied:
+        remarks.append(f"{tally.tied} {'tie' if tally.tied == 1 else 'ties'} by the rule {rule}")
+    if tally.single:
+        remarks.append(f"{tally.single} with a single response, chosen as it is")
+    line = f"{tally.decided} of {tally.rows} rows decided" + (f" ({'; '.join(remarks)})" if remarks else "")
+    return line + (f"; {tally.undecided} undecided" if tally.undecided else "")
+
+
+@dataclass(frozen=True, slots=True)
+class TieBreaking:
+    """How ties are broken: see `select_best`."""
+
+    rule: TieRule
+    seed: int
+
+
+def run_best_of_n(
+    job: ScoringJob, ties: TieBreaking, policy: Policy | None, *, as_json: bool, table: bool | None
+) -> None:
+    """Draw candidates where that is wanted, score them, choose, and print what came of it.
+
+    Args:
+        job: What to score.
+        ties: How ties are broken.
+        policy: Writes the responses; None when the inputs hold them.
+        as_json: Print the summary as JSON to standard output, and everything else to standard error.
+        table: Show the choices as a table; None shows them when they are few.
+
+    Raises:
+        typer.Exit: It was interrupted, or some rows have no choice or some responses no record that stays.
+        FlipRewardError: It could not be run.
+    """
+    console = Console(stderr=as_json)
+    with ExitStack() as held:
+        open_source = held.enter_context(rereadable_inputs())
+        opened = open_job(job, open_source=open_source if policy is None else _for_candidates(open_source, policy))
+        held.callback(opened.folder.close)
+        read_rows = opened.read_rows
+        stop = StopSignal()
+        if policy is not None:
+            file = held.enter_context(CandidateFile(opened.folder.path, policy.count))
+            _draw(opened, policy, file, stop, console)
+            read_rows = _drawn_rows(opened, policy, file)
+        summary = score_opened(opened, console, stop, read_rows())
+        if summary.interrupted:
+            _tell_stopped(opened, summary, console, as_json=as_json)
+            raise typer.Exit(ExitCode.INTERRUPTED)
+
+        def results() -> Iterator[Result]:
+            rows = read_rows(settled_too=True)
+            return choose_in_run(opened.folder.path, rows, tie_rule=ties.rule, seed=ties.seed)
+
+        tally = _write(opened, results)
+        if as_json:
+            typer.echo(_to_json(opened, summary, tally))
+        else:
+            if tally.rows and (table or (table is None and tally.rows <= LONGEST_TABLE)):
+                print_results(console, islice(results(), LONGEST_TABLE))
+                if tally.rows > LONGEST_TABLE:
+                    console.print(f"The first {LONGEST_TABLE} of {tally.rows} rows.")
+            print_summary(console, summary)
+            console.print(Text(describe(tally, ties.rule.value)), soft_wrap=True)
+            if tally.undecided:
+                console.print(Text(f"Undecided rows: {opened.folder.path / UNDECIDED}"), soft_wrap=True)
+            print_places(console, opened, output=_output(opened))
+    if tally.undecided or summary.rejected_rows or not summary.complete:
+        raise typer.Exit(ExitCode.PARTLY_DONE)
+
+
+def show_policy_prompts(
+    policy: Policy, inputs: Sequence[str], columns: Mapping[str, str], *, limit: int | None = None
+) -> None:
+    """Print what the policy would be asked for the first rows, and call nothing. All candidates have one prompt."""
+    sources = [open_for_candidates(open_input(name), policy.count) for name in inputs]
+    rows = reject_answered(read_sources(sources, RowMapper(columns), limit=limit))
+    show_requests(rows, lambda group: [policy.request(group.messages, 0)], unit="candidate")
+
+
+def _for_candidates(open_source: Callable[[str], Input], policy: Policy) -> Callable[[str], Input]:
+    return lambda name: open_for_candidates(open_source(name), policy.count)
+
+
+def _drawn_rows(
+    opened: OpenedJob, policy: Policy, file: CandidateFile
+) -> Callable[..., Iterator[SourceRow | Rejection]]:
+    def read_rows(*, settled_too: bool = False) -> Iterator[SourceRow | Rejection]:
+        return with_candidates(reject_answered(opened.read_rows(settled_too=settled_too)), file, policy)
+
+    return read_rows
+
+
+def _draw(opened: OpenedJob, policy: Policy, file: CandidateFile, stop: StopSignal, console: Console) -> None:
+    settled_rows = max(len(opened.folder.settled), file.found // policy.count)
+    display = DrawingDisplay(console, rows=opened.rows, settled_rows=settled_rows)
+    drawing = Drawing(policy, file, limits=opened.job.limits, observer=display, stop=stop)
+    rows = reject_answered(opened.read_rows())
+    reward, seen_ids = opened.job.reward, opened.folder.seen_ids
+    with told_of_policy():
+        run_until_interrupted(opened, console, stop, display, lambda: drawing.draw(rows, reward, seen_ids))
+    console.print(Text(display.describe(found=file.found)), soft_wrap=True)
+    if stop.requested:
+        print_places(console, opened, STOPPED)
+        raise typer.Exit(ExitCode.INTERRUPTED)
+
+
+def _write(opened: OpenedJob, results: Callable[[], Iterator[Result]]) -> Tally:
+    tally = Tally()
+    write_results(_output(opened), tally.count(results()))
+    undecided = opened.folder.path / UNDECIDED
+    undecided.unlink(missing_ok=True)
+    if tally.undecided:
+        write_results(undecided, (result for result in results() if result.selection.index is None))
+    return tally
+
+
+def _output(opened: OpenedJob) -> Path:
+    return opened.job.output or opened.folder.path / BEST
+
+
+def _tell_stopped(opened: OpenedJob, summary: Summary, console: Console, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"run_folder": str(opened.folder.path), **summary.model_dump()}, indent=2))
+        return
+    print_summary(console, summary)
+    print_places(console, opened, STOPPED)
+
+
+def _to_json(opened: OpenedJob, summary: Summary, tally: Tally) -> str:
+    places = {"run_folder": str(opened.folder.path), "output": str(_output(opened))}
+    return json.dumps({**places, **asdict(tally), "decided": tally.decided, **summary.model_dump()}, indent=2)
+
 
 _CHOICE = "Choice"
 

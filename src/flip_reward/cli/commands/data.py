@@ -11,14 +11,20 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from flip_reward.cli.exit_codes import ExitCode
+from flip_reward.cli.console import ExitCode
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import parse_columns
 from flip_reward.data.tables import check_output
 from flip_reward.errors import DataError
-from flip_reward.training.prompts.data_convert import convert_rows
-from flip_reward.training.prompts.data_rewards import DATA_REWARDS, resolve_data_reward
-from flip_reward.training.prompts.rows import BadRow, PromptRow, read_rows, write_rows
+from flip_reward.training.prompts.rows import (
+    DATA_REWARDS,
+    BadRow,
+    PromptRow,
+    convert_rows,
+    read_rows,
+    resolve_data_reward,
+    write_rows,
+)
 from flip_reward.training.prompts.wildchat import WILDCHAT, WildChatOptions, build_wildchat
 
 _MOST_SHOWN = 20

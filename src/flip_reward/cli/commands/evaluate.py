@@ -11,19 +11,17 @@ import typer
 from flip_reward.cli import options
 from flip_reward.cli.commands.grid_session import run_plan
 from flip_reward.cli.scoring_options import read_extra_body, read_prices
-from flip_reward.core.aggregation import Aggregation
 from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.score import Aggregation
 from flip_reward.engines.config import EngineConfig
 from flip_reward.evaluation.benchmarks import load_benchmark
-from flip_reward.evaluation.benchmarks.base import Benchmark
-from flip_reward.evaluation.benchmarks.sampling import sample_items
+from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items
 from flip_reward.evaluation.folder import EvaluationOptions
-from flip_reward.evaluation.grid import Plan
-from flip_reward.evaluation.lineup import line_up
+from flip_reward.evaluation.grid import Plan, line_up
 from flip_reward.evaluation.recipe import Recipe, RecipeModel, RecipeSampling
 from flip_reward.evaluation.statistics import check_libraries
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
-from flip_reward.rewards.judges.tournament import Tournament
+from flip_reward.rewards.judges.pairwise import Tournament
 
 _GRID = "Grid"
 

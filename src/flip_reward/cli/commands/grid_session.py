@@ -12,10 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flip_reward.cli.console import ProgressDisplay
-from flip_reward.cli.event_loop import run_in_event_loop
-from flip_reward.cli.exit_codes import ExitCode
-from flip_reward.cli.interrupts import drain_on_interrupt
+from flip_reward.cli.console import ExitCode, ProgressDisplay, drain_on_interrupt, run_in_event_loop
 from flip_reward.evaluation.benchmarks.base import Benchmark
 from flip_reward.evaluation.folder import open_folder
 from flip_reward.evaluation.grid import CellRun, Plan, fill_grid, prepare_folder

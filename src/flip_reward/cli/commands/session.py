@@ -13,10 +13,15 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from flip_reward.cli.console import ProgressDisplay, print_records, print_summary, printable
-from flip_reward.cli.event_loop import run_in_event_loop
-from flip_reward.cli.exit_codes import ExitCode
-from flip_reward.cli.interrupts import drain_on_interrupt
+from flip_reward.cli.console import (
+    ExitCode,
+    ProgressDisplay,
+    drain_on_interrupt,
+    print_records,
+    print_summary,
+    printable,
+    run_in_event_loop,
+)
 from flip_reward.core.conversation import Group
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import RowMapper

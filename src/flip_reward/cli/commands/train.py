@@ -9,9 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flip_reward.cli.exit_codes import ExitCode
-from flip_reward.cli.interrupts import stop_after_step
-from flip_reward.cli.train_display import TrainDisplay
+from flip_reward.cli.console import ExitCode, TrainDisplay, stop_after_step
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.grpo import train_grpo
 from flip_reward.training.grpo.recipe import GrpoRecipe

@@ -9,9 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from flip_reward.cli.exit_codes import ExitCode
-from flip_reward.cli.interrupts import stop_after_step
-from flip_reward.cli.tuning_display import TuningDisplay
+from flip_reward.cli.console import ExitCode, TuningDisplay, stop_after_step
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.inferrer import tune_inferrer as tune
 from flip_reward.training.inferrer.recipe import InferrerRecipe

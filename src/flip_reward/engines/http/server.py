@@ -1,22 +1,26 @@
-"""`HttpServer`: one model behind one server: its address, its key, and what its failures mean."""
+"""`HttpServer`: one model behind one server: its address, its key, and what its failures mean.
+
+`LogprobEndpoint`: an address of a server that is asked for tokens or log-probabilities.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import orjson
 
-from flip_reward.engines.http.http_errors import read_error
+from flip_reward.engines.http.wire import read_error
 from flip_reward.errors import (
     CannotConnectError,
     ContextTooLongError,
     EngineError,
     EngineUnavailableError,
+    NoLogprobsError,
     OptionError,
     RequestRefusedError,
 )
@@ -24,6 +28,7 @@ from flip_reward.redact import strip_user_info
 
 if TYPE_CHECKING:
     from flip_reward.engines.http.transport import Answer, HttpSession
+
 
 T = TypeVar("T")
 MODELS_IN_HINT = 5
@@ -210,3 +215,36 @@ def _authorize(address: SplitResult, api_key: str | None) -> str | None:
     if not api_key.isprintable():
         raise OptionError("the API key holds a character that no key has, such as a line break")
     return f"Bearer {api_key}"
+
+
+class LogprobEndpoint:
+    """Posts JSON to one address of a server.
+
+    Args:
+        server: The server.
+        url: The whole address.
+        fields: Fields of every request.
+    """
+
+    def __init__(self, server: HttpServer, url: str, fields: Mapping[str, object]) -> None:
+        self._server = server
+        self._url = url
+        self._fields = fields
+
+    async def ask(self, **fields: object) -> Any:  # noqa: ANN401 - whatever the answer's JSON holds
+        """Post the fields once, and return what the JSON of the answer holds.
+
+        Raises:
+            NoLogprobsError: The server has nothing at this address.
+            EngineError: The answer has another status than 2xx, or is not JSON.
+        """
+        answer = await self._server.send("POST", self._url, orjson.dumps({**self._fields, **fields}))
+        if answer.status < 300:
+            try:
+                return orjson.loads(answer.body)
+            except ValueError:
+                pass
+        error = self._server.read_error(answer)
+        if isinstance(error, RequestRefusedError) and self._server.lacks_endpoint(error):
+            raise NoLogprobsError(f"a server without {self._url}", hint=error.hint) from error
+        raise error

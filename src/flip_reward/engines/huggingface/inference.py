@@ -18,7 +18,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer
 
-from flip_reward.engines.huggingface.hf_batches import count_shared
+from flip_reward.engines.huggingface.batching import count_shared
 from flip_reward.errors import RequestRefusedError
 
 if TYPE_CHECKING:

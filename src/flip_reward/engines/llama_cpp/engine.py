@@ -15,11 +15,11 @@ from queue import Empty, SimpleQueue
 from threading import Event, Lock
 
 from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, ask_one_by_one
-from flip_reward.engines.fingerprint import fingerprint_file
+from flip_reward.engines.files import fingerprint_file
 from flip_reward.engines.llama_cpp.slot import LlamaSlot, SlotOptions
 from flip_reward.engines.llama_cpp.text import LlamaText
+from flip_reward.engines.lora.adapter import GgufBase, LoraFile
 from flip_reward.engines.lora.gguf import GgufFile
-from flip_reward.engines.lora.lora_file import GgufBase, LoraFile
 from flip_reward.engines.machine import count_usable_cpus
 from flip_reward.errors import ContextTooLongError, EngineUnavailableError, OptionError
 

@@ -13,11 +13,10 @@ from pathlib import Path
 import orjson
 from pydantic import BaseModel
 
-from flip_reward.core.characters import replace_lone_surrogates
 from flip_reward.core.conversation import Message
+from flip_reward.core.response import replace_lone_surrogates
 from flip_reward.engines.base import LogprobRequest
-from flip_reward.engines.llama_cpp.llama_scoring import LlamaTokens
-from flip_reward.engines.llama_cpp.slot import SlotOptions, make_parameters, start_server
+from flip_reward.engines.llama_cpp.slot import LlamaTokens, SlotOptions, make_parameters, start_server
 from flip_reward.engines.lora.gguf import GgufFile
 from flip_reward.errors import EngineServerError, NoLogprobsError, RequestRefusedError
 

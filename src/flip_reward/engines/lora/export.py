@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flip_reward.data.files import storage_error
-from flip_reward.engines.lora import lora_file
+from flip_reward.engines.lora import adapter as lora_file
 from flip_reward.engines.lora.adapter import WEIGHTS, BaseModelIdentity, find_adapter, sampled_places
-from flip_reward.engines.lora.gguf_layout import GgufLayout
+from flip_reward.engines.lora.gguf import GgufLayout
 from flip_reward.engines.tuned_folder import TunedFolder
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
 

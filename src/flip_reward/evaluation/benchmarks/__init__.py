@@ -1,4 +1,7 @@
-"""`load_benchmark`: a benchmark by its name, a file's, or both."""
+"""`load_benchmark`: a benchmark by its name, a file's, or both.
+
+Protocols by name.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,17 @@ from types import MappingProxyType
 from typing import Self
 
 from flip_reward.data.hub import HubName, open_hub
-from flip_reward.data.input import RawRow, Row
 from flip_reward.data.readers import FORMATS
-from flip_reward.errors import OptionError
-from flip_reward.evaluation.benchmarks import judgebench, llmbar, rewardbench2, rm_bench
-from flip_reward.evaluation.benchmarks import preference as preference_file
-from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem, collect_items
-from flip_reward.evaluation.benchmarks.row_models import open_rows
+from flip_reward.data.rows import RawRow, Row
+from flip_reward.errors import DataError, OptionError
+from flip_reward.evaluation.benchmarks import judgebench, llmbar, preference, rewardbench2, rm_bench
+from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem, collect_items, open_rows
+from flip_reward.evaluation.benchmarks.judgebench import JudgeBenchProtocol
+from flip_reward.evaluation.benchmarks.llmbar import LLMBarProtocol
+from flip_reward.evaluation.benchmarks.preference import PreferenceProtocol
+from flip_reward.evaluation.benchmarks.rewardbench2 import RewardBench2Protocol
+from flip_reward.evaluation.benchmarks.rm_bench import RMBenchProtocol
+from flip_reward.evaluation.grading import Protocol
 
 PREFERENCE = "preference"
 
@@ -134,7 +141,7 @@ def load_benchmark(text: str, *, skip_bad_rows: bool = False) -> Benchmark:
     published = _PUBLISHED[name.name] if name.name is not None else None
     items, bad_rows = collect_items(
         _open(name),
-        published.to_item if published else preference_file.to_item,
+        published.to_item if published else preference.to_item,
         source=name.source or name.label,
         skip_bad_rows=skip_bad_rows,
     )
@@ -148,3 +155,28 @@ def _open(name: BenchmarkName) -> Iterator[Row]:
     if name.name == "llmbar" and Path(name.source).is_dir():
         return llmbar.open_repository(name.source)
     return open_rows(name.source)
+
+
+_PROTOCOLS = MappingProxyType(
+    {
+        protocol.name: protocol
+        for protocol in (
+            PreferenceProtocol(),
+            RewardBench2Protocol(),
+            RMBenchProtocol(),
+            JudgeBenchProtocol(),
+            LLMBarProtocol(),
+        )
+    }
+)
+
+
+def load_protocol(name: str) -> Protocol:
+    """Return the protocol called `name`.
+
+    Raises:
+        DataError: There is none.
+    """
+    if name not in _PROTOCOLS:
+        raise DataError(f"unknown protocol {name!r}", hint=f"protocols are {', '.join(_PROTOCOLS)}")
+    return _PROTOCOLS[name]

@@ -1,17 +1,28 @@
-"""`Benchmark`: groups of responses of which it is known which ones are good."""
+"""`Benchmark`: groups of responses of which it is known which ones are good.
+
+Rows through pydantic, and from files that hold one JSON array.
+
+A sample of a benchmark that keeps the proportions of its subsets.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.response import select_target
-from flip_reward.data.input import RawRow, Row
+from flip_reward.data.readers import open_input
+from flip_reward.data.rows import RawRow, Row
 from flip_reward.errors import ConversationError, DataError
 
 _MOST_BAD_ROWS_SHOWN = 5
@@ -208,3 +219,122 @@ def _refuse_repetition(lines: dict[object, int], key: object, line: int, what: s
     if key in lines:
         raise DataError(f"{what}: line {lines[key]} has it already")
     lines[key] = line
+
+
+class RowModel(BaseModel):
+    """A row of a benchmark. Columns that are not needed are not looked at."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+
+class ChatMessage(RowModel):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Texts = Annotated[list[str], BeforeValidator(_listed)]
+"""Several texts; one alone may stand without a list."""
+
+Prompt = str | list[ChatMessage]
+
+
+def plain_prompt(prompt: Prompt) -> str | list[dict[str, str]]:
+    """Return a prompt as `Group.of` takes it."""
+    return prompt if isinstance(prompt, str) else [message.model_dump() for message in prompt]
+
+
+RowT = TypeVar("RowT", bound=RowModel)
+
+
+def read_row(model: type[RowT], row: RawRow) -> RowT:
+    """Check a row against its model.
+
+    Raises:
+        DataError: A column is missing or holds something else than it should.
+    """
+    try:
+        return model.model_validate(dict(row.values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        column = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise DataError(f"no column {column!r}; the row has {', '.join(map(repr, row.values))}") from None
+        raise DataError(f"{column!r}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def open_rows(source: str) -> Iterator[Row]:
+    """Read the rows of a file, or of a data set on the hub.
+
+    Args:
+        source: Whatever `flip_reward.data.readers.open_input` takes, or a ".json" file that holds one array.
+
+    Raises:
+        DataError: It cannot be read.
+        MissingDependencyError: The library that reads it is not installed.
+    """
+    path = Path(source)
+    if path.suffix.lower() == ".json" and path.is_file():
+        text = path.read_bytes()
+        if text.lstrip().startswith(b"["):
+            return read_json_array(text, source)
+    return open_input(source).rows()
+
+
+def read_json_array(text: bytes, source: str) -> Iterator[Row]:
+    """Read rows from one JSON array of objects.
+
+    Raises:
+        DataError: It is none.
+    """
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{source} is not JSON: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{source} is not an array of objects")
+    return (RawRow(position, position + 1, row) for position, row in enumerate(rows))
+
+
+def sample_items(benchmark: Benchmark, limit: int, *, seed: int = 0) -> Benchmark:
+    """Take `limit` items, from every subset in proportion to its size (largest remainders), in the original order.
+
+    Every subset keeps at least one item as long as there are as many places as subsets.
+
+    Args:
+        benchmark: What to take from. One that is no larger is returned as it is.
+        limit: How many items, at least 1.
+        seed: The same seed takes the same items.
+    """
+    if limit >= len(benchmark.items):
+        return benchmark
+    draw = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, item in enumerate(benchmark.items):
+        members[item.subset].append(index)
+    places = share_places({name: len(indices) for name, indices in members.items()}, limit)
+    taken = sorted(index for name, indices in members.items() for index in draw.sample(indices, places[name]))
+    return replace(benchmark, items=tuple(benchmark.items[index] for index in taken))
+
+
+def share_places(sizes: dict[str, int], places: int) -> dict[str, int]:
+    """Share places among subsets in proportion to their sizes, by largest remainders.
+
+    Example:
+        >>> share_places({"large": 90, "small": 9, "tiny": 1}, 10)
+        {'large': 8, 'small': 1, 'tiny': 1}
+    """
+    total = sum(sizes.values())
+    reserved = 1 if places >= len(sizes) else 0
+    shares = {name: max(reserved, places * size // total) for name, size in sizes.items()}
+    while sum(shares.values()) != places:
+        step = 1 if sum(shares.values()) < places else -1
+        open_to_change = [name for name, size in sizes.items() if reserved <= shares[name] + step <= size]
+        lacking = {name: places * sizes[name] / total - shares[name] for name in open_to_change}
+        shares[max(open_to_change, key=lambda name: step * lacking[name])] += step
+    return shares

@@ -8,6 +8,8 @@ the datasets library no longer runs scripts. A row, with texts of our own:
 
 `-b llmbar` downloads the five files; `-b llmbar=LLMBar/Dataset/LLMBar` reads them from a copy of the repository; and
 `-b llmbar=file.jsonl` reads rows of this form with a column "subset", or of `preference_file`.
+
+LLMBar's figures: accuracy by subset, the adversarial mean, and what the order of the two responses does.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.request import urlopen
 
-from flip_reward.data.input import RawRow, Row
+from flip_reward.core.judgement import count_order_flips
+from flip_reward.data.rows import RawRow, Row
 from flip_reward.errors import DataError
 from flip_reward.evaluation.benchmarks import preference as preference_file
-from flip_reward.evaluation.benchmarks.base import BenchmarkItem
-from flip_reward.evaluation.benchmarks.row_models import RowModel, read_json_array, read_row
+from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_json_array, read_row
+from flip_reward.evaluation.benchmarks.preference import PreferenceProtocol
+from flip_reward.evaluation.grading import Figure, Graded, ItemRewards
 
 REPOSITORY = (
     "https://raw.githubusercontent.com/princeton-nlp/LLMBar/caa7bee794bfed74baed038b99229fa3f0c4c511/Dataset/LLMBar"
@@ -111,3 +115,50 @@ def _name_subset(text: str) -> str:
     if name not in _FILES:
         raise DataError(f"LLMBar has no subset {text!r}; its subsets are {', '.join(_FILES)}")
     return name
+
+
+class LLMBarProtocol(PreferenceProtocol):
+    """Pairs, of which the response that follows the instruction must have the higher reward.
+
+    The authors average accuracy over both orders of presentation. A pairwise judge whose verdict changes with the
+    order is right in one of the two, and its tie counts one half: the fractional rule is that average.
+    """
+
+    name = "llmbar"
+
+    def figures(self, graded: Graded) -> list[Figure]:
+        """Return the natural accuracy, the adversarial mean, their mean, and the agreement between the orders."""
+        present = set(graded.subsets)
+        accuracy = graded.fractional
+        figures = []
+        if NATURAL in present:
+            figures.append(Figure("natural", graded.mean(accuracy, {NATURAL}), _ORDERS))
+        if present.issuperset(ADVERSARIAL):
+            estimate = graded.mean_of_subsets(accuracy, ADVERSARIAL)
+            figures.append(Figure("adversarial mean", estimate, f"Mean of the adversarial subsets. {_ORDERS}"))
+        if present.issuperset((NATURAL, *ADVERSARIAL)):
+            estimate = graded.mean_of_subsets(accuracy)
+            figures.append(Figure("average", estimate, f"Unweighted mean of the five subsets. {_ORDERS}"))
+        return figures + _agreement(graded)
+
+
+_ORDERS = "Accuracy, averaged over both orders of the pair."
+
+
+_AGREEMENT = (
+    "Share of the pairs judged in both orders with the same verdict; all, where each response is scored by itself."
+)
+
+
+def _agreement(graded: Graded) -> list[Figure]:
+    agreement = graded.average(_agree)
+    if not graded.select(agreement)[0]:
+        return []
+    return [Figure("agreement between orders", graded.mean(agreement), _AGREEMENT)]
+
+
+def _agree(_item: BenchmarkItem, said: ItemRewards) -> float:
+    if said.judgements:
+        flips = count_order_flips(said.judgements)
+        return float("nan") if flips.rate is None else 1 - flips.rate
+    return 1.0 if said.scored else float("nan")

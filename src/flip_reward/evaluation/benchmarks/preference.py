@@ -1,10 +1,15 @@
-"""Any file of prompts with chosen and rejected responses."""
+"""Any file of prompts with chosen and rejected responses.
+
+Any file of prompts with chosen and rejected responses: is the best-rewarded response a chosen one?
+"""
 
 from __future__ import annotations
 
-from flip_reward.data.input import RawRow
-from flip_reward.evaluation.benchmarks.base import BenchmarkItem
-from flip_reward.evaluation.benchmarks.row_models import Prompt, RowModel, Texts, plain_prompt, read_row
+from collections.abc import Sequence
+
+from flip_reward.data.rows import RawRow
+from flip_reward.evaluation.benchmarks.base import BenchmarkItem, Prompt, RowModel, Texts, plain_prompt, read_row
+from flip_reward.evaluation.grading import Grade, Protocol, grade_best
 
 ONLY_SUBSET = "all"
 """What the subset is called where a file names none."""
@@ -45,3 +50,17 @@ def to_item(row: RawRow) -> BenchmarkItem:
         fields.chosen,
         fields.rejected,
     )
+
+
+class PreferenceProtocol(Protocol):
+    """The response with the highest reward must be a chosen one; see `grade_best` for ties."""
+
+    name = "preference"
+
+    def grade(self, item: BenchmarkItem, rewards: Sequence[float]) -> Grade:
+        """Grade the choice of the best response."""
+        return grade_best(item.chosen, rewards)
+
+    def chance(self, item: BenchmarkItem) -> float:
+        """Return the share of chosen responses."""
+        return sum(item.chosen) / len(item.chosen)

@@ -8,15 +8,19 @@ as plain text, detailed with Markdown. A row, with texts of our own:
      "rejected": ["Saturn.", "The largest planet is Saturn, ...", "## Answer\n**Saturn** ..."]}
 
 The domain is chat, code, math, safety-refuse or safety-response; the last two are one domain in the results.
+
+RM-Bench: three chosen and three rejected responses in three styles, each chosen one against each rejected one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from flip_reward.data.hub import HubName
-from flip_reward.data.input import RawRow
+from flip_reward.data.rows import RawRow
 from flip_reward.errors import DataError
-from flip_reward.evaluation.benchmarks.base import BenchmarkItem
-from flip_reward.evaluation.benchmarks.row_models import RowModel, read_row
+from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_row
+from flip_reward.evaluation.grading import Figure, Grade, Graded, ItemRewards, Protocol
 
 HUB = HubName("THU-KEG/RM-Bench")
 STYLES = ("concise", "plain", "markdown")
@@ -47,3 +51,67 @@ def to_item(row: RawRow) -> BenchmarkItem:
     domain = SAFETY if fields.domain.startswith(SAFETY) else fields.domain
     item_id = f"{fields.domain}/{fields.id}"
     return BenchmarkItem.of(item_id, domain, fields.prompt, fields.chosen, fields.rejected, STYLES * 2)
+
+
+CellTest = Callable[[int, int], bool]
+"""Whether a cell of the 3 x 3 matrix counts, by the chosen response's style (row) and the rejected one's (column)."""
+
+LEVELS: tuple[tuple[str, CellTest, str], ...] = (
+    ("hard", lambda row, column: row < column, "upper triangle: the chosen response has the plainer style"),
+    ("normal", lambda row, column: row == column, "diagonal: both have the same style"),
+    ("easy", lambda row, column: row > column, "lower triangle: the chosen response has the richer style"),
+)
+
+
+class RMBenchProtocol(Protocol):
+    """The grade of an item is the share of its nine comparisons that the chosen response wins.
+
+    As the authors count, only a strictly higher reward wins; fractionally, a tie is one half.
+    """
+
+    name = "rm-bench"
+
+    def grade(self, item: BenchmarkItem, rewards: Sequence[float]) -> Grade:  # noqa: ARG002 - the labels are the order
+        """Grade the nine comparisons."""
+        wins = [_compare(rewards, row, column) for row in range(len(STYLES)) for column in range(len(STYLES))]
+        return Grade(wins.count(1.0) / len(wins), sum(wins) / len(wins))
+
+    def chance(self, item: BenchmarkItem) -> float:  # noqa: ARG002 - the same for all
+        """Return one half."""
+        return 0.5
+
+    def figures(self, graded: Graded) -> list[Figure]:
+        """Return hard, normal, easy and their mean, for all domains together and for each."""
+        import numpy as np
+
+        levels = [(name, graded.average(_measure(counts)), where) for name, counts, where in LEVELS]
+        total = np.mean([values for _, values, _ in levels], axis=0)
+        note = "Mean of the domains, each the mean of hard, normal and easy."
+        figures = [Figure("average", graded.mean_of_subsets(total), note)]
+        figures += [
+            Figure(name, graded.mean_of_subsets(values), f"Mean of the domains; {where}.")
+            for name, values, where in levels
+        ]
+        for domain in dict.fromkeys(graded.subsets):
+            figures.append(Figure(domain, graded.mean(total, {domain}), "Mean of hard, normal and easy."))
+            figures += [
+                Figure(f"{domain}, {name}", graded.mean(values, {domain}), f"{where.capitalize()}.")
+                for name, values, where in levels
+            ]
+        return figures
+
+
+def _compare(rewards: Sequence[float], row: int, column: int) -> float:
+    chosen, rejected = rewards[row], rewards[len(STYLES) + column]
+    return 1.0 if chosen > rejected else 0.5 if chosen == rejected else 0.0
+
+
+def _measure(counts: CellTest) -> Callable[[BenchmarkItem, ItemRewards], float]:
+    cells = [(row, column) for row in range(len(STYLES)) for column in range(len(STYLES)) if counts(row, column)]
+
+    def measure(_item: BenchmarkItem, said: ItemRewards) -> float:
+        if said.scored is None:
+            return 0.0
+        return sum(_compare(said.scored, row, column) == 1.0 for row, column in cells) / len(cells)
+
+    return measure

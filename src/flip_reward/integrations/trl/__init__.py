@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from flip_reward.errors import OptionError, RunStoppedError
-from flip_reward.integrations.per_process import OncePerProcess
+from flip_reward.integrations.base import OncePerProcess
 from flip_reward.integrations.trl.metrics import describe_call, describe_samples, measure_call_copying
 from flip_reward.integrations.trl.options import TrlOptions, Truncated
 from flip_reward.integrations.trl.patience import PatientScorer, Say, ScoredCall

@@ -18,11 +18,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from flip_reward.core.response import select_target
-from flip_reward.data.input import Input, RawRow, Row, Skip
-from flip_reward.data.parquet_output import write_parquet
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import RESPONSE_COLUMNS, RowMapper, parse_columns
+from flip_reward.data.rows import RESPONSE_COLUMNS, Input, RawRow, Row, RowMapper, Skip, parse_columns
 from flip_reward.data.sources import Rejection, read_sources
+from flip_reward.data.tables import write_parquet
 from flip_reward.errors import ConversationError, DataError, FlipRewardError
 
 if TYPE_CHECKING:

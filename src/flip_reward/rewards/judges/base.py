@@ -10,16 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.judge_reply import JudgeReply
-from flip_reward.core.judge_templates import JudgeKind
 from flip_reward.core.judgement import Judgement, write_judgements
-from flip_reward.core.prompts import Template, render_context
+from flip_reward.core.prompts import JudgeKind, Template, render_context
+from flip_reward.core.replies import JudgeReply
 from flip_reward.core.response import select_target, visible_answer
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.engines.base import Engine, JsonSchema, Request, Sampling
 from flip_reward.errors import ConversationError
-from flip_reward.rewards.asking import ask
-from flip_reward.rewards.base import RewardModel, Settings
+from flip_reward.rewards.base import RewardModel, Settings, ask
 
 
 class Parse(Protocol):

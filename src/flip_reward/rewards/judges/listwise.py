@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.judge_reply import parse_list_choice
-from flip_reward.core.judge_templates import JudgeKind, load_judge_template, render_list
-from flip_reward.core.orders import draw_orders
-from flip_reward.core.prompts import Template
+from flip_reward.core.judgement import draw_orders
+from flip_reward.core.prompts import JudgeKind, Template, load_judge_template, render_list
+from flip_reward.core.replies import parse_list_choice
 from flip_reward.core.score import Outcome, Score
 from flip_reward.engines.base import Engine, Request
 from flip_reward.errors import OptionError

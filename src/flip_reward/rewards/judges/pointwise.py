@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.judge_reply import HIGHEST_RATING, LOWEST_RATING, parse_rating
-from flip_reward.core.judge_templates import JudgeKind, load_judge_template
-from flip_reward.core.prompts import Template
+from flip_reward.core.prompts import JudgeKind, Template, load_judge_template
+from flip_reward.core.replies import HIGHEST_RATING, LOWEST_RATING, parse_rating
 from flip_reward.core.score import Score
 from flip_reward.engines.base import Engine, Request
-from flip_reward.rewards.asking import ask
-from flip_reward.rewards.base import gather_all
+from flip_reward.rewards.base import ask, gather_all
 from flip_reward.rewards.judges.base import Case, Judge, JudgeOptions, make_schema, open_case
 
 RATING_SCHEMA = make_schema("SCORE", {"type": "integer", "enum": list(range(LOWEST_RATING, HIGHEST_RATING + 1))})

@@ -12,8 +12,8 @@ from typing import TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from flip_reward.errors import ConversationError
-from flip_reward.server.contracts.chat import TextPart, make_group
 from flip_reward.server.contracts.numbers import to_numbers
+from flip_reward.server.contracts.rewards import TextPart, make_group
 from flip_reward.server.exchange import Context, Contract
 from flip_reward.server.problems import ApiError, Problem, RowError
 from flip_reward.server.scorer import Result, Row

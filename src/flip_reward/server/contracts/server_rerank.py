@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from flip_reward.errors import ConversationError
-from flip_reward.server.contracts.chat import make_group
 from flip_reward.server.contracts.numbers import to_numbers
 from flip_reward.server.contracts.rerank import PairUsage, Text, TextParts, read_text
+from flip_reward.server.contracts.rewards import make_group
 from flip_reward.server.exchange import Context, Contract
 from flip_reward.server.problems import ApiError, Problem
 from flip_reward.server.scorer import Result, Row

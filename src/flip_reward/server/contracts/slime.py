@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from flip_reward.core.chat_template import read_prompt, strip_end_marks
 from flip_reward.core.conversation import Group
 from flip_reward.errors import ConversationError
-from flip_reward.server.contracts.chat import ChatMessage, make_group
 from flip_reward.server.contracts.numbers import to_numbers
+from flip_reward.server.contracts.rewards import ChatMessage, make_group
 from flip_reward.server.exchange import Context
 from flip_reward.server.problems import Problem, RowError
 from flip_reward.server.scorer import Result, Row

@@ -11,8 +11,8 @@ import torch
 from trl import GRPOConfig
 
 from flip_reward.errors import OptionError
-from flip_reward.training.common.activation_checkpointing import name_checkpointing
 from flip_reward.training.common.checkpoints import FOLDER
+from flip_reward.training.common.libraries import name_checkpointing
 from flip_reward.training.grpo.recipe import TRACKERS, GrpoRecipe
 
 _WAIT_SECONDS = 1800

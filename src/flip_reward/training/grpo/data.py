@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import orjson
 
-from flip_reward.data.input import Input
 from flip_reward.data.readers import open_input
+from flip_reward.data.rows import Input
 from flip_reward.errors import DataError
 from flip_reward.scoring.manifest import InputIdentity
 from flip_reward.training.grpo.recipe import GrpoData
-from flip_reward.training.prompts.data_convert import convert_rows
-from flip_reward.training.prompts.rows import BadRow, PromptRow, read_rows
+from flip_reward.training.prompts.rows import BadRow, PromptRow, convert_rows, read_rows
 
 _MOST_SHOWN = 3
 

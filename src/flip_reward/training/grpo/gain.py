@@ -14,7 +14,7 @@ from statistics import fmean
 
 from flip_reward.errors import FlipRewardError, RunError
 from flip_reward.evaluation.statistics import Estimate, check_libraries, estimate_mean
-from flip_reward.report.training_files import TrainingSample, list_steps, read_samples
+from flip_reward.report.training import TrainingSample, list_steps, read_samples
 from flip_reward.training.grpo.samples import Split
 
 _COPIED = "4-grams copied"

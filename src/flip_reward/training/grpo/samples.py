@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from flip_reward.core.characters import replace_lone_surrogates
 from flip_reward.core.conversation import Message
+from flip_reward.core.response import replace_lone_surrogates
 from flip_reward.data.files import storage_error
-from flip_reward.data.parquet_output import write_parquet
+from flip_reward.data.tables import write_parquet
 
 if TYPE_CHECKING:
     from pyarrow import Schema

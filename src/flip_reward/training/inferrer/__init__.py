@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from flip_reward.data.files import storage_error
 from flip_reward.engines.files import SMOLLM2_135M, TUNED
 from flip_reward.engines.huggingface.loading import HfModel, load_hf_model
-from flip_reward.engines.lora import lora_file
+from flip_reward.engines.lora import adapter as lora_file
 from flip_reward.engines.lora.adapter import BaseModelIdentity, attach_adapter, find_adapter
 from flip_reward.errors import MissingDependencyError, OptionError
 from flip_reward.scoring.manifest import RunConfiguration
@@ -22,11 +22,9 @@ from flip_reward.training.common.libraries import quiet_libraries
 from flip_reward.training.common.manifest import describe_session
 from flip_reward.training.common.tuning_manifest import SourceSummary, TuningManifest
 from flip_reward.training.common.tuning_progress import SilentObserver, TuningObserver
-from flip_reward.training.inferrer.data import TuningData
-from flip_reward.training.inferrer.hard_negatives import order_groups
-from flip_reward.training.inferrer.order import order_texts
+from flip_reward.training.inferrer.data import TuningData, TuningInputs
+from flip_reward.training.inferrer.order import order_groups, order_texts
 from flip_reward.training.inferrer.recipe import InferrerRecipe, Method, Precision
-from flip_reward.training.inferrer.tuning_inputs import TuningInputs
 
 if TYPE_CHECKING:
     from peft import PeftModel

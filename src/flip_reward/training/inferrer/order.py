@@ -1,9 +1,17 @@
-"""The order in which texts are seen: shuffled, and those of like length together, so that little is padded."""
+"""The order in which texts are seen: shuffled, and those of like length together, so that little is padded.
+
+Which texts are contrasted with each other: responses that are alike, to instructions that are not.
+"""
 
 from __future__ import annotations
 
+import math
 import random
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+
+from flip_reward.errors import DataError
+from flip_reward.training.inferrer.text import TuningText
 
 _BATCHES_SORTED_TOGETHER = 32
 
@@ -46,3 +54,121 @@ def _order_epoch(lengths: Sequence[int], batch_rows: int, chance: random.Random)
         chance.shuffle(batches)
         order += [place for batch in [*batches, *last] for place in batch]
     return order
+
+
+SAME_INSTRUCTION = 0.8
+"""Instructions that share this part of their distinct tokens (Jaccard index) are taken for the same one."""
+
+_TELLING_TOKENS = 32
+"""So many of a response's rarest tokens are compared."""
+
+
+def group_alike(texts: Sequence[TuningText], size: int, *, seed: int) -> list[list[int]]:
+    """Put texts into groups whose responses are alike and whose instructions differ.
+
+    In a group every response is a hard negative for the instructions of the others. Responses are alike by the tokens
+    they share, each counted by its inverse document frequency; what all have, like the frame, counts nothing.
+
+    Args:
+        texts: What is learned.
+        size: The texts of a group, at least 2.
+        seed: Another one makes other groups, in another order.
+
+    Returns:
+        Groups of positions in `texts`, each position once at the most. Texts that are left over stand in none.
+
+    Example:
+        >>> def text(response, instruction):
+        ...     return TuningText([0, *response, *instruction], learned=len(instruction))
+        >>> texts = [text([5, 6], [1, 99]), text([8, 9], [2, 99]), text([6, 5], [3, 99]), text([9, 8], [4, 99])]
+        >>> sorted(map(sorted, group_alike(texts, 2, seed=0)))
+        [[0, 2], [1, 3]]
+    """
+    alike = _AlikeIndex([frozenset(text.tokens[: len(text.tokens) - text.learned]) for text in texts])
+    instructions = [frozenset(text.tokens[-text.learned : -1]) for text in texts]
+    order = list(range(len(texts)))
+    random.Random(f"groups {seed}").shuffle(order)  # noqa: S311 - not for secrets
+    groups: list[list[int]] = []
+    for first in order:
+        if first not in alike:
+            continue
+        group = [first]
+        for other in alike.nearest(first):
+            if all(_differ(instructions[other], instructions[member]) for member in group):
+                group.append(other)
+            if len(group) == size:
+                groups.append(group)
+                break
+        for member in group if len(group) == size else [first]:
+            alike.discard(member)
+    return groups
+
+
+def order_groups(texts: Sequence[TuningText], size: int, *, epochs: float, seed: int) -> list[int]:
+    """Return which text is seen when, over all epochs. Cut into parts of `size`, it is the groups of `group_alike`.
+
+    Args:
+        texts: What is learned.
+        size: The texts of a group.
+        epochs: How often each group is seen. A fraction is a part of the last epoch.
+        seed: Another one makes other groups, in another order.
+
+    Raises:
+        DataError: No text has enough others that are like it.
+    """
+    groups: list[list[int]] = []
+    wanted, epoch = 1, 0
+    while len(groups) < wanted:
+        made = group_alike(texts, size, seed=seed + epoch)
+        if not made:
+            raise DataError(
+                f"no response has {size - 1} others like it, with another instruction",
+                hint="take more rows, or a smaller contrast.alike",
+            )
+        if epoch == 0:
+            wanted = max(1, round(len(made) * epochs))
+        groups += made
+        epoch += 1
+    return [number for group in groups[:wanted] for number in group]
+
+
+class _AlikeIndex:
+    """Finds the responses that share the most telling tokens with one of them."""
+
+    def __init__(self, responses: Sequence[frozenset[int]]) -> None:
+        counts = Counter(token for tokens in responses for token in tokens)
+        self._weights = {token: math.log(len(responses) / count) for token, count in counts.items()}
+        self._telling = [
+            sorted(
+                (token for token in tokens if self._weights[token] > 0),
+                key=lambda token: (-self._weights[token], token),
+            )[:_TELLING_TOKENS]
+            for tokens in responses
+        ]
+        self._having: defaultdict[int, set[int]] = defaultdict(set)
+        for number, tokens in enumerate(self._telling):
+            for token in tokens:
+                self._having[token].add(number)
+        self._left = set(range(len(responses)))
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._left
+
+    def discard(self, number: int) -> None:
+        """Find a response no more."""
+        self._left.discard(number)
+        for token in self._telling[number]:
+            self._having[token].discard(number)
+
+    def nearest(self, number: int) -> list[int]:
+        """Return the responses that share something with this one, the most alike first."""
+        shared: defaultdict[int, float] = defaultdict(float)
+        for token in self._telling[number]:
+            for other in self._having[token]:
+                shared[other] += self._weights[token]
+        shared.pop(number, None)
+        return sorted(shared, key=lambda other: (-shared[other] / math.sqrt(len(self._telling[other])), other))
+
+
+def _differ(one: frozenset[int], other: frozenset[int]) -> bool:
+    return len(one & other) < SAME_INSTRUCTION * len(one | other)

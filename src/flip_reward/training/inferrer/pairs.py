@@ -11,9 +11,8 @@ from functools import cached_property
 from flip_reward.core.conversation import Group, read_content
 from flip_reward.core.response import select_target, visible_answer
 from flip_reward.core.score import Outcome
-from flip_reward.data.input import Input, RejectedRow
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import CONVERSATION_COLUMNS, RowMapper, parse_columns
+from flip_reward.data.rows import CONVERSATION_COLUMNS, Input, RejectedRow, RowMapper, parse_columns
 from flip_reward.errors import ConversationError, DataError
 from flip_reward.evaluation.benchmarks import BENCHMARKS, load_benchmark
 from flip_reward.training.inferrer.near_duplicates import Words

@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from flip_reward.core.frames import Frame, load_frame
+from flip_reward.core.prompts import Frame, load_frame
 from flip_reward.recipe import read_recipe
 
 
@@ -106,7 +106,7 @@ class InferrerRecipe(_Part):
     frame: str | None = None
     """As `--template` of backward likelihood. None is "tuned", or in a folder its "FRAME"."""
     frame_dir: Path | None = None
-    """A folder with a frame of your own; see `flip_reward.core.frames.load_frame`."""
+    """A folder with a frame of your own; see `flip_reward.core.prompts.load_frame`."""
     no_thinking: bool = False
 
     method: Method = Method.LORA

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from flip_reward.data.files import storage_error, write_atomically
 from flip_reward.engines import tuned_folder
 from flip_reward.engines.lora import adapter as hf_adapters
-from flip_reward.engines.lora import lora_file
+from flip_reward.engines.lora import adapter as lora_file
 from flip_reward.engines.lora.export import BaseModel, write_lora_file
 from flip_reward.errors import OptionError, StorageError
 

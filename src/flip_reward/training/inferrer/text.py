@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.frames import Frame
+from flip_reward.core.prompts import Frame
 from flip_reward.engines.base import LogprobRequest
 from flip_reward.engines.huggingface.text import ModelText
 from flip_reward.engines.scripted import ScriptedEngine

@@ -6,26 +6,64 @@ A row has three columns, those of the published sets:
     ground_truth   the instruction, as the published sets have it: a text, or a list of texts. Rewards here compare
                    with the last user turn, which it should be equal to
     dataset        the reward of the row (see `DATA_REWARDS`), or a list of rewards with as many ground truths
+
+Prompts and chats of any source as rows to train on.
+
+The names by which rows of training data ask for a reward.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.data.input import Input, RejectedRow
-from flip_reward.data.parquet_output import write_parquet
-from flip_reward.data.tables import write_output
+from flip_reward.data.rows import CONVERSATION_COLUMNS, RESPONSE_COLUMNS, Input, RejectedRow, RowMapper, parse_columns
+from flip_reward.data.tables import write_output, write_parquet
 from flip_reward.errors import ConversationError, DataError, FlipRewardError
-from flip_reward.training.prompts.data_rewards import resolve_data_reward
+from flip_reward.rewards.catalogue import REWARDS
+from flip_reward.rewards.controls import CONSTANT
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from pyarrow import Schema
+
+
+DATA_REWARDS: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "general-flip": "flip",
+        "general-quality": "pointwise",
+        **{f"general-{reward}": reward for reward in (*REWARDS, CONSTANT)},
+    }
+)
+"""The names in the column "dataset", and the rewards that they stand for. Published sets have the first two."""
+
+
+def resolve_data_reward(name: str, place: str = "dataset") -> str:
+    """Return the reward that a name in the column "dataset" stands for.
+
+    Args:
+        name: The name.
+        place: Where it stands, for the error.
+
+    Raises:
+        DataError: It is none of `DATA_REWARDS`.
+
+    Example:
+        >>> resolve_data_reward("general-quality")
+        'pointwise'
+    """
+    if name in DATA_REWARDS:
+        return DATA_REWARDS[name]
+    near = get_close_matches(name, DATA_REWARDS, n=1)
+    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    raise DataError(f"unknown reward {name!r} in {place!r}{suggestion}", hint=f"known are {', '.join(DATA_REWARDS)}")
+
 
 COLUMNS = ("messages", "ground_truth", "dataset")
 
@@ -186,3 +224,45 @@ def _several_schema(pa: ModuleType) -> Schema:
 def _make_schema(pa: ModuleType, text: Any) -> Schema:  # noqa: ANN401 - a type of pyarrow, which is imported late
     turn = pa.struct([("role", pa.string()), ("content", pa.string())])
     return pa.schema([("messages", pa.list_(turn)), ("ground_truth", text), ("dataset", text)])
+
+
+_CHAT_COLUMN = "conversation"  # what WildChat and others call it
+
+
+def convert_rows(
+    source: Input, dataset: str, columns: Mapping[str, str] | None = None
+) -> Iterator[PromptRow | BadRow]:
+    """Make training rows of prompts ("instruction", "prompt"), chats ("messages", "conversation"), or training rows.
+
+    Rows that are of the schema already are switched to the reward.
+
+    Args:
+        source: Where they are.
+        dataset: The name of the reward that they are to get; one of `DATA_REWARDS`.
+        columns: Our column names to theirs, as for `--columns`.
+
+    Raises:
+        DataError: The input cannot be read, or there is no such reward.
+        OptionError: A name in `columns` is none of ours.
+    """
+    resolve_data_reward(dataset)
+    mapped = parse_columns(",".join(f"{ours}={theirs}" for ours, theirs in columns.items())) if columns else {}
+    mapper = RowMapper(mapped)
+    for row in source.rows():
+        if isinstance(row, RejectedRow):
+            yield BadRow(row.line, row.reason)
+            continue
+        try:
+            yield _convert(row.values, dataset, mapper)
+        except FlipRewardError as error:
+            yield BadRow(row.line, str(error))
+
+
+def _convert(values: Mapping[str, object], dataset: str, mapper: RowMapper) -> PromptRow:
+    if all(values.get(column) is not None for column in COLUMNS):
+        return PromptRow.of(read_messages(values["messages"]), dataset)
+    kept = {name: value for name, value in values.items() if name not in RESPONSE_COLUMNS}
+    if isinstance(kept.get(_CHAT_COLUMN), list) and not any(kept.get(name) for name in CONVERSATION_COLUMNS):
+        kept["messages"] = kept[_CHAT_COLUMN]
+    group = mapper.to_group({**kept, "responses": [""]}, "")
+    return PromptRow.of(end_with_user(group.messages), dataset)

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.tokens import load_normalizer
-from flip_reward.data.input import Input, RejectedRow
+from flip_reward.data.rows import Input, RejectedRow
 from flip_reward.training.prompts.rows import PromptRow
 
 WILDCHAT = "allenai/WildChat-1M:train"

@@ -6,7 +6,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from flip_reward.engines.http.http_errors import read_error, read_retry_after
+from flip_reward.engines.http.wire import read_error, read_retry_after
 from flip_reward.errors import (
     ContextTooLongError,
     EngineBusyError,

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.engines.huggingface.batching import BatchQueue
-from flip_reward.engines.huggingface.hf_batches import choose_batch, count_shared
+from flip_reward.engines.huggingface.batching import BatchQueue, choose_batch, count_shared
 from flip_reward.errors import EngineServerError, EngineUnavailableError
 
 

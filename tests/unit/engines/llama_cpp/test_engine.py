@@ -16,8 +16,7 @@ import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Completion, JsonSchema, Request, Sampling
-from flip_reward.engines.files import locate_model
-from flip_reward.engines.fingerprint import fingerprint_file
+from flip_reward.engines.files import fingerprint_file, locate_model
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
 from flip_reward.engines.llama_cpp.slot import LlamaSlot, SlotOptions
 from flip_reward.errors import (

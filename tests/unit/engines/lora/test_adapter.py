@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save_file
 from flip_reward.engines.base import LogprobRequest
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.loading import load_hf_model
-from flip_reward.engines.lora.adapter import BASE, WEIGHTS, BaseModelIdentity, find_adapter
-from flip_reward.engines.lora.lora_file import CONFIG
+from flip_reward.engines.lora.adapter import BASE, CONFIG, WEIGHTS, BaseModelIdentity, find_adapter
 from flip_reward.errors import EngineUnavailableError, OptionError
 from tests.hf_models import save_model
 

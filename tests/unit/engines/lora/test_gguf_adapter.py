@@ -14,10 +14,9 @@ from transformers import AutoModelForCausalLM
 from flip_reward.engines.config import EngineConfig, resolve_engine
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
-from flip_reward.engines.lora.adapter import WEIGHTS
+from flip_reward.engines.lora.adapter import WEIGHTS, GgufBase, LoraFile, find_lora_file
 from flip_reward.engines.lora.export import export_adapter
 from flip_reward.engines.lora.gguf import GgufFile
-from flip_reward.engines.lora.lora_file import GgufBase, LoraFile, find_lora_file
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError
 from tests.gguf_models import save_adapter, save_gguf
 from tests.hf_models import save_model

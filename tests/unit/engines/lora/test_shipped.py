@@ -9,9 +9,9 @@ import pytest
 
 from flip_reward.engines.config import EngineConfig, find_tuning, resolve_engine
 from flip_reward.engines.files import locate_model
+from flip_reward.engines.lora.adapter import GgufBase, LoraFile
 from flip_reward.engines.lora.export import BaseModel, write_lora_file
 from flip_reward.engines.lora.gguf import GgufFile
-from flip_reward.engines.lora.lora_file import GgufBase, LoraFile
 from flip_reward.engines.lora.shipped import FOLDER, MOST_BYTES, SHIPPED, ShippedAdapter, Tuning, locate_shipped
 from flip_reward.errors import DataError, OptionError
 from flip_reward.rewards.catalogue import RewardOptions, fit_to_model

@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.evaluation.benchmarks.base import Benchmark
-from flip_reward.evaluation.benchmarks.sampling import sample_items, share_places
+from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items, share_places
 from tests.unit.evaluation.items import item
 
 SIZES = {"large": 60, "middle": 30, "small": 9, "tiny": 1}

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from flip_reward.integrations.trl.trl_statistics import (
+from flip_reward.integrations.trl.metrics import (
     correlate_ranks,
     correlate_within_groups,
     measure_copying,

@@ -9,8 +9,7 @@ from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.engines.base import Request
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import ContextTooLongError, ConversationError, EngineUnavailableError
-from flip_reward.rewards.judges.pairwise import PAIR_SCHEMA, PairwiseJudge, PairwiseOptions
-from flip_reward.rewards.judges.tournament import Tournament
+from flip_reward.rewards.judges.pairwise import PAIR_SCHEMA, PairwiseJudge, PairwiseOptions, Tournament
 from tests.unit.rewards.scripted_judges import Choose, ScriptedJudge, prefer, prefer_first, shown_responses
 
 BY_RANK = prefer({"Bread": 0, "Pear": 1, "Apple": 2, "Fig": 3})

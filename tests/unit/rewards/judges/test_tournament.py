@@ -8,7 +8,7 @@ import pytest
 from flip_reward.core.judgement import Judgement
 from flip_reward.core.score import Outcome, Score
 from flip_reward.rewards.judges.base import Judged
-from flip_reward.rewards.judges.tournament import Match, Standings, play_knockout, play_round_robin
+from flip_reward.rewards.judges.pairwise import Match, Standings, play_knockout, play_round_robin
 
 
 def verdict(chosen: int | None, *shown: int, outcome: Outcome = Outcome.UNPARSEABLE_REPLY) -> Judged:

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pydantic_core import PydanticCustomError
 
-from flip_reward.training.grpo.grpo_fields import check_grpo_fields
+from flip_reward.training.grpo.recipe import check_grpo_fields
 
 
 def test_a_plain_no_is_a_name_where_one_is_wanted() -> None:

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.frames import FRAMES, Frame, load_frame
-from flip_reward.core.prompts import load_templates
+from flip_reward.core.prompts import FRAMES, Frame, load_frame, load_templates
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.text import ModelText, find_stops

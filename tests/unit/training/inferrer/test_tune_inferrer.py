@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.frames import load_frame
+from flip_reward.core.prompts import load_frame
 from flip_reward.engines.config import EngineConfig, find_tuning
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.loading import load_hf_model

@@ -3,12 +3,10 @@ from typing import Any
 
 import pytest
 
-from flip_reward.data.input import Input, RawRow
 from flip_reward.data.readers import open_input
+from flip_reward.data.rows import Input, RawRow
 from flip_reward.errors import DataError
-from flip_reward.training.prompts.data_convert import convert_rows
-from flip_reward.training.prompts.data_rewards import DATA_REWARDS
-from flip_reward.training.prompts.rows import BadRow, PromptRow, read_rows, write_rows
+from flip_reward.training.prompts.rows import DATA_REWARDS, BadRow, PromptRow, convert_rows, read_rows, write_rows
 
 USER = {"role": "user", "content": "Name a fruit."}
 BOT = {"role": "assistant", "content": "Apple."}

@@ -1,6 +1,6 @@
 from typing import Any
 
-from flip_reward.data.input import Input, RawRow, RejectedRow
+from flip_reward.data.rows import Input, RawRow, RejectedRow
 from flip_reward.training.prompts.wildchat import LeftOut, WildChatOptions, build_wildchat
 
 
