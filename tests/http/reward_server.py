@@ -13,7 +13,8 @@ from typing import Any, Self
 from flip_reward import FlipReward, ScriptedEngine
 from flip_reward.rewards.base import RewardModel
 from flip_reward.server.app import create_app
-from flip_reward.server.run import PatientServer, listen, make_config
+from flip_reward.server.listening import PatientServer
+from flip_reward.server.run import listen, make_config
 from flip_reward.server.settings import ServerSettings
 
 JSON_HEADERS = {"Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""`Applicability`: to which responses an inferrer applies, and what of them it cannot know.
+"""`ReliabilityLimits`: to which responses an inferrer applies, and what of them it cannot know.
 
 A reward for a response outside of it is a number like any other, and means less. So a caution stands beside the
 score, and what is done about it is the caller's choice.
@@ -54,7 +54,7 @@ _FEWEST_WORDS_OF_A_LANGUAGE = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Applicability:
+class ReliabilityLimits:
     """To which responses an inferrer applies, by thresholds that were measured for it.
 
     Attributes:
@@ -64,8 +64,8 @@ class Applicability:
             `Caution.OTHER_LANGUAGE`, 0 to 1. 0 is for an inferrer of any language.
 
     Example:
-        >>> applicability = Applicability(least_words=3, most_code=0.8, least_english=0.15)
-        >>> applicability.find_cautions("Pears."), applicability.find_cautions("Pears grow on trees.")
+        >>> reliability_limits = ReliabilityLimits(least_words=3, most_code=0.8, least_english=0.15)
+        >>> reliability_limits.find_cautions("Pears."), reliability_limits.find_cautions("Pears grow on trees.")
         ((<Caution.SHORT_RESPONSE: 'short_response'>,), ())
     """
 

@@ -80,7 +80,7 @@ def _read(line: str) -> Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class OrderFlips:
+class PositionBias:
     """How often the order in which two responses were shown decided between them.
 
     Attributes:
@@ -88,7 +88,7 @@ class OrderFlips:
         flips: Those among them whose verdict changed with the order.
 
     Example:
-        >>> OrderFlips(8, 2).rate
+        >>> PositionBias(8, 2).rate
         0.25
     """
 
@@ -100,11 +100,11 @@ class OrderFlips:
         """The share of pairs whose verdict changed with the order, 0 to 1; None without a pair."""
         return self.flips / self.pairs if self.pairs else None
 
-    def __add__(self, other: OrderFlips) -> OrderFlips:
-        return OrderFlips(self.pairs + other.pairs, self.flips + other.flips)
+    def __add__(self, other: PositionBias) -> PositionBias:
+        return PositionBias(self.pairs + other.pairs, self.flips + other.flips)
 
 
-def count_order_flips(judgements: Iterable[Judgement]) -> OrderFlips:
+def measure_position_bias(judgements: Iterable[Judgement]) -> PositionBias:
     """Count the pairs of one group that were judged in both orders, and those whose verdict changed.
 
     Args:
@@ -112,8 +112,8 @@ def count_order_flips(judgements: Iterable[Judgement]) -> OrderFlips:
 
     Example:
         >>> always_first = [Judgement((0, 1), Outcome.SCORED, 0), Judgement((1, 0), Outcome.SCORED, 1)]
-        >>> count_order_flips(always_first)
-        OrderFlips(pairs=1, flips=1)
+        >>> measure_position_bias(always_first)
+        PositionBias(pairs=1, flips=1)
     """
     chosen = {
         judgement.shown: judgement.chosen
@@ -121,7 +121,7 @@ def count_order_flips(judgements: Iterable[Judgement]) -> OrderFlips:
         if len(judgement.shown) == 2 and judgement.chosen is not None
     }
     both = [(one, other) for one, other in chosen if one < other and (other, one) in chosen]
-    return OrderFlips(len(both), sum(chosen[one, other] != chosen[other, one] for one, other in both))
+    return PositionBias(len(both), sum(chosen[one, other] != chosen[other, one] for one, other in both))
 
 
 def draw_orders(group: Group, indices: Sequence[int], *, seed: int = 0, count: int = 1) -> list[tuple[int, ...]]:

@@ -31,7 +31,7 @@ from typing import Self
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.replies import ReplyFormat
-from flip_reward.core.response import Inference, Target
+from flip_reward.core.response import InferenceTarget, Target
 from flip_reward.errors import TemplateError
 
 BUILT_IN = ("reasoned", "direct", "contextual", "compact", "tuned", "system_prompt", "conversation")
@@ -189,7 +189,7 @@ class TemplatePair:
     plain: Template
     contextual: Template
 
-    def choose(self, inference: Inference) -> Template:
+    def choose(self, inference: InferenceTarget) -> Template:
         """Return the template for one group."""
         return self.contextual if inference.context else self.plain
 
@@ -302,13 +302,13 @@ They end in a line break, with which tokenizers join nothing: the instruction ha
 CHAT_FRAMES = ("compact", "direct", "tuned")
 """The templates for inference that serve as frames: the instruction is what the model would reply."""
 
-FRAMES = (*COMPLETION_FRAMES, *CHAT_FRAMES)
+COMPLETION_PROMPTS = (*COMPLETION_FRAMES, *CHAT_FRAMES)
 
 _INSTRUCTION = "{instruction}"
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class CompletionPrompt:
     """A text around a response that an instruction completes.
 
     A completion frame is one text that ends in the place `{instruction}`; the model reads it as it is, without a chat
@@ -321,8 +321,10 @@ class Frame:
         TemplateError: The instruction's place is not at the very end, or the template asks for JSON.
 
     Example:
-        >>> frame = Frame(Template("mine", None, "{response} answers: {instruction}", FRAME_PLACES))
-        >>> frame.fill("Pears.", Inference("Name a fruit."))
+        >>> frame = CompletionPrompt(
+        ...     Template("mine", None, "{response} answers: {instruction}", COMPLETION_PLACEHOLDERS)
+        ... )
+        >>> frame.fill("Pears.", InferenceTarget("Name a fruit."))
         'Pears. answers: '
     """
 
@@ -339,7 +341,7 @@ class Frame:
         elif template.reply_format is ReplyFormat.JSON:
             raise TemplateError(
                 f"template {template.name!r} asks for JSON, in which an instruction alone would be unlikely",
-                hint=f"take one of {', '.join(FRAMES)}",
+                hint=f"take one of {', '.join(COMPLETION_PROMPTS)}",
             )
 
     @property
@@ -347,7 +349,7 @@ class Frame:
         """Whether the model reads the text as it is, without its chat template."""
         return self.template.user.endswith(_INSTRUCTION)
 
-    def fill(self, answer: str, inference: Inference) -> str | tuple[Message, ...]:
+    def fill(self, answer: str, inference: InferenceTarget) -> str | tuple[Message, ...]:
         """Return what comes before the instruction: a text, or the messages that it would be the reply to.
 
         Args:
@@ -359,29 +361,29 @@ class Frame:
         return prompt.user if self.is_completion else prompt.messages
 
 
-FRAME_PLACES = INFERENCE_PLACES | {"instruction"}
+COMPLETION_PLACEHOLDERS = INFERENCE_PLACES | {"instruction"}
 """What a frame may show; the instruction at its end only."""
 
 
-def load_frame(name: str | None = None, *, folder: Path | None = None) -> Frame:
+def load_completion_prompt(name: str | None = None, *, folder: Path | None = None) -> CompletionPrompt:
     """Load a frame.
 
     Args:
-        name: One of `FRAMES`, or with a folder one of the folder's, "FRAME" by default.
+        name: One of `COMPLETION_PROMPTS`, or with a folder one of the folder's, "FRAME" by default.
         folder: A user's own frames, as files NAME_USER.prompt and, for chat frames, NAME_SYSTEM.prompt.
 
     Raises:
         TemplateError: There is no such frame, or it is malformed.
 
     Example:
-        >>> load_frame().is_completion, load_frame("compact").is_completion
+        >>> load_completion_prompt().is_completion, load_completion_prompt("compact").is_completion
         (True, False)
     """
     if folder is not None:
-        return Frame(Template.from_folder(folder, name or "FRAME", FRAME_PLACES))
-    if name is not None and name not in FRAMES:
-        raise TemplateError(f"no frame is called {name!r}", hint=f"there are {', '.join(FRAMES)}")
-    return Frame(Template.built_in(name or FRAMES[0], FRAME_PLACES))
+        return CompletionPrompt(Template.from_folder(folder, name or "FRAME", COMPLETION_PLACEHOLDERS))
+    if name is not None and name not in COMPLETION_PROMPTS:
+        raise TemplateError(f"no frame is called {name!r}", hint=f"there are {', '.join(COMPLETION_PROMPTS)}")
+    return CompletionPrompt(Template.built_in(name or COMPLETION_PROMPTS[0], COMPLETION_PLACEHOLDERS))
 
 
 class JudgeKind(StrEnum):

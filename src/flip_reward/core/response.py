@@ -64,7 +64,7 @@ class Target(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Inference:
+class InferenceTarget:
     """What is to be inferred, and what the model may see besides the response.
 
     Attributes:
@@ -76,7 +76,7 @@ class Inference:
     context: tuple[Message, ...] = ()
 
 
-def select_target(messages: tuple[Message, ...], target: Target = Target.LAST_USER) -> Inference:
+def select_target(messages: tuple[Message, ...], target: Target = Target.LAST_USER) -> InferenceTarget:
     """Choose what is inferred from the response to `messages`.
 
     System and developer messages before the last user turn belong to the context too. Turns after it (a prefill, the
@@ -103,15 +103,15 @@ def select_target(messages: tuple[Message, ...], target: Target = Target.LAST_US
     else:
         instruction = messages[users[-1]].content
         context = messages[: users[-1]]
-    return Inference(instruction, context)
+    return InferenceTarget(instruction, context)
 
 
-def _select_system(messages: tuple[Message, ...]) -> Inference:
+def _select_system(messages: tuple[Message, ...]) -> InferenceTarget:
     system = [message.content for message in messages if message.role in ("system", "developer")]
     if not system:
         raise ConversationError("the conversation has no system message", hint="use --target last-user")
     context = tuple(message for message in messages if message.role not in ("system", "developer"))
-    return Inference("\n\n".join(system), context)
+    return InferenceTarget("\n\n".join(system), context)
 
 
 def visible_answer(response: str) -> str | Outcome:

@@ -9,7 +9,7 @@ from itertools import combinations, groupby
 from operator import attrgetter
 from pathlib import Path
 
-from flip_reward.core.judgement import OrderFlips, count_order_flips, read_judgements
+from flip_reward.core.judgement import PositionBias, measure_position_bias, read_judgements
 from flip_reward.core.prompts import JudgeKind
 from flip_reward.core.score import Usage
 from flip_reward.errors import RunError
@@ -189,5 +189,8 @@ def _measure_accuracy(graded: Graded, subsets: set[str]) -> Accuracy:
 
 
 def _count_flips(graded: Graded) -> OrderFlipRate | None:
-    flips = sum((count_order_flips(said.judgements) for run in graded.runs for said in run), OrderFlips())
+    flips = sum(
+        (measure_position_bias(said.judgements) for run in graded.runs for said in run),
+        PositionBias(),
+    )
     return None if flips.rate is None else OrderFlipRate(rate=flips.rate, pairs=flips.pairs)

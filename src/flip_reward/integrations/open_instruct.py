@@ -6,22 +6,11 @@ open-instruct collects the verifiers that are defined when its trainer starts, s
 
 open-instruct knows no missing rewards: a response that could not be scored is an error, or a number of the user's
 choice (FLIP_REWARD_ON_UNSCORED), which counts with `--verification_reward` like any other.
-
-Starts open-instruct's trainer with the verifier "general-flip".
-
-    python -m flip_reward.integrations.open_instruct open_instruct/grpo_fast.py --dataset_mixer_list ...
-
-Whatever would follow `python` follows the launcher: a script, or -m and a module.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
-import runpy
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 from open_instruct.ground_truth_utils import VerificationResult, VerifierConfig, VerifierFunction
 
@@ -117,33 +106,3 @@ def _load_reward() -> TrainerReward:
 def _to_result(reward: TrainerReward, score: Score) -> VerificationResult:
     [number] = reward.policy(RAISE).numbers([score], trainer=TRAINER)
     return VerificationResult(score=number, reasoning=score.inferred_instruction)
-
-
-VERIFIER = "flip_reward.integrations.open_instruct"
-
-
-def launch(arguments: Sequence[str]) -> None:
-    """Import the verifier, then run the trainer as Python would.
-
-    Args:
-        arguments: A script and its arguments, or "-m", a module and its arguments.
-
-    Raises:
-        SystemExit: There is nothing to run, or the trainer ends with an exit code.
-    """
-    as_module = arguments[:1] == ["-m"]
-    trainer = list(arguments[1:] if as_module else arguments)
-    if not trainer:
-        raise SystemExit("which trainer? for example: open_instruct/grpo_fast.py --dataset_mixer_list ...")
-    # As Python does: a script finds the modules beside it, a module those of the current folder.
-    sys.path[0] = "" if as_module else str(Path(trainer[0]).resolve().parent)
-    importlib.import_module(VERIFIER)
-    sys.argv = trainer
-    if as_module:
-        runpy.run_module(trainer[0], run_name="__main__", alter_sys=True)
-    else:
-        runpy.run_path(trainer[0], run_name="__main__")
-
-
-if __name__ == "__main__":
-    launch(sys.argv[1:])

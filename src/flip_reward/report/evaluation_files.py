@@ -98,7 +98,7 @@ class Tokens(_Read):
     completion: int
 
 
-class OrderFlips(_Read):
+class PositionBias(_Read):
     """How often a judge's verdict changed with the order of the responses."""
 
     rate: float
@@ -119,7 +119,7 @@ class Cell(_Read):
     tokens: Tokens
     cost: float | None
     rewards_per_second: float
-    order_flips: OrderFlips | None
+    order_flips: PositionBias | None
 
 
 class Comparison(_Read):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flip_reward.report.evaluation_files import (
     Accuracies,
     Comparison,
-    OrderFlips,
+    PositionBias,
     ProtocolFigure,
     RewardSummary,
     Subset,
@@ -138,7 +138,7 @@ class CellPayload:
     subsets: list[SubsetAccuracies]
     figures: list[ProtocolFigure]
     outcomes: dict[str, int]
-    order_flips: OrderFlips | None
+    order_flips: PositionBias | None
     effort: Effort
     distribution: Distribution | None
     lengths: list[Bin]

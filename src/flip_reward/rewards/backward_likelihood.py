@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from flip_reward.core.cautions import Applicability
+from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.core.conversation import Group
-from flip_reward.core.prompts import Frame, load_frame
-from flip_reward.core.response import Inference, Target, select_target, visible_answer
+from flip_reward.core.prompts import CompletionPrompt, load_completion_prompt
+from flip_reward.core.response import InferenceTarget, Target, select_target, visible_answer
 from flip_reward.core.score import Likelihood, Outcome, Score, Usage
 from flip_reward.engines.base import Engine, LogprobRequest, TokenLogprobs
 from flip_reward.rewards.base import Reply, RewardModel, Settings, ask_logprobs, gather_all
@@ -65,13 +65,13 @@ class BackwardLikelihoodOptions:
         frame: The text around response and instruction.
         value: What is made of the log-probabilities.
         target: Which part of the conversation is the instruction.
-        applicability: The limits of the model, where they are known; responses outside of them get cautions.
+        reliability_limits: The limits of the model, where they are known; responses outside of them get cautions.
     """
 
-    frame: Frame = field(default_factory=load_frame)
+    frame: CompletionPrompt = field(default_factory=load_completion_prompt)
     value: LikelihoodValue = LikelihoodValue.MEAN
     target: Target = Target.LAST_USER
-    applicability: Applicability | None = None
+    reliability_limits: ReliabilityLimits | None = None
 
 
 class BackwardLikelihoodReward(RewardModel):
@@ -132,7 +132,9 @@ class BackwardLikelihoodReward(RewardModel):
         scores = await gather_all(self._score(answer, inference, prior) for answer in answers)
         return tuple(scores if prior is None else _charge_first(scores, prior))
 
-    async def _score(self, answer: str | Outcome, inference: Inference, prior: Reply[TokenLogprobs] | None) -> Score:
+    async def _score(
+        self, answer: str | Outcome, inference: InferenceTarget, prior: Reply[TokenLogprobs] | None
+    ) -> Score:
         if isinstance(answer, Outcome):
             return Score(None, answer)
         if prior is not None and prior.answer is None:
@@ -154,10 +156,10 @@ class BackwardLikelihoodReward(RewardModel):
             attempts=logprobs.attempts,
             latency_seconds=reply.latency_seconds,
             cached=logprobs.cached,
-            cautions=self.options.applicability.find_cautions(answer) if self.options.applicability else (),
+            cautions=self.options.reliability_limits.find_cautions(answer) if self.options.reliability_limits else (),
         )
 
-    async def _ask_prior(self, inference: Inference) -> Reply[TokenLogprobs]:
+    async def _ask_prior(self, inference: InferenceTarget) -> Reply[TokenLogprobs]:
         """Ask for the likelihood without a response; what was asked for an instruction before costs nothing."""
         request = self._request("", inference)
         known = self._priors.get(request)
@@ -171,7 +173,7 @@ class BackwardLikelihoodReward(RewardModel):
                 self._priors.popitem(last=False)
         return reply
 
-    def _request(self, answer: str, inference: Inference) -> LogprobRequest:
+    def _request(self, answer: str, inference: InferenceTarget) -> LogprobRequest:
         return LogprobRequest(self.options.frame.fill(answer, inference), inference.instruction.strip())
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from flip_reward.core.cautions import Applicability
+from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.core.prompts import (
     BUILT_IN,
-    FRAMES,
+    COMPLETION_PROMPTS,
     JudgeKind,
     Template,
-    load_frame,
+    load_completion_prompt,
     load_judge_template,
     load_templates,
 )
@@ -54,7 +54,7 @@ class RewardOptions:
         reply_policy: "flip": what to do with a reply that has no verdict.
         samples: "flip": how many instructions are inferred from each response; several need a temperature.
         aggregation: "flip": how the values of several samples become one.
-        applicability: "flip", "backward-likelihood": the limits of the model, where they are known.
+        reliability_limits: "flip", "backward-likelihood": the limits of the model, where they are known.
         likelihood_value: "backward-likelihood": what is made of the log-probabilities.
         both_orders: "pairwise": show each pair in both orders.
         tournament: "pairwise": which responses meet.
@@ -71,7 +71,7 @@ class RewardOptions:
     reply_policy: ReplyPolicy = ReplyPolicy.STRICT
     samples: int = 1
     aggregation: Aggregation = Aggregation.MEAN
-    applicability: Applicability | None = None
+    reliability_limits: ReliabilityLimits | None = None
     likelihood_value: LikelihoodValue = LikelihoodValue.MEAN
     both_orders: bool = True
     tournament: Tournament = Tournament.ROUND_ROBIN
@@ -143,7 +143,7 @@ def fit_to_model(options: RewardOptions, reward: str, config: EngineConfig) -> R
     tuning = find_tuning(config) if reward in _TEMPLATES else None
     if tuning is None:
         return options
-    fitted = replace(options, applicability=tuning.applicability)
+    fitted = replace(options, reliability_limits=tuning.reliability_limits)
     if options.template or options.template_dir or options.target is not Target.LAST_USER:
         return fitted
     return replace(fitted, template=tuning.template) if tuning.template in _TEMPLATES[reward] else fitted
@@ -172,7 +172,7 @@ def _make_flip(engine: Engine, options: RewardOptions) -> RewardModel:
             options.structured,
             options.samples,
             options.aggregation,
-            options.applicability,
+            options.reliability_limits,
         ),
     )
 
@@ -183,10 +183,10 @@ def _foreign_templates(reward: str) -> list[set[str]]:
 
 
 def _make_backward_likelihood(engine: Engine, options: RewardOptions) -> RewardModel:
-    frame = load_frame(options.template, folder=options.template_dir)
+    frame = load_completion_prompt(options.template, folder=options.template_dir)
     return BackwardLikelihoodReward(
         engine,
-        BackwardLikelihoodOptions(frame, options.likelihood_value, options.target, options.applicability),
+        BackwardLikelihoodOptions(frame, options.likelihood_value, options.target, options.reliability_limits),
     )
 
 
@@ -232,14 +232,14 @@ _MAKERS: MappingProxyType[str, Callable[[Engine, RewardOptions], RewardModel]] =
 )
 _OWN_OPTIONS = MappingProxyType(
     {
-        "flip": frozenset({"target", "similarity", "reply_policy", "samples", "aggregation", "applicability"}),
-        "backward-likelihood": frozenset({"target", "likelihood_value", "applicability"}),
+        "flip": frozenset({"target", "similarity", "reply_policy", "samples", "aggregation", "reliability_limits"}),
+        "backward-likelihood": frozenset({"target", "likelihood_value", "reliability_limits"}),
         "pairwise": frozenset({"both_orders", "tournament"}),
         "listwise": frozenset({"orders"}),
     }
 )
 
-_TEMPLATES = MappingProxyType({"flip": BUILT_IN, "backward-likelihood": FRAMES})
+_TEMPLATES = MappingProxyType({"flip": BUILT_IN, "backward-likelihood": COMPLETION_PROMPTS})
 
 REWARDS = tuple(_MAKERS)
 """The names of the rewards."""

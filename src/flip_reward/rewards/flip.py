@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from flip_reward.core.cautions import Applicability
+from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import BUILT_IN, Template, TemplatePair, load_templates, render_context
 from flip_reward.core.replies import ReplyFormat, ReplyPolicy, parse_inferred_instruction
-from flip_reward.core.response import Inference, Target, select_target, visible_answer
+from flip_reward.core.response import InferenceTarget, Target, select_target, visible_answer
 from flip_reward.core.score import Aggregation, Outcome, Sample, Score, aggregate
 from flip_reward.core.similarity import Reference, Similarity, TokenF1
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request, Sampling
@@ -45,7 +45,7 @@ class FlipOptions:
         samples: How many instructions are inferred from each response, at least 1; several need a temperature. With
             a seed in `sampling` they are the same ones every time.
         aggregation: How the values of several samples become one.
-        applicability: The limits of the model, where they are known; responses outside of them get cautions.
+        reliability_limits: The limits of the model, where they are known; responses outside of them get cautions.
 
     Raises:
         OptionError: There are to be no samples, or several at temperature 0.
@@ -63,7 +63,7 @@ class FlipOptions:
     structured: bool = False
     samples: int = 1
     aggregation: Aggregation = Aggregation.MEAN
-    applicability: Applicability | None = None
+    reliability_limits: ReliabilityLimits | None = None
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -117,7 +117,7 @@ class FlipReward(RewardModel):
         config = EngineConfig(model=model, base_url=base_url)
         tuning = find_tuning(config) if options is None else None
         if tuning is not None and tuning.template in BUILT_IN:
-            options = FlipOptions(load_templates(tuning.template), applicability=tuning.applicability)
+            options = FlipOptions(load_templates(tuning.template), reliability_limits=tuning.reliability_limits)
         return cls(resolve_engine(config), options)
 
     @property
@@ -170,7 +170,7 @@ class FlipReward(RewardModel):
         return tuple(await gather_all(scores))
 
     async def _score_response(
-        self, response: str, inference: Inference, reference: Reference, template: Template
+        self, response: str, inference: InferenceTarget, reference: Reference, template: Template
     ) -> Score:
         answer = visible_answer(response)
         if isinstance(answer, Outcome):
@@ -179,10 +179,10 @@ class FlipReward(RewardModel):
         if reply.answer is None:
             return reply.unscored()
         score = self._score_completion(reply.answer, reference, template, reply.latency_seconds)
-        applicability = self.options.applicability
-        return replace(score, cautions=applicability.find_cautions(answer)) if applicability else score
+        reliability_limits = self.options.reliability_limits
+        return replace(score, cautions=reliability_limits.find_cautions(answer)) if reliability_limits else score
 
-    def _request(self, answer: str, inference: Inference, template: Template) -> Request:
+    def _request(self, answer: str, inference: InferenceTarget, template: Template) -> Request:
         schema = INFERENCE_SCHEMA if self.options.structured and template.reply_format is ReplyFormat.JSON else None
         values = {"response": answer, "context": render_context(inference.context)}
         return Request(template.fill(values).messages, self.options.sampling, schema, self.options.samples)

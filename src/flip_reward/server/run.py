@@ -1,102 +1,24 @@
-"""`serve`: listen, answer, and finish what is in flight when asked to stop.
-
-`PatientServer`: uvicorn's server, which takes every connection that waits. This module imports uvicorn.
-
-`PatientProtocol`: uvicorn's HTTP protocol with an end to its patience. This module imports uvicorn.
-
-`run_workers`: several processes that answer at one address.
-"""
+"""`serve`: listen, answer, and finish what is in flight when asked to stop."""
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
-import multiprocessing
-import os
 import signal
 import socket
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
-from multiprocessing.queues import SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from flip_reward.errors import FlipRewardError, MissingDependencyError, OptionError
+from flip_reward.errors import MissingDependencyError, OptionError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.server.settings import ServerSettings
+from flip_reward.server.workers import run_workers
 
 if TYPE_CHECKING:
     import uvicorn
 
     from flip_reward.server.gate import Gate
-
-
-Work: TypeAlias = Callable[[socket.socket], None]
-"""What a worker does: it answers at a socket until it gets SIGTERM. It has to be something that pickle knows."""
-
-_LOOK_SECONDS = 0.2
-
-
-def run_workers(work: Work, listener: socket.socket, count: int) -> None:
-    """Run workers until SIGTERM or Ctrl-C, and start another one wherever one dies.
-
-    Args:
-        work: What each does.
-        listener: Where clients connect; the system shares the connections out.
-        count: How many workers, at least 1.
-
-    Raises:
-        OptionError: A worker could not start. Another one could not either, so all of them end.
-    """
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, and what they hold
-    mistakes: SimpleQueue[tuple[str, str | None]] = context.SimpleQueue()
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stopping.set())
-
-    def start() -> SpawnProcess:
-        process = context.Process(target=_run, args=(work, listener, mistakes))
-        process.start()
-        return process
-
-    processes = [start() for _ in range(count)]
-    try:
-        while not stopping.is_set() and mistakes.empty():
-            wait([process.sentinel for process in processes], timeout=_LOOK_SECONDS)
-            if not stopping.is_set() and mistakes.empty():
-                processes = [process if process.is_alive() else start() for process in processes]
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
-    if not mistakes.empty():
-        message, hint = mistakes.get()
-        raise OptionError(message, hint=hint)
-
-
-def _run(work: Work, listener: socket.socket, mistakes: SimpleQueue[tuple[str, str | None]]) -> None:
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
-    try:
-        work(listener)
-    except FlipRewardError as error:
-        mistakes.put((str(error), error.hint))
-
-
-def _stop_with_parent() -> None:
-    """Finish in order when the process that would have asked for it is killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
 
 KEEP_ALIVE_SECONDS = 75  # longer than the clients of trainers keep an idle connection, so that they hang up first
 BACKLOG = 4096
@@ -141,6 +63,8 @@ def make_config(app: Gate, settings: ServerSettings) -> uvicorn.Config:
     """Say how uvicorn runs the application."""
     import uvicorn
 
+    from flip_reward.server.protocol import make_protocol
+
     return uvicorn.Config(
         app,
         http=make_protocol(settings.limits.body_seconds),
@@ -174,6 +98,7 @@ def _build(make_reward: Callable[[], RewardModel], settings: ServerSettings) -> 
 
 
 def _answer(app: Gate, settings: ServerSettings, listener: socket.socket) -> None:
+    from flip_reward.server.listening import PatientServer
 
     server = PatientServer(make_config(app, settings))
     # Once it has drained, uvicorn raises the signal again, as if it had not been heeded.
@@ -235,113 +160,3 @@ def listen(settings: ServerSettings) -> socket.socket:
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-CONNECTIONS_AT_ONCE = 32
-
-
-class PatientServer(uvicorn.Server):
-    """Takes connections as fast as they come.
-
-    uvloop takes one connection in each turn of its event loop. Under load a turn is long, and trainers that connect
-    anew for each request would wait for seconds until anybody looks at them, behind others that are answered at once.
-    """
-
-    _doors: tuple[socket.socket, ...] = ()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
-        await super().startup(sockets)
-        self._doors = tuple(listener.dup() for listener in sockets or ())
-        for door in self._doors:
-            door.settimeout(0)
-            asyncio.get_running_loop().add_reader(door.fileno(), self._take, door)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections, and finish."""
-        for door in self._doors:
-            asyncio.get_running_loop().remove_reader(door.fileno())
-            door.close()
-        await super().shutdown(sockets)
-
-    def _take(self, door: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        # Whoever else watches the listener may have been first, and whoever connected may have left.
-        with suppress(OSError):
-            for _ in range(CONNECTIONS_AT_ONCE):
-                connection, _ = door.accept()
-                connection.settimeout(0)
-                task = loop.create_task(self._connect(connection))
-                self.server_state.tasks.add(task)
-                task.add_done_callback(self.server_state.tasks.discard)
-
-    async def _connect(self, connection: socket.socket) -> None:
-        with suppress(OSError):
-            await asyncio.get_running_loop().connect_accepted_socket(self._make_protocol, connection)
-
-    def _make_protocol(self) -> asyncio.Protocol:
-        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-        return protocol
-
-
-MAX_HEADER_BYTES = 64 * 2**10
-
-
-class PatientProtocol(HttpToolsProtocol):
-    """Closes connections that never ask anything, and those whose headers are too long or take too long.
-
-    Attributes:
-        header_seconds: How long the headers of a request may take.
-    """
-
-    header_seconds = 30.0
-    _header_bytes = 0
-    _header_deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begin to wait for the first request as uvicorn waits for the next one."""
-        super().connection_made(transport)
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop every clock."""
-        self._unset_keepalive_if_required()
-        self._stop_header_clock()
-        super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        """Begin to read headers."""
-        super().on_message_begin()
-        self._header_bytes = 0
-        self._header_deadline = self.loop.call_later(self.header_seconds, self._hang_up)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Read one header."""
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES:
-            self._hang_up()
-            return
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """Begin with the request, unless its headers were too long."""
-        self._stop_header_clock()
-        if not self.transport.is_closing():
-            super().on_headers_complete()
-
-    def _stop_header_clock(self) -> None:
-        if self._header_deadline is not None:
-            self._header_deadline.cancel()
-            self._header_deadline = None
-
-    def _hang_up(self) -> None:
-        self._stop_header_clock()
-        if not self.transport.is_closing():
-            self.transport.close()
-
-
-def make_protocol(header_seconds: float) -> type[PatientProtocol]:
-    """Make the protocol with the patience that a user chose; uvicorn itself makes one for each connection."""
-    return type("PatientProtocol", (PatientProtocol,), {"header_seconds": header_seconds})

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.core.cautions import Applicability, Caution, share_of_code, share_of_english
+from flip_reward.core.cautions import Caution, ReliabilityLimits, share_of_code, share_of_english
 
-LIMITS = Applicability(least_words=3, most_code=0.8, least_english=0.1)
+LIMITS = ReliabilityLimits(least_words=3, most_code=0.8, least_english=0.1)
 
 FUNCTION = "```python\ndef add(a, b):\n    return a + b\n```"
 BARE = """\
@@ -51,7 +51,7 @@ def test_what_an_inferrer_cannot_know(answer: str, cautions: tuple[Caution, ...]
 
 
 def test_an_inferrer_of_any_language() -> None:
-    assert Applicability(3, 0.8, 0.0).find_cautions(GERMAN) == ()
+    assert ReliabilityLimits(3, 0.8, 0.0).find_cautions(GERMAN) == ()
 
 
 @given(st.text())

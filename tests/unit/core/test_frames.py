@@ -7,16 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.core.conversation import Message
-from flip_reward.core.prompts import FRAME_PLACES, FRAMES, Frame, Template, load_frame
-from flip_reward.core.response import Inference
+from flip_reward.core.prompts import (
+    COMPLETION_PLACEHOLDERS,
+    COMPLETION_PROMPTS,
+    CompletionPrompt,
+    Template,
+    load_completion_prompt,
+)
+from flip_reward.core.response import InferenceTarget
 from flip_reward.errors import TemplateError
 
-ASKED = Inference("Name a fruit.")
+ASKED = InferenceTarget("Name a fruit.")
 
 
-@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("name", COMPLETION_PROMPTS)
 def test_the_frames_of_the_package(name: str) -> None:
-    frame = load_frame(name)
+    frame = load_completion_prompt(name)
     filled = frame.fill("A PEAR.", ASKED)
     text = filled if isinstance(filled, str) else filled[-1].content
     assert "A PEAR." in text
@@ -26,13 +32,13 @@ def test_the_frames_of_the_package(name: str) -> None:
 
 @given(st.text())
 def test_a_response_stays_text(response: str) -> None:
-    frame = Frame(Template("mine", None, "{response} {instruction}", FRAME_PLACES))
+    frame = CompletionPrompt(Template("mine", None, "{response} {instruction}", COMPLETION_PLACEHOLDERS))
     assert frame.fill(response, ASKED) == response + " "
 
 
 def test_earlier_turns_are_shown_where_there_is_a_place() -> None:
-    frame = Frame(Template("mine", None, "{context}\n{response}\n{instruction}", FRAME_PLACES))
-    asked = Inference("And another?", (Message("user", "Name a fruit."),))
+    frame = CompletionPrompt(Template("mine", None, "{context}\n{response}\n{instruction}", COMPLETION_PLACEHOLDERS))
+    asked = InferenceTarget("And another?", (Message("user", "Name a fruit."),))
     assert frame.fill("Pear.", asked) == '{"role": "user", "content": "Name a fruit."}\nPear.\n'
 
 
@@ -40,8 +46,8 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "FRAME_USER.prompt").write_text("A: {response}\nQ: {instruction}\n")
     (tmp_path / "chat_USER.prompt").write_text("What was asked?\n{response}")
     (tmp_path / "chat_SYSTEM.prompt").write_text("Be brief.")
-    assert load_frame(folder=tmp_path).fill("Pear.", ASKED) == "A: Pear.\nQ: "
-    assert load_frame("chat", folder=tmp_path).fill("Pear.", ASKED) == (
+    assert load_completion_prompt(folder=tmp_path).fill("Pear.", ASKED) == "A: Pear.\nQ: "
+    assert load_completion_prompt("chat", folder=tmp_path).fill("Pear.", ASKED) == (
         Message("system", "Be brief."),
         Message("user", "What was asked?\nPear."),
     )
@@ -60,9 +66,9 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
 )
 def test_malformed_frames(system: str | None, user: str, reason: str) -> None:
     with pytest.raises(TemplateError, match=reason):
-        Frame(Template("mine", system, user, FRAME_PLACES))
+        CompletionPrompt(Template("mine", system, user, COMPLETION_PLACEHOLDERS))
 
 
 def test_unknown_frames() -> None:
     with pytest.raises(TemplateError, match="no frame is called 'reasoned'"):
-        load_frame("reasoned")
+        load_completion_prompt("reasoned")

@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.core.judgement import Judgement, OrderFlips, count_order_flips, read_judgements, write_judgements
+from flip_reward.core.judgement import (
+    Judgement,
+    PositionBias,
+    measure_position_bias,
+    read_judgements,
+    write_judgements,
+)
 from flip_reward.core.score import Outcome
 
 texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
@@ -45,9 +51,9 @@ def test_only_pairs_with_a_verdict_in_both_orders_count() -> None:
         chose(3, 1, 3),
         chose(0, 0, 1, 2), chose(1, 1, 0, 2),
     ]  # fmt: skip
-    assert count_order_flips(group) == OrderFlips(pairs=2, flips=1)
+    assert measure_position_bias(group) == PositionBias(pairs=2, flips=1)
 
 
 def test_rates_add_up_over_groups() -> None:
-    assert OrderFlips().rate is None
-    assert sum([OrderFlips(1, 1), OrderFlips(3, 0)], OrderFlips()).rate == 0.25
+    assert PositionBias().rate is None
+    assert sum([PositionBias(1, 1), PositionBias(3, 0)], PositionBias()).rate == 0.25

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from flip_reward.core.conversation import Message
 from flip_reward.core.prompts import BUILT_IN, Template, load_templates, render_context
 from flip_reward.core.replies import ReplyFormat
-from flip_reward.core.response import Inference, Target
+from flip_reward.core.response import InferenceTarget, Target
 from flip_reward.errors import TemplateError
 
 
@@ -48,8 +48,8 @@ def test_malformed_templates(text: str) -> None:
 
 
 def test_templates_for_targets() -> None:
-    plain = Inference("x")
-    with_context = Inference("x", (Message("user", "y"),))
+    plain = InferenceTarget("x")
+    with_context = InferenceTarget("x", (Message("user", "y"),))
     pair = load_templates()
     assert (pair.choose(plain).name, pair.choose(with_context).name) == ("reasoned", "contextual")
     assert load_templates("direct").choose(with_context).name == "direct"
@@ -64,7 +64,7 @@ def test_a_template_that_asks_for_another_target_is_refused() -> None:
 
 
 def test_without_earlier_turns_none_are_announced() -> None:
-    assert load_templates("contextual").choose(Inference("x")).name == "reasoned"
+    assert load_templates("contextual").choose(InferenceTarget("x")).name == "reasoned"
 
 
 def test_a_users_own_templates(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.errors import DataError
-from flip_reward.integrations.open_instruct import launch
+from flip_reward.integrations.open_instruct_launch import launch
 from tests.unit.integrations.conftest import STAND_INS, SetEnvironment
 
 
@@ -71,7 +71,7 @@ def test_the_launcher_runs_the_trainer_with_the_verifier(tmp_path: Path, *, as_m
     (tmp_path / "beside_the_trainer.py").touch()
     trainer = ["-m", "grpo"] if as_module else [str(tmp_path / "grpo.py")]
     finished = subprocess.run(
-        [sys.executable, "-m", "flip_reward.integrations.open_instruct", *trainer, "--seed", "1"],
+        [sys.executable, "-m", "flip_reward.integrations.open_instruct_launch", *trainer, "--seed", "1"],
         cwd=tmp_path if as_module else None,
         env={"PYTHONPATH": str(STAND_INS / "open_instruct"), "FLIP_REWARD_MODEL": "scripted"},
         capture_output=True,

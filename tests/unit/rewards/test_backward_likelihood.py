@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from flip_reward.core.cautions import Applicability, Caution
+from flip_reward.core.cautions import Caution, ReliabilityLimits
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.prompts import load_frame
+from flip_reward.core.prompts import load_completion_prompt
 from flip_reward.core.response import Target
 from flip_reward.core.score import Likelihood, Outcome
 from flip_reward.engines.base import LogprobRequest
@@ -133,7 +133,7 @@ def test_the_target_and_a_chat_frame() -> None:
         asked.append(request)
         return [-1.0]
 
-    options = BackwardLikelihoodOptions(load_frame("compact"), target=Target.SYSTEM)
+    options = BackwardLikelihoodOptions(load_completion_prompt("compact"), target=Target.SYSTEM)
     group = Group((Message("system", "Speak like a pirate."), Message("user", "Hello")), ("Arr!",), "1")
     BackwardLikelihoodReward(ScriptedEngine(logprob_script=script), options).score_sync([group])
     assert asked[0].continuation == "Speak like a pirate."
@@ -177,8 +177,8 @@ def test_values_are_finite_sums() -> None:
 def test_cautions_stand_beside_the_value() -> None:
     engine = ScriptedEngine(logprob_script=lambda _: [-1.0])
     group = Group.of("Name fruits.", ["Pears.", "", "Pears and plums."])
-    for limits, expected in ((Applicability(2, 0.8, 0.1), [(Caution.SHORT_RESPONSE,), (), ()]), (None, [()] * 3)):
-        options = BackwardLikelihoodOptions(applicability=limits)
+    for limits, expected in ((ReliabilityLimits(2, 0.8, 0.1), [(Caution.SHORT_RESPONSE,), (), ()]), (None, [()] * 3)):
+        options = BackwardLikelihoodOptions(reliability_limits=limits)
         [scores] = BackwardLikelihoodReward(engine, options).score_sync([group])
         assert [score.cautions for score in scores] == expected
         assert scores[0].value == -1.0

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flip_reward.core.cautions import Applicability, Caution
+from flip_reward.core.cautions import Caution, ReliabilityLimits
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.prompts import load_templates
 from flip_reward.core.replies import ReplyPolicy
@@ -206,7 +206,7 @@ def test_a_group_without_an_instruction_is_refused_before_anything_is_asked() ->
 def test_cautions_stand_beside_the_value() -> None:
     engine = ScriptedEngine(lambda _: verdict("Name fruits."))
     group = Group.of("Name fruits.", ["Pears.", "", "Pears and plums."])
-    for limits, expected in ((Applicability(2, 0.8, 0.1), [(Caution.SHORT_RESPONSE,), (), ()]), (None, [()] * 3)):
-        [scores] = FlipReward(engine, FlipOptions(applicability=limits)).score_sync([group])
+    for limits, expected in ((ReliabilityLimits(2, 0.8, 0.1), [(Caution.SHORT_RESPONSE,), (), ()]), (None, [()] * 3)):
+        [scores] = FlipReward(engine, FlipOptions(reliability_limits=limits)).score_sync([group])
         assert [score.cautions for score in scores] == expected
         assert scores[0].value == 1.0

@@ -4,7 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from flip_reward.core.judgement import count_order_flips, read_judgements
+from flip_reward.core.judgement import measure_position_bias, read_judgements
 from flip_reward.core.score import Outcome
 from flip_reward.engines.base import Completion, Request
 from flip_reward.engines.scripted import ScriptedEngine
@@ -68,7 +68,7 @@ def test_a_run_of_pairs(tmp_path: Path) -> None:
 def test_the_rate_of_flips_can_be_counted_from_the_records(tmp_path: Path) -> None:
     run(PairwiseJudge(ScriptedEngine(ScriptedJudge(prefer_first))), tmp_path)
     judgements = [j for record in records(tmp_path)[:3] for j in read_judgements(record.score.raw_reply)]
-    flips = count_order_flips(judgements)
+    flips = measure_position_bias(judgements)
     assert (flips.pairs, flips.flips) == (3, 3)
 
 

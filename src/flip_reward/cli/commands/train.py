@@ -11,8 +11,8 @@ from rich.console import Console
 
 from flip_reward.cli.console import ExitCode, TrainDisplay, stop_after_step
 from flip_reward.scoring.runner import StopSignal
-from flip_reward.training.grpo import train_grpo
 from flip_reward.training.grpo.recipe import GrpoRecipe
+from flip_reward.training.grpo.train import train_grpo
 
 
 def train(

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from flip_reward.cli.console import ExitCode, TuningDisplay, stop_after_step
 from flip_reward.scoring.runner import StopSignal
-from flip_reward.training.inferrer import tune_inferrer as tune
 from flip_reward.training.inferrer.recipe import InferrerRecipe
+from flip_reward.training.inferrer.tune import tune_inferrer as tune
 
 
 def tune_inferrer(
@@ -66,7 +66,7 @@ def tune_inferrer(
 def _name_frame(recipe: InferrerRecipe) -> str:
     """Say with which options a scoring asks in the words that were learned."""
     if recipe.frame_dir is None:
-        options = f"--template {recipe.load_frame().template.name}"
+        options = f"--template {recipe.load_completion_prompt().template.name}"
     else:
         options = f"--template-dir {recipe.frame_dir}" + (f" --template {recipe.frame}" if recipe.frame else "")
     return options + (" --no-thinking" if recipe.no_thinking else "")

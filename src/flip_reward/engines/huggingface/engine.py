@@ -13,7 +13,7 @@ from importlib.metadata import version
 from flip_reward.engines.base import Completion, LogprobRequest, Request, Sampling, TokenLogprobs, Usage, join_replies
 from flip_reward.engines.huggingface.batching import BatchQueue
 from flip_reward.engines.huggingface.loading import load_hf_model
-from flip_reward.engines.huggingface.text import ModelText, find_stops
+from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
 from flip_reward.errors import (
     ContextTooLongError,
     EngineUnavailableError,
@@ -95,7 +95,7 @@ class TransformersEngine:
         self._loaded = load_hf_model(model, dtype=dtype, device=device, context_tokens=context_tokens)
         network = self._loaded.network
         self._tokenizer = self._loaded.tokenizer
-        self._text = ModelText(self._tokenizer, self._loaded.name, no_thinking)
+        self._text = HfPromptTokenizer(self._tokenizer, self._loaded.name, no_thinking)
         self._stops = find_stops(network, self._tokenizer)
         self._queue = BatchQueue[_Row, Sequence[float]](
             self._run, budget_tokens=batch_tokens or _choose_budget(network.device.type)

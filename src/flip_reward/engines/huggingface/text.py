@@ -1,4 +1,4 @@
-"""`ModelText`: what a Hugging Face model reads, as tokens. Scoring, generating and tuning all take it from here."""
+"""`HfPromptTokenizer`: what a Hugging Face model reads, as tokens, for scoring, generating and tuning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ScoredText:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelText:
+class HfPromptTokenizer:
     """Texts and messages as a model's tokenizer and chat template have them.
 
     Attributes:

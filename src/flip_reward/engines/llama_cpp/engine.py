@@ -17,7 +17,7 @@ from threading import Event, Lock
 from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, ask_one_by_one
 from flip_reward.engines.files import fingerprint_file
 from flip_reward.engines.llama_cpp.slot import LlamaSlot, SlotOptions
-from flip_reward.engines.llama_cpp.text import LlamaText
+from flip_reward.engines.llama_cpp.text import GgufPromptTokenizer
 from flip_reward.engines.lora.adapter import GgufBase, LoraFile
 from flip_reward.engines.lora.gguf import GgufFile
 from flip_reward.engines.machine import count_usable_cpus
@@ -93,7 +93,7 @@ class EmbeddedEngine:
         )
         self._idle: SimpleQueue[LlamaSlot] = SimpleQueue()
         self._idle.put(LlamaSlot(self._path, self._options))
-        self._texts: list[LlamaText] = []
+        self._texts: list[GgufPromptTokenizer] = []
         self._making_text = Lock()
         self._executor = ThreadPoolExecutor(self.slots, thread_name_prefix="llama")
         self._process_id = os.getpid()
@@ -160,7 +160,7 @@ class EmbeddedEngine:
     def _score(self, request: LogprobRequest) -> TokenLogprobs:
         with self._making_text:
             if not self._texts:
-                self._texts.append(LlamaText(self._path, self._options.template_fields))
+                self._texts.append(GgufPromptTokenizer(self._path, self._options.template_fields))
         text = self._texts[0].split(request)
         if len(text.tokens) > self._options.context_tokens:
             raise ContextTooLongError(
@@ -186,7 +186,7 @@ def _choose_slots(model_bytes: int, threads: int) -> int:
     return min(threads, MAX_DEFAULT_SLOTS) if model_bytes < SMALL_MODEL_BYTES else 1
 
 
-def _free(idle: SimpleQueue[LlamaSlot], texts: list[LlamaText]) -> None:
+def _free(idle: SimpleQueue[LlamaSlot], texts: list[GgufPromptTokenizer]) -> None:
     texts.clear()
     while not idle.empty():
         idle.get()

@@ -1,4 +1,4 @@
-"""`LlamaText`: what a GGUF model reads, as tokens, by llama.cpp's own tokenizer and chat template."""
+"""`GgufPromptTokenizer`: what a GGUF model reads, as tokens, by llama.cpp's own tokenizer and chat template."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CONTROL = 3
 _SMALLEST_CONTEXT_TOKENS = 256
 
 
-class LlamaText:
+class GgufPromptTokenizer:
     """Tokenizes texts, and renders messages with the chat template.
 
     llama.cpp tells tokens over its own server only. It listens on a socket in a private folder, which is there until

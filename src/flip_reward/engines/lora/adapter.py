@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flip_reward.engines.files import fingerprint_file
@@ -24,6 +23,7 @@ from flip_reward.engines.lora.gguf import EXACT, GgufFile, GgufLayout
 from flip_reward.errors import DataError, EngineUnavailableError, MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
     from transformers import PreTrainedModel
 
@@ -491,7 +491,6 @@ def _read_settings(folder: Path) -> Mapping[str, object]:
     return settings
 
 
-@torch.no_grad()
 def merge_lora_file(network: PreTrainedModel, file: LoraFile, name: str, fingerprint: str) -> None:
     """Add an adapter to a model for good.
 
@@ -506,14 +505,17 @@ def merge_lora_file(network: PreTrainedModel, file: LoraFile, name: str, fingerp
         OptionError: GGUF adapters are not known for this kind of model.
         MissingDependencyError: gguf is not installed.
     """
+    import torch
+
     base = _HfBase(network, name, fingerprint)
     file.check(base)
-    for target in file.targets:
-        weight = base.matrices[target]
-        first, second = (torch.from_numpy(file.head.read_rows(target + half)) for half in (A, B))
-        added = torch.empty(weight.shape)
-        added[base.order(target)] = file.scale(target) * (second @ first)
-        weight.copy_(weight.float() + added.to(weight.device))
+    with torch.no_grad():
+        for target in file.targets:
+            weight = base.matrices[target]
+            first, second = (torch.from_numpy(file.head.read_rows(target + half)) for half in (A, B))
+            added = torch.empty(weight.shape)
+            added[base.order(target)] = file.scale(target) * (second @ first)
+            weight.copy_(weight.float() + added.to(weight.device))
 
 
 class _HfBase:

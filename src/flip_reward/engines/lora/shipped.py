@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from flip_reward.core.cautions import Applicability
+from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.errors import DataError
 
 FOLDER = Path(__file__).parent / "adapters"
@@ -22,11 +22,11 @@ class Tuning:
 
     Attributes:
         template: The template, and frame, that it was tuned with; None where the adapter does not say.
-        applicability: To which responses it applies, where that was measured.
+        reliability_limits: To which responses it applies, where that was measured.
     """
 
     template: str | None
-    applicability: Applicability | None = None
+    reliability_limits: ReliabilityLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ShippedAdapter:
 SHIPPED: ShippedAdapter | None = ShippedAdapter(
     "infer-en-1.gguf",
     "f63eb26ee5678e503e95a3c67be8327ed5e09a8656449b6bec4d733a0e9734a5",
-    Tuning("tuned", Applicability(least_words=4, most_code=0.8, least_english=0.1)),
+    Tuning("tuned", ReliabilityLimits(least_words=4, most_code=0.8, least_english=0.1)),
 )
 """What "embedded" adds to SmolLM2-135M; None: "embedded" is the plain model.
 

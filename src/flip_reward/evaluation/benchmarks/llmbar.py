@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.request import urlopen
 
-from flip_reward.core.judgement import count_order_flips
+from flip_reward.core.judgement import measure_position_bias
 from flip_reward.data.rows import RawRow, Row
 from flip_reward.errors import DataError
 from flip_reward.evaluation.benchmarks import preference as preference_file
@@ -159,6 +159,6 @@ def _agreement(graded: Graded) -> list[Figure]:
 
 def _agree(_item: BenchmarkItem, said: ItemRewards) -> float:
     if said.judgements:
-        flips = count_order_flips(said.judgements)
+        flips = measure_position_bias(said.judgements)
         return float("nan") if flips.rate is None else 1 - flips.rate
     return 1.0 if said.scored else float("nan")

@@ -179,7 +179,7 @@ class PairwiseJudge(GroupJudge):
     The reward is the share of a response's matches that it won, ties counting half (round robin), or the share of
     the rounds that it survived (knockout). See `flip_reward.rewards.judges.pairwise` for matches without a verdict.
     How often the order decided can be counted from the scores' replies:
-    `flip_reward.core.judgement.count_order_flips`.
+    `flip_reward.core.judgement.measure_position_bias`.
 
     Args:
         engine: The judging model.

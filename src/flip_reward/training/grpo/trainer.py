@@ -23,11 +23,12 @@ from trl.trainer.utils import RepeatSampler
 from flip_reward.engines.files import DEFAULT_NAMES
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunStoppedError
 from flip_reward.scoring.runner import StopSignal
-from flip_reward.training.common.checkpoints import FOLDER, CarefulTrainer, RandomState, drawing_apart, find_last
+from flip_reward.training.common.checkpoints import FOLDER, find_last
 from flip_reward.training.common.grpo_manifest import GrpoOutcome
 from flip_reward.training.common.grpo_watch import GrpoWatch
 from flip_reward.training.common.manifest import MANIFEST
 from flip_reward.training.common.progress import GrpoObserver
+from flip_reward.training.common.robust_trainer import RandomState, RobustCheckpointMixin, drawing_apart
 from flip_reward.training.grpo.data import GrpoRows
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.rewards import GrpoRewardCall, GrpoRewards
@@ -50,7 +51,7 @@ class EpochSampler(RepeatSampler):  # type: ignore[misc]
             self.generator.manual_seed((self.seed or 0) + epoch)
 
 
-class GrpoTrainer(CarefulTrainer, GRPOTrainer):  # type: ignore[misc]
+class GrpoTrainer(RobustCheckpointMixin, GRPOTrainer):  # type: ignore[misc]
     """Trains a policy.
 
     Args:

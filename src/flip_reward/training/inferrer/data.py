@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TypeVar
 
-from flip_reward.core.prompts import Frame
+from flip_reward.core.prompts import CompletionPrompt
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input
 from flip_reward.engines.huggingface.loading import HfModel
-from flip_reward.engines.huggingface.text import ModelText, find_stops
+from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
 from flip_reward.engines.lora.adapter import Adapter, find_adapter
 from flip_reward.errors import DataError, OptionError, RequestRefusedError
 from flip_reward.evaluation.benchmarks import BENCHMARKS
@@ -33,7 +33,7 @@ from flip_reward.training.inferrer.pairs import (
     read_pairs,
 )
 from flip_reward.training.inferrer.recipe import InferrerRecipe
-from flip_reward.training.inferrer.text import InferrerText, TuningText
+from flip_reward.training.inferrer.text import InferrerTokenizer, TuningText
 
 _Item = TypeVar("_Item")
 
@@ -279,7 +279,7 @@ class TuningInputs:
         identities: What tells the content of all of them apart.
     """
 
-    frame: Frame
+    frame: CompletionPrompt
     start: Adapter | None
     data: Sequence[Input]
     excluded: Sequence[str]
@@ -302,7 +302,7 @@ class TuningInputs:
             check_columns(one.columns)
         identities = [InputIdentity(name=one.name, fingerprint=one.fingerprint()) for one in [*data, *files]]
         identities += [InputIdentity(name=name, fingerprint=name) for name in excluded if name in BENCHMARKS]
-        return cls(recipe.load_frame(), _find_start(recipe), data, excluded, identities)
+        return cls(recipe.load_completion_prompt(), _find_start(recipe), data, excluded, identities)
 
     def read_evaluated(self) -> list[str]:
         """Read the prompts that are kept out.
@@ -326,8 +326,8 @@ class TuningInputs:
         Raises:
             DataError: A source cannot be read, or no row is left.
         """
-        model_text = ModelText(loaded.tokenizer, loaded.name, recipe.no_thinking)
-        text = InferrerText(model_text, self.frame, find_stops(loaded.network, loaded.tokenizer))
+        model_text = HfPromptTokenizer(loaded.tokenizer, loaded.name, recipe.no_thinking)
+        text = InferrerTokenizer(model_text, self.frame, find_stops(loaded.network, loaded.tokenizer))
         options = DataOptions(
             rows=recipe.rows,
             held_out=recipe.held_out,
@@ -361,7 +361,7 @@ def _find_start(recipe: InferrerRecipe) -> Adapter | None:
     return adapter
 
 
-def _encoder(text: InferrerText) -> Callable[[Pair], TuningText | Removal]:
+def _encoder(text: InferrerTokenizer) -> Callable[[Pair], TuningText | Removal]:
     def encode(pair: Pair) -> TuningText | Removal:
         try:
             return text.encode(pair.group) or Removal.NO_ANSWER

@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from flip_reward.core.prompts import Frame, load_frame
+from flip_reward.core.prompts import CompletionPrompt, load_completion_prompt
 from flip_reward.recipe import read_recipe
 
 
@@ -88,7 +88,9 @@ class InferrerRecipe(_Part):
     """What is tuned, on what, and how.
 
     Example:
-        >>> InferrerRecipe(model="smollm2-135m", data=[DataSource(source="pairs.jsonl")]).load_frame().template.name
+        >>> InferrerRecipe(
+        ...     model="smollm2-135m", data=[DataSource(source="pairs.jsonl")]
+        ... ).load_completion_prompt().template.name
         'tuned'
     """
 
@@ -106,7 +108,7 @@ class InferrerRecipe(_Part):
     frame: str | None = None
     """As `--template` of backward likelihood. None is "tuned", or in a folder its "FRAME"."""
     frame_dir: Path | None = None
-    """A folder with a frame of your own; see `flip_reward.core.prompts.load_frame`."""
+    """A folder with a frame of your own; see `flip_reward.core.prompts.load_completion_prompt`."""
     no_thinking: bool = False
 
     method: Method = Method.LORA
@@ -162,13 +164,13 @@ class InferrerRecipe(_Part):
         """
         return read_recipe(path, cls, overrides, extra="train")
 
-    def load_frame(self) -> Frame:
+    def load_completion_prompt(self) -> CompletionPrompt:
         """Load the frame.
 
         Raises:
             TemplateError: There is no such frame, or it is malformed.
         """
-        return load_frame(self.frame or (None if self.frame_dir else "tuned"), folder=self.frame_dir)
+        return load_completion_prompt(self.frame or (None if self.frame_dir else "tuned"), folder=self.frame_dir)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.prompts import Frame
+from flip_reward.core.prompts import CompletionPrompt
 from flip_reward.engines.base import LogprobRequest
-from flip_reward.engines.huggingface.text import ModelText
+from flip_reward.engines.huggingface.text import HfPromptTokenizer
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import FlipRewardError, OptionError, RequestRefusedError
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
@@ -42,7 +42,7 @@ class TuningText:
         return [IGNORED] * first + self.tokens[first:]
 
 
-class InferrerText:
+class InferrerTokenizer:
     """Makes tuning texts of responses and their instructions.
 
     What is tokenized is the request that `BackwardLikelihoodReward` sends with the same frame, by the code that the
@@ -57,7 +57,7 @@ class InferrerText:
         OptionError: The frame needs a chat template and the model has none, or no token ends a reply.
     """
 
-    def __init__(self, text: ModelText, frame: Frame, stops: tuple[int, ...]) -> None:
+    def __init__(self, text: HfPromptTokenizer, frame: CompletionPrompt, stops: tuple[int, ...]) -> None:
         if not frame.is_completion and text.tokenizer.chat_template is None:
             raise OptionError(
                 f"{text.model} has no chat template, which the frame {frame.template.name!r} needs",
@@ -84,7 +84,7 @@ class InferrerText:
         return self._reward.render(group)[0]
 
 
-def _find_end(text: ModelText, stops: tuple[int, ...], *, chat: bool) -> int:
+def _find_end(text: HfPromptTokenizer, stops: tuple[int, ...], *, chat: bool) -> int:
     """The token after a reply: the one that the chat template writes there, or else the tokenizer's."""
     if not stops:
         raise OptionError(f"{text.model} names no token that ends a reply", hint="its tokenizer needs an eos_token")

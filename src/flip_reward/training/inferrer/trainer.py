@@ -19,9 +19,10 @@ from trl import SFTConfig, SFTTrainer
 
 from flip_reward.engines.huggingface.inference import projecting_only
 from flip_reward.scoring.runner import StopSignal
-from flip_reward.training.common.checkpoints import FOLDER, CarefulTrainer, find_last
+from flip_reward.training.common.checkpoints import FOLDER, find_last
 from flip_reward.training.common.libraries import name_checkpointing
 from flip_reward.training.common.metrics_file import write_metrics
+from flip_reward.training.common.robust_trainer import RobustCheckpointMixin
 from flip_reward.training.common.tuning_manifest import TuningOutcome
 from flip_reward.training.common.tuning_progress import TuningObserver
 from flip_reward.training.common.tuning_watch import SMALLER_STEPS, TuningWatch
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
 
 
-class InferrerTrainer(CarefulTrainer, SFTTrainer):  # type: ignore[misc]
+class InferrerTrainer(RobustCheckpointMixin, SFTTrainer):  # type: ignore[misc]
     """Tunes on tokens and labels."""
 
     advice = SMALLER_STEPS

@@ -17,8 +17,13 @@ from flip_reward.core.conversation import Message
 from flip_reward.engines.base import LogprobRequest, Request, Sampling, TokenLogprobs
 from flip_reward.engines.config import EngineConfig, resolve_engine
 from flip_reward.engines.huggingface.engine import TransformersEngine
-from flip_reward.engines.huggingface.inference import Draw, ScoredRow, generate_rows, score_rows
-from flip_reward.engines.huggingface.loading import generates_from_padded_prompts
+from flip_reward.engines.huggingface.inference import (
+    Draw,
+    ScoredRow,
+    generate_rows,
+    generates_from_padded_prompts,
+    score_rows,
+)
 from flip_reward.errors import (
     ContextTooLongError,
     EngineUnavailableError,

@@ -18,10 +18,10 @@ from flip_reward.engines.files import locate_model
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.inference import Draw, generate_rows
 from flip_reward.engines.huggingface.loading import load_hf_model
-from flip_reward.engines.huggingface.text import ModelText, find_stops
+from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
 from flip_reward.engines.llama_cpp.slot import LlamaSlot, SlotOptions
-from flip_reward.engines.llama_cpp.text import LlamaText
+from flip_reward.engines.llama_cpp.text import GgufPromptTokenizer
 from flip_reward.engines.lora.export import export_adapter
 from tests.gguf_models import save_adapter, save_gguf
 from tests.hf_models import save_model
@@ -51,7 +51,7 @@ class Exact:
 
     def __init__(self, model: Path, adapter: Path | None) -> None:
         self._slot = LlamaSlot(model, SlotOptions(512, 1, {}, adapter, exact_memory=True))
-        self._text = LlamaText(model, {})
+        self._text = GgufPromptTokenizer(model, {})
 
     def score(self, question: LogprobRequest) -> tuple[float, ...]:
         text = self._text.split(question)
@@ -134,7 +134,7 @@ def test_ten_replies_are_those_of_the_merged_model_token_by_token(folder: Path) 
 
 def check_replies(model: Path, adapter: Path, merged: str) -> None:
     loaded = load_hf_model(merged, dtype="float32", device="cpu")
-    text, stops = ModelText(loaded.tokenizer, "merged"), find_stops(loaded.network, loaded.tokenizer)
+    text, stops = HfPromptTokenizer(loaded.tokenizer, "merged"), find_stops(loaded.network, loaded.tokenizer)
     prompts = [text.encode(text.render(chat)) for chat in CHATS]
     llama = Exact(model, adapter)
     replies = [llama.generate(prompt, stops) for prompt in prompts]

@@ -81,11 +81,11 @@ def test_a_tuned_model_is_asked_as_it_was_tuned(folder: Path) -> None:
         assert fit_to_model(RewardOptions(), "backward-likelihood", config).template == "compact"
         assert fit_to_model(RewardOptions(), "pointwise", config).template is None
         assert fit_to_model(RewardOptions(template="direct"), "flip", config).template == "direct"
-        assert fit_to_model(RewardOptions(), "flip", config).applicability is None
+        assert fit_to_model(RewardOptions(), "flip", config).reliability_limits is None
     expected = SHIPPED.tuning if SHIPPED else None
     for reward in ("flip", "backward-likelihood"):
         fitted = fit_to_model(RewardOptions(), reward, EngineConfig("embedded"))
-        assert fitted.applicability == (expected.applicability if expected else None)
+        assert fitted.reliability_limits == (expected.reliability_limits if expected else None)
     assert [find_tuning(EngineConfig(name), {}) for name in (None, "embedded")] == [expected] * 2
     served = {"OPENAI_BASE_URL": "http://localhost:8000/v1"}
     assert find_tuning(EngineConfig(), served) is None

@@ -4,7 +4,7 @@ from itertools import combinations
 import pytest
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.judgement import count_order_flips, read_judgements
+from flip_reward.core.judgement import measure_position_bias, read_judgements
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.engines.base import Request
 from flip_reward.engines.scripted import ScriptedEngine
@@ -38,7 +38,7 @@ def test_a_judge_that_looks_at_the_place_alone_ties_everything() -> None:
     scores = compare(prefer_first)
     assert values(scores) == [0.5] * 4
     judgements = [judgement for score in scores for judgement in read_judgements(score.raw_reply)]
-    assert count_order_flips(judgements).rate == 1.0
+    assert measure_position_bias(judgements).rate == 1.0
 
 
 def test_flips_are_counted_from_the_scores() -> None:
@@ -46,7 +46,7 @@ def test_flips_are_counted_from_the_scores() -> None:
         return 0 if set(shown) == {"Pear", "Fig"} else int(BY_RANK(shown))
 
     scores = compare(close)  # type: ignore[arg-type]
-    flips = count_order_flips(judgement for score in scores for judgement in read_judgements(score.raw_reply))
+    flips = measure_position_bias(judgement for score in scores for judgement in read_judgements(score.raw_reply))
     assert (flips.pairs, flips.flips) == (6, 1)
     assert scores[1].value == pytest.approx(2.5 / 3)
 

@@ -32,11 +32,11 @@ from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common.checkpoints import find_last
 from flip_reward.training.common.grpo_manifest import GrpoOutcome
-from flip_reward.training.grpo import train_grpo
 from flip_reward.training.grpo.config import make_grpo_config
 from flip_reward.training.grpo.data import prepare_rows
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.rewards import GrpoRewards
+from flip_reward.training.grpo.train import train_grpo
 from flip_reward.training.grpo.trainer import run_grpo
 from tests.http.fault_server import FaultServer
 from tests.unit.training.grpo_cases import Notes, make_folder, make_recipe

@@ -11,11 +11,11 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, MambaCon
 from flip_reward.engines.huggingface.inference import ScoredRow, score_rows
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunMismatchError
-from flip_reward.training.inferrer import tune_inferrer
 from flip_reward.training.inferrer.contrastive import check_score_group, score_group
 from flip_reward.training.inferrer.order import group_alike, order_groups
 from flip_reward.training.inferrer.recipe import ContrastOptions, DataSource, InferrerRecipe, LoraOptions, Precision
 from flip_reward.training.inferrer.text import TuningText
+from flip_reward.training.inferrer.tune import tune_inferrer
 from tests.hf_models import save_model
 
 GROUP = [

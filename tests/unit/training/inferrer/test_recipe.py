@@ -24,7 +24,7 @@ def test_the_recipes_of_the_package(path: Path) -> None:
     recipe = InferrerRecipe.read(path)
     weights = {one.source: one.weight for one in recipe.data}
     assert weights["oasst1_en.jsonl.gz"] == max(weights.values()), "benchmarks have long responses, as it does"
-    assert not recipe.load_frame().is_completion
+    assert not recipe.load_completion_prompt().is_completion
 
 
 def test_both_stages_hold_out_the_same_prompts() -> None:
@@ -92,10 +92,14 @@ def test_what_the_result_depends_on(tmp_path: Path) -> None:
 
 def test_a_frame_of_your_own(tmp_path: Path) -> None:
     (tmp_path / "FRAME_USER.prompt").write_text("{response} answers: {instruction}")
-    assert read(tmp_path, BASE, f"frame_dir={tmp_path}").load_frame().template.user.startswith("{response} answers")
-    assert read(tmp_path, BASE).load_frame().template.name == "tuned"
+    assert (
+        read(tmp_path, BASE, f"frame_dir={tmp_path}")
+        .load_completion_prompt()
+        .template.user.startswith("{response} answers")
+    )
+    assert read(tmp_path, BASE).load_completion_prompt().template.name == "tuned"
 
 
 def test_a_frame_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TemplateError, match="no frame is called 'answr'"):
-        read(tmp_path, BASE + "frame: answr").load_frame()
+        read(tmp_path, BASE + "frame: answr").load_completion_prompt()

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.prompts import FRAMES, Frame, load_frame, load_templates
+from flip_reward.core.prompts import COMPLETION_PROMPTS, CompletionPrompt, load_completion_prompt, load_templates
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.huggingface.engine import TransformersEngine
-from flip_reward.engines.huggingface.text import ModelText, find_stops
+from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
 from flip_reward.errors import OptionError
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
 from flip_reward.rewards.flip import FlipOptions, FlipReward
-from flip_reward.training.inferrer.text import IGNORED, InferrerText
+from flip_reward.training.inferrer.text import IGNORED, InferrerTokenizer
 from tests.hf_models import CHAT_TEMPLATE, TOKENIZERS, save_model
 
 GROUPS = [
@@ -38,7 +38,7 @@ GROUPS = [
 @dataclass(frozen=True)
 class Setup:
     engine: TransformersEngine
-    text: ModelText
+    text: HfPromptTokenizer
     stops: tuple[int, ...]
 
 
@@ -47,7 +47,7 @@ def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = save_model(tmp_path_factory.mktemp("models") / "tiny", tokenizer=TOKENIZERS[request.param])
     engine = TransformersEngine(str(folder), dtype="float32", device="cpu")
     tokenizer = engine._tokenizer
-    yield Setup(engine, ModelText(tokenizer, "tiny"), find_stops(engine._loaded.network, tokenizer))
+    yield Setup(engine, HfPromptTokenizer(tokenizer, "tiny"), find_stops(engine._loaded.network, tokenizer))
     engine.close()
 
 
@@ -64,18 +64,18 @@ class Recorder:
         return await self.engine.logprobs(request)
 
 
-@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("name", COMPLETION_PROMPTS)
 @pytest.mark.parametrize("group", GROUPS, ids=["plain", "spaces and thinking", "scripts", "earlier turns"])
 def test_the_learned_tokens_are_the_scored_ones_and_the_end(setup: Setup, name: str, group: Group) -> None:
-    frame = load_frame(name)
-    learned = InferrerText(setup.text, frame, setup.stops).encode(group)
+    frame = load_completion_prompt(name)
+    learned = InferrerTokenizer(setup.text, frame, setup.stops).encode(group)
     assert learned is not None
     assert learned.tokens[-1] == setup.engine._tokenizer.eos_token_id
 
     recorder = Recorder(setup.engine)
     [score] = BackwardLikelihoodReward(recorder, BackwardLikelihoodOptions(frame)).score_sync([group])[0]
     [asked] = recorder.asked
-    assert InferrerText(setup.text, frame, setup.stops).request(group) == asked
+    assert InferrerTokenizer(setup.text, frame, setup.stops).request(group) == asked
     assert score.likelihood is not None
     assert score.likelihood.tokens == learned.learned - 1
 
@@ -88,10 +88,12 @@ def test_the_learned_tokens_are_the_scored_ones_and_the_end(setup: Setup, name: 
     assert float(picked[wanted != IGNORED].sum()) == pytest.approx(score.likelihood.log_probability, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", [name for name in FRAMES if not load_frame(name).is_completion])
+@pytest.mark.parametrize(
+    "name", [name for name in COMPLETION_PROMPTS if not load_completion_prompt(name).is_completion]
+)
 def test_the_prefix_is_what_generation_is_given(setup: Setup, name: str) -> None:
     for group in GROUPS:
-        learned = InferrerText(setup.text, load_frame(name), setup.stops).encode(group)
+        learned = InferrerTokenizer(setup.text, load_completion_prompt(name), setup.stops).encode(group)
         assert learned is not None
         [request] = FlipReward(setup.engine, FlipOptions(load_templates(name))).render(group)
         assert isinstance(request, Request)
@@ -101,9 +103,9 @@ def test_the_prefix_is_what_generation_is_given(setup: Setup, name: str) -> None
 
 def test_the_bytes_are_the_template_the_response_and_the_instruction(tmp_path: Path) -> None:
     engine = TransformersEngine(str(save_model(tmp_path / "model")), device="cpu")
-    for name in FRAMES:
-        frame = load_frame(name)
-        learned = InferrerText(ModelText(engine._tokenizer, "tiny"), frame, (2,)).encode(GROUPS[0])
+    for name in COMPLETION_PROMPTS:
+        frame = load_completion_prompt(name)
+        learned = InferrerTokenizer(HfPromptTokenizer(engine._tokenizer, "tiny"), frame, (2,)).encode(GROUPS[0])
         assert learned is not None
         user = frame.template.user.replace("{response}", GROUPS[0].responses[0]).removesuffix("{instruction}")
         if not frame.is_completion:
@@ -118,8 +120,8 @@ def test_thinking_is_skipped_in_what_is_learned_too(tmp_path: Path) -> None:
     skipped = "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
     folder = save_model(tmp_path / "model", chat_template=CHAT_TEMPLATE + skipped)
     engine = TransformersEngine(str(folder), device="cpu", no_thinking=True)
-    text = ModelText(engine._tokenizer, "tiny", no_thinking=True)
-    learned = InferrerText(text, load_frame("tuned"), (2,)).encode(GROUPS[0])
+    text = HfPromptTokenizer(engine._tokenizer, "tiny", no_thinking=True)
+    learned = InferrerTokenizer(text, load_completion_prompt("tuned"), (2,)).encode(GROUPS[0])
     assert learned is not None
     [request] = FlipReward(engine, FlipOptions(load_templates("tuned"))).render(GROUPS[0])
     assert isinstance(request, Request)
@@ -130,25 +132,25 @@ def test_thinking_is_skipped_in_what_is_learned_too(tmp_path: Path) -> None:
 
 
 def test_a_response_without_an_answer(setup: Setup) -> None:
-    inferrer = InferrerText(setup.text, load_frame(), setup.stops)
+    inferrer = InferrerTokenizer(setup.text, load_completion_prompt(), setup.stops)
     assert inferrer.encode(Group.of("Name a fruit.", "<think>Hm")) is None
 
 
 def test_the_end_is_the_one_that_the_chat_template_writes(setup: Setup) -> None:
     pad = setup.engine._tokenizer.pad_token_id
     other = (pad, setup.engine._tokenizer.eos_token_id)
-    assert InferrerText(setup.text, load_frame("compact"), other).end == other[1]
-    assert InferrerText(setup.text, load_frame("answer"), (pad,)).end == pad
+    assert InferrerTokenizer(setup.text, load_completion_prompt("compact"), other).end == other[1]
+    assert InferrerTokenizer(setup.text, load_completion_prompt("answer"), (pad,)).end == pad
     with pytest.raises(OptionError, match="no token that ends a reply"):
-        InferrerText(setup.text, load_frame("answer"), ())
+        InferrerTokenizer(setup.text, load_completion_prompt("answer"), ())
 
 
 def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
     engine = TransformersEngine(str(save_model(tmp_path / "model", chat_template=None)), device="cpu")
-    text = ModelText(engine._tokenizer, "tiny")
+    text = HfPromptTokenizer(engine._tokenizer, "tiny")
     with pytest.raises(OptionError, match="no chat template, which the frame 'compact' needs"):
-        InferrerText(text, load_frame("compact"), (2,))
-    learned = InferrerText(text, load_frame("answer"), (2,)).encode(GROUPS[0])
+        InferrerTokenizer(text, load_completion_prompt("compact"), (2,))
+    learned = InferrerTokenizer(text, load_completion_prompt("answer"), (2,)).encode(GROUPS[0])
     assert learned is not None
     assert learned.tokens[-1] == 2
 
@@ -156,6 +158,6 @@ def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
 def test_a_chat_template_that_refuses(tmp_path: Path) -> None:
     template = "{{ raise_exception('only in verse') }}"
     engine = TransformersEngine(str(save_model(tmp_path / "model", chat_template=template)), device="cpu")
-    frame: Frame = load_frame("compact")
+    frame: CompletionPrompt = load_completion_prompt("compact")
     with pytest.raises(OptionError, match="only in verse"):
-        InferrerText(ModelText(engine._tokenizer, "tiny"), frame, (2,))
+        InferrerTokenizer(HfPromptTokenizer(engine._tokenizer, "tiny"), frame, (2,))

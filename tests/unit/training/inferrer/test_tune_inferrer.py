@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.prompts import load_frame
+from flip_reward.core.prompts import load_completion_prompt
 from flip_reward.engines.config import EngineConfig, find_tuning
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.loading import load_hf_model
@@ -21,8 +21,8 @@ from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common.checkpoints import find_last
 from flip_reward.training.common.tuning_manifest import TuningManifest
 from flip_reward.training.common.tuning_progress import TuningProgress
-from flip_reward.training.inferrer import tune_inferrer
 from flip_reward.training.inferrer.recipe import DataSource, InferrerRecipe, LoraOptions, Method, Precision, SavedAs
+from flip_reward.training.inferrer.tune import tune_inferrer
 from tests.hf_models import save_model
 
 FRUITS = ("Apples", "pears", "plums", "fruits", "trees", "sentence", "question", "name")
@@ -105,7 +105,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 def score(model: Path | str) -> float:
     engine = TransformersEngine(str(model), dtype="float32", device="cpu")
     try:
-        reward = BackwardLikelihoodReward(engine, BackwardLikelihoodOptions(load_frame("tuned")))
+        reward = BackwardLikelihoodReward(engine, BackwardLikelihoodOptions(load_completion_prompt("tuned")))
         groups = [Group.of(row["prompt"], row["response"]) for row in ROWS[:10]]
         return sum(one.value or 0.0 for [one] in reward.score_sync(groups)) / len(groups)
     finally:
@@ -244,7 +244,7 @@ def test_all_weights(recipe: InferrerRecipe, model: Path, tmp_path: Path) -> Non
     assert {str(weight.dtype) for weight in weights.values()} == {"torch.bfloat16"}
     assert not (tmp_path / "whole/.unfinished").exists()
     assert find_tuning(EngineConfig(f"transformers:{tmp_path / 'whole'}"), {}) == Tuning(
-        whole.load_frame().template.name
+        whole.load_completion_prompt().template.name
     )
 
 

@@ -1,0 +1,185 @@
+"""`train_grpo`: train a policy with GRPO, from a recipe."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flip_reward.data.files import storage_error
+from flip_reward.errors import MissingDependencyError
+from flip_reward.integrations.trl.options import TrlOptions
+from flip_reward.scoring.manifest import RunConfiguration
+from flip_reward.scoring.run_folder import locked
+from flip_reward.scoring.runner import StopSignal
+from flip_reward.training.common import checkpoints
+from flip_reward.training.common.grpo_manifest import GrpoManifest
+from flip_reward.training.common.libraries import quiet_libraries
+from flip_reward.training.common.manifest import describe_session
+from flip_reward.training.common.progress import GrpoObserver, SilentGrpoObserver
+from flip_reward.training.grpo.data import GrpoRows, prepare_rows
+from flip_reward.training.grpo.recipe import GrpoRecipe
+from flip_reward.training.grpo.rewards import GrpoRewards
+from flip_reward.training.grpo.samples import FOLDER as SAMPLES
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
+
+
+def train_grpo(
+    recipe: GrpoRecipe, folder: Path, *, observer: GrpoObserver | None = None, stop: StopSignal | None = None
+) -> GrpoManifest:
+    """Train a policy with GRPO on a reward of this package.
+
+    The folder then holds the policy in `model/`, and `manifest.json`, `metrics.jsonl`, the samples of every step (see
+    `grpo_samples`) and the last checkpoints. A training that was cut off goes on from the last checkpoint and ends as
+    if it had not been, unless vLLM draws the responses; a finished one is left as it is. Under `accelerate launch`
+    every process calls this.
+
+    Args:
+        recipe: What, on what, with which reward and how.
+        folder: Made where it is missing.
+        observer: Told about progress.
+        stop: Ends the training after a step, with a checkpoint.
+
+    Returns:
+        The manifest; its outcome is None when it was stopped.
+
+    Raises:
+        DataError: A source cannot be read or has bad rows, or nothing is left to learn from.
+        OptionError: The recipe asks for something that does not go together.
+        EngineUnavailableError: A reward's model does not answer (the policy is not loaded then), or the policy cannot
+            be loaded.
+        RunMismatchError: The folder holds another training, or one by another number of processes, which has learned
+            something.
+        RunStoppedError: Too much of a batch stayed unscored, and there is a checkpoint of the last step; or the loss
+            is not a number, and there is none of weights that are spoilt.
+        StorageError: The disk is full or not writable. The last checkpoint is kept.
+        MissingDependencyError: TRL or PEFT is not installed.
+    """
+    observer, stop = observer or SilentGrpoObserver(), stop or StopSignal()
+    for library in ("trl", "datasets", "pyarrow", *(("peft",) if recipe.lora else ())):
+        if find_spec(library) is None:
+            raise MissingDependencyError(library, extra="train")
+    rows = prepare_rows(recipe.data)
+    evaluate = bool(rows.held_out)
+    with quiet_libraries(), _no_texts_of_samples():
+        from flip_reward.training.grpo.config import find_unsafe_saving, make_grpo_config
+
+        # Before anything is loaded: it says what does not go together.
+        config = make_grpo_config(recipe, folder, evaluate=evaluate, resumed=False)
+        rewards = GrpoRewards.load(
+            recipe,
+            [*rows.train, *rows.held_out],
+            _make_options(recipe, config),
+            lambda text: observer.say(text, warning=True),
+        )
+        rewards.check_groups(config, evaluate=evaluate and config.eval_strategy != "no")
+        asyncio.run(_probe(rewards))
+        with _own(folder):
+            configuration = RunConfiguration(
+                settings={
+                    **recipe.settings(),
+                    **rewards.settings(),
+                    "rows_sha256": rows.sha256,
+                    "processes": config.world_size,
+                },
+                inputs=list(rows.identities),
+            )
+            manifest = GrpoManifest.read_for(folder, configuration)
+            if manifest is not None and manifest.outcome is not None:
+                observer.say("It is finished already")
+                return manifest
+            if _is_first():
+                if manifest is None:  # there may be samples of another recipe that learned nothing
+                    shutil.rmtree(folder / SAMPLES, ignore_errors=True)
+                checkpoints.drop_partial(folder / checkpoints.FOLDER)
+            resumed = checkpoints.find_last(folder / checkpoints.FOLDER) is not None
+            config = make_grpo_config(recipe, folder, evaluate=evaluate, resumed=resumed)
+            if warning := find_unsafe_saving(config):
+                observer.say(warning, warning=True)
+            manifest = GrpoManifest(
+                configuration=configuration,
+                recipe=recipe.to_record(),
+                grpo={name: _plain(value) for name, value in config.to_dict().items() if name != "output_dir"},
+                rows=len(rows.train),
+                held_out_rows=len(rows.held_out),
+                rows_sha256=rows.sha256,
+                sessions=[*(manifest.sessions if manifest else []), describe_session()],
+            )
+            if _is_first():
+                manifest.write(folder)
+                _describe(rows, observer)
+            from flip_reward.training.grpo.trainer import run_grpo
+
+            outcome = run_grpo(recipe, config, rows, rewards, folder, observer=observer, stop=stop)
+            if outcome is not None:
+                manifest = manifest.model_copy(update={"outcome": outcome})
+                if _is_first():
+                    manifest.write(folder)
+    return manifest
+
+
+def _make_options(recipe: GrpoRecipe, config: GRPOConfig) -> TrlOptions:
+    return TrlOptions(
+        truncated=recipe.truncated,
+        max_completion_length=config.max_completion_length,
+        num_generations=config.num_generations,
+        max_unscored_share=recipe.max_unscored_share,
+        pause_seconds=recipe.pause_seconds,
+        patience_seconds=recipe.patience_seconds,
+    )
+
+
+async def _probe(rewards: GrpoRewards) -> None:
+    try:
+        await rewards.probe()
+    finally:
+        for reward in (*rewards.by_dataset.values(), *rewards.not_trained_on.values()):
+            await reward.load().engine.aclose()
+
+
+@contextmanager
+def _no_texts_of_samples() -> Iterator[None]:
+    """Keep TRL from printing a whole sample at each step that has one without a reward: they are counted."""
+    logger = logging.getLogger("trl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _own(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of the folder, which the processes of this one share."""
+    try:
+        (folder / checkpoints.FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    if not _is_first():
+        yield
+        return
+    with locked(folder):
+        yield
+
+
+def _is_first() -> bool:
+    """Whether this is the first of the processes that `accelerate launch` started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _describe(rows: GrpoRows, observer: GrpoObserver) -> None:
+    left_out = f"; {rows.left_out} left out" if rows.left_out else ""
+    observer.say(f"{len(rows.train):,} prompts to learn from, {len(rows.held_out):,} held out{left_out}")
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)

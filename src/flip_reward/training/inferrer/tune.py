@@ -1,0 +1,219 @@
+"""`tune_inferrer`: tune a language model to infer instructions, from a recipe."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flip_reward.data.files import storage_error
+from flip_reward.engines.files import SMOLLM2_135M, TUNED
+from flip_reward.engines.huggingface.loading import HfModel, load_hf_model
+from flip_reward.engines.lora import adapter as lora_file
+from flip_reward.engines.lora.adapter import BaseModelIdentity, attach_adapter, find_adapter
+from flip_reward.errors import MissingDependencyError, OptionError
+from flip_reward.scoring.manifest import RunConfiguration
+from flip_reward.scoring.run_folder import locked
+from flip_reward.scoring.runner import StopSignal
+from flip_reward.training.common import checkpoints
+from flip_reward.training.common.libraries import quiet_libraries
+from flip_reward.training.common.manifest import describe_session
+from flip_reward.training.common.tuning_manifest import SourceSummary, TuningManifest
+from flip_reward.training.common.tuning_progress import SilentObserver, TuningObserver
+from flip_reward.training.inferrer.data import TuningData, TuningInputs
+from flip_reward.training.inferrer.order import order_groups, order_texts
+from flip_reward.training.inferrer.recipe import InferrerRecipe, Method, Precision
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+    from flip_reward.training.inferrer.trainer import SftResult
+
+_LIBRARIES = ("trl", "peft", "datasets")
+
+
+def tune_inferrer(
+    recipe: InferrerRecipe, folder: Path, *, observer: TuningObserver | None = None, stop: StopSignal | None = None
+) -> TuningManifest:
+    """Tune a model to infer instructions from responses.
+
+    The folder then holds the adapter or the model, for `--model transformers:FOLDER`, with `manifest.json`,
+    `metrics.jsonl` and the last checkpoints. A tuning that was cut off goes on from the last checkpoint, and ends as
+    if it had not been; a finished one is left as it is.
+
+    Args:
+        recipe: What, on what and how.
+        folder: Made where it is missing.
+        observer: Told about progress.
+        stop: Ends the tuning after a step, with a checkpoint.
+
+    Returns:
+        The manifest; its outcome is None when it was stopped.
+
+    Raises:
+        DataError: A file is missing or cannot be read, or no row is left.
+        OptionError: The recipe asks for something that does not go together.
+        RunMismatchError: The folder holds a tuning by another recipe.
+        RunStoppedError: The loss is not a number. There is no checkpoint of weights that are spoilt.
+        StorageError: The disk is full or not writable. The last checkpoint is kept.
+        EngineUnavailableError: The model cannot be loaded.
+        MissingDependencyError: TRL or PEFT is not installed.
+    """
+    observer, stop = observer or SilentObserver(), stop or StopSignal()
+    for library in _LIBRARIES:
+        if find_spec(library) is None:
+            raise MissingDependencyError(library, extra="train")
+    inputs = TuningInputs.open(recipe)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    with locked(folder):
+        loaded, bfloat16 = _load(recipe)
+        identity = BaseModelIdentity.of(loaded.name, loaded.network)
+        configuration = _configure(recipe, inputs, loaded, bfloat16=bfloat16)
+        manifest = TuningManifest.read_for(folder, configuration)
+        if manifest is not None and manifest.outcome is not None:
+            observer.say("It is finished already")
+            return manifest
+        with quiet_libraries():
+            network = loaded.network
+            if inputs.start is not None:
+                network = attach_adapter(network, inputs.start, trainable=True)
+        evaluated = inputs.read_evaluated()
+        data = inputs.prepare(recipe, loaded, evaluated, observer)
+        manifest = TuningManifest(
+            configuration=configuration,
+            sources=[SourceSummary.of(counts) for counts in data.counts],
+            evaluated_prompts=len(evaluated),
+            tokens_in_an_epoch=sum(len(one.tokens) for one in data.train),
+            sessions=[*(manifest.sessions if manifest else []), describe_session()],
+        )
+        manifest.write(folder)
+        _describe(manifest, observer)
+        checkpoints.drop_partial(folder / checkpoints.FOLDER)
+        with quiet_libraries():
+            result = _tune(recipe, loaded, network, data, folder, bfloat16=bfloat16, observer=observer, stop=stop)
+            if result.outcome is None:
+                return manifest
+            no_gguf = _save(recipe, loaded, result, identity, folder)
+            if no_gguf is not None:
+                observer.say(f"There is no {lora_file.NAME} for the embedded engine: {no_gguf}")
+        manifest = manifest.model_copy(update={"outcome": result.outcome})
+        manifest.write(folder)
+        shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
+    return manifest
+
+
+def _load(recipe: InferrerRecipe) -> tuple[HfModel, bool]:
+    import torch
+
+    from flip_reward.training.inferrer.trainer import has_bfloat16
+
+    if find_adapter(recipe.model) is not None or lora_file.find_lora_file(recipe.model) is not None:
+        raise OptionError(f"{recipe.model} is an adapter", hint="tune the model that it is for")
+    if recipe.model == TUNED:
+        raise OptionError(f"{TUNED} is tuned already", hint=f"tune {SMOLLM2_135M.name}")
+    if recipe.device not in (None, "cpu") and not str(recipe.device).startswith("cuda"):
+        raise OptionError(f"there is no tuning on device {recipe.device!r}", hint='take "cpu" or leave it out')
+    on_cpu = recipe.device == "cpu" or not torch.cuda.is_available()
+    if not on_cpu and torch.cuda.device_count() > 1:
+        raise OptionError("tuning takes one GPU, and there are several", hint="set CUDA_VISIBLE_DEVICES=0")
+    device = "cpu" if on_cpu else "cuda"
+    precision = recipe.precision
+    bfloat16 = precision is Precision.BFLOAT16 or (precision is Precision.AUTO and has_bfloat16(torch.device(device)))
+    # Weights that are tuned need all their digits; those that stay as they are do not.
+    frozen_in_bfloat16 = bfloat16 and recipe.method is Method.LORA
+    loaded = load_hf_model(recipe.model, dtype="bfloat16" if frozen_in_bfloat16 else "float32", device=device)
+    return loaded, bfloat16
+
+
+def _configure(recipe: InferrerRecipe, inputs: TuningInputs, loaded: HfModel, *, bfloat16: bool) -> RunConfiguration:
+    return RunConfiguration(
+        settings={
+            "model": loaded.name,
+            "model_fingerprint": loaded.fingerprint,
+            "frame_sha256": inputs.frame.template.sha256,
+            "start": inputs.start.fingerprint if inputs.start else None,
+            **recipe.settings(),
+            "precision": "bfloat16" if bfloat16 else "float32",
+        },
+        inputs=list(inputs.identities),
+    )
+
+
+def _tune(
+    recipe: InferrerRecipe,
+    loaded: HfModel,
+    network: PreTrainedModel | PeftModel,
+    data: TuningData,
+    folder: Path,
+    *,
+    bfloat16: bool,
+    observer: TuningObserver,
+    stop: StopSignal,
+) -> SftResult:
+    from flip_reward.training.inferrer.trainer import SftTexts, run_sft
+
+    order = _order(recipe, data)
+    # A name that is a folder, or on the hub, would be looked up and written into every checkpoint.
+    loaded.network.name_or_path = ""
+    texts = SftTexts([data.train[place] for place in order], sorted(data.held_out, key=lambda text: len(text.tokens)))
+    return run_sft(
+        network,
+        loaded.tokenizer,
+        texts,
+        recipe,
+        folder,
+        bfloat16=bfloat16,
+        observer=observer,
+        stop=stop,
+    )
+
+
+def _order(recipe: InferrerRecipe, data: TuningData) -> list[int]:
+    if recipe.contrast is None:
+        lengths = [len(text.tokens) for text in data.train]
+        return order_texts(lengths, batch_rows=recipe.batch_rows, epochs=recipe.epochs, seed=recipe.seed)
+    return order_groups(data.train, recipe.contrast.alike, epochs=recipe.epochs, seed=recipe.seed)
+
+
+def _save(
+    recipe: InferrerRecipe, loaded: HfModel, result: SftResult, identity: BaseModelIdentity, folder: Path
+) -> str | None:
+    """Save what was tuned; return why there is no adapter in GGUF, where one was tuned and there is none."""
+    import torch
+
+    from flip_reward.training.inferrer.save import save_adapter, save_model
+
+    dtype = getattr(torch, recipe.saved_as.value)
+    frame = "" if recipe.frame_dir else recipe.load_completion_prompt().template.name
+    if recipe.method is Method.FULL:
+        save_model(folder, result.network, loaded.tokenizer, frame=frame, dtype=dtype)
+        return None
+    own = Path(recipe.model).expanduser()
+    base = str(own.resolve()) if own.exists() else recipe.model
+    return save_adapter(
+        folder,
+        result.network,
+        loaded.tokenizer,
+        base=base,
+        identity=identity,
+        fingerprint=loaded.fingerprint,
+        frame=frame,
+        dtype=dtype,
+    )
+
+
+def _describe(manifest: TuningManifest, observer: TuningObserver) -> None:
+    for source in manifest.sources:
+        left_out = ", ".join(f"{count} {reason}" for reason, count in source.removed.items())
+        observer.say(
+            f"{source.name}: {source.kept} of {source.rows} rows to learn from, {source.held_out} held out"
+            + (f"; left out: {left_out}" if left_out else "")
+        )
+    seen: Sequence[int] = [source.seen_in_an_epoch for source in manifest.sources]
+    observer.say(f"An epoch is {sum(seen)} rows with {manifest.tokens_in_an_epoch:,} tokens")
