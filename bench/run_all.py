@@ -19,7 +19,17 @@ from figures import Figure
 
 BENCH = Path(__file__).parent
 RESULTS = BENCH / "RESULTS.md"
-PROGRAMS = ("f1", "client_path", "million_rows", "embedded", "likelihood", "server_load", "reward_wait")
+PROGRAMS = (
+    "f1",
+    "client_path",
+    "million_rows",
+    "embedded",
+    "likelihood",
+    "server_load",
+    "reward_wait",
+    "start_up",
+    "call_counts",
+)
 HEADER = """# Results
 
 Made by `make bench`, which runs every program in this folder and writes this page. Each ratio is of two figures from
