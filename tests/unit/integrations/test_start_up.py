@@ -17,7 +17,7 @@ WITHOUT_THEIR_TRAINER = (
     "flip_reward.integrations.slime",
     "flip_reward.integrations.plain",
     "flip_reward.integrations.ms_swift",
-    "flip_reward.integrations.open_instruct",
+    "flip_reward.integrations.open_instruct_launch",
     "flip_reward.integrations.__main__",
 )
 

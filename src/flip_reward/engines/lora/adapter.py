@@ -555,4 +555,4 @@ class _HfBase:
 
     def weight(self, tensor: str, row: int, column: int) -> float:
         """Return one weight."""
-        return float(self.matrices[tensor][self.order(tensor)[row], column])
+        return float(self.matrices[tensor].detach()[self.order(tensor)[row], column])
