@@ -133,7 +133,7 @@ async def run_litellm(base_url: str, count: int, in_flight: int) -> float:
 async def run_ours(base_url: str, count: int, in_flight: int) -> float:
     from flip_reward import FlipReward
     from flip_reward.engines.http.engine import HttpEngine
-    from flip_reward.engines.layers import build_stack
+    from flip_reward.engines.middleware import build_stack
     from flip_reward.scoring.job import ScoringJob, open_job
     from flip_reward.scoring.runner import RunLimits
 

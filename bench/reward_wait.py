@@ -1,10 +1,10 @@
 """How long a training step of TRL's GRPOTrainer waits for its rewards.
 
-A scripted engine takes 50 ms or 500 ms for each answer, behind the layers that every engine has; a step asks for 192
-rewards (24 prompts with 8 responses). The policy is a tiny random model, so that the share of the wait is an upper
-bound: with a real policy the rest of the step is longer. The wait is beside the slowest single request of the step,
-which nothing could be faster than, and at 50 ms beside the same rewards asked for one after the other. Files of
-models and tokenizers that are opened while a step waits for its rewards are counted from the second step on.
+A scripted engine takes 50 ms or 500 ms for each answer, behind the middleware that every engine has; a step asks for
+192 rewards (24 prompts with 8 responses). The policy is a tiny random model, so that the share of the wait is an
+upper bound: with a real policy the rest of the step is longer. The wait is beside the slowest single request of the
+step, which nothing could be faster than, and at 50 ms beside the same rewards asked for one after the other. Files
+of models and tokenizers that are opened while a step waits for its rewards are counted from the second step on.
 
 Run `python bench/reward_wait.py`.
 """
@@ -24,7 +24,7 @@ from typing import Any
 
 from figures import Figure, report
 from flip_reward.engines.base import Completion, Request
-from flip_reward.engines.layers import build_stack
+from flip_reward.engines.middleware import build_stack
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.integrations.trl import TrlReward
 from flip_reward.rewards.flip import FlipReward

@@ -15,8 +15,8 @@ from flip_reward.engines.base import Engine
 from flip_reward.engines.files import locate_model
 from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.engines.huggingface.engine import TransformersEngine
-from flip_reward.engines.layers import build_stack
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
+from flip_reward.engines.middleware import build_stack
 from flip_reward.engines.scripted import ScriptedEngine
 from tests.hf_models import save_model
 from tests.http.fault_server import FaultServer

@@ -63,7 +63,7 @@ async def test_the_same_request_has_the_same_answer(opened: Engine) -> None:
 
 async def test_several_samples_are_one_answer(opened: Engine) -> None:
     request = ask("Name three fruits.", Sampling(temperature=1.0, max_tokens=16, seed=7))
-    completion = await opened.complete(replace(request, samples=3))
+    completion = await opened.complete(replace(request, n=3))
     assert len(completion.others) == 2
     assert all(reply.text for reply in (completion, *completion.others))
     assert all(other.usage == Usage() for other in completion.others)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import LogprobRequest, Request, Usage
 from flip_reward.engines.http.engine import HttpEngine
-from flip_reward.engines.layers import RetryPolicy, build_stack
+from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.errors import (
     ContextTooLongError,
     EngineConnectionError,

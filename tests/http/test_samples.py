@@ -12,7 +12,7 @@ from tests.http.fault_server import Choose, Fault, FaultServer, at_first, never
 
 
 def ask(samples: int, *, temperature: float = 1.0, seed: int | None = 7) -> Request:
-    return Request((Message("user", "Apples."),), Sampling(temperature, seed=seed), samples=samples)
+    return Request((Message("user", "Apples."),), Sampling(temperature, seed=seed), n=samples)
 
 
 def say_seed(request: Request) -> str:

@@ -15,7 +15,7 @@ import pytest
 from flip_reward import FlipReward, Outcome, ScriptedEngine
 from flip_reward.engines.base import Completion, Request
 from flip_reward.engines.http.engine import HttpEngine
-from flip_reward.engines.layers import RetryPolicy, build_stack
+from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.server.run import allow_many_connections
 from flip_reward.server.scorer import EngineHealth
 from flip_reward.server.settings import Limits, ServerSettings

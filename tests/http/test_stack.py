@@ -9,7 +9,7 @@ import pytest
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Engine, Request
 from flip_reward.engines.http.engine import HttpEngine
-from flip_reward.engines.layers import FAILURES_BEFORE_GIVING_UP, RetryPolicy, build_stack
+from flip_reward.engines.middleware import FAILURES_BEFORE_GIVING_UP, RetryPolicy, build_stack
 from flip_reward.engines.scripted import echo_last_words
 from flip_reward.errors import EngineError, EngineUnavailableError, RequestRefusedError
 from tests.http.fault_server import TRANSIENT, Fault, FaultServer, at_first, by_chance

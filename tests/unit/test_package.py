@@ -39,7 +39,7 @@ def test_public_names() -> None:
 
 
 def test_the_import_stays_light() -> None:
-    heavy = "aiohttp rich typer json_repair tenacity xllamacpp pyarrow datasets torch numpy"
+    heavy = "aiohttp rich typer json_repair xllamacpp pyarrow datasets torch numpy"
     program = f"import flip_reward, sys; print(*sorted(set('{heavy}'.split()) & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == ""

@@ -18,9 +18,9 @@ __all__ = [
     "Sampling",
     "TokenLogprobs",
     "Usage",
-    "ask_one_by_one",
-    "join_replies",
-    "split_samples",
+    "complete_one_by_one",
+    "join_completions",
+    "split_request",
 ]
 
 
@@ -40,11 +40,6 @@ class Sampling:
     top_p: float | None = None
     seed: int | None = None
 
-    @property
-    def repeatable(self) -> bool:
-        """Whether the same request means the same answer, so that it may be cached and shared."""
-        return self.temperature == 0 or self.seed is not None
-
 
 @dataclass(frozen=True, slots=True)
 class JsonSchema:
@@ -61,29 +56,29 @@ class JsonSchema:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to a language model.
+    """One request to a language model.
 
     Attributes:
         messages: The rendered prompt.
         sampling: How the reply is drawn.
         json_schema: Constrains the reply, where given.
-        samples: How many replies are drawn, at least 1.
+        n: How many replies are drawn, at least 1.
     """
 
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     json_schema: JsonSchema | None = None
-    samples: int = 1
+    n: int = 1
 
     @property
     def repeatable(self) -> bool:
         """Whether the same request means the same answer, so that it may be cached and shared."""
-        return self.sampling.repeatable
+        return self.sampling.temperature == 0 or self.sampling.seed is not None
 
 
 @dataclass(frozen=True, slots=True)
 class LogprobRequest:
-    """The question how likely a text is after another one.
+    """Asks how likely a text is after another one.
 
     Attributes:
         prefix: What comes before: a text as it is, or messages that the model's chat template turns into one, up to
@@ -111,7 +106,7 @@ class Completion:
         usage: Tokens spent.
         attempts: How many times the request was sent.
         cached: The reply came from the response cache.
-        others: The further replies to a request for several samples. Their usage is counted in this one's.
+        others: The further completions of a request with `n` above 1. Their usage is counted in this one's.
     """
 
     text: str | None
@@ -146,7 +141,7 @@ class Engine(Protocol):
     """A language model that answers one request at a time, asynchronously.
 
     Batching, where the backend wants it, is the engine's own matter. Retries, limits, caching and de-duplication are
-    engines around engines (`stack.py`).
+    engines around engines (`middleware.py`).
     """
 
     @property
@@ -186,34 +181,23 @@ class Engine(Protocol):
         ...
 
 
-async def ask_one_by_one(request: Request, ask: Callable[[Request], Awaitable[Completion]]) -> Completion:
-    """Answer a request for several samples by as many requests for one, for engines that draw one at a time.
+async def complete_one_by_one(request: Request, complete: Callable[[Request], Awaitable[Completion]]) -> Completion:
+    """Answer a request for several completions by one request each, for engines that draw one at a time.
 
-    Sample number i has the request's seed + i, where it has one. They follow one another, so that the request takes
-    one place among those in flight and nothing is left behind where it fails.
-
-    Args:
-        request: What is asked.
-        ask: Answers a request for one sample.
-
-    Raises:
-        EngineError: A sample could not be drawn; the others are lost with it.
+    Completion number i has the request's seed + i, where it has one. They follow one another, so that the request
+    counts as one in flight and nothing is left behind where it fails; the completions drawn until then are lost.
     """
-    if request.samples == 1:
-        return await ask(request)
-    return join_replies([await ask(one) for one in split_samples(request)])
+    if request.n == 1:
+        return await complete(request)
+    return join_completions([await complete(one) for one in split_request(request)])
 
 
-def split_samples(request: Request, *, start: int = 0) -> list[Request]:
-    """Make one request for each sample; sample number i has the request's seed + i, where it has one.
-
-    Args:
-        request: Asks for several samples.
-        start: The first sample that is wanted, counted from 0.
+def split_request(request: Request, *, start: int = 0) -> list[Request]:
+    """Make one request for each completion from number `start` on; number i has the request's seed + i.
 
     Example:
-        >>> request = Request((), Sampling(temperature=1.0, seed=7), samples=3)
-        >>> [one.sampling.seed for one in split_samples(request, start=1)]
+        >>> request = Request((), Sampling(temperature=1.0, seed=7), n=3)
+        >>> [one.sampling.seed for one in split_request(request, start=1)]
         [8, 9]
     """
     sampling = request.sampling
@@ -221,20 +205,20 @@ def split_samples(request: Request, *, start: int = 0) -> list[Request]:
         replace(
             request,
             sampling=sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + number),
-            samples=1,
+            n=1,
         )
-        for number in range(start, request.samples)
+        for number in range(start, request.n)
     ]
 
 
-def join_replies(replies: Sequence[Completion]) -> Completion:
-    """Make one answer of the replies to a request for several samples; their usage is added up.
+def join_completions(completions: Sequence[Completion]) -> Completion:
+    """Make one answer of several completions of a request; their usage is added up.
 
     Example:
-        >>> answer = join_replies([Completion("a", usage=Usage(5, 1)), Completion("b", usage=Usage(5, 2))])
-        >>> answer.text, answer.others[0].text, answer.usage.completion_tokens
+        >>> joined = join_completions([Completion("a", usage=Usage(5, 1)), Completion("b", usage=Usage(5, 2))])
+        >>> joined.text, joined.others[0].text, joined.usage.completion_tokens
         ('a', 'b', 3)
     """
-    usage = sum((reply.usage for reply in replies), Usage())
-    first, *others = replies
+    usage = sum((completion.usage for completion in completions), Usage())
+    first, *others = completions
     return replace(first, usage=usage, others=tuple(replace(other, usage=Usage()) for other in others))

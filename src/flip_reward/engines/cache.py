@@ -1,4 +1,4 @@
-"""`ResponseCache`: answers on disk, so that the same question is never paid for twice."""
+"""`ResponseCache`: answers on disk, so that the same request is never paid for twice."""
 
 from __future__ import annotations
 
@@ -34,40 +34,37 @@ def default_cache_path() -> Path:
     return Path(chosen).expanduser() if chosen else user_cache_path("flip-reward") / "responses.sqlite3"
 
 
-def cache_key(identity: str, question: Request | LogprobRequest) -> bytes:
-    """Return the SHA-256 of everything an answer depends on.
+def cache_key(identity: str, request: Request | LogprobRequest) -> bytes:
+    """Return the SHA-256 of everything an answer depends on: the engine's identity and all of the request.
 
-    Args:
-        identity: The engine's identity.
-        question: A request with its rendered messages, sampling, schema and number of samples; or a prefix with its
-            continuation.
+    Caches on disk live by these bytes: they must not change.
     """
-    if isinstance(question, LogprobRequest):
-        prefix = question.prefix
+    if isinstance(request, LogprobRequest):
+        prefix = request.prefix
         messages = (Message("user", prefix),) if isinstance(prefix, str) else prefix
-        asked: list[object] = ["logprobs", isinstance(prefix, str), len(question.continuation)]
-        further = question.continuation
+        parts: list[object] = ["logprobs", isinstance(prefix, str), len(request.continuation)]
+        continuation = request.continuation
     else:
-        sampling, schema = question.sampling, question.json_schema
-        messages = question.messages
-        asked = [
+        sampling, schema = request.sampling, request.json_schema
+        messages = request.messages
+        parts = [
             [float(sampling.temperature), sampling.max_tokens, sampling.top_p, sampling.seed],
             schema and [schema.name, schema.text],
         ]
-        if question.samples > 1:
-            asked.append(question.samples)
-        further = ""
-    header = json.dumps([identity, *asked, [[message.role, len(message.content)] for message in messages]])
+        if request.n > 1:
+            parts.append(request.n)
+        continuation = ""
+    header = json.dumps([identity, *parts, [[message.role, len(message.content)] for message in messages]])
     # With their lengths in the header, the contents need no escaping, which would take most of the time.
-    contents = "".join(message.content for message in messages)
-    return hashlib.sha256(f"{header}\n{contents}{further}".encode(errors="surrogatepass")).digest()
+    contents = "".join([message.content for message in messages])
+    return hashlib.sha256(f"{header}\n{contents}{continuation}".encode(errors="surrogatepass")).digest()
 
 
-def is_complete(answer: Completion | TokenLogprobs) -> bool:
+def is_complete(completion: Completion | TokenLogprobs) -> bool:
     """Whether an answer is worth keeping: no part of it is missing."""
-    if isinstance(answer, TokenLogprobs):
+    if isinstance(completion, TokenLogprobs):
         return True
-    return all(one.text is not None and one.finish_reason is not None for one in (answer, *answer.others))
+    return all(one.text is not None and one.finish_reason is not None for one in (completion, *completion.others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +86,8 @@ class ResponseCache:
     """Answers in one SQLite file, which several threads and processes may share.
 
     Writes are gathered and written together. When the file can no longer be read or written (a full disk), the cache
-    warns once and switches itself off; the run goes on without it.
-
-    Args:
-        path: The file; it and its folder are made when missing.
-
-    Raises:
-        OptionError: The file is damaged, locked, not writable, or not a response cache.
+    warns once and switches itself off; the run goes on without it. A file that cannot be used from the start
+    (damaged, locked, not writable, not a response cache) is an `OptionError`. File and folder are made when missing.
 
     Example:
         >>> import tempfile
@@ -125,12 +117,12 @@ class ResponseCache:
                     value = row and row[0]
         return None if value is None else _decode(value)
 
-    def put(self, key: bytes, answer: Completion | TokenLogprobs) -> None:
+    def put(self, key: bytes, completion: Completion | TokenLogprobs) -> None:
         """Keep an answer. It is written with the next batch."""
         with self._lock:
             if self._off:
                 return
-            self._pending[key] = _encode(answer)
+            self._pending[key] = _encode(completion)
             if len(self._pending) >= _MAX_PENDING:
                 self.flush()
 
@@ -148,11 +140,7 @@ class ResponseCache:
             self._pending.clear()
 
     def info(self) -> CacheInfo:
-        """Count what the cache holds.
-
-        Raises:
-            OptionError: The file cannot be read.
-        """
+        """Count what the cache holds."""
         with self._lock:
             self.flush()
             try:
@@ -163,11 +151,7 @@ class ResponseCache:
             return CacheInfo(self.path, entries, sum(file.stat().st_size for file in files if file.exists()))
 
     def clear(self) -> int:
-        """Forget everything and return how many answers that was.
-
-        Raises:
-            OptionError: The file cannot be written.
-        """
+        """Forget everything and return how many answers that was."""
         with self._lock:
             self._pending.clear()
             try:
@@ -259,12 +243,12 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _encode(answer: Completion | TokenLogprobs) -> str:
-    if isinstance(answer, TokenLogprobs):
-        return json.dumps({"logprobs": answer.values})
-    entry: dict[str, object] = {"text": answer.text, "finish_reason": answer.finish_reason}
-    if answer.others:
-        entry["others"] = [[other.text, other.finish_reason] for other in answer.others]
+def _encode(completion: Completion | TokenLogprobs) -> str:
+    if isinstance(completion, TokenLogprobs):
+        return json.dumps({"logprobs": completion.values})
+    entry: dict[str, object] = {"text": completion.text, "finish_reason": completion.finish_reason}
+    if completion.others:
+        entry["others"] = [[other.text, other.finish_reason] for other in completion.others]
     return json.dumps(entry)
 
 

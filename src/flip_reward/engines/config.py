@@ -13,9 +13,9 @@ from flip_reward.engines.base import Engine
 from flip_reward.engines.cache import ResponseCache, default_cache_path
 from flip_reward.engines.engine_kinds import EngineKind, name_owners
 from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, locate_model
-from flip_reward.engines.layers import build_stack
 from flip_reward.engines.lora.adapter import NAME, LoraFile, LoraName, find_lora_file
 from flip_reward.engines.lora.shipped import SHIPPED, Tuning
+from flip_reward.engines.middleware import build_stack
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.engines.tuned_folder import TunedFolder
 from flip_reward.errors import OptionError

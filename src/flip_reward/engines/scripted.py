@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from flip_reward.core.score import Usage
-from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, ask_one_by_one
+from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, complete_one_by_one
 from flip_reward.errors import RequestRefusedError
 
 Script = Callable[[Request], str | Completion]
@@ -78,8 +78,8 @@ class ScriptedEngine:
 
     async def complete(self, request: Request) -> Completion:
         """Answer from the script."""
-        if request.samples > 1:
-            return await ask_one_by_one(request, self.complete)
+        if request.n > 1:
+            return await complete_one_by_one(request, self.complete)
         await self._take_time()
         reply = self._script(request)
         if isinstance(reply, Completion):

@@ -147,7 +147,7 @@ class Reply(Generic[Answer]):
 
 
 async def ask(engine: Engine, request: Request) -> Reply[Completion]:
-    """Ask an engine once; its layers have tried again already where that helps.
+    """Call an engine once; its middleware has tried again already where that helps.
 
     Raises:
         EngineUnavailableError: The engine will never answer, so there is nothing to score.

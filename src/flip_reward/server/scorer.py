@@ -17,7 +17,7 @@ from typing import TypeAlias
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.score import Outcome, Score
 from flip_reward.engines.base import Engine, Request, Sampling
-from flip_reward.engines.layers import EngineLayer
+from flip_reward.engines.middleware import EngineMiddleware
 from flip_reward.errors import EngineUnavailableError, FlipRewardError, InputError
 from flip_reward.rewards.base import RewardModel, gather_all
 from flip_reward.server.metrics import Metrics
@@ -36,12 +36,12 @@ class EngineHealth:
     """Knows when the engine last answered, and asks it for one token where that was too long ago.
 
     Args:
-        engine: The engine, with the layers around it. The probe goes to the one inside, so that it fails at once and
-            with the cause.
+        engine: The engine, with the middleware around it. The probe goes to the one inside, so that it fails at once
+            and with the cause.
     """
 
     def __init__(self, engine: Engine) -> None:
-        while isinstance(engine, EngineLayer):
+        while isinstance(engine, EngineMiddleware):
             engine = engine.engine
         self._engine = engine
         self._answered_at = float("-inf")

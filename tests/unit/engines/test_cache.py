@@ -84,13 +84,38 @@ def test_the_key_depends_on_all_that_an_answer_depends_on() -> None:
         cache_key("model", Request((hello,), Sampling(temperature=0.5, seed=1))),
         cache_key("model", Request((hello,), Sampling(temperature=0.5, seed=2))),
         cache_key("model", Request((hello,), json_schema=JsonSchema("a", "{}"))),
-        cache_key("model", Request((hello,), samples=2)),
+        cache_key("model", Request((hello,), n=2)),
         cache_key("model", LogprobRequest((hello,), "")),
         cache_key("model", LogprobRequest("hello", "")),
         cache_key("model", LogprobRequest("hell", "o")),
     ]
     assert len(set(keys)) == len(keys)
     assert cache_key("model", Request((hello,), Sampling(temperature=0))) == keys[0]
+
+
+CONVERSATION = (Message("system", "Infer."), Message("user", "Äpfel 🍎"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "key"),
+    [
+        (Request(CONVERSATION), "f4f8097aa76541450bd08c0f5674d7698f4ed001c5af90f6aa4659b309c813bd"),
+        (
+            Request(CONVERSATION, Sampling(1.0, 64, 0.9, 7), JsonSchema("verdict", '{"type": "object"}'), 3),
+            "1339cf948809a1863ff6fd75479876f475926592fe929e8675490a3a236cdb81",
+        ),
+        (
+            LogprobRequest("Apples.", " Which?"),
+            "7f63ac1cb5dcbb4dca08789568e1fde7ee37f3f6f45bbebb964ee6bc41c3f8ce",
+        ),
+        (
+            LogprobRequest(CONVERSATION, " Which?"),
+            "4d9683690738a8c94c14ca2c5d3bc33f4f77223823c30b264a360fa11becfe85",
+        ),
+    ],
+)
+def test_caches_written_before_stay_valid(asked: Request | LogprobRequest, key: str) -> None:
+    assert cache_key("chat-completions m {}", asked).hex() == key
 
 
 _WRITER = """

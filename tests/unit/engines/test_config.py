@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.engines.config import EngineConfig, resolve_engine, share_options
-from flip_reward.engines.layers import EngineLayer
+from flip_reward.engines.middleware import EngineMiddleware
 from flip_reward.errors import DataError, OptionError
 
 SERVER = {"OPENAI_BASE_URL": "http://localhost:8000/v1", "OPENAI_API_KEY": "sk-test-key"}
@@ -86,6 +86,6 @@ def test_the_cache_is_where_it_is_wanted(tmp_path: Path) -> None:
         (EngineConfig("m", "http://h/v1", cache=None), {"FLIP_REWARD_CACHE": "off"}, None),
     ):
         engine = resolve_engine(config, environment)
-        assert isinstance(engine, EngineLayer)
+        assert isinstance(engine, EngineMiddleware)
         assert (path is not None) == chosen.exists()
         chosen.unlink(missing_ok=True)

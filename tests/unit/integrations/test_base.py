@@ -62,7 +62,7 @@ def test_requests_of_all_callers_share_one_limit() -> None:
             with lock:
                 flying[0] -= 1
 
-    from flip_reward.engines.layers import build_stack
+    from flip_reward.engines.middleware import build_stack
 
     reward = TrainerReward(RewardConfig().load(build_stack(Counting(), concurrency=3)))
     threads = [

@@ -9,7 +9,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.core.score import Aggregation, Outcome, Score, Usage
 from flip_reward.engines.base import Completion, Request, Sampling
 from flip_reward.engines.cache import ResponseCache
-from flip_reward.engines.layers import CachingEngine
+from flip_reward.engines.middleware import CachingEngine
 from flip_reward.engines.scripted import Script, ScriptedEngine
 from flip_reward.errors import EngineServerError, OptionError
 from flip_reward.rewards.flip import FlipOptions, FlipReward

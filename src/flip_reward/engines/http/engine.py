@@ -18,8 +18,8 @@ from flip_reward.engines.base import (
     LogprobRequest,
     Request,
     TokenLogprobs,
-    join_replies,
-    split_samples,
+    join_completions,
+    split_request,
 )
 from flip_reward.engines.http.logprob_apis import EchoForm, PromptLogprobsForm, SglangForm, TokenizerClient
 from flip_reward.engines.http.server import HttpServer, ServedModel
@@ -218,7 +218,7 @@ class HttpEngine:
             EngineError: It was not answered; the error tree in `flip_reward.errors` lists the kinds.
             EngineUnavailableError: Nothing has been answered yet, and the address, the key or the model is wrong.
         """
-        asking = self._ask(request) if request.samples == 1 else self._ask_several(request)
+        asking = self._ask(request) if request.n == 1 else self._ask_several(request)
         return await self._server.diagnose(asking, endpoint="chat completions")
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
@@ -247,7 +247,7 @@ class HttpEngine:
     async def _ask(self, request: Request) -> Completion:
         body = encode_request(self.model, request, self._fixed_fields)
         answer = await self._server.send("POST", f"{self.base_url}/chat/completions", body)
-        completion = decode_completion(answer.body, samples=request.samples) if answer.status < 300 else None
+        completion = decode_completion(answer.body, n=request.n) if answer.status < 300 else None
         if completion is None:
             raise self._server.read_error(answer)
         return completion
@@ -255,12 +255,12 @@ class HttpEngine:
     async def _ask_several(self, request: Request) -> Completion:
         # Samples of the likeliest reply are all the same, and vLLM refuses to draw several.
         together = await self._ask_together(request) if self._draws_several and request.sampling.temperature else []
-        missing = split_samples(request, start=len(together))
+        missing = split_request(request, start=len(together))
         # One after the other: the limit of requests in flight counts them as one.
         replies = [*together, *[await self._ask(one) for one in missing]]
         if missing and request.sampling.temperature:
             self._draws_several = False  # some servers ignore `n`, and asking them would be in vain each time
-        return join_replies(replies)
+        return join_completions(replies)
 
     async def _ask_together(self, request: Request) -> list[Completion]:
         """Ask for all samples at once; return those that came, which may be none."""

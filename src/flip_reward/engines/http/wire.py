@@ -48,8 +48,8 @@ def encode_request(model: str, request: Request, fixed_fields: Mapping[str, obje
         fields["top_p"] = sampling.top_p
     if sampling.seed is not None:
         fields["seed"] = sampling.seed
-    if request.samples > 1:
-        fields["n"] = request.samples
+    if request.n > 1:
+        fields["n"] = request.n
     if request.json_schema is not None:
         schema = {
             "name": request.json_schema.name,
@@ -69,7 +69,7 @@ def encode_request(model: str, request: Request, fixed_fields: Mapping[str, obje
         return orjson.dumps(fields)
 
 
-def decode_completion(body: bytes, *, samples: int = 1) -> Completion | None:
+def decode_completion(body: bytes, *, n: int = 1) -> Completion | None:
     """Read a completion from an answer's body; None when it is not one.
 
     The reply is the visible content alone, without what reasoning models send beside it. It is None when the server
@@ -77,7 +77,7 @@ def decode_completion(body: bytes, *, samples: int = 1) -> Completion | None:
 
     Args:
         body: The answer's body.
-        samples: How many replies were asked for. The answer may hold fewer; if it holds more, they are left out.
+        n: How many replies were asked for. The answer may hold fewer; if it holds more, they are left out.
 
     Example:
         >>> decode_completion(b'{"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}').text
@@ -87,7 +87,7 @@ def decode_completion(body: bytes, *, samples: int = 1) -> Completion | None:
     """
     try:
         answer = orjson.loads(body)
-        first, *others = [_read_choice(choice) for choice in answer["choices"][:samples]]
+        first, *others = [_read_choice(choice) for choice in answer["choices"][:n]]
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
     return replace(first, usage=read_usage(answer.get("usage")), others=tuple(others))

@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 
-from flip_reward.engines.base import Completion, LogprobRequest, Request, Sampling, TokenLogprobs, Usage, join_replies
+from flip_reward.engines.base import (
+    Completion,
+    LogprobRequest,
+    Request,
+    Sampling,
+    TokenLogprobs,
+    Usage,
+    join_completions,
+)
 from flip_reward.engines.huggingface.batching import BatchQueue
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
@@ -127,12 +135,14 @@ class TransformersEngine:
         replies = await self._queue.compute(
             [
                 _Row(tokens, 0, sampling, _seed_row(seed, number, tokens), self._loaded.pads)
-                for number in range(request.samples)
+                for number in range(request.n)
             ]
         )
         # The prompt is read once for all samples, and counted once.
         prompts = (len(tokens), *[0] * (len(replies) - 1))
-        return join_replies([self._read_reply(reply, prompt) for reply, prompt in zip(replies, prompts, strict=True)])
+        return join_completions(
+            [self._read_reply(reply, prompt) for reply, prompt in zip(replies, prompts, strict=True)]
+        )
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
         """Say how likely a continuation is.

@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Lock
 
-from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, ask_one_by_one
+from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, complete_one_by_one
 from flip_reward.engines.files import fingerprint_file
 from flip_reward.engines.llama_cpp.slot import LlamaSlot, SlotOptions
 from flip_reward.engines.llama_cpp.text import GgufPromptTokenizer
@@ -112,7 +112,7 @@ class EmbeddedEngine:
             EngineUnavailableError: The engine was closed, or this process is a fork of the one that made it.
         """
         self._check_usable(sum(len(message.content) for message in request.messages))
-        return await ask_one_by_one(request, self._complete)
+        return await complete_one_by_one(request, self._complete)
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
         """Say how likely a continuation is. It takes about as long as generating it.

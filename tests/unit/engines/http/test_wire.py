@@ -82,13 +82,13 @@ def test_what_is_no_completion_is_none(body: bytes) -> None:
 def test_further_choices_are_the_other_samples(samples: int, others: list[str | None]) -> None:
     choices = [{"message": {"content": text}, "finish_reason": "stop"} for text in ("a", "b", None)]
     body = json.dumps({"choices": choices, "usage": {"prompt_tokens": 5, "completion_tokens": 9}}).encode()
-    completion = decode_completion(body, samples=samples)
+    completion = decode_completion(body, n=samples)
     assert completion == Completion("a", usage=Usage(5, 9), others=tuple(map(Completion, others)))
 
 
 @pytest.mark.parametrize(("samples", "sent"), [(1, None), (3, 3)])
 def test_several_samples_are_asked_for_with_n(samples: int, sent: int | None) -> None:
-    assert json.loads(encode_request("model", Request((), samples=samples), {})).get("n") == sent
+    assert json.loads(encode_request("model", Request((), n=samples), {})).get("n") == sent
 
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(answer))

@@ -63,7 +63,7 @@ def ask_all(engine: TransformersEngine, requests: list[LogprobRequest]) -> list[
 
 
 def talk(text: str, sampling: Sampling, samples: int = 1) -> Request:
-    return Request((Message("system", PREFIX * 4), Message("user", text)), sampling, samples=samples)
+    return Request((Message("system", PREFIX * 4), Message("user", text)), sampling, n=samples)
 
 
 def compute_directly(engine: TransformersEngine, prefix: str, continuation: str) -> list[float]:

@@ -12,7 +12,7 @@ import pytest
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Completion, LogprobRequest, Request, Sampling, TokenLogprobs, Usage
 from flip_reward.engines.cache import ResponseCache
-from flip_reward.engines.layers import FLUSH_SECONDS, CachingEngine
+from flip_reward.engines.middleware import FLUSH_SECONDS, CachingEngine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineServerError
 
@@ -209,7 +209,7 @@ async def test_log_probabilities_are_shared_and_kept_like_completions(cache: Res
 
 async def test_all_samples_of_a_request_are_kept(cache: ResponseCache) -> None:
     engine = ScriptedEngine(lambda request: f"reply {request.sampling.seed}")
-    request = Request((Message("user", "Hello"),), Sampling(temperature=1.0, seed=5), samples=3)
+    request = Request((Message("user", "Hello"),), Sampling(temperature=1.0, seed=5), n=3)
     first = await CachingEngine(engine, cache).complete(request)
     again = await CachingEngine(engine, cache).complete(request)
     assert [reply.text for reply in (first, *first.others)] == ["reply 5", "reply 6", "reply 7"]

@@ -11,12 +11,12 @@ from flip_reward.engines.base import (
     Request,
     Sampling,
     TokenLogprobs,
-    ask_one_by_one,
+    complete_one_by_one,
 )
-from flip_reward.engines.layers import RetryPolicy, build_stack
+from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.errors import EngineServerError
 
-EIGHT = Request((Message("user", "Hello"),), Sampling(temperature=1.0), samples=8)
+EIGHT = Request((Message("user", "Hello"),), Sampling(temperature=1.0), n=8)
 
 
 class CountingEngine:
@@ -29,7 +29,7 @@ class CountingEngine:
         self.asked = self.in_flight = self.most = 0
 
     async def complete(self, request: Request) -> Completion:
-        return await ask_one_by_one(request, self._draw)
+        return await complete_one_by_one(request, self._draw)
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
         raise AssertionError(f"nobody asks for {request}")
@@ -38,7 +38,7 @@ class CountingEngine:
         """Nothing to release."""
 
     async def _draw(self, request: Request) -> Completion:
-        assert request.samples == 1
+        assert request.n == 1
         self.asked += 1
         number = self.asked
         self.in_flight += 1

@@ -8,7 +8,7 @@ import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs
-from flip_reward.engines.layers import LimitedEngine
+from flip_reward.engines.middleware import LimitedEngine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineBusyError, EngineServerError, EngineTimeoutError, OptionError
 

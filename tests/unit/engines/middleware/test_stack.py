@@ -8,7 +8,7 @@ import pytest
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Engine, Request
 from flip_reward.engines.cache import ResponseCache
-from flip_reward.engines.layers import RetryPolicy, build_stack
+from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineBusyError, OptionError
 

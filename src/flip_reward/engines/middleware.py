@@ -1,0 +1,410 @@
+"""What stands between a reward and an engine: a concurrency limit, retries and a cache.
+
+Each is an engine around an engine; `build_stack` puts all three around one, and says why in that order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from flip_reward.core.score import Usage
+from flip_reward.engines.base import Completion, Engine, LogprobRequest, Request, TokenLogprobs
+from flip_reward.engines.cache import ResponseCache, cache_key, is_complete
+from flip_reward.errors import (
+    ContextTooLongError,
+    EngineBusyError,
+    EngineError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    OptionError,
+)
+
+AnyRequest = TypeVar("AnyRequest", Request, LogprobRequest)
+AnyCompletion = TypeVar("AnyCompletion", Completion, TokenLogprobs)
+
+
+class EngineMiddleware(ABC):
+    """An engine around an engine, which treats completions and log-probabilities alike (`_call`).
+
+    Middleware never changes an answer, so model and identity are those of the engine inside.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def model(self) -> str:
+        """The model's name, as records show it."""
+        return self.engine.model
+
+    @property
+    def identity(self) -> str:
+        """Everything besides the request that an answer depends on."""
+        return self.engine.identity
+
+    # Not `async`: that would be one more coroutine on the way of every reward.
+
+    def complete(self, request: Request) -> Coroutine[object, object, Completion]:
+        """Answer one request; see `Engine.complete`."""
+        return self._call(request, self.engine.complete)
+
+    def logprobs(self, request: LogprobRequest) -> Coroutine[object, object, TokenLogprobs]:
+        """Say how likely a continuation is; see `Engine.logprobs`."""
+        return self._call(request, self.engine.logprobs)
+
+    async def aclose(self) -> None:
+        """Release what the engine inside holds for the running event loop."""
+        await self.engine.aclose()
+
+    @abstractmethod
+    async def _call(
+        self, request: AnyRequest, call: Callable[[AnyRequest], Awaitable[AnyCompletion]]
+    ) -> AnyCompletion:
+        """Answer a request by `call`, the method of the engine inside that answers it with one attempt."""
+
+
+class LimitedEngine(EngineMiddleware):
+    """Keeps the number of requests in flight under a limit that adapts.
+
+    The limit starts at `concurrency`. It is halved when the server is busy (429, 425) or a request times out, at most
+    once for the requests that were in flight together, and grows by about one for every round of answers: additive
+    increase, multiplicative decrease, as in TCP congestion avoidance (RFC 5681). Requests start in the order they
+    came. Each running event loop has a limit of its own.
+
+    Args:
+        engine: The engine inside.
+        concurrency: The most requests in flight, at least 1.
+
+    Example:
+        >>> from flip_reward.engines.scripted import ScriptedEngine
+        >>> LimitedEngine(ScriptedEngine(), 64).limit
+        64
+    """
+
+    def __init__(self, engine: Engine, concurrency: int) -> None:
+        if concurrency < 1:
+            raise OptionError(f"concurrency must be at least 1, not {concurrency}")
+        super().__init__(engine)
+        self._ceiling = concurrency
+        self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, _AdaptiveSemaphore] = WeakKeyDictionary()
+
+    @property
+    def limit(self) -> int:
+        """How many requests may be in flight now in the running event loop; outside of one, `concurrency`."""
+        try:
+            semaphore = self._semaphores.get(asyncio.get_running_loop())
+        except RuntimeError:
+            semaphore = None
+        return int(semaphore.limit) if semaphore else self._ceiling
+
+    async def _call(
+        self, request: AnyRequest, call: Callable[[AnyRequest], Awaitable[AnyCompletion]]
+    ) -> AnyCompletion:
+        loop = asyncio.get_running_loop()
+        semaphore = self._semaphores.get(loop)
+        if semaphore is None:
+            semaphore = self._semaphores[loop] = _AdaptiveSemaphore(self._ceiling)
+        if not semaphore.try_acquire():
+            await semaphore.acquire(loop)
+        number = semaphore.started
+        try:
+            completion = await call(request)
+        except (EngineBusyError, EngineTimeoutError):
+            semaphore.shrink(number)
+            raise
+        else:
+            if semaphore.limit < self._ceiling:
+                semaphore.grow()
+            return completion
+        finally:
+            semaphore.release()
+
+
+class _AdaptiveSemaphore:
+    """A semaphore of one event loop whose limit changes. Nobody waits while fewer are in flight than the limit."""
+
+    def __init__(self, ceiling: int) -> None:
+        self.limit = float(ceiling)
+        self.started = 0
+        self._ceiling = ceiling
+        self._in_flight = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._started_before_shrinking = 0
+
+    def try_acquire(self) -> bool:
+        if self._in_flight + 1 > self.limit:
+            return False
+        self._in_flight += 1
+        self.started += 1
+        return True
+
+    async def acquire(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiter = loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():  # it was let in during the same turn of the loop: let in the next one
+                self.release()
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise
+
+    def release(self) -> None:
+        self._in_flight -= 1
+        while self._waiters and self._in_flight + 1 <= self.limit:
+            waiter = self._waiters.popleft()
+            if not waiter.done():  # else it was cancelled, and its task has not run yet
+                self.try_acquire()
+                waiter.set_result(None)
+
+    def grow(self) -> None:
+        """Count an answer: `limit` answers in a row raise the limit by one."""
+        self.limit = min(self.limit + 1 / self.limit, float(self._ceiling))
+
+    def shrink(self, number: int) -> None:
+        """Halve the limit, unless request `number` started before it was last halved: that news is known already."""
+        if number > self._started_before_shrinking:
+            self.limit = max(self.limit / 2, 1.0)
+            self._started_before_shrinking = self.started
+
+
+FAILURES_BEFORE_GIVING_UP = 20
+"""When nothing has ever succeeded, this many requests may fail for good before the run ends."""
+
+_MAX_DOUBLINGS = 64  # of the backoff: beyond that it is far above any limit, and would overflow
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how soon a request is sent again.
+
+    The wait before attempt n + 1 is drawn evenly from 0 to `first_wait_seconds` x 2^(n-1), at most
+    `max_wait_seconds`: exponential backoff with full jitter. What the server asks for in Retry-After comes on top.
+
+    Attributes:
+        max_attempts: How many times a request is sent at most, at least 1.
+        first_wait_seconds: The longest wait before the second attempt.
+        max_wait_seconds: The longest wait of the backoff.
+        max_retry_after_seconds: A longer Retry-After is cut to this.
+        max_total_seconds: After a failure that comes later than this after the first one, no attempt follows.
+    """
+
+    max_attempts: int = 8
+    first_wait_seconds: float = 0.5
+    max_wait_seconds: float = 30.0
+    max_retry_after_seconds: float = 120.0
+    max_total_seconds: float = 1800.0
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise OptionError(f"max_attempts must be at least 1, not {self.max_attempts}")
+
+    def allows_retry(self, attempts: int, elapsed_seconds: float) -> bool:
+        """Whether another attempt may follow so many, so long after the first one failed."""
+        return attempts < self.max_attempts and elapsed_seconds < self.max_total_seconds
+
+    def wait_seconds(self, error: EngineError, attempts: int) -> float:
+        """Draw how long to wait after attempt number `attempts` failed with an error."""
+        backoff = min(self.first_wait_seconds * 2.0 ** min(attempts - 1, _MAX_DOUBLINGS), self.max_wait_seconds)
+        retry_after = min(error.retry_after_seconds or 0.0, self.max_retry_after_seconds)
+        return retry_after + random.uniform(0.0, backoff)  # noqa: S311 - jitter, not a secret
+
+
+class RetryingEngine(EngineMiddleware):
+    """Calls the engine inside again after failures that may pass.
+
+    As long as nothing has been answered, failure number `FAILURES_BEFORE_GIVING_UP` and all that follow are raised as
+    `EngineUnavailableError`, which ends a run.
+
+    Args:
+        engine: The engine inside.
+        policy: How often and how soon.
+
+    Example:
+        >>> import asyncio
+        >>> from flip_reward.core.conversation import Message
+        >>> from flip_reward.engines.base import Request
+        >>> from flip_reward.engines.scripted import ScriptedEngine
+        >>> from flip_reward.errors import EngineBusyError
+        >>> def busy_once(request):
+        ...     if engine.requests == 1:
+        ...         raise EngineBusyError("busy")
+        ...     return "Name three fruits."
+        >>> engine = ScriptedEngine(busy_once)
+        >>> patient = RetryingEngine(engine, RetryPolicy(first_wait_seconds=0.01))
+        >>> asyncio.run(patient.complete(Request((Message("user", "..."),)))).attempts
+        2
+    """
+
+    def __init__(self, engine: Engine, policy: RetryPolicy | None = None) -> None:
+        super().__init__(engine)
+        self._policy = policy or RetryPolicy()
+        self._answered = False
+        self._failures = 0
+
+    async def _call(
+        self, request: AnyRequest, call: Callable[[AnyRequest], Awaitable[AnyCompletion]]
+    ) -> AnyCompletion:
+        policy, attempts, first_failed_at = self._policy, 1, None
+        while True:
+            try:
+                completion = await call(request)
+            except EngineError as error:
+                error.attempts = attempts
+                failed_at = time.monotonic()
+                if first_failed_at is None:
+                    first_failed_at = failed_at
+                if not (error.retryable and policy.allows_retry(attempts, failed_at - first_failed_at)):
+                    self._note_failure(error)
+                    raise
+                wait_seconds = policy.wait_seconds(error, attempts)
+            else:
+                self._answered = True
+                return completion if attempts == 1 else replace(completion, attempts=attempts)
+            await asyncio.sleep(wait_seconds)
+            attempts += 1
+
+    def _note_failure(self, error: EngineError) -> None:
+        """Count a failure for good; raise when there are so many that no request will be answered."""
+        if isinstance(error, ContextTooLongError):
+            self._answered = True  # the model is there; this prompt is the problem
+        if self._answered or isinstance(error, EngineUnavailableError):
+            return
+        self._failures += 1
+        if self._failures >= FAILURES_BEFORE_GIVING_UP:
+            unavailable = EngineUnavailableError(
+                f"the first {self._failures} requests all failed; the last one: {error}", hint=error.hint
+            )
+            unavailable.attempts = error.attempts
+            raise unavailable from error
+
+
+FLUSH_SECONDS = 0.5
+"""An answer waits at most this long to be written to the cache."""
+
+
+@dataclass(slots=True)
+class _LoopState:
+    in_flight: dict[object, asyncio.Future[object]] = field(default_factory=dict)
+    """By request. None as a result means that its caller was cancelled, and somebody else has to call."""
+    flush_scheduled: bool = False
+
+
+class CachingEngine(EngineMiddleware):
+    """Answers from a cache where it can, and calls the engine inside once for identical requests in flight.
+
+    Only requests whose answer is repeatable (temperature 0, or a seed) are cached and shared. Answers that cost
+    nothing have `cached=True`, no attempts and no usage, so that sums stay true. Failures are not kept, but whoever
+    waits for a request that fails gets the failure.
+
+    Args:
+        engine: The engine inside.
+        cache: Where answers are kept. None only shares what is in flight.
+
+    Example:
+        >>> import asyncio
+        >>> from flip_reward.core.conversation import Message
+        >>> from flip_reward.engines.base import Request
+        >>> from flip_reward.engines.scripted import ScriptedEngine
+        >>> engine = ScriptedEngine(latency_seconds=0.01)
+        >>> async def call_twice():
+        ...     caching, request = CachingEngine(engine, None), Request((Message("user", "Hello there"),))
+        ...     return await asyncio.gather(caching.complete(request), caching.complete(request))
+        >>> [completion.cached for completion in asyncio.run(call_twice())], engine.requests
+        ([False, True], 1)
+    """
+
+    def __init__(self, engine: Engine, cache: ResponseCache | None) -> None:
+        super().__init__(engine)
+        self._cache = cache
+        self._states: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
+
+    async def _call(
+        self, request: AnyRequest, call: Callable[[AnyRequest], Awaitable[AnyCompletion]]
+    ) -> AnyCompletion:
+        if not request.repeatable:
+            return await call(request)
+        loop = asyncio.get_running_loop()
+        state = self._states.get(loop)
+        if state is None:
+            state = self._states[loop] = _LoopState()
+        # A request's future holds an answer of its kind, which no type can say of a mapping.
+        in_flight = cast("dict[AnyRequest, asyncio.Future[AnyCompletion | None]]", state.in_flight)
+        cache = self._cache
+        while (shared := in_flight.get(request)) is not None:
+            completion = await asyncio.shield(shared)
+            if completion is not None:
+                return replace(completion, usage=Usage(), attempts=0, cached=True)
+        if cache is not None:
+            key = cache_key(self.engine.identity, request)
+            kept = cast("AnyCompletion | None", cache.get(key))
+            if kept is not None:
+                return kept
+        future = in_flight[request] = loop.create_future()
+        try:
+            completion = await call(request)
+        except Exception as error:
+            future.set_exception(error)
+            future.exception()  # nobody may be waiting, which is no reason for asyncio to complain
+            raise
+        except BaseException:
+            future.set_result(None)
+            raise
+        finally:
+            del in_flight[request]
+        future.set_result(completion)
+        if cache is not None and is_complete(completion):
+            cache.put(key, completion)
+            self._schedule_flush(state, loop, cache)
+        return completion
+
+    def _schedule_flush(self, state: _LoopState, loop: asyncio.AbstractEventLoop, cache: ResponseCache) -> None:
+        if state.flush_scheduled:
+            return
+        state.flush_scheduled = True
+
+        def flush() -> None:
+            state.flush_scheduled = False
+            cache.flush()
+
+        loop.call_later(FLUSH_SECONDS, flush)
+
+    async def aclose(self) -> None:
+        """Write the cache, let go of its file, and close the engine inside."""
+        if self._cache is not None:
+            self._cache.close()
+        await self.engine.aclose()
+
+
+def build_stack(
+    engine: Engine,
+    *,
+    concurrency: int = 64,
+    retry: RetryPolicy | None = None,
+    cache: ResponseCache | None = None,
+) -> CachingEngine:
+    """Put caching, retries and a concurrency limit around an engine, in this order from the outside in.
+
+    A cached answer does not count as a request in flight, and neither does a request that waits to be sent again.
+
+    Args:
+        engine: Answers one request with one attempt.
+        concurrency: The most requests in flight, at least 1.
+        retry: How often and how soon a request is sent again.
+        cache: Where answers are kept. Without one, identical requests in flight are still sent only once.
+
+    Example:
+        >>> from flip_reward.engines.scripted import ScriptedEngine
+        >>> build_stack(ScriptedEngine(), concurrency=8).model
+        'scripted'
+    """
+    return CachingEngine(RetryingEngine(LimitedEngine(engine, concurrency), retry), cache)
