@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flip_reward.evaluation.grading import Graded
+from flip_reward.evaluation.grading import Grades
 from flip_reward.evaluation.results import ComparisonResult, Verdict
 from flip_reward.evaluation.statistics import CONFIDENCE, Estimate, correct_holm, estimate_mean, mcnemar_p
 
@@ -22,7 +22,7 @@ class Contender:
 
     benchmark: str
     label: str
-    graded: Graded
+    graded: Grades
 
 
 def compare_all(pairs: Sequence[tuple[Contender, Contender]]) -> list[ComparisonResult]:
@@ -56,14 +56,14 @@ def compare_all(pairs: Sequence[tuple[Contender, Contender]]) -> list[Comparison
     ]
 
 
-def _differ(a: Graded, b: Graded) -> tuple[Estimate, Estimate]:
+def _differ(a: Grades, b: Grades) -> tuple[Estimate, Estimate]:
     return (
         estimate_mean(a.fractional - b.fractional, a.subsets),
         estimate_mean(a.strict - b.strict, a.subsets),
     )
 
 
-def _right(graded: Graded) -> list[bool]:
+def _right(graded: Grades) -> list[bool]:
     return [bool(grade > 0.5) for grade in graded.strict]
 
 

@@ -1,10 +1,11 @@
-"""How sure a number is: bootstrap intervals, paired comparisons, and a correction for many of them.
+"""How certain a number is: bootstrap intervals, a test for paired decisions, and a correction for many tests.
 
-numpy and scipy are imported by the functions, so that importing this module costs nothing.
+numpy and scipy are imported inside the functions, so that importing this module costs nothing.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,27 +22,16 @@ if TYPE_CHECKING:
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 SEED = 20260213
-"""Every interval draws from a generator of its own with this seed, so that the same scores give the same interval."""
+"""Every interval has its own generator with this seed, so that the same scores give the same interval."""
 
-
-_DIGITS = 12
-"""Sums of the same grades differ in later digits by their order, which would put a value outside its own interval."""
-
+_DIGITS = 12  # sums of the same grades differ in later digits by order, which would put a value outside its interval
 _FEW_VALUES = 50
-_BLOCK = 500
-"""Resamples drawn at once, so that memory stays small."""
+_BLOCK = 500  # resamples drawn at once, so that memory stays small
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number and its 95 % interval.
-
-    Attributes:
-        value: The number itself, over the items as they are.
-        low: The lower end of the interval.
-        high: The upper end.
-        n: How many items are behind it.
-    """
+    """A number and its 95 % interval, from low to high. `n` is how many items it was computed from."""
 
     value: float
     low: float
@@ -55,79 +45,66 @@ class Estimate:
 
 
 def check_libraries() -> None:
-    """Find out before hours of scoring whether its results could be computed.
-
-    Raises:
-        MissingDependencyError: numpy or scipy is not installed.
-    """
+    """Raise a MissingDependencyError where numpy or scipy is missing: before hours of scoring, not after."""
     if find_spec("scipy") is None:  # numpy comes with it
         raise MissingDependencyError("scipy", extra="eval")
 
 
 def estimate_mean(values: Sequence[float] | Values, strata: Sequence[str]) -> Estimate:
-    """Estimate the mean over all items.
+    """Estimate the mean of all items, at least one, each of which belongs to a stratum.
 
-    The interval is the percentile bootstrap over items (Efron and Tibshirani 1993, chapter 13), drawn within each
-    stratum, since the sizes of the subsets are the benchmark's choice and not chance. Where every item has the same
-    value the interval has no width, which says nothing about a few items: look at `n`.
-
-    Args:
-        values: One for each item, at least one item.
-        strata: The subset of each item.
+    The interval is the percentile bootstrap over items (Efron and Tibshirani 1993, chapter 13). Items are drawn
+    within each stratum, because the sizes of the subsets are the benchmark's choice and not chance. Where every item
+    has the same value the interval has no width, which says nothing about a few items: look at `n`.
 
     Example:
         >>> estimate = estimate_mean([1, 1, 0, 1] * 25, ["a"] * 100)
         >>> estimate.value, round(estimate.low, 2), round(estimate.high, 2), estimate.n
         (0.75, 0.66, 0.83, 100)
     """
-    return _estimate(values, strata, weigh_items=True)
+    import numpy as np
+
+    parts = _split(values, strata)
+    resampled = sum(len(parts[name]) / len(strata) * means for name, means in _resample(parts).items())
+    return interval_of(float(np.mean(values)), np.asarray(resampled), len(strata))
 
 
 def estimate_mean_of_strata(values: Sequence[float] | Values, strata: Sequence[str]) -> Estimate:
     """Estimate the unweighted mean of the strata's means, with an interval as in `estimate_mean`."""
-    return _estimate(values, strata, weigh_items=False)
-
-
-def _estimate(values: Sequence[float] | Values, strata: Sequence[str], *, weigh_items: bool) -> Estimate:
     import numpy as np
 
     parts = _split(values, strata)
-    weights = {name: len(part) / len(strata) if weigh_items else 1 / len(parts) for name, part in parts.items()}
-    value = float(np.mean(values if weigh_items else [part.mean() for part in parts.values()]))
-    resampled = sum(weights[name] * means for name, means in resample_stratum_means(values, strata).items())
+    resampled = sum(1 / len(parts) * means for means in _resample(parts).values())
+    value = float(np.mean([part.mean() for part in parts.values()]))
     return interval_of(value, np.asarray(resampled), len(strata))
 
 
 def resample_stratum_means(values: Sequence[float] | Values, strata: Sequence[str]) -> dict[str, Values]:
     """Return the mean of each stratum in each of `RESAMPLES` resamples."""
-    import numpy as np
-
-    generator = np.random.default_rng(SEED)
-    return {name: _resample_means(part, generator) for name, part in _split(values, strata).items()}
+    return _resample(_split(values, strata))
 
 
 def _split(values: Sequence[float] | Values, strata: Sequence[str]) -> dict[str, Values]:
     import numpy as np
 
-    array, names = np.asarray(values, dtype=np.float64), np.asarray(strata)
-    return {name: array[names == name] for name in dict.fromkeys(strata)}
+    parts: dict[str, list[float]] = {}
+    for value, stratum in zip(values, strata, strict=True):
+        parts.setdefault(stratum, []).append(value)
+    return {name: np.asarray(part, dtype=np.float64) for name, part in parts.items()}
 
 
-def interval_of(value: float, resampled: Values, n: int) -> Estimate:
-    """Return the percentile interval of a resampled number."""
+def _resample(parts: dict[str, Values]) -> dict[str, Values]:
     import numpy as np
 
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    value, low, high = np.round([value, low, high], _DIGITS)
-    return Estimate(float(value), float(low), float(high), n)
+    generator = np.random.default_rng(SEED)
+    return {name: _resample_mean(part, generator) for name, part in parts.items()}
 
 
-def _resample_means(values: Values, generator: np.random.Generator) -> Values:
+def _resample_mean(values: Values, generator: np.random.Generator) -> Values:
     """Draw the means of resamples.
 
-    Which item comes how often matters only through its value, so where few values occur it is enough to draw how
-    often each of them comes: the same distribution, for three numbers a resample instead of thousands.
+    How often an item is drawn matters only through its value, so where few values occur it is enough to draw how
+    often each of them comes: the same distribution from three numbers a resample instead of thousands.
     """
     import numpy as np
 
@@ -140,8 +117,18 @@ def _resample_means(values: Values, generator: np.random.Generator) -> Values:
     return np.concatenate([values[drawn].mean(axis=1) for drawn in blocks])
 
 
+def interval_of(value: float, resampled: Values, n: int) -> Estimate:
+    """Return a number with the percentile interval of its resampled values."""
+    import numpy as np
+
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    value, low, high = np.round([value, low, high], _DIGITS)
+    return Estimate(float(value), float(low), float(high), n)
+
+
 def mcnemar_p(a_right: Sequence[bool], b_right: Sequence[bool]) -> float:
-    """Compute McNemar's exact p of two rewards' decisions on the same items, two-sided.
+    """Return the two-sided p of McNemar's exact test for two rewards' decisions on the same items.
 
     The items on which one is right and the other wrong are compared with throws of a fair coin (McNemar 1947, in its
     exact binomial form). 1.0 when there are none.
@@ -152,15 +139,15 @@ def mcnemar_p(a_right: Sequence[bool], b_right: Sequence[bool]) -> float:
     """
     from scipy.stats import binomtest
 
-    only_a = sum(a and not b for a, b in zip(a_right, b_right, strict=True))
-    only_b = sum(b and not a for a, b in zip(a_right, b_right, strict=True))
+    decided = Counter(zip(a_right, b_right, strict=True))
+    only_a, only_b = decided[True, False], decided[False, True]
     if not only_a + only_b:
         return 1.0
     return float(binomtest(only_a, only_a + only_b).pvalue)
 
 
 def correct_holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p values for how many there are (Holm 1979). The chance of any false finding stays at the level.
+    """Correct p values for how many there are (Holm 1979): the chance of any false finding stays at the level.
 
     Example:
         >>> correct_holm([0.01, 0.04, 0.03])

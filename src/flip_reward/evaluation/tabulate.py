@@ -13,10 +13,10 @@ from flip_reward.core.judgement import PositionBias, measure_position_bias, read
 from flip_reward.core.prompts import JudgeKind
 from flip_reward.core.score import Usage
 from flip_reward.errors import RunError
-from flip_reward.evaluation.benchmarks import load_protocol
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
+from flip_reward.evaluation.benchmarks.catalogue import load_protocol
 from flip_reward.evaluation.folder import CellEntry, Evaluation, RewardEntry, read_evaluation, read_items
-from flip_reward.evaluation.grading import Graded, ItemRewards
+from flip_reward.evaluation.grading import Grades, ItemRewards
 from flip_reward.evaluation.paired import Contender, compare_all
 from flip_reward.evaluation.results import (
     Accuracy,
@@ -52,7 +52,7 @@ class GradedCell:
 
     entry: CellEntry
     reward: RewardEntry
-    graded: Graded
+    graded: Grades
     records: Sequence[Record]
     rewards_per_second: float
 
@@ -116,7 +116,7 @@ def grade_cells(folder: Path, evaluation: Evaluation, benchmark: str) -> list[Gr
         records = [record for run in runs for group in run.values() for record in group]
         speeds = [summary.rewards_per_second for run in entry.runs if (summary := read_summary(folder / run))]
         speed = sum(speeds) / len(speeds) if speeds else 0.0
-        cells.append(GradedCell(entry, reward, Graded(protocol, items, said), records, speed))
+        cells.append(GradedCell(entry, reward, Grades(protocol, items, said), records, speed))
     return cells
 
 
@@ -174,7 +174,7 @@ def _summarise(cell: GradedCell, prices: Prices | None) -> CellResult:
     )
 
 
-def _measure_accuracy(graded: Graded, subsets: set[str]) -> Accuracy:
+def _measure_accuracy(graded: Grades, subsets: set[str]) -> Accuracy:
     as_chance = graded.mean(graded.fractional, subsets)
     unscored, _ = graded.select(graded.unscored, subsets)
     decided, _ = graded.select(graded.excluded, subsets)
@@ -188,7 +188,7 @@ def _measure_accuracy(graded: Graded, subsets: set[str]) -> Accuracy:
     )
 
 
-def _count_flips(graded: Graded) -> OrderFlipRate | None:
+def _count_flips(graded: Grades) -> OrderFlipRate | None:
     flips = sum(
         (measure_position_bias(said.judgements) for run in graded.runs for said in run),
         PositionBias(),

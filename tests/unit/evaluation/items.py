@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from flip_reward.core.judgement import Judgement
 from flip_reward.core.score import Outcome
-from flip_reward.evaluation.benchmarks import load_protocol
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
-from flip_reward.evaluation.grading import Figure, Graded, ItemRewards
+from flip_reward.evaluation.benchmarks.catalogue import load_protocol
+from flip_reward.evaluation.grading import Figure, Grades, ItemRewards
 
 Rewards = Sequence[float | None]
 
@@ -32,13 +32,13 @@ def verdict(shown: tuple[int, ...], chosen: int | None) -> Judgement:
     return Judgement(shown, Outcome.UNPARSEABLE_REPLY if chosen is None else Outcome.SCORED, chosen)
 
 
-def grade(protocol: str, items: Sequence[BenchmarkItem], *runs: Sequence[ItemRewards]) -> Graded:
-    return Graded(load_protocol(protocol), items, runs)
+def grade(protocol: str, items: Sequence[BenchmarkItem], *runs: Sequence[ItemRewards]) -> Grades:
+    return Grades(load_protocol(protocol), items, runs)
 
 
-def figures(graded: Graded) -> dict[str, float]:
+def figures(graded: Grades) -> dict[str, float]:
     return {figure.name: round(figure.estimate.value, 9) for figure in graded.protocol.figures(graded)}
 
 
-def figure(graded: Graded, name: str) -> Figure:
+def figure(graded: Grades, name: str) -> Figure:
     return next(figure for figure in graded.protocol.figures(graded) if figure.name == name)

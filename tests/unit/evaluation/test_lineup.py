@@ -8,7 +8,7 @@ from flip_reward.core.score import Aggregation
 from flip_reward.engines.base import Sampling
 from flip_reward.engines.config import EngineConfig
 from flip_reward.errors import DataError, OptionError
-from flip_reward.evaluation.benchmarks import BenchmarkName
+from flip_reward.evaluation.benchmarks.catalogue import BenchmarkName
 from flip_reward.evaluation.grid import line_up
 from flip_reward.evaluation.recipe import Recipe, RecipeModel
 from flip_reward.rewards.catalogue import RewardOptions

@@ -14,8 +14,8 @@ from flip_reward.cli.scoring_options import read_extra_body, read_prices
 from flip_reward.core.replies import ReplyPolicy
 from flip_reward.core.score import Aggregation
 from flip_reward.engines.config import EngineConfig
-from flip_reward.evaluation.benchmarks import load_benchmark
 from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items
+from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
 from flip_reward.evaluation.folder import EvaluationOptions
 from flip_reward.evaluation.grid import Plan, line_up
 from flip_reward.evaluation.recipe import Recipe, RecipeModel, RecipeSampling

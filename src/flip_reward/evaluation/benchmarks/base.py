@@ -1,9 +1,4 @@
-"""`Benchmark`: groups of responses of which it is known which ones are good.
-
-Rows through pydantic, and from files that hold one JSON array.
-
-A sample of a benchmark that keeps the proportions of its subsets.
-"""
+"""`Benchmark`: groups of responses of which it is known which ones are good, and how rows become one."""
 
 from __future__ import annotations
 
@@ -14,10 +9,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.response import select_target
@@ -32,16 +28,15 @@ _MOST_BAD_ROWS_SHOWN = 5
 class BenchmarkItem:
     """A group of responses with its labels.
 
+    One that decides nothing is refused with a DataError: fewer than two responses, none of them chosen or none
+    rejected, an empty response, or no instruction.
+
     Attributes:
         id: Names the item within its benchmark.
         subset: The part of the benchmark it belongs to.
         group: The conversation and the responses.
-        chosen: One for each response: whether it is a correct or preferred one.
-        tags: One for each response, where a protocol tells responses apart by more than that; else empty.
-
-    Raises:
-        DataError: Nothing could be decided by the item: fewer than two responses, none of them chosen or none
-            rejected, an empty response, or no instruction.
+        chosen: For each response, whether it is a correct or preferred one.
+        tags: For each response what else a protocol tells it by; empty where that is nothing.
     """
 
     id: str
@@ -76,7 +71,7 @@ class BenchmarkItem:
         rejected: Iterable[str],
         tags: tuple[str, ...] = (),
     ) -> BenchmarkItem:
-        """Make an item of chosen and rejected responses. The chosen come first in its group.
+        """Make an item of chosen and rejected responses. The chosen ones come first in its group.
 
         Example:
             >>> item = BenchmarkItem.of("1", "fruit", "Name a fruit.", ["Pear."], ["Bread.", "Brick."])
@@ -93,7 +88,7 @@ class BenchmarkItem:
         return cls(item_id, subset, group, (True,) * len(chosen) + (False,) * len(rejected), tags)
 
     def to_json(self) -> dict[str, object]:
-        """Return the item as it stands in an evaluation folder."""
+        """Return the item's fields as they stand in an evaluation folder."""
         return {
             "id": self.id,
             "subset": self.subset,
@@ -106,18 +101,13 @@ class BenchmarkItem:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row of a benchmark that cannot be used.
-
-    Attributes:
-        line: Its line or place in the source, from 1.
-        reason: Why.
-    """
+    """A row of a benchmark that cannot be used: its line or place in the source, from 1, and why."""
 
     line: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Benchmark:
     """Items, and the protocol that grades rewards on them.
 
@@ -133,9 +123,9 @@ class Benchmark:
     items: tuple[BenchmarkItem, ...]
     bad_rows: tuple[BadRow, ...] = field(default=(), compare=False)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        """A hash of the items: two benchmarks with the same one ask the same questions."""
+        """A hash of the items: two benchmarks with the same hash have the same items."""
         digest = hashlib.sha256()
         for item in self.items:
             digest.update(json.dumps(item.to_json(), ensure_ascii=False).encode())
@@ -148,16 +138,12 @@ class Benchmark:
 
     @property
     def shared_prompts(self) -> int:
-        """How many items share their conversation with another one. Intervals take items for independent."""
-        counts = Counter(item.group.messages for item in self.items)
-        return sum(count for count in counts.values() if count > 1)
+        """How many items share their conversation with another one. Intervals assume that items are independent."""
+        counts = Counter([item.group.messages for item in self.items])
+        return sum([count for count in counts.values() if count > 1])
 
     def keep_subsets(self, names: Iterable[str]) -> Benchmark:
-        """Return the benchmark with the items of some subsets only.
-
-        Raises:
-            DataError: It has no such subset.
-        """
+        """Return the benchmark with the items of some subsets only; a DataError when it has no such subset."""
         wanted, known = set(names), self.subsets
         for name in sorted(wanted - known.keys()):
             lowered = {subset.lower(): subset for subset in known}
@@ -172,20 +158,16 @@ class Benchmark:
 def collect_items(
     rows: Iterable[Row], to_item: Callable[[RawRow], BenchmarkItem], *, source: str, skip_bad_rows: bool = False
 ) -> tuple[tuple[BenchmarkItem, ...], tuple[BadRow, ...]]:
-    """Make the items of a source's rows.
+    """Make the items of a source's rows, and list the rows that cannot be used.
+
+    Rows that cannot be used are refused with a DataError that lists them. Accuracy on the others is accuracy on
+    another benchmark, so to leave them out (`skip_bad_rows`) is never the default.
 
     Args:
         rows: What was read.
         to_item: Makes an item of a row, or raises a `DataError` that says why not.
         source: Names the source in messages.
-        skip_bad_rows: Leave out the rows that cannot be used. A number that leaves out rows is one about another
-            benchmark, so this is never the default.
-
-    Returns:
-        The items, and the rows left out.
-
-    Raises:
-        DataError: Some rows cannot be used and are not to be left out, or none is left.
+        skip_bad_rows: Leave out the rows that cannot be used.
     """
     items: list[BenchmarkItem] = []
     bad: list[BadRow] = []
@@ -208,7 +190,7 @@ def collect_items(
         more = f"\n  and {len(bad) - _MOST_BAD_ROWS_SHOWN} more" if len(bad) > _MOST_BAD_ROWS_SHOWN else ""
         raise DataError(
             f"{source}: {len(bad)} of {len(bad) + len(items)} rows cannot be used:{shown}{more}",
-            hint="mend them, or leave them out with --skip-bad-rows",
+            hint="correct them, or leave them out with --skip-bad-rows",
         )
     if not items:
         raise DataError(f"{source}: there are no rows" + (" that can be used" if bad else ""))
@@ -222,42 +204,16 @@ def _refuse_repetition(lines: dict[object, int], key: object, line: int, what: s
 
 
 class RowModel(BaseModel):
-    """A row of a benchmark. Columns that are not needed are not looked at."""
+    """A row of a benchmark. Other columns are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
-
-
-class ChatMessage(RowModel):
-    """One turn of a conversation."""
-
-    role: str
-    content: str
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Texts = Annotated[list[str], BeforeValidator(_listed)]
-"""Several texts; one alone may stand without a list."""
-
-Prompt = str | list[ChatMessage]
-
-
-def plain_prompt(prompt: Prompt) -> str | list[dict[str, str]]:
-    """Return a prompt as `Group.of` takes it."""
-    return prompt if isinstance(prompt, str) else [message.model_dump() for message in prompt]
 
 
 RowT = TypeVar("RowT", bound=RowModel)
 
 
 def read_row(model: type[RowT], row: RawRow) -> RowT:
-    """Check a row against its model.
-
-    Raises:
-        DataError: A column is missing or holds something else than it should.
-    """
+    """Check a row against its model; a DataError names the column that is missing or holds something else."""
     try:
         return model.model_validate(dict(row.values))
     except ValidationError as error:
@@ -269,15 +225,7 @@ def read_row(model: type[RowT], row: RawRow) -> RowT:
 
 
 def open_rows(source: str) -> Iterator[Row]:
-    """Read the rows of a file, or of a data set on the hub.
-
-    Args:
-        source: Whatever `flip_reward.data.readers.open_input` takes, or a ".json" file that holds one array.
-
-    Raises:
-        DataError: It cannot be read.
-        MissingDependencyError: The library that reads it is not installed.
-    """
+    """Read the rows of anything that `open_input` takes, or of a ".json" file that holds one array."""
     path = Path(source)
     if path.suffix.lower() == ".json" and path.is_file():
         text = path.read_bytes()
@@ -286,12 +234,8 @@ def open_rows(source: str) -> Iterator[Row]:
     return open_input(source).rows()
 
 
-def read_json_array(text: bytes, source: str) -> Iterator[Row]:
-    """Read rows from one JSON array of objects.
-
-    Raises:
-        DataError: It is none.
-    """
+def read_json_array(text: bytes, source: str) -> Iterator[RawRow]:
+    """Read rows from one JSON array of objects."""
     try:
         rows = json.loads(text)
     except ValueError as error:
@@ -304,12 +248,8 @@ def read_json_array(text: bytes, source: str) -> Iterator[Row]:
 def sample_items(benchmark: Benchmark, limit: int, *, seed: int = 0) -> Benchmark:
     """Take `limit` items, from every subset in proportion to its size (largest remainders), in the original order.
 
-    Every subset keeps at least one item as long as there are as many places as subsets.
-
-    Args:
-        benchmark: What to take from. One that is no larger is returned as it is.
-        limit: How many items, at least 1.
-        seed: The same seed takes the same items.
+    Every subset keeps at least one item as long as there are as many places as subsets. The same seed takes the same
+    items; a benchmark that is no larger than the limit is returned as it is.
     """
     if limit >= len(benchmark.items):
         return benchmark

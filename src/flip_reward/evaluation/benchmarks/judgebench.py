@@ -1,16 +1,17 @@
-"""JudgeBench (Tan et al. 2024, arXiv 2410.12784): ScalerLab/JudgeBench on the hub.
+"""JudgeBench (Tan et al. 2024, arXiv 2410.12784): pairs of responses, of which one is correct.
 
-Its split "gpt" holds 350 pairs of responses by GPT-4o, which the paper reports; "claude" 270 by Claude 3.5 Sonnet.
-A row, with texts of our own:
+Rows: ScalerLab/JudgeBench on the hub. Its split "gpt" holds 350 pairs of responses by GPT-4o, which the paper
+reports; "claude" 270 by Claude 3.5 Sonnet. A row, with texts of our own:
 
     {"pair_id": "81ec57f2-483f-515f-93ff-78a8910b2153", "original_id": "10646", "source": "mmlu-pro-computer science",
      "question": "Which sort is stable? (A) quick (B) merge", "response_model": "gpt-4o-2024-05-13",
      "response_A": "Quick sort moves equal keys ... So it is (A).", "response_B": "Merge sort keeps ... So (B).",
      "label": "B>A"}
 
-The subset is the paper's category, told by the source: knowledge, reasoning, math or coding.
+The subset is the paper's category, which follows from the source: knowledge, reasoning, math or coding.
 
-JudgeBench's figures: the authors' score over both orders, and the share of pairs right in both.
+Figures: the authors' score, which sums the verdicts over both orders of a pair, and the share of pairs with the right
+verdict in both.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from flip_reward.data.hub import HubName
 from flip_reward.data.rows import RawRow
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_row
 from flip_reward.evaluation.benchmarks.preference import PreferenceProtocol
-from flip_reward.evaluation.grading import Figure, Graded, ItemRewards, grade_best
+from flip_reward.evaluation.grading import Figure, Grades, ItemRewards, grade_best
 
 HUB_GPT = HubName("ScalerLab/JudgeBench", split="gpt")
 HUB_CLAUDE = HubName("ScalerLab/JudgeBench", split="claude")
@@ -50,11 +51,7 @@ class JudgeBenchRow(RowModel):
 
 
 def to_item(row: RawRow) -> BenchmarkItem:
-    """Make an item of a row.
-
-    Raises:
-        DataError: The row cannot be used.
-    """
+    """Make an item of a row, or raise a DataError that says why not."""
     fields = read_row(JudgeBenchRow, row)
     category = next((name for start, name in _CATEGORIES.items() if fields.source.startswith(start)), fields.source)
     better, worse = fields.response_A, fields.response_B
@@ -64,53 +61,50 @@ def to_item(row: RawRow) -> BenchmarkItem:
 
 
 class JudgeBenchProtocol(PreferenceProtocol):
-    """Pairs, of which the correct response must have the higher reward."""
+    """The correct response of a pair must have the higher reward."""
 
     name = "judgebench"
 
-    def figures(self, graded: Graded) -> list[Figure]:
+    def figures(self, grades: Grades) -> list[Figure]:
         """Return both of the paper's ways to count two orders; none for a judge that was shown only one."""
         figures = []
-        for name, is_right, note in _WAYS:
-            values = graded.average(is_right)
-            if graded.select(values)[0]:
-                figures.append(Figure(name, graded.mean(values), note))
+        for name, is_right, note in (
+            ("summed over both orders", _is_right_in_sum, _SUM_NOTE),
+            ("position-consistent", _is_right_in_both, "The verdict must be right in both orders."),
+        ):
+            values = grades.average(is_right)
+            if grades.select(values)[0]:
+                figures.append(Figure(name, grades.mean(values), note))
         return figures
 
 
-def _read_verdicts(item: BenchmarkItem, said: ItemRewards) -> list[int] | None:
+_SUM_NOTE = "As the authors count: a right verdict is +1, a wrong one -1, none 0, and the sum must be above 0."
+
+
+def _is_right_in_sum(item: BenchmarkItem, rewards: ItemRewards) -> float:
+    verdicts = _read_verdicts(item, rewards)
+    return nan if verdicts is None else float(sum(verdicts) > 0)
+
+
+def _is_right_in_both(item: BenchmarkItem, rewards: ItemRewards) -> float:
+    verdicts = _read_verdicts(item, rewards)
+    return nan if verdicts is None else float(all(verdict > 0 for verdict in verdicts))
+
+
+def _read_verdicts(item: BenchmarkItem, rewards: ItemRewards) -> list[int] | None:
     """Return 1 for each right verdict, -1 for each wrong one and 0 for none; None unless there were both orders.
 
     Rewards that score each response by itself say the same in both.
     """
-    if said.judgements:
-        if len({judgement.shown for judgement in said.judgements}) < 2:
+    if rewards.judgements:
+        if len({judgement.shown for judgement in rewards.judgements}) < 2:
             return None
         return [
             0 if judgement.chosen is None else 1 if item.chosen[judgement.chosen] else -1
-            for judgement in said.judgements
+            for judgement in rewards.judgements
         ]
-    if said.scored is None:
+    values = rewards.scored
+    if values is None:
         return [0, 0]
-    grade = grade_best(item.chosen, said.scored)
+    grade = grade_best(item.chosen, values)
     return [1 if grade.strict else 0 if grade.fractional else -1] * 2
-
-
-def _is_right_in_sum(item: BenchmarkItem, said: ItemRewards) -> float:
-    verdicts = _read_verdicts(item, said)
-    return nan if verdicts is None else float(sum(verdicts) > 0)
-
-
-def _is_right_throughout(item: BenchmarkItem, said: ItemRewards) -> float:
-    verdicts = _read_verdicts(item, said)
-    return nan if verdicts is None else float(all(verdict > 0 for verdict in verdicts))
-
-
-_WAYS = (
-    (
-        "summed over both orders",
-        _is_right_in_sum,
-        "As the authors count: a right verdict is +1, a wrong one -1, none 0, and the sum must be above 0.",
-    ),
-    ("position-consistent", _is_right_throughout, "The verdict must be right in both orders."),
-)

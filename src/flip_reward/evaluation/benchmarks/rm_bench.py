@@ -1,7 +1,8 @@
-r"""RM-Bench (Liu et al. 2024, arXiv 2410.16184): THU-KEG/RM-Bench on the hub, or its total_dataset.json.
+r"""RM-Bench (Liu et al. 2024, arXiv 2410.16184): does a reward see content through style?
 
-Each row has three chosen and three rejected responses, in the same three styles and in this order: concise, detailed
-as plain text, detailed with Markdown. A row, with texts of our own:
+Rows: THU-KEG/RM-Bench on the hub, or its total_dataset.json. Each has three chosen and three rejected responses, in
+the same three styles and in this order: concise, detailed as plain text, detailed with Markdown. A row, with texts of
+our own:
 
     {"id": 12, "domain": "chat", "prompt": "Which planet is the largest?",
      "chosen": ["Jupiter.", "The largest planet is Jupiter, ...", "## Answer\n**Jupiter** ..."],
@@ -9,7 +10,9 @@ as plain text, detailed with Markdown. A row, with texts of our own:
 
 The domain is chat, code, math, safety-refuse or safety-response; the last two are one domain in the results.
 
-RM-Bench: three chosen and three rejected responses in three styles, each chosen one against each rejected one.
+Figures: each chosen response is compared with each rejected one, a 3 x 3 matrix with the chosen response's style as
+the row. Its upper triangle is hard (the chosen response has the plainer style), its diagonal normal, its lower
+triangle easy. A domain is the mean of the three, and the average that of the domains.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from flip_reward.data.hub import HubName
 from flip_reward.data.rows import RawRow
 from flip_reward.errors import DataError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_row
-from flip_reward.evaluation.grading import Figure, Grade, Graded, ItemRewards, Protocol
+from flip_reward.evaluation.grading import Figure, Grade, Grades, ItemRewards, Protocol
 
 HUB = HubName("THU-KEG/RM-Bench")
 STYLES = ("concise", "plain", "markdown")
@@ -38,11 +41,7 @@ class RMBenchRow(RowModel):
 
 
 def to_item(row: RawRow) -> BenchmarkItem:
-    """Make an item of a row. Its tags are the styles; its id begins with the file's domain.
-
-    Raises:
-        DataError: The row cannot be used.
-    """
+    """Make an item of a row, or raise a DataError that says why not. Its tags are the styles."""
     fields = read_row(RMBenchRow, row)
     for name, responses in (("chosen", fields.chosen), ("rejected", fields.rejected)):
         if len(responses) != len(STYLES):
@@ -51,16 +50,6 @@ def to_item(row: RawRow) -> BenchmarkItem:
     domain = SAFETY if fields.domain.startswith(SAFETY) else fields.domain
     item_id = f"{fields.domain}/{fields.id}"
     return BenchmarkItem.of(item_id, domain, fields.prompt, fields.chosen, fields.rejected, STYLES * 2)
-
-
-CellTest = Callable[[int, int], bool]
-"""Whether a cell of the 3 x 3 matrix counts, by the chosen response's style (row) and the rejected one's (column)."""
-
-LEVELS: tuple[tuple[str, CellTest, str], ...] = (
-    ("hard", lambda row, column: row < column, "upper triangle: the chosen response has the plainer style"),
-    ("normal", lambda row, column: row == column, "diagonal: both have the same style"),
-    ("easy", lambda row, column: row > column, "lower triangle: the chosen response has the richer style"),
-)
 
 
 class RMBenchProtocol(Protocol):
@@ -80,38 +69,49 @@ class RMBenchProtocol(Protocol):
         """Return one half."""
         return 0.5
 
-    def figures(self, graded: Graded) -> list[Figure]:
+    def figures(self, grades: Grades) -> list[Figure]:
         """Return hard, normal, easy and their mean, for all domains together and for each."""
         import numpy as np
 
-        levels = [(name, graded.average(_measure(counts)), where) for name, counts, where in LEVELS]
+        levels = [(name, grades.average(_share_won(counts)), where) for name, counts, where in _LEVELS]
         total = np.mean([values for _, values, _ in levels], axis=0)
         note = "Mean of the domains, each the mean of hard, normal and easy."
-        figures = [Figure("average", graded.mean_of_subsets(total), note)]
+        figures = [Figure("average", grades.mean_of_subsets(total), note)]
         figures += [
-            Figure(name, graded.mean_of_subsets(values), f"Mean of the domains; {where}.")
+            Figure(name, grades.mean_of_subsets(values), f"Mean of the domains; {where}.")
             for name, values, where in levels
         ]
-        for domain in dict.fromkeys(graded.subsets):
-            figures.append(Figure(domain, graded.mean(total, {domain}), "Mean of hard, normal and easy."))
+        for domain in dict.fromkeys(grades.subsets):
+            figures.append(Figure(domain, grades.mean(total, {domain}), "Mean of hard, normal and easy."))
             figures += [
-                Figure(f"{domain}, {name}", graded.mean(values, {domain}), f"{where.capitalize()}.")
+                Figure(f"{domain}, {name}", grades.mean(values, {domain}), f"{where.capitalize()}.")
                 for name, values, where in levels
             ]
         return figures
 
 
+_Counts = Callable[[int, int], bool]
+"""Whether a comparison counts, by the chosen response's style (row) and the rejected one's (column)."""
+
+_LEVELS: tuple[tuple[str, _Counts, str], ...] = (
+    ("hard", lambda row, column: row < column, "upper triangle: the chosen response has the plainer style"),
+    ("normal", lambda row, column: row == column, "diagonal: both have the same style"),
+    ("easy", lambda row, column: row > column, "lower triangle: the chosen response has the richer style"),
+)
+
+
+def _share_won(counts: _Counts) -> Callable[[BenchmarkItem, ItemRewards], float]:
+    places = [(row, column) for row in range(len(STYLES)) for column in range(len(STYLES)) if counts(row, column)]
+
+    def measure(_item: BenchmarkItem, rewards: ItemRewards) -> float:
+        values = rewards.scored
+        if values is None:
+            return 0.0
+        return sum(_compare(values, row, column) == 1.0 for row, column in places) / len(places)
+
+    return measure
+
+
 def _compare(rewards: Sequence[float], row: int, column: int) -> float:
     chosen, rejected = rewards[row], rewards[len(STYLES) + column]
     return 1.0 if chosen > rejected else 0.5 if chosen == rejected else 0.0
-
-
-def _measure(counts: CellTest) -> Callable[[BenchmarkItem, ItemRewards], float]:
-    cells = [(row, column) for row in range(len(STYLES)) for column in range(len(STYLES)) if counts(row, column)]
-
-    def measure(_item: BenchmarkItem, said: ItemRewards) -> float:
-        if said.scored is None:
-            return 0.0
-        return sum(_compare(said.scored, row, column) == 1.0 for row, column in cells) / len(cells)
-
-    return measure

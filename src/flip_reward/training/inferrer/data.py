@@ -20,7 +20,7 @@ from flip_reward.engines.huggingface.loading import HfModel
 from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
 from flip_reward.engines.lora.adapter import Adapter, find_adapter
 from flip_reward.errors import DataError, OptionError, RequestRefusedError
-from flip_reward.evaluation.benchmarks import BENCHMARKS
+from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS
 from flip_reward.scoring.manifest import InputIdentity
 from flip_reward.training.common.tuning_progress import TuningObserver
 from flip_reward.training.inferrer.near_duplicates import NearIndex, Words

@@ -14,7 +14,7 @@ from flip_reward.core.score import Outcome
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import CONVERSATION_COLUMNS, Input, RejectedRow, RowMapper, parse_columns
 from flip_reward.errors import ConversationError, DataError
-from flip_reward.evaluation.benchmarks import BENCHMARKS, load_benchmark
+from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS, load_benchmark
 from flip_reward.training.inferrer.near_duplicates import Words
 
 _MOST_BAD_ROWS_SHOWN = 3

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flip_reward.errors import DataError, OptionError
-from flip_reward.evaluation.benchmarks import BENCHMARKS, BenchmarkName, load_benchmark, load_protocol
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
+from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS, BenchmarkName, load_benchmark, load_protocol
 
 Row = Mapping[str, object]
 

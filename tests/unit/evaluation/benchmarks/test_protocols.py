@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from flip_reward.evaluation.benchmarks import load_protocol
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
+from flip_reward.evaluation.benchmarks.catalogue import load_protocol
 from flip_reward.evaluation.benchmarks.rewardbench2 import TIES, WEIGHTS, score_ties
 from flip_reward.evaluation.grading import Grade, grade_best
 from tests.unit.evaluation.items import figure, figures, grade, item, said, verdict

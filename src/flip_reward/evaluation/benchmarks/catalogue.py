@@ -1,0 +1,165 @@
+"""Benchmarks and protocols by name: a published benchmark, a file with its rows, or any file of preferences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+
+from flip_reward.data.hub import HubName, open_hub
+from flip_reward.data.readers import FORMATS
+from flip_reward.data.rows import RawRow, Row
+from flip_reward.errors import DataError, OptionError
+from flip_reward.evaluation.benchmarks import judgebench, llmbar, preference, rewardbench2, rm_bench
+from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem, collect_items, open_rows
+from flip_reward.evaluation.grading import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """A published benchmark: the name of its protocol, how a row becomes an item, and where the rows are."""
+
+    protocol: str
+    to_item: Callable[[RawRow], BenchmarkItem]
+    open_rows: Callable[[], Iterator[Row]]
+
+
+def _read_hub(name: HubName) -> Iterator[Row]:
+    return open_hub(name).rows()
+
+
+_PUBLISHED = MappingProxyType(
+    {
+        "rewardbench2": _Published("rewardbench2", rewardbench2.to_item, partial(_read_hub, rewardbench2.HUB)),
+        "rm-bench": _Published("rm-bench", rm_bench.to_item, partial(_read_hub, rm_bench.HUB)),
+        "judgebench": _Published("judgebench", judgebench.to_item, partial(_read_hub, judgebench.HUB_GPT)),
+        "judgebench-claude": _Published("judgebench", judgebench.to_item, partial(_read_hub, judgebench.HUB_CLAUDE)),
+        "llmbar": _Published("llmbar", llmbar.to_item, llmbar.open_repository),
+    }
+)
+BENCHMARKS = tuple(_PUBLISHED)
+"""The names of the published benchmarks."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkName:
+    """What a user calls a benchmark: `NAME`, `FILE` or `NAME=FILE`, and `:SUBSET,SUBSET` after it or not.
+
+    Attributes:
+        name: A published benchmark's name; None for any other file.
+        source: The file; None to download the published benchmark.
+        subsets: The only subsets wanted; all when empty.
+    """
+
+    name: str | None
+    source: str | None
+    subsets: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what a user wrote; an OptionError when it is neither a benchmark nor looks like a file.
+
+        Example:
+            >>> BenchmarkName.parse("llmbar=pairs.jsonl:natural,manual")
+            BenchmarkName(name='llmbar', source='pairs.jsonl', subsets=('natural', 'manual'))
+        """
+        rest, colon, listed = text.rpartition(":")
+        if not colon or re.search(r"[/\\]", listed) or Path(text).exists() or text.startswith(_HUB):
+            rest, listed = text, ""
+        subsets = tuple(name.strip() for name in listed.split(",") if name.strip())
+        name, equals, source = rest.partition("=")
+        if equals and name.lower() in _PUBLISHED:
+            return cls(name.lower(), source, subsets)
+        if rest.lower() in _PUBLISHED:
+            return cls(rest.lower(), None, subsets)
+        if equals and re.fullmatch(r"[\w-]+", name) and not Path(rest).exists():
+            raise _unknown(name)
+        if not _looks_like_a_file(rest):
+            raise _unknown(rest)
+        return cls(None, rest, subsets)
+
+    @property
+    def label(self) -> str:
+        """What results call it: the benchmark's name, or the file's without its ending."""
+        if self.name is not None:
+            return self.name
+        stem = Path(self.source or "").name.partition(".")[0]
+        return re.sub(r"[^\w-]+", "-", stem) or "benchmark"
+
+
+_HUB = "hf://"
+
+
+def _looks_like_a_file(text: str) -> bool:
+    path = Path(text)
+    endings = any(ending in path.suffixes for ending in FORMATS)
+    return endings or path.exists() or bool(re.search(r"[/\\]", text)) or text.startswith(_HUB)
+
+
+def _unknown(name: str) -> OptionError:
+    near = get_close_matches(name.lower(), BENCHMARKS, n=1)
+    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    return OptionError(
+        f"unknown benchmark {name!r}{suggestion}",
+        hint=f"benchmarks are {', '.join(BENCHMARKS)}, or a file of prompts with chosen and rejected responses",
+    )
+
+
+def load_benchmark(text: str, *, skip_bad_rows: bool = False) -> Benchmark:
+    """Load a benchmark.
+
+    Args:
+        text: One of `BENCHMARKS`, which is downloaded; a file of {prompt, chosen, rejected} in any format that
+            `flip-reward score` reads; or NAME=FILE for a file with a published benchmark's rows and protocol.
+            ":SUBSET,SUBSET" after any of them keeps only these subsets.
+        skip_bad_rows: Leave out rows that cannot be used instead of refusing the benchmark.
+
+    Raises:
+        OptionError: There is no such benchmark.
+        DataError: It cannot be read, has bad rows, or lacks a subset.
+        MissingDependencyError: The library that reads it is not installed.
+    """
+    name = BenchmarkName.parse(text)
+    published = _PUBLISHED[name.name] if name.name is not None else None
+    items, bad_rows = collect_items(
+        _open(name, published),
+        published.to_item if published else preference.to_item,
+        source=name.source or name.label,
+        skip_bad_rows=skip_bad_rows,
+    )
+    protocol = published.protocol if published else preference.PreferenceProtocol.name
+    benchmark = Benchmark(name.label, protocol, items, bad_rows)
+    return benchmark.keep_subsets(name.subsets) if name.subsets else benchmark
+
+
+def _open(name: BenchmarkName, published: _Published | None) -> Iterator[Row]:
+    if published is not None and name.source is None:
+        return published.open_rows()
+    source = name.source or ""
+    return llmbar.open_repository(source) if name.name == "llmbar" and Path(source).is_dir() else open_rows(source)
+
+
+_PROTOCOLS = MappingProxyType(
+    {
+        protocol.name: protocol
+        for protocol in (
+            preference.PreferenceProtocol(),
+            rewardbench2.RewardBench2Protocol(),
+            rm_bench.RMBenchProtocol(),
+            judgebench.JudgeBenchProtocol(),
+            llmbar.LLMBarProtocol(),
+        )
+    }
+)
+
+
+def load_protocol(name: str) -> Protocol:
+    """Return the protocol called `name`; a DataError when there is none."""
+    if name not in _PROTOCOLS:
+        raise DataError(f"unknown protocol {name!r}", hint=f"protocols are {', '.join(_PROTOCOLS)}")
+    return _PROTOCOLS[name]
