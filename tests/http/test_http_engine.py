@@ -199,7 +199,7 @@ class TestUnavailable:
         with FaultServer(api_key="another key") as server:
             failure = await fail(HttpEngine(server.base_url, server.model, api_key=key))
         assert isinstance(failure, EngineUnavailableError)
-        assert ("wants an API key" if key is None else "does not accept the API key") in str(failure)
+        assert ("needs" if key is None else "does not accept") in str(failure)
         assert "OPENAI_API_KEY" in str(failure.hint)
 
     @pytest.mark.parametrize(("model", "hint"), [("test-modle", "did you mean"), ("gpt", "it offers 'test-model'")])
@@ -207,7 +207,7 @@ class TestUnavailable:
         with FaultServer() as server:
             failure = await fail(HttpEngine(server.base_url, model))
         assert isinstance(failure, EngineUnavailableError)
-        assert f"knows no model {model!r}" in str(failure)
+        assert repr(model) in str(failure)
         assert hint in str(failure.hint)
 
     async def test_address_without_v1(self) -> None:
@@ -229,7 +229,7 @@ class TestUnavailable:
             ),
             (
                 b"HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\nno such model",
-                "knows no model 'any'",
+                "'any'",
                 "--model",
             ),
         ],

@@ -436,7 +436,7 @@ class TestFailures:
     async def test_an_unknown_model_ends_the_run(self, owner: str) -> None:
         with LogprobServer(owner) as server:
             engine = HttpEngine(server.base_url, "test-modle", logprobs_api="echo")
-            with pytest.raises(EngineUnavailableError, match="knows no model") as caught:
+            with pytest.raises(EngineUnavailableError, match="test-modle") as caught:
                 await engine.logprobs(LogprobRequest("The car", " sat"))
             await engine.aclose()
         assert caught.value.hint == "did you mean 'test-model'?"

@@ -1,1 +1,6 @@
-"""A language model behind any OpenAI-compatible server: `engine` asks through `transport`, in the words of `wire`."""
+"""Servers that speak the OpenAI protocol.
+
+`engine` is what the rest of the package uses. It sends chat completions through `server`, which knows one model
+behind one address and what its failures mean, and gets log-probabilities by `logprob_apis`, with the server's
+`tokenizer`. Bodies and errors are read and written in `wire`; `transport`, which alone imports aiohttp, moves bytes.
+"""

@@ -1,15 +1,12 @@
-"""`HttpServer`: one model behind one server: its address, its key, and what its failures mean.
-
-`LogprobEndpoint`: an address of a server that is asked for tokens or log-probabilities.
-"""
+"""`HttpServer`: one model behind one server: its address, its key, and what its failures mean."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import orjson
@@ -27,10 +24,8 @@ from flip_reward.errors import (
 from flip_reward.redact import strip_user_info
 
 if TYPE_CHECKING:
-    from flip_reward.engines.http.transport import Answer, HttpSession
+    from flip_reward.engines.http.transport import HttpResponse, HttpSession
 
-
-T = TypeVar("T")
 MODELS_IN_HINT = 5
 
 
@@ -48,22 +43,15 @@ class ServedModel:
 
 
 class HttpServer:
-    """Sends requests to a server, each once, and names what goes wrong.
+    """Sends requests to a server, each once, and says what goes wrong.
 
-    Args:
-        base_url: The server's address up to and including `/v1`. A user name and password in it are sent, and never
-            shown.
-        model: The model's name at the server.
-        api_key: Sent as a bearer token. It appears in no error.
-        timeout_seconds: The longest one request may take, above 0.
+    The arguments are those of `HttpEngine`.
 
     Attributes:
         base_url: The address, without credentials and without a slash at its end.
-        root_url: Where the server's own endpoints are, beside `/v1`.
+        root_url: The address of the server's own endpoints, beside `/v1`.
         model: The model's name.
-
-    Raises:
-        OptionError: The address, the key or the timeout makes no sense.
+        answered: Whether a request has ever been answered. If so, address, key and model are right.
 
     Example:
         >>> HttpServer("http://localhost:8000/v1/", "Qwen/Qwen3-8B").root_url
@@ -86,64 +74,61 @@ class HttpServer:
         self._secrets = [secret for secret in (key, password, credentials) if secret]
         self._timeout_seconds = timeout_seconds
         self._session: HttpSession | None = None
-        self._answered = False
+        self.answered = False
 
-    async def send(self, method: str, url: str, body: bytes | None = None) -> Answer:
-        """Send one request once, and return the answer whatever its status."""
+    # Not `async`: that would be one more coroutine on the way of every reward.
+    def send(self, method: str, url: str, body: bytes | None = None) -> Coroutine[object, object, HttpResponse]:
+        """Send one request once, and return the response whatever its status; see `HttpSession.send`."""
         if self._session is None:
-            # Imported at the first request: `import flip_reward` is to stay fast, and aiohttp is not.
-            from flip_reward.engines.http.transport import HttpSession
+            self._session = self._open_session()
+        return self._session.send(method, url, body)
 
-            headers = {"Content-Type": "application/json", "User-Agent": "flip-reward"}
-            if self._authorization is not None:
-                headers["Authorization"] = self._authorization
-            self._session = HttpSession(self.base_url, headers, self._timeout_seconds)
-        return await self._session.send(method, url, body)
+    def _open_session(self) -> HttpSession:
+        # Imported at the first request: `import flip_reward` is to stay fast, and aiohttp is not.
+        from flip_reward.engines.http.transport import HttpSession
 
-    def read_error(self, answer: Answer) -> EngineError:
-        """Name the error that an answer without what was asked for stands for."""
-        return read_error(answer.status, answer.headers, answer.body, address=self.base_url, secrets=self._secrets)
+        headers = {"Content-Type": "application/json", "User-Agent": "flip-reward"}
+        if self._authorization is not None:
+            headers["Authorization"] = self._authorization
+        return HttpSession(self.base_url, headers, self._timeout_seconds)
+
+    def read_error(self, response: HttpResponse) -> EngineError:
+        """Return the error that a response without a completion stands for."""
+        return read_error(
+            response.status, response.headers, response.body, address=self.base_url, secrets=self._secrets
+        )
 
     async def list_models(self) -> list[ServedModel]:
-        """Ask the server for its models.
-
-        Raises:
-            EngineError: It does not say.
-        """
-        answer = await self.send("GET", f"{self.base_url}/models")
+        """Ask the server for its models."""
+        response = await self.send("GET", f"{self.base_url}/models")
         try:
-            return [ServedModel(model["id"], model.get("owned_by")) for model in orjson.loads(answer.body)["data"]]
+            models = orjson.loads(response.body)["data"]
+            return [ServedModel(model["id"], model.get("owned_by")) for model in models]
         except (ValueError, TypeError, LookupError, AttributeError):
-            raise self.read_error(answer) from None
+            raise self.read_error(response) from None
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
         if self._session is not None:
             await self._session.aclose()
 
-    async def diagnose(self, asking: Awaitable[T], *, endpoint: str) -> T:
-        """Wait for an answer; as long as there has never been one, say of a failure what is wrong with the server.
+    async def explain(self, error: EngineError, *, endpoint: str) -> EngineError:
+        """Return the error to raise for a failed request.
+
+        As long as no request has been answered, a failure that shows a wrong address, key or model becomes an
+        `EngineUnavailableError` with this failure as its cause. Any other is returned as it is.
 
         Args:
-            asking: What is asked.
-            endpoint: What the server needs for it, as the message names it.
-
-        Raises:
-            EngineUnavailableError: Nothing has been answered yet, and the address, the key or the model is wrong.
-            EngineError: Any other failure, as it is.
+            error: The failure.
+            endpoint: What the server needs to have, as the message names it.
         """
-        try:
-            answer = await asking
-        except ContextTooLongError:
-            self._answered = True  # this prompt is the problem: address, key and model are right
-            raise
-        except EngineError as error:
-            unavailable = None if self._answered else await self._find_cause(error, endpoint)
-            if unavailable is None:
-                raise
-            raise unavailable from error
-        self._answered = True
-        return answer
+        if isinstance(error, ContextTooLongError):
+            self.answered = True  # this prompt is the problem
+        unavailable = None if self.answered else await self._find_cause(error, endpoint)
+        if unavailable is None:
+            return error
+        unavailable.__cause__ = error
+        return unavailable
 
     def lacks_endpoint(self, error: RequestRefusedError) -> bool:
         """Whether a refusal means that there is nothing at this address, and not that there is no such model."""
@@ -151,19 +136,19 @@ class HttpServer:
         return not unknown_model and (error.status in (404, 405) or error.status < 400)
 
     async def _find_cause(self, error: EngineError, endpoint: str) -> EngineUnavailableError | None:
-        """Say what is wrong with the engine itself, if that is what the failure means."""
+        """Return what is wrong with the server or its options, if that is what a failure means."""
         if isinstance(error, CannotConnectError):
-            return EngineUnavailableError(str(error), hint="is the server running? Give its address with --base-url")
+            return EngineUnavailableError(str(error), hint="is the server running? Set its address with --base-url")
         if not isinstance(error, RequestRefusedError):
             return None
         if error.status in (401, 403):
-            verdict = "wants an API key" if self._authorization is None else "does not accept the API key"
-            hint = "put the key into OPENAI_API_KEY, or name another variable with --api-key-env"
+            verdict = "needs an API key" if self._authorization is None else "does not accept the API key"
+            hint = "put the key into OPENAI_API_KEY, or into the variable that --api-key-env names"
         elif self.lacks_endpoint(error):
             verdict = f"has no {endpoint} endpoint"
             hint = error.hint or self._suggest_address()
         elif error.status == 404:
-            verdict = f"knows no model {self.model!r}"
+            verdict = f"does not know the model {self.model!r}"
             hint = await self._suggest_model()
         else:
             return None
@@ -183,12 +168,12 @@ class HttpServer:
         if names:
             more = ", ..." if len(names) > MODELS_IN_HINT else ""
             return "it offers " + ", ".join(map(repr, names[:MODELS_IN_HINT])) + more
-        return "name one that the server offers with --model"
+        return "choose one that the server offers with --model"
 
     def _suggest_address(self) -> str:
         if self.base_url.endswith("/v1"):
-            return "give the address of an OpenAI-compatible server with --base-url"
-        return f"most servers want /v1 at the end: {self.base_url}/v1"
+            return "set the address of an OpenAI-compatible server with --base-url"
+        return f"most addresses end with /v1: {self.base_url}/v1"
 
 
 def _split_address(base_url: str) -> SplitResult:
@@ -196,12 +181,14 @@ def _split_address(base_url: str) -> SplitResult:
     try:
         address = urlsplit(base_url.strip())
         valid = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:  # a port that is no number
+    except ValueError:  # a port that is not a number
         valid = False
     if not valid:
-        raise OptionError("the base URL is no http:// or https:// address", hint="try http://localhost:8000/v1")
+        raise OptionError(
+            "the base URL is not an http:// or https:// address", hint="for example http://localhost:8000/v1"
+        )
     if address.query or address.fragment:
-        raise OptionError("the base URL must end with its path, without ? or #")
+        raise OptionError("the base URL must not have a ? or #")
     path = address.path.rstrip("/").removesuffix("/chat/completions")
     return address._replace(path=path)
 
@@ -213,38 +200,32 @@ def _authorize(address: SplitResult, api_key: str | None) -> str | None:
     if not api_key:
         return None
     if not api_key.isprintable():
-        raise OptionError("the API key holds a character that no key has, such as a line break")
+        raise OptionError("the API key holds a line break or another control character")
     return f"Bearer {api_key}"
 
 
-class LogprobEndpoint:
-    """Posts JSON to one address of a server.
-
-    Args:
-        server: The server.
-        url: The whole address.
-        fields: Fields of every request.
-    """
+class JsonEndpoint:
+    """Posts JSON to one URL of a server, with some fields in every request."""
 
     def __init__(self, server: HttpServer, url: str, fields: Mapping[str, object]) -> None:
+        self.url = url
         self._server = server
-        self._url = url
         self._fields = fields
 
-    async def ask(self, **fields: object) -> Any:  # noqa: ANN401 - whatever the answer's JSON holds
-        """Post the fields once, and return what the JSON of the answer holds.
+    async def post(self, **fields: object) -> Any:  # noqa: ANN401 - whatever the JSON holds
+        """Post the fields once, and return what the JSON of the response holds.
 
         Raises:
-            NoLogprobsError: The server has nothing at this address.
-            EngineError: The answer has another status than 2xx, or is not JSON.
+            NoLogprobsError: The server has nothing at this URL.
+            EngineError: The response has another status than 2xx, or is not JSON.
         """
-        answer = await self._server.send("POST", self._url, orjson.dumps({**self._fields, **fields}))
-        if answer.status < 300:
+        response = await self._server.send("POST", self.url, orjson.dumps({**self._fields, **fields}))
+        if response.status < 300:
             try:
-                return orjson.loads(answer.body)
+                return orjson.loads(response.body)
             except ValueError:
                 pass
-        error = self._server.read_error(answer)
+        error = self._server.read_error(response)
         if isinstance(error, RequestRefusedError) and self._server.lacks_endpoint(error):
-            raise NoLogprobsError(f"a server without {self._url}", hint=error.hint) from error
+            raise NoLogprobsError(f"a server without {self.url}", hint=error.hint) from error
         raise error

@@ -1,6 +1,6 @@
 """`HttpSession`: one request to one server by aiohttp, and one typed error for everything that can go wrong.
 
-This module imports aiohttp, which takes a third of a second; `http.py` imports it at the first request.
+This module imports aiohttp, which takes a third of a second; `server` imports it at the first request.
 """
 
 from __future__ import annotations
@@ -24,19 +24,13 @@ from flip_reward.errors import (
 
 CONNECT_SECONDS = 30.0
 KEEP_ALIVE_SECONDS = 4.0  # below the 5 s of uvicorn, which would otherwise hang up just as the next request leaves
-MAX_ANSWER_BYTES = 32 * 2**20
+MAX_RESPONSE_BYTES = 32 * 2**20
 MAX_BYTES_AT_ONCE = 2**20  # aiohttp warns of longer bodies, which would block the event loop when sent in one piece
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server answered.
-
-    Attributes:
-        status: The HTTP status.
-        headers: The headers, looked up without regard to case.
-        body: The whole body.
-    """
+class HttpResponse:
+    """The status, the headers, whose names are looked up without regard to case, and the whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -58,30 +52,23 @@ class HttpSession:
         self._timeout_seconds = timeout_seconds
         self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
 
-    async def send(self, method: str, url: str, body: bytes | None = None) -> Answer:
-        """Send one request once.
-
-        Raises:
-            CannotConnectError: No connection could be made.
-            EngineConnectionError: The connection broke before the answer.
-            EngineTimeoutError: The answer took too long.
-            MalformedCompletionError: The answer broke off, is not HTTP or is far too long.
-        """
+    async def send(self, method: str, url: str, body: bytes | None = None) -> HttpResponse:
+        """Send one request once, and return the response whatever its status."""
         data = io.BytesIO(body) if body is not None and len(body) > MAX_BYTES_AT_ONCE else body
         pool = self._pools.get(asyncio.get_running_loop()) or await self._open_pool()
         try:
             async with pool.session.request(method, url, data=data, allow_redirects=False) as response:
-                return Answer(response.status, response.headers, await _read(response))
+                return HttpResponse(response.status, response.headers, await _read(response))
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = self._explain(error)
-        # Outside of the except clause: aiohttp's own errors hold the request's headers, and so the API key.
+        # Outside the except clause: aiohttp's own errors hold the request's headers, and so the API key.
         raise failure
 
     def _explain(self, error: Exception) -> EngineError:
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return CannotConnectError(f"{self._address} accepts no connection within {CONNECT_SECONDS:g} s")
+            return CannotConnectError(f"{self._address} did not accept a connection within {CONNECT_SECONDS:g} s")
         if isinstance(error, TimeoutError):
-            return EngineTimeoutError(f"{self._address} gave no answer within {self._timeout_seconds:g} s")
+            return EngineTimeoutError(f"{self._address} did not answer within {self._timeout_seconds:g} s")
         if isinstance(error, (aiohttp.ClientConnectorDNSError, UnicodeError)):
             return CannotConnectError(f"{self._address} cannot be found: the host name does not resolve")
         if isinstance(error, aiohttp.ClientHttpProxyError):
@@ -93,7 +80,7 @@ class HttpSession:
                 return CannotConnectError(f"{peer} refuses connections")
             return CannotConnectError(f"{peer} cannot be reached: {error.os_error}")
         if isinstance(error, aiohttp.ClientPayloadError):
-            return MalformedCompletionError(f"{self._address} broke off in the middle of its answer")
+            return MalformedCompletionError(f"{self._address} closed the connection in the middle of its answer")
         if isinstance(error, aiohttp.ClientResponseError):
             return MalformedCompletionError(f"{self._address} answered with something that is not HTTP")
         return EngineConnectionError(f"{self._address} closed the connection before it answered")
@@ -102,9 +89,9 @@ class HttpSession:
         for loop in [loop for loop in self._pools if loop.is_closed()]:
             del self._pools[loop]
         # An event loop that ends closes the generators that are still open, and so does the last reference to one:
-        # whoever never calls `aclose` leaves no connection behind. `_serve` does not wait before its yield, so no two
-        # tasks get here at once.
-        generator = _serve(self._address, self._headers, self._timeout_seconds)
+        # without `aclose` no connection is left behind either. `_open_session` does not wait before its yield, so no
+        # two tasks get here at once.
+        generator = _open_session(self._address, self._headers, self._timeout_seconds)
         pool = self._pools[asyncio.get_running_loop()] = _Pool(await anext(generator), generator)
         return pool
 
@@ -121,7 +108,7 @@ class _Pool:
     generator: AsyncGenerator[aiohttp.ClientSession]
 
 
-async def _serve(
+async def _open_session(
     address: str, headers: Mapping[str, str], timeout_seconds: float
 ) -> AsyncGenerator[aiohttp.ClientSession]:
     session = aiohttp.ClientSession(
@@ -148,12 +135,13 @@ def _find_proxy(url: URL) -> URL | None:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read a body up to a limit, which aiohttp's own `read` does not have."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
         chunks.append(chunk)
         size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
+        if size > MAX_RESPONSE_BYTES:
             response.close()
-            raise MalformedCompletionError(f"the answer is longer than {MAX_ANSWER_BYTES // 2**20} MiB")
+            raise MalformedCompletionError(f"the answer is longer than {MAX_RESPONSE_BYTES // 2**20} MiB")
     return b"".join(chunks)

@@ -1,15 +1,13 @@
-"""The OpenAI chat completions format: a request as the body that is sent, and an answer's body as a completion.
-
-From what a server answers instead of a completion to a typed error.
-"""
+"""The OpenAI chat completions format: requests as bodies, bodies as completions, and as errors what is not one."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import starmap
 from typing import Any
 
 import orjson
@@ -26,17 +24,15 @@ from flip_reward.errors import (
     RequestRefusedError,
 )
 
-_MAX_COUNT = 2**53  # what JSON readers and Parquet columns hold exactly
+MAX_TOKEN_COUNT = 2**53
+"""What JSON readers and Parquet columns hold exactly."""
+
+MAX_MESSAGE_CHARACTERS = 300
+_MIN_SECRET_CHARACTERS = 8  # servers without keys are often given "none" or "EMPTY", which are words of messages too
 
 
 def encode_request(model: str, request: Request, fixed_fields: Mapping[str, object]) -> bytes:
-    """Write the body of a request.
-
-    Args:
-        model: The model's name at the server.
-        request: The prompt, the sampling, the schema and the number of samples.
-        fixed_fields: Fields of every body; they win over the others.
-    """
+    """Write the body of a request. The fixed fields win over the request's own."""
     sampling = request.sampling
     fields: dict[str, object] = {
         "model": model,
@@ -70,14 +66,14 @@ def encode_request(model: str, request: Request, fixed_fields: Mapping[str, obje
 
 
 def decode_completion(body: bytes, *, n: int = 1) -> Completion | None:
-    """Read a completion from an answer's body; None when it is not one.
+    """Read a completion from a response's body; None when it is not one.
 
     The reply is the visible content alone, without what reasoning models send beside it. It is None when the server
     sent none.
 
     Args:
-        body: The answer's body.
-        n: How many replies were asked for. The answer may hold fewer; if it holds more, they are left out.
+        body: The response's body.
+        n: How many replies were asked for. The response may hold fewer; if it holds more, they are left out.
 
     Example:
         >>> decode_completion(b'{"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}').text
@@ -87,14 +83,22 @@ def decode_completion(body: bytes, *, n: int = 1) -> Completion | None:
     """
     try:
         answer = orjson.loads(body)
-        first, *others = [_read_choice(choice) for choice in answer["choices"][:n]]
+        first, *others = map(_read_choice, answer["choices"][:n])
+        return Completion(*first, read_usage(answer.get("usage")), others=tuple(starmap(Completion, others)))
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
-    return replace(first, usage=read_usage(answer.get("usage")), others=tuple(others))
+
+
+def _read_choice(choice: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return a choice's text and finish reason."""
+    content, finish_reason = choice["message"].get("content"), choice.get("finish_reason")
+    if content is not None and not isinstance(content, str):
+        content = "".join(part["text"] for part in content if part["type"] == "text")
+    return content, finish_reason if isinstance(finish_reason, str) else None
 
 
 def read_usage(usage: object) -> Usage:
-    """Read what an answer says of the tokens spent; what it does not say is 0.
+    """Read what a server says of the tokens spent; what it does not say is 0.
 
     Example:
         >>> read_usage({"prompt_tokens": 5, "completion_tokens": 2})
@@ -104,26 +108,9 @@ def read_usage(usage: object) -> Usage:
         return Usage()
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), _count(cached))
+    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)
+    return Usage(*[min(max(count, 0), MAX_TOKEN_COUNT) if isinstance(count, int) else 0 for count in counts])
 
-
-def _read_choice(choice: dict[str, Any]) -> Completion:
-    content = choice["message"].get("content")
-    text = content if content is None or isinstance(content, str) else _join_parts(content)
-    finish_reason = choice.get("finish_reason")
-    return Completion(text, finish_reason if isinstance(finish_reason, str) else None)
-
-
-def _join_parts(parts: list[dict[str, str]]) -> str:
-    return "".join(part["text"] for part in parts if part["type"] == "text")
-
-
-def _count(value: object) -> int:
-    return min(max(value, 0), _MAX_COUNT) if isinstance(value, int) else 0
-
-
-MAX_MESSAGE_CHARACTERS = 300
-_SHORTEST_SECRET = 8  # servers without keys are often given "none" or "EMPTY", which are words of messages too
 
 _CONTEXT_TOO_LONG = re.compile(
     r"context_length_exceeded|exceed_context_size"  # codes of OpenAI and llama.cpp
@@ -139,30 +126,15 @@ _CONTEXT_TOO_LONG = re.compile(
 _CONTEXT_STATUSES = frozenset({400, 413, 422, 500})
 
 
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """What a server said went wrong.
-
-    Attributes:
-        message: In its words, in one line; empty when it said nothing that can be read.
-        codes: The machine-readable codes and types, joined by blanks.
-        status: The HTTP status inside the body, where one is.
-    """
-
-    message: str
-    codes: str = ""
-    status: int | None = None
-
-
 def read_error(
     status: int, headers: Mapping[str, str], body: bytes, *, address: str, secrets: Sequence[str] = ()
 ) -> EngineError:
-    """Name the error that an answer without a completion stands for.
+    """Return the error that a response without a completion stands for.
 
     Args:
         status: The HTTP status.
-        headers: The answer's headers.
-        body: The answer's body.
+        headers: The response's headers.
+        body: The response's body.
         address: The server, as the message names it.
         secrets: Keys and passwords, which are cut out of the message should the server repeat them.
 
@@ -170,18 +142,17 @@ def read_error(
         >>> read_error(429, {"Retry-After": "2"}, b'{"error": {"message": "slow down"}}', address="http://host/v1")
         EngineBusyError('http://host/v1 answered 429: slow down')
     """
-    complaint = _read_complaint(body, secrets)
+    said = _read_error_body(body, secrets)
+    quoted = f": {said.message}" if said.message else ""
     if status < 300:
-        if complaint.status is None:
-            return MalformedCompletionError(_say(f"{address} answered without a completion", complaint.message))
-        status = complaint.status  # some gateways report the failure of the server behind them with status 200
-    message = _say(f"{address} answered {status}", complaint.message)
-    retry_after = read_retry_after(headers.get("Retry-After"))
-    if status == 413 or (
-        status in _CONTEXT_STATUSES and _CONTEXT_TOO_LONG.search(f"{complaint.codes} {complaint.message}")
-    ):
+        if said.status is None:
+            return MalformedCompletionError(f"{address} answered without a completion{quoted}")
+        status = said.status  # some gateways report the failure of the server behind them with status 200
+    message = f"{address} answered {status}{quoted}"
+    if status == 413 or (status in _CONTEXT_STATUSES and _CONTEXT_TOO_LONG.search(f"{said.codes} {said.message}")):
         return ContextTooLongError(message)
-    if status in (425, 429) and "insufficient_quota" not in complaint.codes:
+    retry_after = read_retry_after(headers.get("Retry-After"))
+    if status in (425, 429) and "insufficient_quota" not in said.codes:
         return EngineBusyError(message, retry_after_seconds=retry_after)
     if status in (408, 409) or status >= 500:
         return EngineServerError(message, retry_after_seconds=retry_after)
@@ -209,38 +180,44 @@ def read_retry_after(value: str | None) -> float | None:
     return max((date - datetime.now(UTC)).total_seconds(), 0.0)
 
 
-def _say(start: str, message: str) -> str:
-    return f"{start}: {message}" if message else start
+@dataclass(frozen=True, slots=True)
+class _ErrorBody:
+    """What a server says went wrong.
+
+    Attributes:
+        message: In its words, in one line; empty when it says nothing that can be read.
+        codes: The machine-readable codes and types, joined by blanks.
+        status: The HTTP status inside the body, where there is one.
+    """
+
+    message: str
+    codes: str = ""
+    status: int | None = None
 
 
-def _read_complaint(body: bytes, secrets: Sequence[str]) -> Complaint:
+def _read_error_body(body: bytes, secrets: Sequence[str]) -> _ErrorBody:
     try:
         answer = orjson.loads(body)
     except ValueError:
-        return Complaint(_read_text(body, secrets))
+        text = body[: 8 * MAX_MESSAGE_CHARACTERS].decode(errors="replace").strip()
+        is_html = re.match(r"<(?:!doctype|html|\?xml)", text, re.IGNORECASE)
+        return _ErrorBody("an HTML page" if is_html else _shorten(text, secrets))
     if not isinstance(answer, dict):
-        return Complaint("")
+        return _ErrorBody("")
     error = answer.get("error") or answer.get("detail") or answer
     if not isinstance(error, dict):
-        return Complaint(_trim(str(error), secrets), str(answer.get("error_type", "")))
+        return _ErrorBody(_shorten(str(error), secrets), str(answer.get("error_type", "")))
     message, code = error.get("message"), error.get("code")
-    return Complaint(
-        _trim(message, secrets) if isinstance(message, str) else "",
+    return _ErrorBody(
+        _shorten(message, secrets) if isinstance(message, str) else "",
         f"{code} {error.get('type')}",
         code if isinstance(code, int) and 400 <= code < 600 else None,
     )
 
 
-def _read_text(body: bytes, secrets: Sequence[str]) -> str:
-    text = body[: 8 * MAX_MESSAGE_CHARACTERS].decode(errors="replace").strip()
-    if re.match(r"<(?:!doctype|html|\?xml)", text, re.IGNORECASE):
-        return "an HTML page"
-    return _trim(text, secrets)
-
-
-def _trim(message: str, secrets: Sequence[str]) -> str:
+def _shorten(message: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
-        if len(secret) >= _SHORTEST_SECRET:
+        if len(secret) >= _MIN_SECRET_CHARACTERS:
             message = message.replace(secret, "***")
     message = " ".join(message[: 8 * MAX_MESSAGE_CHARACTERS].split())
     return message if len(message) <= MAX_MESSAGE_CHARACTERS else message[: MAX_MESSAGE_CHARACTERS - 3] + "..."

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from flip_reward.engines.http.logprob_apis import (
+from flip_reward.engines.http.tokenizer import (
     count_shared_tokens,
     find_first_token,
     find_first_token_forwards,
