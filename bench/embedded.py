@@ -20,8 +20,8 @@ from pathlib import Path
 from figures import Figure, report
 from flip_reward import FlipOptions, FlipReward, Group, Sampling, load_templates
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import RowMapper
-from flip_reward.data.sources import Rejection, read_sources
+from flip_reward.data.rows import InvalidRow, RowMapper
+from flip_reward.data.sources import read_sources
 from flip_reward.engines.files import locate_model
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
 from flip_reward.engines.machine import count_usable_cpus
@@ -36,7 +36,7 @@ Messages = list[dict[str, str]]
 
 def read_groups() -> list[Group]:
     rows = read_sources([open_input(str(EXAMPLES))], RowMapper())
-    return [row.group for row in rows if not isinstance(row, Rejection)]
+    return [row.group for row in rows if not isinstance(row, InvalidRow)]
 
 
 def render(groups: Sequence[Group], reward: FlipReward) -> list[Messages]:
@@ -53,7 +53,7 @@ def run_ours(model: Path, groups: Sequence[Group], slots: int) -> float:
     scores = asyncio.run(reward.score(groups))
     seconds = time.perf_counter() - started
     engine.close()
-    return sum(score.attempts for group in scores for score in group) / seconds
+    return sum(score.cost.attempts for group in scores for score in group) / seconds
 
 
 def run_direct(model: Path, prompts: Sequence[Messages], slots: int) -> tuple[float, list[str]]:

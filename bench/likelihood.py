@@ -24,8 +24,8 @@ import psutil
 from figures import Figure, report
 from flip_reward import FlipOptions, FlipReward, Group, RewardModel, Sampling, load_templates
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import RowMapper
-from flip_reward.data.sources import Rejection, read_sources
+from flip_reward.data.rows import InvalidRow, RowMapper
+from flip_reward.data.sources import read_sources
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
@@ -41,19 +41,19 @@ TEXTS, TOKENS, SCORED = 8, 512, 32
 
 def read_groups() -> list[Group]:
     rows = read_sources([open_input(str(EXAMPLES))], RowMapper())
-    groups = [row.group for row in rows if not isinstance(row, Rejection)]
+    groups = [row.group for row in rows if not isinstance(row, InvalidRow)]
     return [group.only([index]) for group in groups for index in range(len(group.responses))]
 
 
 def rewards_a_second(reward: RewardModel, groups: Sequence[Group]) -> float:
     started = time.perf_counter()
     scores = asyncio.run(reward.score(groups))
-    return sum(score.attempts for group in scores for score in group) / (time.perf_counter() - started)
+    return sum(score.cost.attempts for group in scores for score in group) / (time.perf_counter() - started)
 
 
 def one_by_one(reward: RewardModel, groups: Sequence[Group]) -> float:
     async def score() -> int:
-        return sum([scores[0].attempts for group in groups for scores in [await reward.score_group(group)]])
+        return sum([(await reward.score_group(group)).scores[0].cost.attempts for group in groups])
 
     started = time.perf_counter()
     asked = asyncio.run(score())

@@ -13,7 +13,10 @@ ROWS = [{"id": f"row-{i}", "instruction": f"say word{i}", "response": f"this is 
 
 
 def without_time(folder: Path) -> list[Record]:
-    return [replace(record, score=replace(record.score, latency_seconds=0.0, attempts=1)) for record in read(folder)]
+    return [
+        replace(record, score=replace(record.score, cost=replace(record.score.cost, latency_seconds=0.0, attempts=1)))
+        for record in read(folder)
+    ]
 
 
 def test_ten_kills_and_a_resume_equal_an_undisturbed_run(tmp_path: Path) -> None:

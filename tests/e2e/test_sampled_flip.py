@@ -24,7 +24,7 @@ def test_records_hold_every_sample(tmp_path: Path) -> None:
     assert "2 of 3 responses scored (1 empty_response)" in first.stdout
     scored, empty, _ = (record.score for record in read(tmp_path / "run"))
     assert [sample.value for sample in scored.samples] == [scored.value] * 4
-    assert (scored.spread, scored.attempts) == (0.0, 1)
+    assert (scored.spread, scored.cost.attempts) == (0.0, 1)
     assert (empty.outcome, empty.spread, empty.samples) == (Outcome.EMPTY_RESPONSE, None, ())
     settings = json.loads((tmp_path / "run/manifest.json").read_text())["configuration"]["settings"]
     assert (settings["samples"], settings["aggregation"], settings["seed"]) == (4, "max", 1)

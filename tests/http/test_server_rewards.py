@@ -43,12 +43,12 @@ def test_scores_come_with_outcomes_inferred_instructions_and_usage() -> None:
         assert shown["reward"] == score.value
         assert shown["outcome"] == score.outcome
         assert shown["inferred_instruction"] == score.inferred_instruction
-        assert shown["usage"]["prompt_tokens"] == score.usage.prompt_tokens
+        assert shown["usage"]["prompt_tokens"] == score.cost.usage.prompt_tokens
         assert "raw_reply" not in shown
     assert result["scores"][2]["outcome"] == "empty_response"
     body = answer.json()
     assert (body["reward"], body["model"]) == ("flip", "scripted")
-    assert body["usage"]["completion_tokens"] == sum(score.usage.completion_tokens for score in expected)
+    assert body["usage"]["completion_tokens"] == sum(score.cost.usage.completion_tokens for score in expected)
 
 
 def test_details_on_request() -> None:

@@ -40,7 +40,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flip_reward.core.score import Outcome, Score
-from flip_reward.data.sources import Rejection
+from flip_reward.data.rows import InvalidRow
 from flip_reward.errors import EngineError, FlipRewardError, RunStoppedError, StorageError
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.runner import StopSignal
@@ -92,7 +92,7 @@ class ProgressDisplay:
             self._sum += score.value or 0.0
         self._advance()
 
-    def rejected(self, row: Rejection) -> None:
+    def rejected(self, row: InvalidRow) -> None:
         """Count a row that could not be read, and show the first few."""
         self._rejected += 1
         if self._rejected <= _MOST_REJECTED_SHOWN:

@@ -1,15 +1,13 @@
-"""`Score` and `Outcome`: what comes back for every response.
-
-Several inferences from one response -> one score.
-"""
+"""`Score` and `Outcome`: what comes back for every response, and how several inferences from one become one score."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from statistics import fmean, median
 
 from flip_reward.core.cautions import Caution
@@ -66,6 +64,23 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What the requests behind a score took.
+
+    Attributes:
+        usage: Tokens spent.
+        attempts: How many requests were sent; 0 when none was needed.
+        latency_seconds: From the first attempt to the last answer, waiting included.
+        cached: The reply came from the response cache.
+    """
+
+    usage: Usage = Usage()
+    attempts: int = 0
+    latency_seconds: float = 0.0
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One of several inferences from the same response.
 
@@ -118,10 +133,7 @@ class Score:
         raw_reply: The reply as it came, kept so that it can be read again another way. For rewards that compare
             responses the replies booked to this one, as JSON lines (`flip_reward.core.judgement.read_judgements`).
         detail: One line more on why the response is unscored, or on what its score leaves out.
-        usage: Tokens spent.
-        attempts: How many requests were sent; 0 when none was needed.
-        latency_seconds: From the first attempt to the last answer, waiting included.
-        cached: The reply came from the response cache.
+        cost: What it took: tokens, requests and time.
         spread: With several samples, the standard deviation of their values; None with fewer than two.
         samples: Every sample, where several were drawn; `flip_reward.core.score` says how they become one.
         likelihood: How likely the instruction was, for rewards that ask for that.
@@ -146,10 +158,7 @@ class Score:
     reasoning: str | None = None
     raw_reply: str | None = None
     detail: str | None = None
-    usage: Usage = Usage()
-    attempts: int = 0
-    latency_seconds: float = 0.0
-    cached: bool = False
+    cost: Cost = Cost()
     spread: float | None = None
     samples: tuple[Sample, ...] = ()
     likelihood: Likelihood | None = None
@@ -171,7 +180,13 @@ class Aggregation(StrEnum):
     """For an even number of samples the mean of the two in the middle."""
 
 
-def aggregate(samples: Sequence[Sample], aggregation: Aggregation = Aggregation.MEAN) -> Score:
+def aggregate(
+    samples: Sequence[Sample],
+    aggregation: Aggregation = Aggregation.MEAN,
+    *,
+    cost: Cost = Cost(),
+    cautions: tuple[Caution, ...] = (),
+) -> Score:
     """Make one score of the samples of one response.
 
     Samples without a value are left out, which the score's `detail` says; no value is lower for them. Texts,
@@ -182,10 +197,12 @@ def aggregate(samples: Sequence[Sample], aggregation: Aggregation = Aggregation.
     Args:
         samples: At least one, in the order drawn.
         aggregation: How their values become one.
+        cost: What the request took.
+        cautions: Why the value means little.
 
     Returns:
-        A score without usage, attempts and time, which belong to the request. It holds the samples if there are
-        several, and as `spread` the standard deviation of their values (division by their number).
+        A score that holds the samples if there are several, and as `spread` the standard deviation of their values
+        (division by their number).
 
     Raises:
         ValueError: There are no samples.
@@ -198,24 +215,17 @@ def aggregate(samples: Sequence[Sample], aggregation: Aggregation = Aggregation.
     """
     if not samples:
         raise ValueError("there are no samples to aggregate")
-    scored = [(sample.value, sample) for sample in samples if sample.value is not None]
-    if not scored:
-        [(outcome, _)] = Counter(sample.outcome for sample in samples).most_common(1)
-        return _score(None, next(sample for sample in samples if sample.outcome is outcome), samples)
-    values = [value for value, _ in scored]
-    value = _AGGREGATES[aggregation](values)
-    _, typical = min(scored, key=lambda pair: abs(pair[0] - value))
-    return _score(value, typical, samples, spread=_spread(values), detail=_describe_left_out(samples))
-
-
-def _score(
-    value: float | None,
-    typical: Sample,
-    samples: Sequence[Sample],
-    *,
-    spread: float | None = None,
-    detail: str | None = None,
-) -> Score:
+    typical, value, spread, detail = samples[0], samples[0].value, None, None
+    if len(samples) > 1:
+        values = [sample.value for sample in samples if sample.value is not None]
+        if values:
+            value = _AGGREGATES[aggregation](values)
+            typical = min(samples, key=partial(_distance, value))
+            spread = _spread(values)
+            detail = describe_left_out(sample.outcome for sample in samples)
+        else:
+            [(outcome, _)] = Counter(sample.outcome for sample in samples).most_common(1)
+            typical = next(sample for sample in samples if sample.outcome is outcome)
     return Score(
         value,
         typical.outcome,
@@ -225,9 +235,21 @@ def _score(
         reasoning=typical.reasoning,
         raw_reply=typical.raw_reply,
         detail=detail,
+        cost=cost,
         spread=spread,
         samples=tuple(samples) if len(samples) > 1 else (),
+        cautions=cautions,
     )
+
+
+def describe_left_out(outcomes: Iterable[Outcome]) -> str | None:
+    """Say which samples or replies a score leaves out because they have no value; None when all have one."""
+    causes = Counter(outcome.value for outcome in outcomes if outcome is not Outcome.SCORED)
+    return "left out: " + ", ".join(f"{count} {cause}" for cause, count in causes.items()) if causes else None
+
+
+def _distance(value: float, sample: Sample) -> float:
+    return math.inf if sample.value is None else abs(sample.value - value)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -247,8 +269,3 @@ def _spread(values: Sequence[float]) -> float | None:
         return None
     mean = _mean(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
-
-
-def _describe_left_out(samples: Sequence[Sample]) -> str | None:
-    causes = Counter(sample.outcome.value for sample in samples if sample.outcome is not Outcome.SCORED)
-    return "left out: " + ", ".join(f"{count} {cause}" for cause, count in causes.items()) if causes else None

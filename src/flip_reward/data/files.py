@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from flip_reward.errors import StorageError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old content or the new, never a part.
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name when the block ends, whole or not at all; links are written through.
+
+    Readers see the old content or the new, never a part. When the block fails the old content stays.
 
     Raises:
         StorageError: The disk is full or not writable.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = path.resolve()
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
+        with unfinished.open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        unfinished.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise storage_error(path, error) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file, which appears whole or not at all; see `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(content)
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

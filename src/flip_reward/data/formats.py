@@ -1,4 +1,4 @@
-"""The formats rows are read from: streams and files in, `RawRow` and `RejectedRow` out.
+"""The formats rows are read from: streams and files in, `RawRow` and `InvalidRow` out.
 
 Bytes of a file as a stream, decompressed where its name says so.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import orjson
 
-from flip_reward.data.rows import RawRow, RejectedRow, Row, Skip
+from flip_reward.data.rows import InvalidRow, RawRow, Row, Skip
 from flip_reward.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def read_json_lines(stream: BinaryIO, skip: Skip) -> Iterator[Row]:
             else:
                 yield _reject_non_object(position, line_number, values)
     except DamagedStreamError as error:
-        yield RejectedRow(position + 1, line_number + 1, str(error))
+        yield InvalidRow(position + 1, line_number + 1, str(error))
 
 
 def _read_json_again(position: int, line_number: int, line: bytes) -> Row:
@@ -174,12 +174,12 @@ def _read_json_again(position: int, line_number: int, line: bytes) -> Row:
         if isinstance(values, dict):
             return RawRow(position, line_number, values)
         return _reject_non_object(position, line_number, values)
-    return RejectedRow(position, line_number, reason)
+    return InvalidRow(position, line_number, reason)
 
 
-def _reject_non_object(position: int, line_number: int, value: object) -> RejectedRow:
+def _reject_non_object(position: int, line_number: int, value: object) -> InvalidRow:
     kind = "a list" if isinstance(value, list) else "a single value"
-    return RejectedRow(position, line_number, f"not a JSON object but {kind}")
+    return InvalidRow(position, line_number, f"not a JSON object but {kind}")
 
 
 def read_csv(stream: BinaryIO, skip: Skip, *, delimiter: str) -> Iterator[Row]:
@@ -208,12 +208,12 @@ def _read_csv_rows(lines: _Lines, skip: Skip, delimiter: str) -> Iterator[Row]:
         except StopIteration:
             return
         except DamagedStreamError as error:
-            yield RejectedRow(position + 1, line_number, str(error))
+            yield InvalidRow(position + 1, line_number, str(error))
             return
         except csv.Error as error:
             lines.read_again_from_second()
             position += 1
-            yield RejectedRow(position, line_number, f"not CSV, look at its quotes: {error}")
+            yield InvalidRow(position, line_number, f"not CSV, look at its quotes: {error}")
             continue
         if not cells:
             continue
@@ -222,9 +222,9 @@ def _read_csv_rows(lines: _Lines, skip: Skip, delimiter: str) -> Iterator[Row]:
             continue
         if len(cells) != len(header):
             reason = f"the row has {len(cells)} cells, the header {len(header)}"
-            yield RejectedRow(position, line_number, reason)
+            yield InvalidRow(position, line_number, reason)
         elif _was_not_utf8(cells):
-            yield RejectedRow(position, line_number, "not UTF-8")
+            yield InvalidRow(position, line_number, "not UTF-8")
         else:
             yield RawRow(position, line_number, dict(zip(header, cells, strict=True)))
 
@@ -308,7 +308,7 @@ def read_parquet(path: Path, skip: Skip) -> Iterator[Row]:
                     yield from _read_batch(batch, position, skip)
                     position += batch.num_rows
             except (pa.ArrowException, OSError) as error:
-                yield RejectedRow(position, position + 1, f"rows {position + 1} to {end} cannot be read: {error}")
+                yield InvalidRow(position, position + 1, f"rows {position + 1} to {end} cannot be read: {error}")
 
 
 def _read_batch(batch: RecordBatch, start: int, skip: Skip) -> Iterator[Row]:
@@ -327,5 +327,5 @@ def _read_parquet_row(batch: RecordBatch, index: int, position: int) -> Row:
     try:
         [values] = batch.slice(index, 1).to_pylist()
     except UnicodeDecodeError as error:
-        return RejectedRow(position, position + 1, f"not UTF-8: {error.reason}")
+        return InvalidRow(position, position + 1, f"not UTF-8: {error.reason}")
     return RawRow(position, position + 1, values)

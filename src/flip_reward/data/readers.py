@@ -20,10 +20,10 @@ from typing import BinaryIO, TypeAlias
 
 from flip_reward.data.formats import COMPRESSIONS, open_parquet, open_stream, read_csv, read_json_lines, read_parquet
 from flip_reward.data.hub import HubName, open_hub
-from flip_reward.data.rows import Input, RawRow, RejectedRow, Row, Skip
+from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
 from flip_reward.errors import DataError, StorageError
 
-__all__ = ["FORMATS", "Input", "RawRow", "RejectedRow", "Row", "Skip", "open_input"]
+__all__ = ["FORMATS", "Input", "InvalidRow", "RawRow", "Row", "Skip", "open_input"]
 
 StreamReader: TypeAlias = Callable[[BinaryIO, Skip], Iterator[Row]]
 

@@ -257,21 +257,23 @@ class RawRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedRow:
-    """A row that cannot be read. The rows after it still are.
+class InvalidRow:
+    """A row that cannot be used. The rows after it still are.
 
     Attributes:
         position: Which row it is, from 0. It has used up its position like any other row.
         line: The line it begins on, from 1.
         reason: Why, in words that need no context.
+        source: The input's name, where several inputs are read as one.
     """
 
     position: int
     line: int
     reason: str
+    source: str = ""
 
 
-Row: TypeAlias = RawRow | RejectedRow
+Row: TypeAlias = RawRow | InvalidRow
 Skip: TypeAlias = Callable[[int], bool]
 """Whether the row at a position (from 0) is finished and need not be read again."""
 
@@ -304,8 +306,8 @@ class Input:
     def rows(self, skip: Skip = skip_nothing) -> Iterator[Row]:
         """Yield the rows one by one, in order, holding only a few in memory.
 
-        A bad row comes out as a `RejectedRow` and never ends the iteration. Data that ends too early or is damaged
-        (a gzip file cut off in the middle) comes out as one last `RejectedRow`, after every row before the damage.
+        A bad row comes out as a `InvalidRow` and never ends the iteration. Data that ends too early or is damaged
+        (a gzip file cut off in the middle) comes out as one last `InvalidRow`, after every row before the damage.
 
         Args:
             skip: Tells by its position whether a row may be left out. In JSON lines such a row is not even parsed.

@@ -1,42 +1,47 @@
-"""Scored rows as one file in input order, JSON lines or Parquet.
-
-Rows of any one shape as a Parquet file.
-"""
+"""Rows of one shape as a file: JSON lines, gzipped JSON lines or Parquet, by its name."""
 
 from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from io import BufferedIOBase
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import is_dataclass
+from enum import Enum
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, TypeAlias
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    BinaryIO,
+    Literal,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import orjson
 
-from flip_reward.data.files import storage_error
+from flip_reward.data.files import atomic_file, storage_error
 from flip_reward.errors import MissingDependencyError, OptionError, StorageError
 
 if TYPE_CHECKING:
-    from pyarrow import Schema
+    from pyarrow import DataType, Field, Schema
+
+Writer: TypeAlias = Callable[[BinaryIO, Iterable[object], type], int]
+
+_BATCH_ROWS = 1024
 
 
-OutputRow: TypeAlias = Mapping[str, object]
-
-_BATCH_ROWS = 4096
-
-
-def write_output(path: Path, rows: Iterable[OutputRow]) -> int:
-    """Write records to a file: JSON lines, gzipped JSON lines or Parquet, by its name.
-
-    The file appears whole or not at all, and replaces an older one of the same name. Memory does not grow with the
-    rows. Parquet has one schema, that of a run's records, whatever the rows hold.
+def write_table(path: Path, rows: Iterable[object], row_type: type) -> int:
+    """Write rows to a file, which appears whole or not at all. Memory does not grow with the rows.
 
     Args:
-        path: Ends in ".jsonl", ".jsonl.gz" or ".parquet".
-        rows: The records by field, in the order they are to be written in.
+        path: Ends in ".jsonl", ".jsonl.gz" or ".parquet". An older file of this name is replaced.
+        rows: Whatever orjson writes as objects with the fields of `row_type`.
+        row_type: A dataclass or TypedDict. Parquet's columns are its fields, whatever the rows hold.
 
     Returns:
         How many rows were written.
@@ -47,32 +52,12 @@ def write_output(path: Path, rows: Iterable[OutputRow]) -> int:
         StorageError: The folder is missing or not writable, or the disk is full. Nothing is left behind.
     """
     write = check_output(path)
-    target = path.resolve()
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            count = write(file, rows)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(target)
-    except OSError as error:
-        raise storage_error(path, error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return count
-
-
-Writer: TypeAlias = Callable[[BufferedIOBase, Iterable[OutputRow]], int]
+    with atomic_file(path) as file:
+        return write(file, rows, row_type)
 
 
 def check_output(path: Path) -> Writer:
-    """Find out before a run whether its output could be written at its end.
-
-    Raises:
-        OptionError: The format is unknown by the file's name.
-        MissingDependencyError: pyarrow is not installed.
-        StorageError: The folder is missing or not writable, or the path is itself a folder.
-    """
+    """Find out before a run whether its output could be written at its end; see `write_table`."""
     name = path.name.lower()
     write = next((writer for ending, writer in _WRITERS.items() if name.endswith(ending)), None)
     if write is None:
@@ -82,7 +67,10 @@ def check_output(path: Path) -> Writer:
     except OSError as error:
         raise storage_error(path, error) from error
     if write is _write_parquet:
-        _record_schema()
+        try:
+            import pyarrow as pa  # noqa: F401
+        except ImportError:
+            raise MissingDependencyError("pyarrow", extra="parquet") from None
     return write
 
 
@@ -96,7 +84,7 @@ def _check_place(path: Path) -> None:
         raise StorageError(f"cannot write to {path}: the folder {folder} is not writable")
 
 
-def _write_json_lines(file: BufferedIOBase, rows: Iterable[OutputRow]) -> int:
+def _write_json_lines(file: BinaryIO | gzip.GzipFile, rows: Iterable[object], _row_type: type) -> int:
     count = 0
     for batch in _batches(rows):
         file.write(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in batch))
@@ -104,21 +92,21 @@ def _write_json_lines(file: BufferedIOBase, rows: Iterable[OutputRow]) -> int:
     return count
 
 
-def _write_gzipped_json_lines(file: BufferedIOBase, rows: Iterable[OutputRow]) -> int:
+def _write_gzipped_json_lines(file: BinaryIO, rows: Iterable[object], row_type: type) -> int:
     # No name and no time inside: the same rows are the same bytes.
     with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed:
-        return _write_json_lines(compressed, rows)
+        return _write_json_lines(compressed, rows, row_type)
 
 
-def _write_parquet(file: BufferedIOBase, rows: Iterable[OutputRow]) -> int:
-    schema = _record_schema()
+def _write_parquet(file: BinaryIO, rows: Iterable[object], row_type: type) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    count = 0
+    schema, count = make_schema(row_type), 0
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for batch in _batches(rows):
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+            plain = [orjson.loads(orjson.dumps(row)) for row in batch]
+            writer.write_batch(pa.RecordBatch.from_pylist(plain, schema=schema))
             count += len(batch)
     return count
 
@@ -130,92 +118,50 @@ _WRITERS: dict[str, Writer] = {
 }
 
 
-def _batches(rows: Iterable[OutputRow]) -> Iterator[Sequence[OutputRow]]:
+def _batches(rows: Iterable[object]) -> Iterator[Sequence[object]]:
     iterator = iter(rows)
     while batch := list(islice(iterator, _BATCH_ROWS)):
         yield batch
 
 
-def _record_schema() -> Schema:
-    try:
-        import pyarrow as pa
-    except ImportError:
-        raise MissingDependencyError("pyarrow", extra="parquet") from None
-    usage = pa.struct([(name, pa.int64()) for name in ("prompt_tokens", "completion_tokens", "cached_tokens")])
-    sample = pa.struct(
-        [
-            ("outcome", pa.string()),
-            ("reward", pa.float64()),
-            ("precision", pa.float64()),
-            ("recall", pa.float64()),
-            ("inferred_instruction", pa.string()),
-            ("reasoning", pa.string()),
-            ("raw_reply", pa.string()),
-        ]
-    )
-    likelihood = pa.struct(
-        [("log_probability", pa.float64()), ("tokens", pa.int64()), ("prior_log_probability", pa.float64())]
-    )
-    return pa.schema(
-        [
-            pa.field("id", pa.string(), nullable=False),
-            pa.field("row", pa.int64()),
-            pa.field("group_id", pa.string(), nullable=False),
-            pa.field("group_size", pa.int32()),
-            pa.field("response_index", pa.int32(), nullable=False),
-            pa.field("outcome", pa.string(), nullable=False),
-            pa.field("reward", pa.float64()),
-            pa.field("precision", pa.float64()),
-            pa.field("recall", pa.float64()),
-            pa.field("instruction", pa.string()),
-            pa.field("inferred_instruction", pa.string()),
-            pa.field("reasoning", pa.string()),
-            pa.field("raw_reply", pa.string()),
-            pa.field("detail", pa.string()),
-            pa.field("usage", usage),
-            pa.field("attempts", pa.int32()),
-            pa.field("latency_seconds", pa.float64()),
-            pa.field("cached", pa.bool_()),
-            pa.field("spread", pa.float64()),
-            pa.field("samples", pa.list_(sample)),
-            pa.field("likelihood", likelihood),
-            pa.field("cautions", pa.list_(pa.string())),
-        ]
-    )
+def make_schema(row_type: type) -> Schema:
+    """Make the Parquet schema of a dataclass or TypedDict; a field is nullable where its type allows None.
 
-
-_ROW_GROUP_ROWS = 1024
-
-
-def write_parquet(path: Path, rows: Iterable[Mapping[str, object]], schema: Callable[[ModuleType], Schema]) -> None:
-    """Write rows to a Parquet file, which appears whole or not at all. Memory does not grow with the rows.
-
-    Args:
-        path: Replaced when it is there already.
-        rows: By column.
-        schema: Makes their schema with pyarrow, which it is given.
-
-    Raises:
-        MissingDependencyError: pyarrow is not installed.
-        StorageError: The folder is missing or not writable, or the disk is full. Nothing is left behind.
+    Example:
+        >>> from typing import TypedDict
+        >>> make_schema(TypedDict("Row", {"name": str, "values": tuple[float, ...], "reward": float | None}))
+        name: string not null
+        values: list<item: double not null> not null
+          child 0, item: double not null
+        reward: double
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise MissingDependencyError("pyarrow", extra="parquet") from None
-    columns = schema(pa)
-    remaining = iter(rows)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            with pq.ParquetWriter(file, columns, compression="zstd") as writer:
-                while batch := list(islice(remaining, _ROW_GROUP_ROWS)):
-                    writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=columns))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        raise storage_error(path, error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    import pyarrow as pa
+
+    return pa.schema(_make_fields(row_type))
+
+
+def _make_fields(row_type: type) -> list[Field]:
+    return [_make_field(name, hint) for name, hint in get_type_hints(row_type).items()]
+
+
+def _make_field(name: str, hint: object) -> Field:
+    import pyarrow as pa
+
+    choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    [kind] = [choice for choice in choices if choice is not NoneType]
+    return pa.field(name, _make_type(kind), nullable=NoneType in choices)
+
+
+def _make_type(kind: object) -> DataType:
+    import pyarrow as pa
+
+    if get_origin(kind) in (tuple, list):
+        return pa.list_(_make_field("item", get_args(kind)[0]))
+    if get_origin(kind) is Literal:
+        return pa.string()
+    if not isinstance(kind, type):
+        raise TypeError(f"there is no column for {kind}")
+    if is_dataclass(kind) or is_typeddict(kind):
+        return pa.struct(_make_fields(kind))
+    plain = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+    return plain[str if issubclass(kind, Enum) else kind]

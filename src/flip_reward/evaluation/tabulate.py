@@ -145,7 +145,7 @@ def _item_rewards(records: Sequence[Record], *, judged: bool) -> ItemRewards:
 
 def _summarise(cell: GradedCell, prices: Prices | None) -> CellResult:
     graded = cell.graded
-    usage = sum((record.score.usage for record in cell.records), Usage())
+    usage = sum((record.score.cost.usage for record in cell.records), Usage())
     return CellResult(
         benchmark=cell.entry.benchmark,
         reward=cell.entry.reward,

@@ -12,9 +12,9 @@ from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import CompletionPrompt, load_completion_prompt
 from flip_reward.core.response import InferenceTarget, Target, select_target, visible_answer
-from flip_reward.core.score import Likelihood, Outcome, Score, Usage
+from flip_reward.core.score import Cost, Likelihood, Outcome, Score
 from flip_reward.engines.base import Engine, LogprobRequest, TokenLogprobs
-from flip_reward.rewards.base import Reply, RewardModel, Settings, ask_logprobs, gather_all
+from flip_reward.rewards.base import RewardModel, Settings, ask, gather_all
 
 PRIORS_KEPT = 10_000
 """So many instructions are remembered; the oldest are asked again."""
@@ -95,7 +95,7 @@ class BackwardLikelihoodReward(RewardModel):
     def __init__(self, engine: Engine, options: BackwardLikelihoodOptions | None = None) -> None:
         self.engine = engine
         self.options = options or BackwardLikelihoodOptions()
-        self._priors: OrderedDict[LogprobRequest, Reply[TokenLogprobs]] = OrderedDict()
+        self._priors: OrderedDict[LogprobRequest, float] = OrderedDict()
 
     @property
     def settings(self) -> Settings:
@@ -110,82 +110,83 @@ class BackwardLikelihoodReward(RewardModel):
             "value": self.options.value.value,
         }
 
-    def instruction_of(self, group: Group) -> str:
-        """Return the part of the conversation whose likelihood is asked for."""
-        return select_target(group.messages, self.options.target).instruction
+    def select_target(self, group: Group) -> InferenceTarget:
+        """Choose the part of the conversation whose likelihood is asked for."""
+        return select_target(group.messages, self.options.target)
 
     def render(self, group: Group) -> list[LogprobRequest | None]:
         """Render the question about every response, without sending anything; None for one without an answer."""
-        inference = select_target(group.messages, self.options.target)
+        target = self.select_target(group)
         answers = [visible_answer(response) for response in group.responses]
-        return [None if isinstance(answer, Outcome) else self._request(answer, inference) for answer in answers]
+        return [None if isinstance(answer, Outcome) else self._request(answer, target) for answer in answers]
 
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Score every response of a group, each on its own."""
-        inference = select_target(group.messages, self.options.target)
-        if not inference.instruction.strip():
+        if not target.instruction.strip():
             return tuple(Score(None, Outcome.EMPTY_INSTRUCTION) for _ in group.responses)
         answers = [visible_answer(response) for response in group.responses]
-        prior = None
-        if self.options.value is LikelihoodValue.PMI and any(isinstance(answer, str) for answer in answers):
-            prior = await self._ask_prior(inference)
-        scores = await gather_all(self._score(answer, inference, prior) for answer in answers)
-        return tuple(scores if prior is None else _charge_first(scores, prior))
+        prior: _Prior | Score | None = None
+        if self.options.value is LikelihoodValue.PMI and not all(isinstance(answer, Outcome) for answer in answers):
+            prior = await self._ask_prior(target)
+        if isinstance(prior, Score):
+            return tuple(Score(None, answer) if isinstance(answer, Outcome) else prior for answer in answers)
+        scores = await gather_all(self._score(answer, target, prior) for answer in answers)
+        return tuple(scores if prior is None else _charge_first(scores, prior.cost))
 
-    async def _score(
-        self, answer: str | Outcome, inference: InferenceTarget, prior: Reply[TokenLogprobs] | None
-    ) -> Score:
+    async def _score(self, answer: str | Outcome, target: InferenceTarget, prior: _Prior | None) -> Score:
         if isinstance(answer, Outcome):
             return Score(None, answer)
-        if prior is not None and prior.answer is None:
-            return prior.unscored()
-        reply = await ask_logprobs(self.engine, self._request(answer, inference))
-        logprobs = reply.answer
-        if logprobs is None:
-            return reply.unscored()
-        likelihood = Likelihood(
-            math.fsum(logprobs.values),
-            len(logprobs.values),
-            math.fsum(prior.answer.values) if prior is not None and prior.answer is not None else None,
-        )
-        return Score(
-            self.options.value.of(likelihood),
-            Outcome.SCORED,
-            likelihood=likelihood,
-            usage=logprobs.usage,
-            attempts=logprobs.attempts,
-            latency_seconds=reply.latency_seconds,
-            cached=logprobs.cached,
-            cautions=self.options.reliability_limits.find_cautions(answer) if self.options.reliability_limits else (),
-        )
+        limits = self.options.reliability_limits
 
-    async def _ask_prior(self, inference: InferenceTarget) -> Reply[TokenLogprobs]:
+        def read(logprobs: TokenLogprobs, cost: Cost) -> Score:
+            likelihood = Likelihood(
+                math.fsum(logprobs.values), len(logprobs.values), None if prior is None else prior.log_probability
+            )
+            return Score(
+                self.options.value.of(likelihood),
+                Outcome.SCORED,
+                likelihood=likelihood,
+                cost=cost,
+                cautions=limits.find_cautions(answer) if limits else (),
+            )
+
+        return await ask(self.engine.logprobs(self._request(answer, target)), read)
+
+    async def _ask_prior(self, target: InferenceTarget) -> _Prior | Score:
         """Ask for the likelihood without a response; what was asked for an instruction before costs nothing."""
-        request = self._request("", inference)
+        request = self._request("", target)
         known = self._priors.get(request)
         if known is not None:
-            return known
-        reply = await ask_logprobs(self.engine, request)
-        if reply.answer is not None:
-            free = replace(reply.answer, usage=Usage(), attempts=0, cached=True)
-            self._priors[request] = replace(reply, answer=free)
+            return _Prior(known, Cost(cached=True))
+        prior = await ask(self.engine.logprobs(request), _read_prior)
+        if isinstance(prior, _Prior):
+            self._priors[request] = prior.log_probability
             if len(self._priors) > PRIORS_KEPT:
                 self._priors.popitem(last=False)
-        return reply
+        return prior
 
-    def _request(self, answer: str, inference: InferenceTarget) -> LogprobRequest:
-        return LogprobRequest(self.options.frame.fill(answer, inference), inference.instruction.strip())
+    def _request(self, answer: str, target: InferenceTarget) -> LogprobRequest:
+        return LogprobRequest(self.options.frame.fill(answer, target), target.instruction.strip())
 
 
-def _charge_first(scores: Sequence[Score], prior: Reply[TokenLogprobs]) -> list[Score]:
+@dataclass(frozen=True, slots=True)
+class _Prior:
+    """The log-probability of an instruction without a response, and what it took to know it."""
+
+    log_probability: float
+    cost: Cost
+
+
+def _read_prior(logprobs: TokenLogprobs, cost: Cost) -> _Prior:
+    return _Prior(math.fsum(logprobs.values), cost)
+
+
+def _charge_first(scores: Sequence[Score], cost: Cost) -> list[Score]:
     """Add what the likelihood without a response took to the first score, so that sums stay true."""
-    if prior.answer is None:
-        return list(scores)
     charged = list(scores)
     number = next((number for number, score in enumerate(scores) if score.likelihood is not None), None)
     if number is not None:
-        score = scores[number]
-        charged[number] = replace(
-            score, usage=score.usage + prior.answer.usage, attempts=score.attempts + prior.answer.attempts
-        )
+        own = scores[number].cost
+        both = replace(own, usage=own.usage + cost.usage, attempts=own.attempts + cost.attempts)
+        charged[number] = replace(scores[number], cost=both)
     return charged

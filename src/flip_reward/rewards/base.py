@@ -1,21 +1,18 @@
-"""`RewardModel`: what every reward is to its callers.
-
-Ask an engine, and turn the failure of one request into an outcome.
-"""
+"""`RewardModel`, which every reward is to its callers; and `ask`, which makes a failed request a score."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Generic, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.response import replace_lone_surrogates, select_target
-from flip_reward.core.score import Outcome, Score
+from flip_reward.core.response import InferenceTarget, replace_lone_surrogates, select_target
+from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.engines.base import Completion, Engine, LogprobRequest, Request, TokenLogprobs
 from flip_reward.errors import ContextTooLongError, EngineError, EngineUnavailableError, RequestRefusedError
 
@@ -26,12 +23,21 @@ Rendered: TypeAlias = Request | LogprobRequest | None
 """What would be asked; None where there is nothing to ask."""
 
 T = TypeVar("T")
+Answer = TypeVar("Answer", Completion, TokenLogprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroup:
+    """The scores of a group's responses, in order, and the instruction that they stand on."""
+
+    scores: tuple[Score, ...]
+    instruction: str
 
 
 class RewardModel(ABC):
     """Scores groups of responses.
 
-    A reward implements `score_group`; everything else follows from it.
+    A reward implements `score_responses`; everything else follows from it.
 
     Attributes:
         engine: The language model behind it.
@@ -48,21 +54,24 @@ class RewardModel(ABC):
         """Everything that a score depends on besides the group. Never a secret."""
 
     @abstractmethod
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Score every response of one group, in order.
+
+        Args:
+            group: The conversation and its responses.
+            target: What `select_target` gave for this group.
 
         Raises:
             EngineUnavailableError: The engine will never answer. Every lesser failure is an `Outcome`.
-            ConversationError: The group has no instruction to infer.
         """
 
-    def instruction_of(self, group: Group) -> str:
-        """Return the instruction that a group's responses are scored against: the last user message.
+    def select_target(self, group: Group) -> InferenceTarget:
+        """Choose the instruction that a group's responses are scored against: the last user message.
 
         Raises:
-            ConversationError: The group has none.
+            ConversationError: The group has none, or cannot be scored for another reason.
         """
-        return select_target(group.messages).instruction
+        return select_target(group.messages)
 
     def render(self, group: Group) -> Sequence[Rendered]:  # noqa: ARG002 - for those that ask
         """Render what scoring a group begins by asking, without sending anything; nothing by default.
@@ -74,17 +83,31 @@ class RewardModel(ABC):
         """
         return []
 
+    async def score_group(self, group: Group) -> ScoredGroup:
+        """Score every response of one group.
+
+        Raises:
+            ConversationError: The group has no instruction to infer.
+            EngineUnavailableError: The engine will never answer.
+        """
+        target = self.select_target(group)
+        return ScoredGroup(await self.score_responses(group, target), target.instruction)
+
     async def score(self, groups: Iterable[Group]) -> list[tuple[Score, ...]]:
-        """Score many groups at once, in order. The engine limits how many requests are in flight.
+        """Score many groups at once. The engine limits how many requests are in flight.
+
+        Args:
+            groups: Conversations and their candidate responses.
+
+        Returns:
+            For each group, in order, a score for each of its responses.
 
         Raises:
             ConversationError: A group has no instruction to infer. Nothing has been asked then.
             EngineUnavailableError: The engine will never answer.
         """
-        groups = list(groups)
-        for group in groups:
-            self.instruction_of(group)
-        return await gather_all(self.score_group(group) for group in groups)
+        selected = [(group, self.select_target(group)) for group in groups]
+        return await gather_all(self.score_responses(group, target) for group, target in selected)
 
     def score_sync(self, groups: Sequence[Group]) -> list[tuple[Score, ...]]:
         """Score many groups from synchronous code, also from inside a running event loop (a notebook)."""
@@ -114,72 +137,39 @@ async def gather_all(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
         raise
 
 
-Answer = TypeVar("Answer", Completion, TokenLogprobs)
+async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T | Score:
+    """Await an engine's answer and read it; its middleware has tried again already where that helps.
 
+    Args:
+        coming: What `Engine.complete` or `Engine.logprobs` returned.
+        read: Makes something of the answer and what it cost.
 
-@dataclass(frozen=True, slots=True)
-class Reply(Generic[Answer]):
-    """What came of one request.
-
-    Attributes:
-        answer: The engine's answer; None when it failed.
-        outcome: What the failure is to a score; `Outcome.SCORED` when there is an answer.
-        detail: The failure in words.
-        attempts: How often the request was sent.
-        latency_seconds: From asking to the answer or the last failure.
-    """
-
-    answer: Answer | None
-    outcome: Outcome
-    detail: str | None
-    attempts: int
-    latency_seconds: float
-
-    def unscored(self) -> Score:
-        """Return the score of a response whose request failed."""
-        return Score(
-            None,
-            self.outcome,
-            detail=self.detail,
-            attempts=self.attempts,
-            latency_seconds=self.latency_seconds,
-        )
-
-
-async def ask(engine: Engine, request: Request) -> Reply[Completion]:
-    """Call an engine once; its middleware has tried again already where that helps.
+    Returns:
+        What `read` made; or, where the engine failed, an unscored score.
 
     Raises:
         EngineUnavailableError: The engine will never answer, so there is nothing to score.
     """
-    reply = await _wait_for(engine.complete(request))
-    return reply if reply.answer is None else replace(reply, answer=_clean(reply.answer))
-
-
-async def ask_logprobs(engine: Engine, request: LogprobRequest) -> Reply[TokenLogprobs]:
-    """Ask an engine once how likely a text is.
-
-    Raises:
-        NoLogprobsError: It cannot say that of any text.
-        EngineUnavailableError: The engine will never answer, so there is nothing to score.
-    """
-    return await _wait_for(engine.logprobs(request))
-
-
-async def _wait_for(coming: Awaitable[Answer]) -> Reply[Answer]:
     started = time.perf_counter()
     try:
         answer = await coming
     except EngineUnavailableError:
         raise
     except EngineError as error:
-        return Reply(None, _outcome_of(error), str(error), error.attempts, time.perf_counter() - started)
-    return Reply(answer, Outcome.SCORED, None, answer.attempts, time.perf_counter() - started)
+        cost = Cost(attempts=error.attempts, latency_seconds=time.perf_counter() - started)
+        return Score(None, _outcome_of(error), detail=str(error), cost=cost)
+    seconds = time.perf_counter() - started
+    return read(_clean(answer), Cost(answer.usage, answer.attempts, seconds, answer.cached))
 
 
-def _clean(completion: Completion) -> Completion:
-    text = None if completion.text is None else replace_lone_surrogates(completion.text)
-    return replace(completion, text=text, others=tuple(map(_clean, completion.others)))
+def _clean(answer: Answer) -> Answer:
+    """Return an answer whose texts can be stored and sent."""
+    if not isinstance(answer, Completion):
+        return answer
+    if not answer.others and (answer.text is None or answer.text.isascii()):
+        return answer
+    text = None if answer.text is None else replace_lone_surrogates(answer.text)
+    return replace(answer, text=text, others=tuple(map(_clean, answer.others)))
 
 
 def _outcome_of(error: EngineError) -> Outcome:

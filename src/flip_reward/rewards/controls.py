@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.response import visible_answer
+from flip_reward.core.response import InferenceTarget, visible_answer
 from flip_reward.core.score import Outcome, Score
 from flip_reward.core.similarity import TokenF1
 from flip_reward.engines.base import Engine
@@ -78,10 +78,9 @@ class ControlReward(RewardModel):
         """The control's name, which says it all."""
         return {"reward": self._name}
 
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Measure every response."""
-        instruction = self.instruction_of(group)
-        return tuple(self._score(instruction, response) for response in group.responses)
+        return tuple(self._score(target.instruction, response) for response in group.responses)
 
     def _score(self, instruction: str, response: str) -> Score:
         answer = visible_answer(response)
@@ -109,9 +108,8 @@ class ConstantReward(RewardModel):
         """Its name, which says it all."""
         return {"reward": CONSTANT}
 
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:  # noqa: ARG002
         """Give every answer the same."""
-        self.instruction_of(group)
         answers = [visible_answer(response) for response in group.responses]
         return tuple(
             Score(None, answer) if isinstance(answer, Outcome) else Score(0.5, Outcome.SCORED) for answer in answers

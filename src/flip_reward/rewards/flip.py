@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Self
 
 from flip_reward.core.cautions import ReliabilityLimits
@@ -11,7 +11,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import BUILT_IN, Template, TemplatePair, load_templates, render_context
 from flip_reward.core.replies import ReplyFormat, ReplyPolicy, parse_inferred_instruction
 from flip_reward.core.response import InferenceTarget, Target, select_target, visible_answer
-from flip_reward.core.score import Aggregation, Outcome, Sample, Score, aggregate
+from flip_reward.core.score import Aggregation, Cost, Outcome, Sample, Score, aggregate
 from flip_reward.core.similarity import Reference, Similarity, TokenF1
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request, Sampling
 from flip_reward.engines.config import EngineConfig, find_tuning, resolve_engine
@@ -144,60 +144,50 @@ class FlipReward(RewardModel):
             **(several if options.samples > 1 else {}),  # earlier runs, which have neither, can so be resumed
         }
 
-    def instruction_of(self, group: Group) -> str:
-        """Return the part of the conversation that the responses are scored against."""
-        return select_target(group.messages, self.options.target).instruction
+    def select_target(self, group: Group) -> InferenceTarget:
+        """Choose the part of the conversation that the responses are scored against."""
+        return select_target(group.messages, self.options.target)
 
     def render(self, group: Group) -> list[Request | None]:
         """Render the request of every response, without sending anything; None for one without an answer."""
-        inference = select_target(group.messages, self.options.target)
-        template = self.options.templates.choose(inference)
+        target = self.select_target(group)
+        template = self.options.templates.choose(target)
         answers = [visible_answer(response) for response in group.responses]
         return [
-            None if isinstance(answer, Outcome) else self._request(answer, inference, template) for answer in answers
+            None if isinstance(answer, Outcome) else self._request(answer, target, template) for answer in answers
         ]
 
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Score every response of a group, each on its own."""
-        inference = select_target(group.messages, self.options.target)
-        reference = self.options.similarity.prepare(inference.instruction)
+        reference = self.options.similarity.prepare(target.instruction)
         if reference.empty:
             return tuple(Score(None, Outcome.EMPTY_INSTRUCTION) for _ in group.responses)
-        template = self.options.templates.choose(inference)
-        scores = (self._score_response(response, inference, reference, template) for response in group.responses)
+        template = self.options.templates.choose(target)
         if len(group.responses) == 1:
-            return (await next(scores),)
+            return (await self._score_response(group.responses[0], target, reference, template),)
+        scores = (self._score_response(response, target, reference, template) for response in group.responses)
         return tuple(await gather_all(scores))
 
     async def _score_response(
-        self, response: str, inference: InferenceTarget, reference: Reference, template: Template
+        self, response: str, target: InferenceTarget, reference: Reference, template: Template
     ) -> Score:
         answer = visible_answer(response)
         if isinstance(answer, Outcome):
             return Score(None, answer)
-        reply = await ask(self.engine, self._request(answer, inference, template))
-        if reply.answer is None:
-            return reply.unscored()
-        score = self._score_completion(reply.answer, reference, template, reply.latency_seconds)
-        reliability_limits = self.options.reliability_limits
-        return replace(score, cautions=reliability_limits.find_cautions(answer)) if reliability_limits else score
+        options = self.options
 
-    def _request(self, answer: str, inference: InferenceTarget, template: Template) -> Request:
+        def read(completion: Completion, cost: Cost) -> Score:
+            samples = [self._read(reply, reference, template) for reply in (completion, *completion.others)]
+            limits = options.reliability_limits
+            cautions = limits.find_cautions(answer) if limits else ()
+            return aggregate(samples, options.aggregation, cost=cost, cautions=cautions)
+
+        return await ask(self.engine.complete(self._request(answer, target, template)), read)
+
+    def _request(self, answer: str, target: InferenceTarget, template: Template) -> Request:
         schema = INFERENCE_SCHEMA if self.options.structured and template.reply_format is ReplyFormat.JSON else None
-        values = {"response": answer, "context": render_context(inference.context)}
+        values = {"response": answer, "context": render_context(target.context)}
         return Request(template.fill(values).messages, self.options.sampling, schema, self.options.samples)
-
-    def _score_completion(
-        self, completion: Completion, reference: Reference, template: Template, latency_seconds: float
-    ) -> Score:
-        samples = [self._read(reply, reference, template) for reply in (completion, *completion.others)]
-        return replace(
-            aggregate(samples, self.options.aggregation),
-            usage=completion.usage,
-            attempts=completion.attempts,
-            latency_seconds=latency_seconds,
-            cached=completion.cached,
-        )
 
     def _read(self, reply: Completion, reference: Reference, template: Template) -> Sample:
         inferred = parse_inferred_instruction(

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import Input, RowMapper, skip_nothing
-from flip_reward.data.sources import Rejection, SourceRow, read_sources
-from flip_reward.data.tables import check_output, write_output
+from flip_reward.data.rows import Input, InvalidRow, RowMapper, skip_nothing
+from flip_reward.data.sources import SourceRow, read_sources
+from flip_reward.data.tables import check_output, write_table
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
+from flip_reward.scoring.records import RecordLine
 from flip_reward.scoring.run_folder import RunFolder, read_records_in_input_order
 from flip_reward.scoring.runner import Observer, Run, RunLimits, StopSignal
 from flip_reward.scoring.summary import Prices, Summary
@@ -67,21 +68,21 @@ class OpenedJob:
         total = None if None in known else sum(hint or 0 for hint in known)
         return self.job.limit if total is None else min(total, self.job.limit or total)
 
-    def read_rows(self, *, settled_too: bool = False) -> Iterator[SourceRow | Rejection]:
+    def read_rows(self, *, settled_too: bool = False) -> Iterator[SourceRow | InvalidRow]:
         """Read the rows of the inputs, those that are settled only if wanted.
 
         Raises:
             DataError: See `read_sources`.
         """
         skip = skip_nothing if settled_too else self.folder.settled.__contains__
-        return read_sources(self.inputs, RowMapper(self.job.columns), is_settled=skip, limit=self.job.limit)
+        return read_sources(self.inputs, RowMapper(self.job.columns), is_completed=skip, limit=self.job.limit)
 
     async def run(
         self,
         *,
         observer: Observer | None = None,
         stop: StopSignal | None = None,
-        rows: Iterator[SourceRow | Rejection] | None = None,
+        rows: Iterator[SourceRow | InvalidRow] | None = None,
     ) -> Summary:
         """Score what is not settled yet.
 
@@ -110,7 +111,7 @@ class OpenedJob:
         """
         if self.job.output is not None:
             records = read_records_in_input_order(self.folder.path)
-            write_output(self.job.output, (record.to_json() for record in records))
+            write_table(self.job.output, map(RecordLine.of, records), RecordLine)
 
 
 def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] = open_input) -> OpenedJob:

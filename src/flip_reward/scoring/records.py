@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
 from flip_reward.core.cautions import Caution
-from flip_reward.core.score import Likelihood, Outcome, Sample, Score, Usage
+from flip_reward.core.score import Cost, Likelihood, Outcome, Sample, Score, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,41 +41,9 @@ class Record:
         """Whether a resumed run leaves it as it is; a failure of the engine is tried again."""
         return not self.score.outcome.retryable
 
-    def to_json(self) -> dict[str, object]:
-        """Return the record's fields as they stand in the file."""
-        score = self.score
-        return {
-            "id": self.id,
-            "row": self.row,
-            "group_id": self.group_id,
-            "group_size": self.group_size,
-            "response_index": self.response_index,
-            "outcome": score.outcome.value,
-            "reward": score.value,
-            "precision": score.precision,
-            "recall": score.recall,
-            "instruction": self.instruction,
-            "inferred_instruction": score.inferred_instruction,
-            "reasoning": score.reasoning,
-            "raw_reply": score.raw_reply,
-            "detail": score.detail,
-            "usage": {
-                "prompt_tokens": score.usage.prompt_tokens,
-                "completion_tokens": score.usage.completion_tokens,
-                "cached_tokens": score.usage.cached_tokens,
-            },
-            "attempts": score.attempts,
-            "latency_seconds": round(score.latency_seconds, 6),
-            "cached": score.cached,
-            "spread": score.spread,
-            "samples": [sample_to_json(sample) for sample in score.samples],
-            "likelihood": likelihood_to_json(score.likelihood),
-            "cautions": [caution.value for caution in score.cautions],
-        }
-
     def to_line(self) -> bytes:
         """Return the record as one line of JSON."""
-        return orjson.dumps(self.to_json(), option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(RecordLine.of(self), option=orjson.OPT_APPEND_NEWLINE)
 
     @classmethod
     def from_line(cls, line: bytes) -> Record:
@@ -87,74 +54,119 @@ class Record:
         """
         try:
             fields = orjson.loads(line)
-            usage = fields["usage"]
-            score = Score(
-                value=fields["reward"],
-                outcome=Outcome(fields["outcome"]),
-                precision=fields["precision"],
-                recall=fields["recall"],
-                inferred_instruction=fields["inferred_instruction"],
-                reasoning=fields["reasoning"],
-                raw_reply=fields["raw_reply"],
-                detail=fields["detail"],
-                usage=Usage(usage["prompt_tokens"], usage["completion_tokens"], usage["cached_tokens"]),
-                attempts=fields["attempts"],
-                latency_seconds=fields["latency_seconds"],
-                cached=fields["cached"],
-                spread=fields.get("spread"),
-                samples=tuple(map(_sample_from_json, fields.get("samples", ()))),
-                likelihood=_likelihood_from_json(fields.get("likelihood")),
-                cautions=tuple(map(Caution, fields.get("cautions", ()))),
-            )
             return cls(
                 fields["row"],
                 fields["group_id"],
                 fields["group_size"],
                 fields["response_index"],
                 fields["instruction"],
-                score,
+                _read_score(fields),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a record: {error}") from error
 
 
-def likelihood_to_json(likelihood: Likelihood | None) -> dict[str, object] | None:
-    """Return the fields of a likelihood as they stand in a record."""
-    if likelihood is None:
-        return None
-    return {
-        "log_probability": likelihood.log_probability,
-        "tokens": likelihood.tokens,
-        "prior_log_probability": likelihood.prior_log_probability,
-    }
-
-
-def _likelihood_from_json(fields: Mapping[str, Any] | None) -> Likelihood | None:
-    if fields is None:
-        return None
-    return Likelihood(fields["log_probability"], fields["tokens"], fields["prior_log_probability"])
-
-
-def sample_to_json(sample: Sample) -> dict[str, object]:
-    """Return the fields of a sample as they stand in a record."""
-    return {
-        "outcome": sample.outcome.value,
-        "reward": sample.value,
-        "precision": sample.precision,
-        "recall": sample.recall,
-        "inferred_instruction": sample.inferred_instruction,
-        "reasoning": sample.reasoning,
-        "raw_reply": sample.raw_reply,
-    }
-
-
-def _sample_from_json(fields: Mapping[str, Any]) -> Sample:
-    return Sample(
+def _read_score(fields: dict[str, Any]) -> Score:
+    likelihood = fields.get("likelihood")
+    return Score(
         fields["reward"],
         Outcome(fields["outcome"]),
-        fields["precision"],
-        fields["recall"],
-        fields["inferred_instruction"],
-        fields["raw_reply"],
-        fields["reasoning"],
+        **{name: fields[name] for name in _TEXTS_AND_PARTS},
+        detail=fields["detail"],
+        cost=Cost(Usage(**fields["usage"]), fields["attempts"], fields["latency_seconds"], fields["cached"]),
+        spread=fields.get("spread"),
+        samples=tuple(map(_read_sample, fields.get("samples", ()))),
+        likelihood=None if likelihood is None else Likelihood(**likelihood),
+        cautions=tuple(map(Caution, fields.get("cautions", ()))),
     )
+
+
+def _read_sample(fields: dict[str, Any]) -> Sample:
+    return Sample(fields["reward"], Outcome(fields["outcome"]), **{name: fields[name] for name in _TEXTS_AND_PARTS})
+
+
+_TEXTS_AND_PARTS = ("precision", "recall", "inferred_instruction", "reasoning", "raw_reply")
+"""What a score and a sample have alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleLine:
+    """The fields of a sample as they stand in a record."""
+
+    outcome: Outcome
+    reward: float | None
+    precision: float | None
+    recall: float | None
+    inferred_instruction: str | None
+    reasoning: str | None
+    raw_reply: str | None
+
+    @classmethod
+    def of(cls, sample: Sample) -> Self:
+        """Lay out a sample."""
+        return cls(
+            sample.outcome,
+            sample.value,
+            sample.precision,
+            sample.recall,
+            sample.inferred_instruction,
+            sample.reasoning,
+            sample.raw_reply,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLine:
+    """The fields of a record as they stand in `records.jsonl`, in JSON lines and in Parquet, in this order."""
+
+    id: str
+    row: int
+    group_id: str
+    group_size: int
+    response_index: int
+    outcome: Outcome
+    reward: float | None
+    precision: float | None
+    recall: float | None
+    instruction: str
+    inferred_instruction: str | None
+    reasoning: str | None
+    raw_reply: str | None
+    detail: str | None
+    usage: Usage
+    attempts: int
+    latency_seconds: float
+    cached: bool
+    spread: float | None
+    samples: tuple[SampleLine, ...]
+    likelihood: Likelihood | None
+    cautions: tuple[Caution, ...]
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """Lay out a record."""
+        score, cost = record.score, record.score.cost
+        return cls(
+            record.id,
+            record.row,
+            record.group_id,
+            record.group_size,
+            record.response_index,
+            score.outcome,
+            score.value,
+            score.precision,
+            score.recall,
+            record.instruction,
+            score.inferred_instruction,
+            score.reasoning,
+            score.raw_reply,
+            score.detail,
+            cost.usage,
+            cost.attempts,
+            round(cost.latency_seconds, 6),
+            cost.cached,
+            score.spread,
+            tuple(map(SampleLine.of, score.samples)),
+            score.likelihood,
+            score.cautions,
+        )

@@ -95,14 +95,7 @@ class _Comparer:
 
     def _compare_samples(self, score: Score, reference: Reference) -> Score:
         samples = [_compared(sample, reference) if _comparable(sample) else sample for sample in score.samples]
-        return replace(
-            aggregate(samples, self._aggregation),
-            usage=score.usage,
-            attempts=score.attempts,
-            latency_seconds=score.latency_seconds,
-            cached=score.cached,
-            cautions=score.cautions,
-        )
+        return aggregate(samples, self._aggregation, cost=score.cost, cautions=score.cautions)
 
 
 S = TypeVar("S", Score, Sample)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flip_reward.core.score import Outcome, Score
-from flip_reward.data.sources import Rejection, SourceRow
+from flip_reward.data.rows import InvalidRow
+from flip_reward.data.sources import SourceRow
 from flip_reward.errors import ConversationError, DataError, RunStoppedError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.scoring.records import Record
@@ -27,7 +28,7 @@ class Observer(Protocol):
         """Some responses were recorded."""
         ...
 
-    def rejected(self, row: Rejection) -> None:
+    def rejected(self, row: InvalidRow) -> None:
         """A row could not be read."""
         ...
 
@@ -81,7 +82,7 @@ class Run:
         self._last_failure = ""
         self._left_early = False
 
-    async def score(self, rows: Iterator[SourceRow | Rejection], *, prices: Prices | None = None) -> Summary:
+    async def score(self, rows: Iterator[SourceRow | InvalidRow], *, prices: Prices | None = None) -> Summary:
         """Score the rows that are not settled yet, and write the summary.
 
         Raises:
@@ -112,9 +113,9 @@ class Run:
             self._folder.write_summary(summary)
         return summary
 
-    async def _work(self, rows: Iterator[SourceRow | Rejection]) -> None:
+    async def _work(self, rows: Iterator[SourceRow | InvalidRow]) -> None:
         for row in rows:  # shared by all workers: each takes the next one
-            if isinstance(row, Rejection):
+            if isinstance(row, InvalidRow):
                 self._reject(row)
             else:
                 await self._score_row(row)
@@ -134,22 +135,21 @@ class Run:
             indices = list(range(size))
         part = group if len(indices) == size else group.only(indices)
         try:
-            instruction = self._reward.instruction_of(part)
-            scores = await self._reward.score_group(part)
+            scored = await self._reward.score_group(part)
         except ConversationError as error:
             self._reject(row.reject(str(error)))
             return
         self._folder.append(
             [
-                Record(row.position, group.id, size, index, instruction, score)
-                for index, score in zip(indices, scores, strict=True)
+                Record(row.position, group.id, size, index, scored.instruction, score)
+                for index, score in zip(indices, scored.scores, strict=True)
             ]
         )
-        self._count_failures(scores)
+        self._count_failures(scored.scores)
         if self._observer:
-            self._observer.scored(scores)
+            self._observer.scored(scored.scores)
 
-    def _reject(self, row: Rejection) -> None:
+    def _reject(self, row: InvalidRow) -> None:
         self._folder.reject(row.source, row.line, row.reason)
         if self._observer:
             self._observer.rejected(row)
@@ -158,7 +158,7 @@ class Run:
 
     def _count_failures(self, scores: tuple[Score, ...]) -> None:
         for score in scores:
-            if not score.attempts:
+            if not score.cost.attempts:
                 continue  # nothing was asked for it: another response of its group stands for the request
             if score.outcome is Outcome.ENGINE_FAILURE:
                 self._failures_in_a_row += 1

@@ -171,10 +171,10 @@ class Tally:
         self.cautions.update(score.cautions)
         if score.value is not None:
             self._rewards.add(score.value)
-        if score.cached:
+        if score.cost.cached:
             self.answered_from_cache += 1
         else:
-            self.usage += score.usage
+            self.usage += score.cost.usage
 
     def summarise(
         self,

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.score import Outcome, Score
-from flip_reward.data.rows import RESPONSE_COLUMNS, Input, RawRow, RejectedRow, Row, Skip
-from flip_reward.data.sources import Rejection, SourceRow
-from flip_reward.engines.base import Engine, Request, Sampling
+from flip_reward.core.response import InferenceTarget
+from flip_reward.core.score import Cost, Outcome, Score
+from flip_reward.data.rows import RESPONSE_COLUMNS, Input, InvalidRow, RawRow, Row, Skip
+from flip_reward.data.sources import SourceRow
+from flip_reward.engines.base import Completion, Engine, Request, Sampling
 from flip_reward.errors import ConversationError, DataError, OptionError, RunStoppedError
 from flip_reward.rewards.base import Rendered, RewardModel, Settings, ask, gather_all
 from flip_reward.scoring.run_folder import SeenIds
@@ -85,20 +87,20 @@ class DrawnReward(RewardModel):
         """The settings of the reward and of the policy."""
         return {**self._reward.settings, **self._policy.settings}
 
-    def instruction_of(self, group: Group) -> str:
-        """Return what the reward scores against."""
-        return self._reward.instruction_of(group)
+    def select_target(self, group: Group) -> InferenceTarget:
+        """Choose what the reward scores against."""
+        return self._reward.select_target(group)
 
     def render(self, group: Group) -> Sequence[Rendered]:
         """Render what the reward would ask."""
         return self._reward.render(group)
 
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Score the responses that are there.
 
         Those that are not stand in the group as blanks, for which no reward asks anything.
         """
-        scores = await self._reward.score_group(group)
+        scores = await self._reward.score_responses(group, target)
         if not isinstance(group, DrawnGroup):
             return scores
         failures = [candidate.to_score() for candidate in group.candidates]
@@ -145,7 +147,7 @@ class Drawing:
         self._failures_in_a_row = 0
         self._last_failure: str | None = None
 
-    async def draw(self, rows: Iterator[SourceRow | Rejection], reward: RewardModel, seen_ids: SeenIds) -> None:
+    async def draw(self, rows: Iterator[SourceRow | InvalidRow], reward: RewardModel, seen_ids: SeenIds) -> None:
         """Draw the candidates that are missing. Rows that will not be scored get none.
 
         Args:
@@ -175,10 +177,10 @@ class Drawing:
             )
 
     def _wanted(
-        self, rows: Iterator[SourceRow | Rejection], reward: RewardModel, seen_ids: SeenIds
+        self, rows: Iterator[SourceRow | InvalidRow], reward: RewardModel, seen_ids: SeenIds
     ) -> Iterator[SourceRow]:
         for row in rows:
-            checked = row if isinstance(row, Rejection) else _check(row, reward, seen_ids)
+            checked = row if isinstance(row, InvalidRow) else _check(row, reward, seen_ids)
             if isinstance(checked, SourceRow):
                 if self._file.missing(checked.position):
                     yield checked
@@ -198,27 +200,26 @@ class Drawing:
                 return
 
     async def _draw(self, row: SourceRow, index: int) -> None:
-        reply = await ask(self._policy.engine, self._policy.request(row.group.messages, index))
-        completion = reply.answer
-        candidate = Candidate(
-            row.position,
-            row.group.id,
-            index,
-            self._policy.seed_of(index),
-            None,
-            reply.outcome,
-            reply.detail,
-            attempts=reply.attempts,
-            latency_seconds=round(reply.latency_seconds, 6),
-        )
-        if completion is not None:
-            candidate = replace(
-                candidate,
-                response=completion.text,
+        make = partial(Candidate, row.position, row.group.id, index, self._policy.seed_of(index))
+
+        def read(completion: Completion, cost: Cost) -> Candidate:
+            return make(
+                completion.text,
                 failure=Outcome.EMPTY_REPLY if completion.text is None else None,
                 finish_reason=completion.finish_reason,
-                usage=completion.usage,
-                cached=completion.cached,
+                usage=cost.usage,
+                attempts=cost.attempts,
+                latency_seconds=round(cost.latency_seconds, 6),
+                cached=cost.cached,
+            )
+
+        request = self._policy.request(row.group.messages, index)
+        candidate = await ask(self._policy.engine.complete(request), read)
+        if isinstance(candidate, Score):
+            cost = candidate.cost
+            seconds = round(cost.latency_seconds, 6)
+            candidate = make(
+                None, candidate.outcome, candidate.detail, attempts=cost.attempts, latency_seconds=seconds
             )
         self._file.append(candidate)
         self._observer.drawn(candidate)
@@ -226,23 +227,23 @@ class Drawing:
         self._last_failure = candidate.detail or self._last_failure
 
 
-def _check(row: SourceRow, reward: RewardModel, seen_ids: SeenIds) -> SourceRow | Rejection:
+def _check(row: SourceRow, reward: RewardModel, seen_ids: SeenIds) -> SourceRow | InvalidRow:
     other = seen_ids.add(row.group.id, row=row.position)
     if other is not None:
         return row.reject(f"duplicate id {row.group.id!r}: row {other + 1} has it already")
     try:
-        reward.instruction_of(row.group)
+        reward.select_target(row.group)
     except ConversationError as error:
         return row.reject(str(error))
     return row
 
 
 def with_candidates(
-    rows: Iterator[SourceRow | Rejection], file: CandidateFile, policy: Policy
-) -> Iterator[SourceRow | Rejection]:
+    rows: Iterator[SourceRow | InvalidRow], file: CandidateFile, policy: Policy
+) -> Iterator[SourceRow | InvalidRow]:
     """Put the candidates that were drawn into the rows."""
     for row in rows:
-        if isinstance(row, Rejection):
+        if isinstance(row, InvalidRow):
             yield row
             continue
         drawn = file.read(row.position)
@@ -288,12 +289,12 @@ def _without_responses(row: RawRow, count: int) -> Row:
     for column in RESPONSE_COLUMNS:
         if row.values.get(column):
             reason = f"the row has a {column!r} already, and responses are to be generated"
-            return RejectedRow(row.position, row.line, reason)
+            return InvalidRow(row.position, row.line, reason)
     kept = {name: value for name, value in row.values.items() if name not in RESPONSE_COLUMNS}
     return replace(row, values={**kept, "responses": [""] * count})
 
 
-def reject_answered(rows: Iterator[SourceRow | Rejection]) -> Iterator[SourceRow | Rejection]:
+def reject_answered(rows: Iterator[SourceRow | InvalidRow]) -> Iterator[SourceRow | InvalidRow]:
     """Reject rows whose conversation ends with an assistant message: it is a response already."""
     for row in rows:
         if isinstance(row, SourceRow) and row.group.messages[-1].role == "assistant":

@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import Self
 
-from flip_reward.core.conversation import Group
-from flip_reward.core.score import Score
-from flip_reward.data.sources import Rejection, SourceRow
-from flip_reward.data.tables import write_output, write_parquet
+from flip_reward.core.conversation import Group, Message
+from flip_reward.core.score import Outcome, Score
+from flip_reward.data.rows import InvalidRow
+from flip_reward.data.sources import SourceRow
+from flip_reward.data.tables import write_table
 from flip_reward.errors import RunError
 from flip_reward.scoring.run_folder import read_records_in_input_order
 from flip_reward.selection.candidates import DrawnGroup
 from flip_reward.selection.choice import Selection, TieRule, select_best
-
-if TYPE_CHECKING:
-    from pyarrow import Schema
 
 BEST, UNDECIDED = "best.jsonl", "undecided.jsonl"
 
@@ -45,35 +42,67 @@ class Result:
     selection: Selection
     tie_rule: TieRule
 
-    def to_json(self) -> dict[str, object]:
-        """Return the fields of the row's line in the output."""
-        selection = self.selection
-        return {
-            "id": self.group.id,
-            "row": self.row,
-            "instruction": self.instruction,
-            "messages": [{"role": turn.role, "content": turn.content} for turn in self.group.messages],
-            "chosen": selection.index,
-            "response": selection.response,
-            "reward": None if selection.index is None else self.scores[selection.index].value,
-            "tied": list(selection.tied),
-            "tie_rule": self.tie_rule.value,
-            "unscored": selection.unscored,
-            "reason": selection.reason,
-            "candidates": [self._describe(index) for index in range(len(self.scores))],
-        }
 
-    def _describe(self, index: int) -> dict[str, object]:
-        drawn = self.group.candidates[index] if isinstance(self.group, DrawnGroup) else None
-        score = self.scores[index]
-        return {
-            "response": drawn.response if drawn else self.group.responses[index],
-            "reward": score.value,
-            "outcome": score.outcome.value,
-            "detail": score.detail,
-            "seed": drawn.seed if drawn else None,
-            "truncated": drawn.truncated if drawn else None,
-        }
+@dataclass(frozen=True, slots=True)
+class CandidateLine:
+    """A candidate as it stands in the output; `seed` and `truncated` are known of those that a policy wrote."""
+
+    response: str | None
+    reward: float | None
+    outcome: Outcome
+    detail: str | None
+    seed: int | None
+    truncated: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultLine:
+    """The fields of a row as they stand in the output, in this order."""
+
+    id: str
+    row: int
+    instruction: str
+    messages: tuple[Message, ...]
+    chosen: int | None
+    response: str | None
+    reward: float | None
+    tied: tuple[int, ...]
+    tie_rule: TieRule
+    unscored: int
+    reason: str | None
+    candidates: tuple[CandidateLine, ...]
+
+    @classmethod
+    def of(cls, result: Result) -> Self:
+        """Lay out a result."""
+        selection = result.selection
+        return cls(
+            result.group.id,
+            result.row,
+            result.instruction,
+            result.group.messages,
+            selection.index,
+            selection.response,
+            None if selection.index is None else result.scores[selection.index].value,
+            selection.tied,
+            result.tie_rule,
+            selection.unscored,
+            selection.reason,
+            tuple(_lay_out(result, index) for index in range(len(result.scores))),
+        )
+
+
+def _lay_out(result: Result, index: int) -> CandidateLine:
+    group, score = result.group, result.scores[index]
+    sampled = group.candidates[index] if isinstance(group, DrawnGroup) else None
+    return CandidateLine(
+        sampled.response if sampled else group.responses[index],
+        score.value,
+        score.outcome,
+        score.detail,
+        sampled.seed if sampled else None,
+        sampled.truncated if sampled else None,
+    )
 
 
 @dataclass(slots=True)
@@ -108,7 +137,7 @@ class Tally:
 
 
 def choose_in_run(
-    folder: Path, rows: Iterator[SourceRow | Rejection], *, tie_rule: TieRule, seed: int
+    folder: Path, rows: Iterator[SourceRow | InvalidRow], *, tie_rule: TieRule, seed: int
 ) -> Iterator[Result]:
     """Choose in every row of a finished run, in the order of the input.
 
@@ -142,35 +171,4 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
         OptionError: The format is unknown by the file's name.
         StorageError: The disk is full or not writable. Nothing is left behind.
     """
-    lines = (result.to_json() for result in results)
-    if path.name.lower().endswith(".parquet"):
-        write_parquet(path, lines, _schema)
-    else:
-        write_output(path, lines)
-
-
-def _schema(arrow: ModuleType) -> Schema:
-    text, index, number = arrow.string(), arrow.int32(), arrow.float64()
-    candidate = {
-        "response": text,
-        "reward": number,
-        "outcome": text,
-        "detail": text,
-        "seed": arrow.int64(),
-        "truncated": arrow.bool_(),
-    }
-    columns = {
-        "id": text,
-        "row": arrow.int64(),
-        "instruction": text,
-        "messages": arrow.list_(arrow.struct({"role": text, "content": text}.items())),
-        "chosen": index,
-        "response": text,
-        "reward": number,
-        "tied": arrow.list_(index),
-        "tie_rule": text,
-        "unscored": index,
-        "reason": text,
-        "candidates": arrow.list_(arrow.struct(candidate.items())),
-    }
-    return arrow.schema(columns.items())
+    write_table(path, map(ResultLine.of, results), ResultLine)

@@ -49,9 +49,9 @@ class Metrics:
         prompt_tokens = completion_tokens = 0
         for score in scores:
             self._outcomes[score.outcome].inc()
-            prompt_tokens += score.usage.prompt_tokens
-            completion_tokens += score.usage.completion_tokens
-            if score.cached:
+            prompt_tokens += score.cost.usage.prompt_tokens
+            completion_tokens += score.cost.usage.completion_tokens
+            if score.cost.cached:
                 self._cached.inc()
         self._prompt_tokens.inc(prompt_tokens)
         self._completion_tokens.inc(completion_tokens)

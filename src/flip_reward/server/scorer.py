@@ -54,7 +54,7 @@ class EngineHealth:
         for score in scores:
             if score.outcome is Outcome.ENGINE_FAILURE:
                 failed = True
-            elif score.attempts:
+            elif score.cost.attempts:
                 self._answers()
                 return
         if failed and not self._trouble:
@@ -253,7 +253,7 @@ class Scorer:
 
     async def _score_group(self, group: Group) -> Result:
         try:
-            scores = await self.reward.score_group(group)
+            scores = (await self.reward.score_group(group)).scores
         except InputError as error:
             return RowError(Problem.BAD_ROW, str(error))
         except EngineUnavailableError as error:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.data.formats import open_parquet, read_csv, read_json_lines, read_parquet
-from flip_reward.data.rows import RawRow, RejectedRow, Row, Skip, skip_nothing
+from flip_reward.data.rows import InvalidRow, RawRow, Row, Skip, skip_nothing
 from flip_reward.errors import DataError, MissingDependencyError
 
 
@@ -29,7 +29,7 @@ def read_csv_text(content: str | bytes, skip: Skip = skip_nothing) -> list[Row]:
 
 
 def reason_of(row: Row) -> str:
-    assert isinstance(row, RejectedRow)
+    assert isinstance(row, InvalidRow)
     return row.reason
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from flip_reward.data.readers import Input, RawRow, RejectedRow, open_input
+from flip_reward.data.readers import Input, InvalidRow, RawRow, open_input
 from flip_reward.errors import DataError
 
 JSON_LINES = b'{"a": "1", "b": "2"}\n{"a": "3", "b": "4"}\n'
@@ -75,7 +75,7 @@ def test_a_cut_off_compressed_file_ends_with_a_rejected_row(tmp_path: Path, endi
     *good, last = open_bytes(tmp_path, f"rows.jsonl{ending}", compressed[: len(compressed) // 2]).rows()
     assert len(good) > 1000
     assert all(isinstance(row, RawRow) for row in good)
-    assert isinstance(last, RejectedRow)
+    assert isinstance(last, InvalidRow)
     assert (last.position, last.line) == (len(good), len(good) + 1)
     assert "cut off" in last.reason
 
@@ -83,7 +83,7 @@ def test_a_cut_off_compressed_file_ends_with_a_rejected_row(tmp_path: Path, endi
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".json.gz", ".jsonl.zst"])
 def test_a_file_that_is_not_compressed_as_its_name_says_is_one_rejected_row(tmp_path: Path, ending: str) -> None:
     [row] = open_bytes(tmp_path, f"rows{ending}", JSON_LINES).rows()
-    assert isinstance(row, RejectedRow)
+    assert isinstance(row, InvalidRow)
     assert "data is damaged here" in row.reason
 
 
@@ -91,7 +91,7 @@ def test_a_cut_off_compressed_csv_file_ends_with_a_rejected_row(tmp_path: Path) 
     content = b"a\n" + b"".join(b"%s\n" % os.urandom(50).hex().encode() for _ in range(5000))
     *good, last = open_bytes(tmp_path, "rows.csv.gz", gzip.compress(content)[:100_000]).rows()
     assert len(good) > 500
-    assert isinstance(last, RejectedRow)
+    assert isinstance(last, InvalidRow)
     assert (last.position, last.line) == (len(good), len(good) + 2)
 
 

@@ -11,14 +11,14 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from flip_reward.core.score import Outcome, Score, Usage
-from flip_reward.data.tables import check_output, write_output
+from flip_reward.core.score import Cost, Outcome, Score, Usage
+from flip_reward.data.tables import check_output, write_table
 from flip_reward.errors import MissingDependencyError, OptionError, StorageError
-from flip_reward.scoring.records import Record
+from flip_reward.scoring.records import Record, RecordLine
 
-SCORED = Record(0, "0", 1, 0, "Name a fruit.", Score(0.5, Outcome.SCORED, 0.25, 1.0, usage=Usage(10, 3, 1)))
+SCORED = Record(0, "0", 1, 0, "Name a fruit.", Score(0.5, Outcome.SCORED, 0.25, 1.0, cost=Cost(Usage(10, 3, 1))))
 FAILED = Record(1, "é", 2, 1, "Say 🍎", Score(None, Outcome.EMPTY_REPLY, detail="the reply is empty"))
-ROWS = [SCORED.to_json(), FAILED.to_json()]
+ROWS = [orjson.loads(record.to_line()) for record in (SCORED, FAILED)]
 
 
 def make_rows(count: int) -> Iterator[dict[str, object]]:
@@ -37,28 +37,28 @@ def read_back(path: Path) -> list[dict[str, object]]:
 @pytest.mark.parametrize("count", [0, 2, 5000])
 def test_rows_are_read_back_as_they_were_written_in_order(tmp_path: Path, name: str, count: int) -> None:
     path = tmp_path / name
-    assert write_output(path, make_rows(count)) == count
+    assert write_table(path, make_rows(count), RecordLine) == count
     assert read_back(path) == list(make_rows(count))
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_parquet_has_the_fields_of_a_record_in_their_order_and_rewards_may_be_null(tmp_path: Path) -> None:
-    write_output(tmp_path / "out.parquet", iter(ROWS))
+    write_table(tmp_path / "out.parquet", iter(ROWS), RecordLine)
     table = pq.read_table(tmp_path / "out.parquet")
-    assert table.schema.names == list(SCORED.to_json())
+    assert table.schema.names == list(ROWS[0])
     assert table["reward"].to_pylist() == [0.5, None]
     assert table["usage"].to_pylist()[0] == {"prompt_tokens": 10, "completion_tokens": 3, "cached_tokens": 1}
 
 
 def test_an_empty_parquet_file_has_the_same_schema(tmp_path: Path) -> None:
-    write_output(tmp_path / "none.parquet", [])
-    write_output(tmp_path / "some.parquet", ROWS)
+    write_table(tmp_path / "none.parquet", [], RecordLine)
+    write_table(tmp_path / "some.parquet", ROWS, RecordLine)
     assert pq.read_schema(tmp_path / "none.parquet") == pq.read_schema(tmp_path / "some.parquet")
 
 
 def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one.jsonl.gz", "two.jsonl.gz"):
-        write_output(tmp_path / name, ROWS)
+        write_table(tmp_path / name, ROWS, RecordLine)
     assert (tmp_path / "one.jsonl.gz").read_bytes() == (tmp_path / "two.jsonl.gz").read_bytes()
 
 
@@ -71,7 +71,7 @@ def test_when_the_rows_end_in_an_error_the_old_file_stays_and_nothing_else(tmp_p
     path = tmp_path / name
     path.write_bytes(b"old")
     with pytest.raises(KeyboardInterrupt):
-        write_output(path, fail())
+        write_table(path, fail(), RecordLine)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -86,7 +86,7 @@ def test_a_full_disk_is_said_and_nothing_is_left_behind(tmp_path: Path, name: st
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
         with pytest.raises(StorageError, match=f"cannot write to .*{name}: File too large"):
-            write_output(tmp_path / name, random_rows())
+            write_table(tmp_path / name, random_rows(), RecordLine)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
@@ -96,14 +96,14 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     link = tmp_path / "link.jsonl"
     link.symlink_to(tmp_path / "real" / "rows.jsonl")
-    write_output(link, ROWS)
+    write_table(link, ROWS, RecordLine)
     assert link.is_symlink()
     assert read_back(tmp_path / "real" / "rows.jsonl") == ROWS
 
 
 def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "other").touch()
-    write_output(tmp_path / "out.jsonl", ROWS)
+    write_table(tmp_path / "out.jsonl", ROWS, RecordLine)
     assert (tmp_path / "out.jsonl").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.core.score import Score
-from flip_reward.data.sources import Rejection
+from flip_reward.data.rows import InvalidRow
 from flip_reward.engines.base import Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineServerError, EngineUnavailableError, OptionError, RunError, RunMismatchError
@@ -66,7 +66,7 @@ class Watcher:
         self.records += len(scores)
         self._stop.requested = self.records >= self._stop_after
 
-    def rejected(self, row: Rejection) -> None:
+    def rejected(self, row: InvalidRow) -> None:
         raise AssertionError(row)
 
 

@@ -13,7 +13,7 @@ from statistics import fmean, pstdev, stdev
 
 import orjson
 
-from flip_reward.core.score import Outcome, Sample, Score, Usage
+from flip_reward.core.score import Cost, Outcome, Sample, Score, Usage
 from flip_reward.core.similarity import TokenF1
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration, Session
 from flip_reward.scoring.records import Record
@@ -148,6 +148,7 @@ def _write_cell(
     shares = [_credit(scores, item.chosen) for scores, item in zip(scored, items, strict=True)]
     subsets = {item.subset: [i for i, other in enumerate(items) if other.subset == item.subset] for item in items}
     everything = [score for scores in scored for score in scores]
+    usages = [score.cost.usage for score in everything]
     pairs = sum(len(item.responses) == 2 for item in items)
     cell: dict[str, object] = {
         "benchmark": benchmark, "reward": REWARDS[reward], "folder": name, "runs": [name] * runs,
@@ -159,10 +160,10 @@ def _write_cell(
         "protocol_figures": _figures(shares, items) if benchmark == "llmbar" else [],
         "outcomes": dict(Counter(score.outcome.value for score in everything).most_common()),
         "tokens": {
-            "prompt": sum(score.usage.prompt_tokens for score in everything),
-            "completion": sum(score.usage.completion_tokens for score in everything),
+            "prompt": sum(used.prompt_tokens for used in usages),
+            "completion": sum(used.completion_tokens for used in usages),
         },
-        "cost": sum(score.usage.prompt_tokens + 4 * score.usage.completion_tokens for score in everything) * 1e-8,
+        "cost": sum(used.prompt_tokens + 4 * used.completion_tokens for used in usages) * 1e-8,
         "rewards_per_second": {"flip": 212.4, "pointwise": 198.1, "pairwise": 87.3}[reward],
         "order_flips": {"rate": 0.217, "pairs": pairs} if reward == "pairwise" and pairs else None,
     }  # fmt: skip
@@ -181,7 +182,7 @@ def _score(reward: str, item: MadeItem, draw: Random, position: int, samples: in
     if draw.random() < {"flip": 0.01, "pointwise": 0.03, "pairwise": 0.02}[reward] or position == 11:
         outcome = (Outcome.TRUNCATED_REPLY, Outcome.UNPARSEABLE_REPLY, Outcome.EMPTY_REPLY)[position % 3]
         raw = '{"REASONING": "The first response follows the' if outcome is Outcome.TRUNCATED_REPLY else "I think so."
-        scores[0] = Score(None, outcome, raw_reply=raw, usage=_usage(item, 0, 512), attempts=1, latency_seconds=1.2)
+        scores[0] = Score(None, outcome, raw_reply=raw, cost=_cost(item, 0, 512, 1.2))
     return tuple(scores)
 
 
@@ -193,7 +194,7 @@ def _infer(item: MadeItem, draw: Random, index: int) -> Score:
     reasoning = _REASONS[len(item.responses[index]) % len(_REASONS)]
     return Score(
         match.value, Outcome.SCORED, match.precision, match.recall, inferred, reasoning,
-        raw_reply=f'{{"REASONING": "{reasoning}"}}', usage=_usage(item, index, 64), attempts=1, latency_seconds=0.4,
+        raw_reply=f'{{"REASONING": "{reasoning}"}}', cost=_cost(item, index, 64, 0.4),
     )  # fmt: skip
 
 
@@ -225,9 +226,7 @@ def _rate(item: MadeItem, draw: Random, index: int) -> Score:
     rating = 6.6 + 0.5 * item.chosen[index] + min(len(item.responses[index]), 400) / 400 + draw.gauss(0, 0.9)
     value = float(min(10, max(1, round(rating))))
     reasoning = f"The response is clear and addresses the request, though it could be {draw.choice(_WISHES)}."
-    return Score(
-        value, Outcome.SCORED, reasoning=reasoning, usage=_usage(item, index, 58), attempts=1, latency_seconds=0.4
-    )
+    return Score(value, Outcome.SCORED, reasoning=reasoning, cost=_cost(item, index, 58, 0.4))
 
 
 _WISHES = ("more specific", "shorter", "better organised", "closer to the requested form")
@@ -245,14 +244,14 @@ def _compare(item: MadeItem, draw: Random) -> list[Score]:
     return [
         Score(
             fmean(won), Outcome.SCORED, reasoning=reasoning if index == 0 else None,
-            usage=_usage(item, index, 61 * len(won)), attempts=1, latency_seconds=0.7,
+            cost=_cost(item, index, 61 * len(won), 0.7),
         )
         for index, won in enumerate(wins)
     ]  # fmt: skip
 
 
-def _usage(item: MadeItem, index: int, completion: int) -> Usage:
-    return Usage(160 + len(item.responses[index]) // 4, completion)
+def _cost(item: MadeItem, index: int, completion: int, seconds: float) -> Cost:
+    return Cost(Usage(160 + len(item.responses[index]) // 4, completion), attempts=1, latency_seconds=seconds)
 
 
 def _credit(scores: Sequence[Score], chosen: Sequence[bool]) -> float | None:

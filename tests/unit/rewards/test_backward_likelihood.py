@@ -48,8 +48,8 @@ def test_an_instruction_that_the_response_makes_likely_earns_more() -> None:
     [[fruits, copied, blank]] = BackwardLikelihoodReward(ScriptedEngine()).score_sync([FRUITS])
     assert (fruits.value, copied.value) == (-4.0, -1.0)
     assert copied.likelihood == Likelihood(-3.0, 3)
-    assert copied.usage.prompt_tokens == 3
-    assert (blank.value, blank.outcome, blank.attempts) == (None, Outcome.EMPTY_RESPONSE, 0)
+    assert copied.cost.usage.prompt_tokens == 3
+    assert (blank.value, blank.outcome, blank.cost.attempts) == (None, Outcome.EMPTY_RESPONSE, 0)
 
 
 def test_the_instruction_is_scored_without_white_space_around_it_and_only_in_its_place() -> None:
@@ -94,9 +94,9 @@ def test_the_tokens_of_the_prior_are_counted_once() -> None:
     group = Group.of("Name fruits.", ["", "Apples.", "Pears."])
     [first] = reward.score_sync([group])
     [again] = reward.score_sync([group])
-    assert [score.usage.prompt_tokens for score in first] == [0, 4, 2]
-    assert [score.attempts for score in first] == [0, 2, 1]
-    assert [score.usage.prompt_tokens for score in again] == [0, 2, 2]
+    assert [score.cost.usage.prompt_tokens for score in first] == [0, 4, 2]
+    assert [score.cost.attempts for score in first] == [0, 2, 1]
+    assert [score.cost.usage.prompt_tokens for score in again] == [0, 2, 2]
 
 
 def test_failures_are_outcomes() -> None:

@@ -49,7 +49,7 @@ def test_a_scored_response_keeps_everything() -> None:
     assert score.value == pytest.approx(2 / 3)
     assert [score.precision, score.recall] == pytest.approx([2 / 3, 2 / 3])
     assert (score.inferred_instruction, score.reasoning) == ("Name some fruits", "because")
-    assert (score.raw_reply, score.usage, score.attempts) == (completion.text, Usage(10, 5), 2)
+    assert (score.raw_reply, score.cost.usage, score.cost.attempts) == (completion.text, Usage(10, 5), 2)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_other_targets(target: Target, instruction: str) -> None:
 
     group = Group.of(chat, "Roses are red.")
     assert score_one(script, options, group).value == 1.0
-    assert FlipReward(ScriptedEngine(), options).instruction_of(group) == instruction
+    assert FlipReward(ScriptedEngine(), options).select_target(group).instruction == instruction
     with pytest.raises(ConversationError):
         score_one(script, options, Group.of([Message("assistant", "x")], "y"))
 

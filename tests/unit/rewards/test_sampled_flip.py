@@ -48,7 +48,7 @@ def test_a_score_is_made_of_all_samples(aggregation: Aggregation, value: float, 
 
 
 def test_usage_is_that_of_the_whole_request_and_counted_once() -> None:
-    assert score_one().usage == Usage(300, 30, 150)
+    assert score_one().cost.usage == Usage(300, 30, 150)
 
 
 def test_a_sample_that_cannot_be_read_lowers_nothing() -> None:
@@ -92,7 +92,7 @@ def test_characters_that_cannot_be_stored_are_replaced_in_every_sample() -> None
 
 def test_one_sample_is_as_before() -> None:
     score = score_one(samples=1)
-    assert (score.value, score.spread, score.samples, score.usage) == (1.0, None, (), Usage(100, 10, 50))
+    assert (score.value, score.spread, score.samples, score.cost.usage) == (1.0, None, (), Usage(100, 10, 50))
 
 
 def test_a_seed_makes_samples_repeatable_so_they_are_cached(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_seed_makes_samples_repeatable_so_they_are_cached(tmp_path: Path) -> N
     (first, asked), (second, asked_again) = ask(SEEDED), ask(SEEDED)
     assert (asked, asked_again) == (3, 0)
     assert (first.value, first.spread, first.samples) == (second.value, second.spread, second.samples)
-    assert (second.cached, second.usage) == (True, Usage())
+    assert (second.cost.cached, second.cost.usage) == (True, Usage())
     assert [ask(Sampling(0.7))[1] for _ in range(2)] == [3, 3], "without a seed nothing is repeatable"
 
 

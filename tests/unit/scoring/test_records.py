@@ -3,11 +3,11 @@ from __future__ import annotations
 import orjson
 
 from flip_reward.core.cautions import Caution
-from flip_reward.core.score import Likelihood, Outcome, Sample, Score, Usage
+from flip_reward.core.score import Cost, Likelihood, Outcome, Sample, Score, Usage
 from flip_reward.scoring.records import Record
 
 SAMPLES = (
-    Sample(0.5, Outcome.SCORED, 0.25, 1.0, "Name fruits.", "Name fruits.", "They are fruits."),
+    Sample(0.5, Outcome.SCORED, 0.25, 1.0, "Name fruits.", "raw", "They are fruits."),
     Sample(None, Outcome.TRUNCATED_REPLY, raw_reply="{"),
 )
 SCORE = Score(
@@ -19,10 +19,7 @@ SCORE = Score(
     "They are fruits.",
     "raw",
     "detail",
-    Usage(3, 2, 1),
-    attempts=2,
-    latency_seconds=0.25,
-    cached=True,
+    Cost(Usage(3, 2, 1), attempts=2, latency_seconds=0.25, cached=True),
     spread=0.125,
     samples=SAMPLES,
     likelihood=Likelihood(-12.5, 5, -20.0),
@@ -36,8 +33,30 @@ def test_a_record_comes_back_as_it_was_written() -> None:
 
 
 def test_a_record_of_an_earlier_version_lacks_the_newer_fields() -> None:
-    fields = Record(0, "row-0", 1, 0, "Hi", SCORE).to_json()
+    fields = orjson.loads(Record(0, "row-0", 1, 0, "Hi", SCORE).to_line())
     for name in ("spread", "samples", "likelihood", "cautions"):
         del fields[name]
     score = Record.from_line(orjson.dumps(fields)).score
     assert (score.value, score.spread, score.samples, score.likelihood, score.cautions) == (0.5, None, (), None, ())
+
+
+def test_a_line_holds_the_fields_of_a_record_flat_and_in_their_order() -> None:
+    assert Record(3, "row-3", 2, 1, "Name three fruits.", SCORE).to_line().decode() == (
+        '{"id":"row-3#1","row":3,"group_id":"row-3","group_size":2,"response_index":1,"outcome":"scored","reward":0.5,'
+        '"precision":0.25,"recall":1.0,"instruction":"Name three fruits.","inferred_instruction":"Name fruits.",'
+        '"reasoning":"They are fruits.","raw_reply":"raw","detail":"detail",'
+        '"usage":{"prompt_tokens":3,"completion_tokens":2,"cached_tokens":1},"attempts":2,"latency_seconds":0.25,'
+        '"cached":true,"spread":0.125,"samples":[{"outcome":"scored","reward":0.5,"precision":0.25,"recall":1.0,'
+        '"inferred_instruction":"Name fruits.","reasoning":"They are fruits.","raw_reply":"raw"},'
+        '{"outcome":"truncated_reply","reward":null,"precision":null,"recall":null,"inferred_instruction":null,'
+        '"reasoning":null,"raw_reply":"{"}],"likelihood":{"log_probability":-12.5,"tokens":5,'
+        '"prior_log_probability":-20.0},"cautions":["short_response"]}\n'
+    )
+    blank = Score(None, Outcome.EMPTY_REPLY, cost=Cost(latency_seconds=0.12345678))
+    assert Record(1, "é", 1, 0, "Say 🍎\n", blank).to_line().decode() == (
+        '{"id":"é","row":1,"group_id":"é","group_size":1,"response_index":0,"outcome":"empty_reply","reward":null,'
+        '"precision":null,"recall":null,"instruction":"Say 🍎\\n","inferred_instruction":null,"reasoning":null,'
+        '"raw_reply":null,"detail":null,"usage":{"prompt_tokens":0,"completion_tokens":0,"cached_tokens":0},'
+        '"attempts":0,"latency_seconds":0.123457,"cached":false,"spread":null,"samples":[],"likelihood":null,'
+        '"cautions":[]}\n'
+    )

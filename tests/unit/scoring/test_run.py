@@ -10,6 +10,7 @@ import pytest
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import load_templates
+from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Outcome, Score
 from flip_reward.core.similarity import TokenF1
 from flip_reward.engines.base import Request
@@ -273,7 +274,7 @@ class WholeGroups(RewardModel):
     def settings(self) -> Settings:
         return {"reward": "whole"}
 
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:  # noqa: ARG002
         self.sizes.append(len(group.responses))
         if self.broken:
             return (Score(1.0, Outcome.SCORED), *(Score(None, Outcome.ENGINE_FAILURE) for _ in group.responses[1:]))

@@ -95,7 +95,7 @@ def test_rescoring_compares_every_sample_and_aggregates_as_the_run_did(tmp_path:
     assert [sample.value for sample in after[0].samples] == [14 / 40, 6 / 40, 20 / 40, None]
     assert after[0].samples[3].outcome is Outcome.UNPARSEABLE_REPLY
     assert after[0].detail == "left out: 1 unparseable_reply"
-    assert (after[0].usage, after[0].attempts) == (before[0].usage, before[0].attempts)
+    assert (after[0].cost.usage, after[0].cost.attempts) == (before[0].cost.usage, before[0].cost.attempts)
     back, _ = rescore_run(folder, TokenF1(), tmp_path / "back")
     assert scores(back) == before
 

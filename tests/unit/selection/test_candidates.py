@@ -28,7 +28,7 @@ def test_what_a_failed_candidate_is_to_a_score() -> None:
         Outcome.ENGINE_FAILURE,
         "not generated: the server is gone",
     )
-    assert score.attempts == 0, "the reward's model was not asked"
+    assert score.cost.attempts == 0, "the reward's model was not asked"
 
 
 def test_a_drawn_group_keeps_texts_and_candidates_together() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from flip_reward import Completion, FlipReward, Group, Outcome, Request, Sampling, ScriptedEngine
-from flip_reward.data.sources import Rejection, SourceRow
+from flip_reward.data.rows import InvalidRow
+from flip_reward.data.sources import SourceRow
 from flip_reward.engines.scripted import Script
 from flip_reward.errors import (
     ContextTooLongError,
@@ -48,7 +49,7 @@ def answer(request: Request) -> Completion:
     return Completion(f"{request.messages[-1].content} {request.sampling.seed}")
 
 
-def prompts(count: int = 4) -> Iterator[SourceRow | Rejection]:
+def prompts(count: int = 4) -> Iterator[SourceRow | InvalidRow]:
     for position in range(count):
         group = Group.of(f"say {position}", ["", "", ""], id=f"row-{position}")
         yield SourceRow(position, "rows", position + 1, group)
@@ -57,7 +58,7 @@ def prompts(count: int = 4) -> Iterator[SourceRow | Rejection]:
 async def draw(
     folder: Path,
     policy: Policy,
-    rows: Iterator[SourceRow | Rejection],
+    rows: Iterator[SourceRow | InvalidRow],
     *,
     strict: bool = False,
     stop: StopSignal | None = None,
@@ -111,8 +112,8 @@ async def test_failures_keep_their_kind_and_only_those_that_may_pass_are_tried_a
 
 
 async def test_rows_that_are_not_scored_get_no_candidates(tmp_path: Path) -> None:
-    def rows() -> Iterator[SourceRow | Rejection]:
-        yield Rejection("rows", 1, "not json")
+    def rows() -> Iterator[SourceRow | InvalidRow]:
+        yield InvalidRow(0, 1, "not json", "rows")
         yield SourceRow(1, "rows", 2, Group.of([{"role": "system", "content": "Rhyme."}], ["", "", ""], id="a"))
         yield SourceRow(2, "rows", 3, Group.of("say b", ["", "", ""], id="b"))
         yield SourceRow(3, "rows", 4, Group.of("say c", ["", "", ""], id="b"))
@@ -155,14 +156,14 @@ async def test_a_candidate_that_was_not_drawn_is_never_scored_as_an_empty_respon
         [row] = with_candidates(prompts(1), file, policy)
     assert isinstance(row, SourceRow)
     reward = DrawnReward(FlipReward(ScriptedEngine()), policy)
-    scores = await reward.score_group(row.group)
+    scores = (await reward.score_group(row.group)).scores
     assert [score.outcome for score in scores] == [Outcome.SCORED, Outcome.REQUEST_REFUSED, Outcome.ENGINE_FAILURE]
     judge = DrawnReward(PairwiseJudge(ScriptedEngine()), policy)
-    assert (await judge.score_group(row.group))[0].outcome is Outcome.NOTHING_TO_COMPARE
+    assert (await judge.score_group(row.group)).scores[0].outcome is Outcome.NOTHING_TO_COMPARE
     assert not judge.independent
-    part = await reward.score_group(row.group.only([2]))
+    [part] = await reward.score([row.group.only([2])])
     assert [score.outcome for score in part] == [Outcome.ENGINE_FAILURE]
-    plain = await reward.score_group(Group.of("say a", "say a"))
+    [plain] = await reward.score([Group.of("say a", "say a")])
     assert plain[0].outcome is Outcome.SCORED
 
 
@@ -172,7 +173,7 @@ def test_the_policy_is_among_the_settings() -> None:
     assert reward.settings["generate"] == 3
     assert reward.settings["reward"] == "flip"
     group = Group.of("say a", "a")
-    assert reward.instruction_of(group) == "say a"
+    assert reward.select_target(group).instruction == "say a"
     assert reward.render(group) == FlipReward(ScriptedEngine()).render(group)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from flip_reward import Completion, FlipReward, Outcome, Request, Sampling, ScriptedEngine
 from flip_reward.data.readers import open_input
-from flip_reward.data.sources import Rejection, SourceRow
+from flip_reward.data.rows import InvalidRow
+from flip_reward.data.sources import SourceRow
 from flip_reward.errors import EngineServerError, RunError, StorageError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.judges.listwise import ListwiseJudge
@@ -16,7 +17,7 @@ from flip_reward.scoring.runner import StopSignal
 from flip_reward.selection import TieRule
 from flip_reward.selection.candidates import Candidate, CandidateFile
 from flip_reward.selection.policy import Drawing, DrawnReward, Policy, open_for_candidates, with_candidates
-from flip_reward.selection.results import Result, Tally, choose_in_run, write_results
+from flip_reward.selection.results import Result, ResultLine, Tally, choose_in_run, write_results
 
 
 class Flaky:
@@ -74,9 +75,8 @@ async def test_a_candidate_that_failed_is_drawn_and_scored_by_the_next_session(t
     assert flaky.asked == 8, "only what failed is asked for again"
     assert judged or [result.selection.index for result in second] == [1, 1]
     assert {score.outcome for result in second for score in result.scores} == {Outcome.SCORED}
-    candidates = second[0].to_json()["candidates"]
-    assert isinstance(candidates, list)
-    assert [candidate["response"] for candidate in candidates] == ["something else", "say hello", "something else"]
+    candidates = ResultLine.of(second[0]).candidates
+    assert [candidate.response for candidate in candidates] == ["something else", "say hello", "something else"]
 
 
 def opened_run(folder: Path) -> OpenedJob:
@@ -120,7 +120,7 @@ async def test_results_are_counted_and_written(tmp_path: Path) -> None:
 
     rows = [orjson.loads(line) for line in (tmp_path / "out.jsonl").read_bytes().splitlines()]
     assert parquet.read_table(tmp_path / "out.parquet").to_pylist() == rows
-    assert rows == [orjson.loads(orjson.dumps(result.to_json())) for result in results]
+    assert rows == [orjson.loads(orjson.dumps(ResultLine.of(result))) for result in results]
     for name in ("out.jsonl", "out.parquet"):
         with pytest.raises(StorageError):
             write_results(tmp_path / "missing" / name, results)
@@ -129,7 +129,7 @@ async def test_results_are_counted_and_written(tmp_path: Path) -> None:
 async def test_records_of_other_rows_are_refused(tmp_path: Path) -> None:
     run = await score_rows(tmp_path, *LINES)
 
-    def rows(*wanted: int) -> Iterator[SourceRow | Rejection]:
+    def rows(*wanted: int) -> Iterator[SourceRow | InvalidRow]:
         opened = opened_run(tmp_path)
         with closing(opened.folder):
             found = list(opened.read_rows(settled_too=True))

@@ -36,8 +36,8 @@ from flip_reward.cli.policy_options import PolicyOptions, told_of_policy
 from flip_reward.cli.scoring_options import ScoringOptions, with_scoring_options
 from flip_reward.core.score import Usage
 from flip_reward.data.readers import open_input, rereadable_inputs
-from flip_reward.data.rows import Input, RowMapper, parse_columns
-from flip_reward.data.sources import Rejection, SourceRow, read_sources
+from flip_reward.data.rows import Input, InvalidRow, RowMapper, parse_columns
+from flip_reward.data.sources import SourceRow, read_sources
 from flip_reward.engines.config import resolve_engine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
@@ -220,8 +220,8 @@ def _for_candidates(open_source: Callable[[str], Input], policy: Policy) -> Call
 
 def _drawn_rows(
     opened: OpenedJob, policy: Policy, file: CandidateFile
-) -> Callable[..., Iterator[SourceRow | Rejection]]:
-    def read_rows(*, settled_too: bool = False) -> Iterator[SourceRow | Rejection]:
+) -> Callable[..., Iterator[SourceRow | InvalidRow]]:
+    def read_rows(*, settled_too: bool = False) -> Iterator[SourceRow | InvalidRow]:
         return with_candidates(reject_answered(opened.read_rows(settled_too=settled_too)), file, policy)
 
     return read_rows

@@ -13,12 +13,11 @@ from rich.text import Text
 
 from flip_reward.cli.console import ExitCode
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import parse_columns
+from flip_reward.data.rows import InvalidRow, parse_columns
 from flip_reward.data.tables import check_output
 from flip_reward.errors import DataError
 from flip_reward.training.prompts.rows import (
     DATA_REWARDS,
-    BadRow,
     PromptRow,
     convert_rows,
     read_rows,
@@ -68,7 +67,7 @@ def convert(
     check_output(output)
     rows = list(convert_rows(open_input(source), reward, parse_columns(columns) if columns else None))
     good = [row for row in rows if isinstance(row, PromptRow)]
-    bad = [row for row in rows if isinstance(row, BadRow)]
+    bad = [row for row in rows if isinstance(row, InvalidRow)]
     _list(bad)
     if not good:
         raise DataError(f"{source} has no row that could be used")
@@ -117,10 +116,10 @@ def check(source: Source) -> None:
       flip-reward data check train.jsonl
     """
     rewards: Counter[str] = Counter()
-    bad: list[BadRow] = []
+    bad: list[InvalidRow] = []
     good = others = 0
     for row in read_rows(open_input(source)):
-        if isinstance(row, BadRow):
+        if isinstance(row, InvalidRow):
             bad.append(row)
         else:
             good += 1
@@ -136,7 +135,7 @@ def check(source: Source) -> None:
         raise typer.Exit(ExitCode.BAD_USAGE)
 
 
-def _list(bad: list[BadRow], most: int | None = _MOST_SHOWN) -> None:
+def _list(bad: list[InvalidRow], most: int | None = _MOST_SHOWN) -> None:
     console = Console(stderr=True, soft_wrap=True)
     for row in bad[:most]:
         console.print(Text(f"line {row.line}: {row.reason}"))

@@ -24,8 +24,8 @@ from flip_reward.cli.console import (
 )
 from flip_reward.core.conversation import Group
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import RowMapper
-from flip_reward.data.sources import Rejection, SourceRow, read_sources
+from flip_reward.data.rows import InvalidRow, RowMapper
+from flip_reward.data.sources import SourceRow, read_sources
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.files import SMOLLM2_135M
 from flip_reward.errors import ConversationError
@@ -85,7 +85,7 @@ def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
 
 
 def score_opened(
-    opened: OpenedJob, console: Console, stop: StopSignal, rows: Iterator[SourceRow | Rejection] | None = None
+    opened: OpenedJob, console: Console, stop: StopSignal, rows: Iterator[SourceRow | InvalidRow] | None = None
 ) -> Summary:
     """Score what is not settled yet, with a progress bar.
 
@@ -143,7 +143,7 @@ def show_prompts(
 
 
 def show_requests(
-    rows: Iterator[SourceRow | Rejection], render: Callable[[Group], Sequence[Rendered]], *, unit: str
+    rows: Iterator[SourceRow | InvalidRow], render: Callable[[Group], Sequence[Rendered]], *, unit: str
 ) -> None:
     """Print what the first rows would be asked.
 
@@ -155,8 +155,8 @@ def show_requests(
     console = Console(soft_wrap=True)
     for row in islice(rows, _PROMPTS_SHOWN):
         title = f"{row.source}, line {row.line}"
-        rendered = row if isinstance(row, Rejection) else _render(render, row)
-        if isinstance(rendered, Rejection):
+        rendered = row if isinstance(row, InvalidRow) else _render(render, row)
+        if isinstance(rendered, InvalidRow):
             console.print(Text(f"--- {title}: rejected, {rendered.reason}", style="yellow"))
             continue
         for number, request in enumerate(rendered):
@@ -177,7 +177,7 @@ def _parts(request: Rendered) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in request.messages]
 
 
-def _render(render: Callable[[Group], Sequence[Rendered]], row: SourceRow) -> Sequence[Rendered] | Rejection:
+def _render(render: Callable[[Group], Sequence[Rendered]], row: SourceRow) -> Sequence[Rendered] | InvalidRow:
     try:
         return render(row.group)
     except ConversationError as error:

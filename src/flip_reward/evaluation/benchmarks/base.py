@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from flip_reward.core.conversation import Group
 from flip_reward.core.response import select_target
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import RawRow, Row
+from flip_reward.data.rows import InvalidRow, RawRow, Row
 from flip_reward.errors import ConversationError, DataError
 
 _MOST_BAD_ROWS_SHOWN = 5
@@ -99,14 +99,6 @@ class BenchmarkItem:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row of a benchmark that cannot be used: its line or place in the source, from 1, and why."""
-
-    line: int
-    reason: str
-
-
 @dataclass(frozen=True)
 class Benchmark:
     """Items, and the protocol that grades rewards on them.
@@ -121,7 +113,7 @@ class Benchmark:
     name: str
     protocol: str
     items: tuple[BenchmarkItem, ...]
-    bad_rows: tuple[BadRow, ...] = field(default=(), compare=False)
+    bad_rows: tuple[InvalidRow, ...] = field(default=(), compare=False)
 
     @cached_property
     def sha256(self) -> str:
@@ -157,7 +149,7 @@ class Benchmark:
 
 def collect_items(
     rows: Iterable[Row], to_item: Callable[[RawRow], BenchmarkItem], *, source: str, skip_bad_rows: bool = False
-) -> tuple[tuple[BenchmarkItem, ...], tuple[BadRow, ...]]:
+) -> tuple[tuple[BenchmarkItem, ...], tuple[InvalidRow, ...]]:
     """Make the items of a source's rows, and list the rows that cannot be used.
 
     Rows that cannot be used are refused with a DataError that lists them. Accuracy on the others is accuracy on
@@ -170,11 +162,11 @@ def collect_items(
         skip_bad_rows: Leave out the rows that cannot be used.
     """
     items: list[BenchmarkItem] = []
-    bad: list[BadRow] = []
+    bad: list[InvalidRow] = []
     lines: dict[object, int] = {}
     for row in rows:
         if not isinstance(row, RawRow):
-            bad.append(BadRow(row.line, row.reason))
+            bad.append(row)
             continue
         try:
             item = to_item(row)
@@ -182,7 +174,7 @@ def collect_items(
             content = (item.group.messages, frozenset(item.group.responses))
             _refuse_repetition(lines, content, row.line, "the same prompt and responses")
         except DataError as error:
-            bad.append(BadRow(row.line, str(error)))
+            bad.append(InvalidRow(row.position, row.line, str(error)))
         else:
             items.append(item)
     if bad and not skip_bad_rows:

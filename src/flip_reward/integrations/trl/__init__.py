@@ -164,7 +164,7 @@ class TrlReward:
     ) -> None:
         """Hand metrics and columns to TRL."""
         if log_metric is not None:
-            copied = measure_call_copying(self.load(), call)
+            copied = measure_call_copying(call)
             for name, value in describe_call(call, _lengths(call, completion_ids), copied).items():
                 log_metric(f"{self.__name__}/{name}", value)
         if log_extra is not None:

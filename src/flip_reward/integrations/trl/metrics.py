@@ -12,9 +12,7 @@ from statistics import fmean
 from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Outcome, Score
 from flip_reward.core.tokens import load_normalizer
-from flip_reward.errors import ConversationError
 from flip_reward.integrations.trl.patience import LEFT_OUT, ScoredCall
-from flip_reward.rewards.base import RewardModel
 
 _NGRAM = 4
 
@@ -145,8 +143,8 @@ def describe_call(call: ScoredCall, lengths: Sequence[int], copied: Sequence[flo
         **{f"outcomes/{name}": outcomes.count(name) / len(outcomes) for name in (*Outcome, LEFT_OUT) if outcomes},
         **_describe_groups(call, lengths),
         "copied_4grams": _mean(copied),
-        "prompt_tokens": float(sum(score.usage.prompt_tokens for score in scores)),
-        "completion_tokens": float(sum(score.usage.completion_tokens for score in scores)),
+        "prompt_tokens": float(sum(score.cost.usage.prompt_tokens for score in scores)),
+        "completion_tokens": float(sum(score.cost.usage.completion_tokens for score in scores)),
         "seconds": call.seconds,
     }
     return {name: value for name, value in found.items() if value is not None}
@@ -160,14 +158,10 @@ def describe_samples(call: ScoredCall) -> dict[str, list[str | None]]:
     }
 
 
-def measure_call_copying(reward: RewardModel, call: ScoredCall) -> list[float | None]:
+def measure_call_copying(call: ScoredCall) -> list[float | None]:
     """Return for each sample how much of the instruction its visible answer copies; see `measure_copying`."""
     shares: list[float | None] = []
-    for one in call.groups:
-        try:
-            instruction = reward.instruction_of(one.group)
-        except ConversationError:
-            instruction = ""
+    for one, instruction in zip(call.groups, call.instructions, strict=True):
         for response in one.group.responses:
             answer = visible_answer(response)
             shares.append(None if isinstance(answer, Outcome) else measure_copying(instruction, answer))

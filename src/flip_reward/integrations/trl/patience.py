@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from flip_reward.core.conversation import Group
+from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import EngineUnavailableError, NoLogprobsError
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.integrations.trl_groups import SampleGroup
-from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.base import RewardModel, gather_all
 
 Say = Callable[[str], None]
 Scores = dict[int, Score]
@@ -32,12 +34,14 @@ class ScoredCall:
 
     Attributes:
         groups: The groups of the call.
+        instructions: What the responses of each group are scored against.
         scores: One for each sample; None for those that were left out because they are truncated.
         seconds: How long the trainer waited.
         problem: Why too much of it is unscored for a training to go on; None when enough is scored.
     """
 
     groups: Sequence[SampleGroup]
+    instructions: Sequence[str]
     scores: Sequence[Score | None]
     seconds: float
     problem: str | None = None
@@ -73,12 +77,13 @@ class PatientScorer:
             ConversationError: A prompt has no instruction.
         """
         started = time.perf_counter()
+        targets = [self._reward.select_target(one.group) for one in groups]
         samples = sum(len(one.group.responses) for one in groups)
         wanted = {place for one in groups for place in one.places} - left_out
         scores: Scores = {}
         while True:
             missing = frozenset(place for place in wanted if place not in scores or scores[place].outcome.retryable)
-            scores |= await self._ask(groups, left_out, missing)
+            scores |= await self._ask(groups, targets, left_out, missing)
             away = sum(score.outcome.retryable for score in scores.values())
             waited = time.perf_counter() - started
             enough = away <= self._options.max_unscored_share * len(wanted) and not _is_silent(scores)
@@ -91,6 +96,7 @@ class PatientScorer:
             await asyncio.sleep(self._options.pause_seconds)
         call = ScoredCall(
             groups,
+            [target.instruction for target in targets],
             [scores.get(place) for place in range(samples)],
             time.perf_counter() - started,
             self._find_problem(scores),
@@ -100,29 +106,34 @@ class PatientScorer:
             self._say(f"None of the {samples} samples of a batch has a score: {counts}")
         return call
 
-    async def _ask(self, groups: Sequence[SampleGroup], left_out: frozenset[int], missing: frozenset[int]) -> Scores:
+    async def _ask(
+        self,
+        groups: Sequence[SampleGroup],
+        targets: Sequence[InferenceTarget],
+        left_out: frozenset[int],
+        missing: frozenset[int],
+    ) -> Scores:
         """Score the missing samples; of rewards that compare, every group that misses one."""
-        asked: list[tuple[list[int], SampleGroup]] = []
-        for one in groups:
+        asked: list[tuple[list[int], Group, InferenceTarget]] = []
+        for one, target in zip(groups, targets, strict=True):
             if self._reward.independent:
                 places = [place for place in one.places if place in missing]
             else:
                 places = [place for place in one.places if place not in left_out]
                 places = places if missing.intersection(places) else []
             if places:
-                asked.append((places, one))
-        parts = [one.group.only([place - one.start for place in places]) for places, one in asked]
+                asked.append((places, one.group.only([place - one.start for place in places]), target))
         try:
-            found = await self._reward.score(parts)
+            found = await gather_all(self._reward.score_responses(part, target) for _, part, target in asked)
         except EngineUnavailableError as error:
             if isinstance(error, NoLogprobsError) or not self._answered:
                 raise
             lost = Score(None, Outcome.ENGINE_FAILURE, detail=str(error))
-            return {place: lost for places, _ in asked for place in places}
+            return {place: lost for places, _, _ in asked for place in places}
         self._answered = True
         return {
             place: score
-            for (places, _), scores in zip(asked, found, strict=True)
+            for (places, _, _), scores in zip(asked, found, strict=True)
             for place, score in zip(places, scores, strict=True)
         }
 

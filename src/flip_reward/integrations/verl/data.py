@@ -14,18 +14,15 @@ from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TypedDict
 
+from flip_reward.core.conversation import Message
 from flip_reward.core.response import select_target
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import RESPONSE_COLUMNS, Input, RawRow, Row, RowMapper, Skip, parse_columns
-from flip_reward.data.sources import Rejection, read_sources
-from flip_reward.data.tables import write_parquet
+from flip_reward.data.rows import RESPONSE_COLUMNS, Input, InvalidRow, RawRow, Row, RowMapper, Skip, parse_columns
+from flip_reward.data.sources import read_sources
+from flip_reward.data.tables import write_table
 from flip_reward.errors import ConversationError, DataError, FlipRewardError
-
-if TYPE_CHECKING:
-    from pyarrow import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +61,7 @@ def write_verl_parquet(inputs: Sequence[str], output: Path, constant: VerlColumn
         MissingDependencyError: pyarrow is not installed.
         StorageError: The output cannot be written.
     """
-    written = _Counted(to_verl_rows(inputs, constant or VerlColumns()))
-    write_parquet(output, written, _schema)
-    return written.count
+    return write_table(output, to_verl_rows(inputs, constant or VerlColumns()), _VerlRow)
 
 
 def to_verl_rows(inputs: Sequence[str], constant: VerlColumns) -> Iterator[Mapping[str, object]]:
@@ -77,7 +72,7 @@ def to_verl_rows(inputs: Sequence[str], constant: VerlColumns) -> Iterator[Mappi
     """
     sources = [_without_need_of_responses(open_input(name), constant.columns) for name in inputs]
     for row in read_sources(sources, RowMapper(constant.columns), limit=constant.limit):
-        if isinstance(row, Rejection):
+        if isinstance(row, InvalidRow):
             raise DataError(f"{row.source}, line {row.line}: {row.reason}")
         try:
             instruction = select_target(row.group.messages).instruction
@@ -118,33 +113,24 @@ def _complete(row: RawRow, columns: Mapping[str, str]) -> RawRow:
     return replace(row, values={**row.values, "responses": [""]})
 
 
-class _Counted:
-    """Rows, and how many of them have passed."""
-
-    def __init__(self, rows: Iterator[Mapping[str, object]]) -> None:
-        self._rows = rows
-        self.count = 0
-
-    def __iter__(self) -> Iterator[Mapping[str, object]]:
-        for row in self._rows:
-            self.count += 1
-            yield row
+class _RewardModelColumn(TypedDict):
+    style: str
+    ground_truth: str
 
 
-def _schema(pa: ModuleType) -> Schema:
-    messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-    return pa.schema(
-        [
-            ("data_source", pa.string()),
-            ("prompt", messages),
-            ("ability", pa.string()),
-            ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
-            (
-                "extra_info",
-                pa.struct([("split", pa.string()), ("index", pa.int64()), ("id", pa.string()), ("prompt", messages)]),
-            ),
-        ]
-    )
+class _ExtraInfoColumn(TypedDict):
+    split: str
+    index: int
+    id: str
+    prompt: list[Message]
+
+
+class _VerlRow(TypedDict):
+    data_source: str
+    prompt: list[Message]
+    ability: str
+    reward_model: _RewardModelColumn
+    extra_info: _ExtraInfoColumn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

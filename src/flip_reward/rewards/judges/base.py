@@ -1,21 +1,21 @@
-"""What judges share: how a group is put to one, what comes of a request, and which score it is booked to."""
+"""What judges share: how a group is shown to one, what comes of a call, and which score its cost is attributed to."""
 
 from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.judgement import Judgement, write_judgements
 from flip_reward.core.prompts import JudgeKind, Template, render_context
 from flip_reward.core.replies import JudgeReply
-from flip_reward.core.response import select_target, visible_answer
-from flip_reward.core.score import Outcome, Score, Usage
-from flip_reward.engines.base import Engine, JsonSchema, Request, Sampling
+from flip_reward.core.response import InferenceTarget, visible_answer
+from flip_reward.core.score import Cost, Outcome, Score, Usage, describe_left_out
+from flip_reward.engines.base import Completion, Engine, JsonSchema, Request, Sampling
 from flip_reward.errors import ConversationError
 from flip_reward.rewards.base import RewardModel, Settings, ask
 
@@ -44,7 +44,7 @@ class JudgeOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class JudgeInput:
     """A group as a judge sees it.
 
     Attributes:
@@ -61,46 +61,36 @@ class Case:
         """Return some of the answers, in an order."""
         return {index: self.answers[index] for index in order}
 
-
-def open_case(group: Group) -> Case:
-    """Prepare a group for a judge: the responses' own thinking is taken off, and those without an answer are out.
-
-    Raises:
-        ConversationError: The conversation has no user message.
-    """
-    instruction = select_target(group.messages).instruction
-    question = {"conversation": render_context(group.messages), "instruction": instruction}
-    if not instruction or instruction.isspace():
-        return Case(question, {}, dict.fromkeys(range(len(group.responses)), Outcome.EMPTY_INSTRUCTION))
-    visible = {index: visible_answer(response) for index, response in enumerate(group.responses)}
-    return Case(
-        question,
-        {index: answer for index, answer in visible.items() if not isinstance(answer, Outcome)},
-        {index: answer for index, answer in visible.items() if isinstance(answer, Outcome)},
-    )
+    @classmethod
+    def of(cls, group: Group, target: InferenceTarget) -> Self:
+        """Take off the responses' thinking, and leave out those without an answer."""
+        instruction = target.instruction
+        question = {"conversation": render_context(group.messages), "instruction": instruction}
+        if not instruction or instruction.isspace():
+            return cls(question, {}, dict.fromkeys(range(len(group.responses)), Outcome.EMPTY_INSTRUCTION))
+        visible = {index: visible_answer(response) for index, response in enumerate(group.responses)}
+        return cls(
+            question,
+            {index: answer for index, answer in visible.items() if not isinstance(answer, Outcome)},
+            {index: answer for index, answer in visible.items() if isinstance(answer, Outcome)},
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgeCall:
     """One request to a judge that was shown several responses, and what came of it.
 
     Attributes:
         judgement: The verdict, or why there is none.
         reasoning: The judge's explanation, when it gave one.
         detail: The failure in words, when the engine failed.
-        usage: Tokens spent.
-        attempts: How often the request was sent.
-        latency_seconds: From asking to the answer or the last failure.
-        cached: The reply came from the response cache.
+        cost: What the request took.
     """
 
     judgement: Judgement
     reasoning: str | None = None
     detail: str | None = None
-    usage: Usage = Usage()
-    attempts: int = 0
-    latency_seconds: float = 0.0
-    cached: bool = False
+    cost: Cost = Cost()
 
     @property
     def explanation(self) -> str | None:
@@ -112,7 +102,7 @@ class Judged:
         return f"{choice}: {self.reasoning}" if self.reasoning else choice
 
 
-async def judge(engine: Engine, request: Request, shown: Mapping[int, str], parse: Parse) -> Judged:
+async def call_judge(engine: Engine, request: Request, shown: Mapping[int, str], parse: Parse) -> JudgeCall:
     """Ask a judge which of several responses it chooses.
 
     Args:
@@ -120,76 +110,58 @@ async def judge(engine: Engine, request: Request, shown: Mapping[int, str], pars
         request: The prompt that shows the responses.
         shown: The responses by their index in the group, in the order in which they are shown.
         parse: Reads the reply.
-
-    Raises:
-        EngineUnavailableError: The engine will never answer.
     """
-    reply = await ask(engine, request)
-    completion = reply.answer
-    if completion is None:
-        return Judged(
-            Judgement(tuple(shown), reply.outcome),
-            detail=reply.detail,
-            attempts=reply.attempts,
-            latency_seconds=reply.latency_seconds,
-        )
-    verdict = parse(completion.text, completion.finish_reason, shown=list(shown.values()))
-    chosen = None if verdict.value is None else list(shown)[int(verdict.value)]
-    return Judged(
-        Judgement(tuple(shown), verdict.status.outcome, chosen, completion.text),
-        reasoning=verdict.reasoning,
-        usage=completion.usage,
-        attempts=completion.attempts,
-        latency_seconds=reply.latency_seconds,
-        cached=completion.cached,
-    )
+    order = tuple(shown)
+
+    def read(completion: Completion, cost: Cost) -> JudgeCall:
+        verdict = parse(completion.text, completion.finish_reason, shown=list(shown.values()))
+        chosen = None if verdict.value is None else order[int(verdict.value)]
+        judgement = Judgement(order, verdict.status.outcome, chosen, completion.text)
+        return JudgeCall(judgement, verdict.reasoning, cost=cost)
+
+    call = await ask(engine.complete(request), read)
+    if isinstance(call, Score):
+        return JudgeCall(Judgement(order, call.outcome), detail=call.detail, cost=call.cost)
+    return call
 
 
-def unscored(failures: Sequence[Judged]) -> Score:
-    """Return the score of a response that no verdict was found for.
+def score_share(points: float, out_of: int, failures: Sequence[JudgeCall]) -> Score:
+    """Score a response by its share of the verdicts; unscored without any.
 
-    A failure of the engine goes before replies without a verdict, so that a resumed run asks again.
+    Then a failure of the engine goes before replies without a verdict, so that a resumed run asks again.
     """
+    if out_of:
+        left_out = describe_left_out(failed.judgement.outcome for failed in failures)
+        return Score(points / out_of, Outcome.SCORED, detail=left_out)
     cause = next((failed for failed in failures if failed.judgement.outcome.retryable), failures[0])
     return Score(None, cause.judgement.outcome, detail=cause.detail)
 
 
-def describe_failures(failures: Sequence[Judged]) -> str | None:
-    """Say which requests a score leaves out, for they gave no verdict; None when all did."""
-    causes = Counter(failed.judgement.outcome.value for failed in failures)
-    return "left out: " + ", ".join(f"{count} {cause}" for cause, count in causes.items()) if causes else None
+def attribute_cost(scores: Sequence[Score], calls: Sequence[JudgeCall]) -> tuple[Score, ...]:
+    """Add what the calls for a group took, and what the judge said, to the group's scores.
 
-
-def book(scores: Sequence[Score], requests: Sequence[Judged]) -> tuple[Score, ...]:
-    """Add what the requests of a group took, and what the judge said, to the group's scores.
-
-    Each request is booked once, to the response it chose, or else to the one it showed first, so that sums over the
+    Each call is attributed once, to the response it chose, or else to the one it showed first, so that sums over the
     scores are the group's true totals.
-
-    Args:
-        scores: One for each response of the group.
-        requests: All that were sent for the group.
     """
-    accounts: defaultdict[int, list[Judged]] = defaultdict(list)
-    for request in requests:
-        chosen = request.judgement.chosen
-        accounts[request.judgement.shown[0] if chosen is None else chosen].append(request)
-    return tuple(_book(score, accounts[index]) for index, score in enumerate(scores))
+    own: defaultdict[int, list[JudgeCall]] = defaultdict(list)
+    for call in calls:
+        chosen = call.judgement.chosen
+        own[call.judgement.shown[0] if chosen is None else chosen].append(call)
+    return tuple(_attribute(score, own[index]) for index, score in enumerate(scores))
 
 
-def _book(score: Score, requests: Sequence[Judged]) -> Score:
-    if not requests:
+def _attribute(score: Score, calls: Sequence[JudgeCall]) -> Score:
+    if not calls:
         return score
-    explanations = [request.explanation for request in requests if request.explanation]
-    return replace(
-        score,
-        reasoning="\n".join(explanations) or None,
-        raw_reply=write_judgements(request.judgement for request in requests),
-        usage=sum((request.usage for request in requests), Usage()),
-        attempts=sum(request.attempts for request in requests),
-        latency_seconds=sum(request.latency_seconds for request in requests),
-        cached=all(request.cached for request in requests),
+    cost = Cost(
+        usage=sum((call.cost.usage for call in calls), Usage()),
+        attempts=sum(call.cost.attempts for call in calls),
+        latency_seconds=sum(call.cost.latency_seconds for call in calls),
+        cached=all(call.cost.cached for call in calls),
     )
+    reasoning = "\n".join(call.explanation for call in calls if call.explanation) or None
+    raw_reply = write_judgements(call.judgement for call in calls)
+    return replace(score, reasoning=reasoning, raw_reply=raw_reply, cost=cost)
 
 
 class Judge(RewardModel):
@@ -222,9 +194,9 @@ class Judge(RewardModel):
             "seed": sampling.seed,
         }
 
-    def _fill(self, case: Case, shown: Mapping[str, str], schema: JsonSchema) -> Request:
+    def _fill(self, judged: JudgeInput, shown: Mapping[str, str], schema: JsonSchema) -> Request:
         options = self._asking
-        prompt = options.template.fill({**case.question, **shown})
+        prompt = options.template.fill({**judged.question, **shown})
         return Request(prompt.messages, options.sampling, schema if options.structured else None)
 
 
@@ -236,8 +208,8 @@ class GroupJudge(Judge):
 
     independent = False
 
-    def instruction_of(self, group: Group) -> str:
-        """Return the last user message.
+    def select_target(self, group: Group) -> InferenceTarget:
+        """Choose the last user message.
 
         Raises:
             ConversationError: The group has no user message, or a single response.
@@ -247,24 +219,23 @@ class GroupJudge(Judge):
                 f"a {self.kind.value} judge compares responses, and there is only one",
                 hint="put all responses to a prompt into one row, or take a reward that scores each by itself",
             )
-        return super().instruction_of(group)
+        return super().select_target(group)
 
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Compare the responses of a group."""
-        self.instruction_of(group)
-        case = open_case(group)
+        shown = JudgeInput.of(group, target)
         compared: Mapping[int, Score] = {}
-        requests: Sequence[Judged] = ()
-        if len(case.answers) > 1:
-            compared, requests = await self._compare(group, case)
-        left_out = {index: Score(None, outcome) for index, outcome in case.outcomes.items()}
+        calls: Sequence[JudgeCall] = ()
+        if len(shown.answers) > 1:
+            compared, calls = await self._compare(group, shown)
+        left_out = {index: Score(None, outcome) for index, outcome in shown.outcomes.items()}
         alone = Score(None, Outcome.NOTHING_TO_COMPARE)
         scores = [{**compared, **left_out}.get(index, alone) for index in range(len(group.responses))]
-        return book(scores, requests)
+        return attribute_cost(scores, calls)
 
     @abstractmethod
-    async def _compare(self, group: Group, case: Case) -> tuple[Mapping[int, Score], Sequence[Judged]]:
-        """Score the answers of a case, of which there are at least two, and return all requests behind it."""
+    async def _compare(self, group: Group, shown: JudgeInput) -> tuple[Mapping[int, Score], Sequence[JudgeCall]]:
+        """Score the answers of a group, of which there are at least two, and return all calls behind it."""
 
 
 def make_schema(key: str, value: Mapping[str, object]) -> JsonSchema:

@@ -10,20 +10,18 @@ from flip_reward.core.conversation import Group
 from flip_reward.core.judgement import draw_orders
 from flip_reward.core.prompts import JudgeKind, Template, load_judge_template, render_list
 from flip_reward.core.replies import parse_list_choice
-from flip_reward.core.score import Outcome, Score
+from flip_reward.core.score import Score
 from flip_reward.engines.base import Engine, Request
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import Settings, gather_all
 from flip_reward.rewards.judges.base import (
-    Case,
     GroupJudge,
-    Judged,
+    JudgeCall,
+    JudgeInput,
     JudgeOptions,
-    describe_failures,
-    judge,
+    call_judge,
     make_schema,
-    open_case,
-    unscored,
+    score_share,
 )
 
 
@@ -83,30 +81,23 @@ class ListwiseJudge(GroupJudge):
 
     def render(self, group: Group) -> list[Request | None]:
         """Render the request of every order, without sending anything."""
-        self.instruction_of(group)
-        case = open_case(group)
-        return [self._request(case, order) for order in self._orders(group, case)]
+        judged = JudgeInput.of(group, self.select_target(group))
+        return [self._request(judged, order) for order in self._orders(group, judged)]
 
-    async def _compare(self, group: Group, case: Case) -> tuple[Mapping[int, Score], Sequence[Judged]]:
-        requests = await gather_all(self._choose(case, order) for order in self._orders(group, case))
-        chosen = [asked.judgement.chosen for asked in requests if asked.judgement.chosen is not None]
-        failures = [asked for asked in requests if asked.judgement.chosen is None]
-        if not chosen:
-            return dict.fromkeys(case.answers, unscored(failures)), requests
-        left_out = describe_failures(failures)
-        scores = {
-            index: Score(chosen.count(index) / len(chosen), Outcome.SCORED, detail=left_out) for index in case.answers
-        }
-        return scores, requests
+    async def _compare(self, group: Group, shown: JudgeInput) -> tuple[Mapping[int, Score], Sequence[JudgeCall]]:
+        calls = await gather_all(self._choose(shown, order) for order in self._orders(group, shown))
+        chosen = [call.judgement.chosen for call in calls if call.judgement.chosen is not None]
+        failures = [call for call in calls if call.judgement.chosen is None]
+        return {index: score_share(chosen.count(index), len(chosen), failures) for index in shown.answers}, calls
 
-    def _orders(self, group: Group, case: Case) -> list[tuple[int, ...]]:
-        if len(case.answers) < 2:
+    def _orders(self, group: Group, shown: JudgeInput) -> list[tuple[int, ...]]:
+        if len(shown.answers) < 2:
             return []
-        return draw_orders(group, list(case.answers), seed=self.options.order_seed, count=self.options.orders)
+        return draw_orders(group, list(shown.answers), seed=self.options.order_seed, count=self.options.orders)
 
-    async def _choose(self, case: Case, order: Sequence[int]) -> Judged:
-        return await judge(self.engine, self._request(case, order), case.show(order), parse_list_choice)
+    async def _choose(self, judged: JudgeInput, order: Sequence[int]) -> JudgeCall:
+        return await call_judge(self.engine, self._request(judged, order), judged.show(order), parse_list_choice)
 
-    def _request(self, case: Case, order: Sequence[int]) -> Request:
+    def _request(self, judged: JudgeInput, order: Sequence[int]) -> Request:
         schema = make_schema("BEST_RESPONSE_INDEX", {"type": "integer", "enum": list(range(len(order)))})
-        return self._fill(case, {"responses": render_list(case.show(order).values())}, schema)
+        return self._fill(judged, {"responses": render_list(judged.show(order).values())}, schema)

@@ -16,19 +16,17 @@ from flip_reward.core.conversation import Group
 from flip_reward.core.judgement import draw_orders
 from flip_reward.core.prompts import JudgeKind, Template, load_judge_template, render_text
 from flip_reward.core.replies import parse_pair_choice
-from flip_reward.core.score import Outcome, Score
+from flip_reward.core.score import Score
 from flip_reward.engines.base import Engine, Request
 from flip_reward.rewards.base import Settings, gather_all
 from flip_reward.rewards.judges.base import (
-    Case,
     GroupJudge,
-    Judged,
+    JudgeCall,
+    JudgeInput,
     JudgeOptions,
-    describe_failures,
-    judge,
+    call_judge,
     make_schema,
-    open_case,
-    unscored,
+    score_share,
 )
 
 
@@ -48,24 +46,24 @@ class Match:
     Attributes:
         one: The index of one response.
         other: The index of the other.
-        requests: A request for each order.
+        calls: A call for each order.
     """
 
     one: int
     other: int
-    requests: tuple[Judged, ...]
+    calls: tuple[JudgeCall, ...]
 
     @property
-    def failures(self) -> list[Judged]:
-        """The requests that gave no verdict."""
-        return [asked for asked in self.requests if asked.judgement.chosen is None]
+    def failures(self) -> list[JudgeCall]:
+        """The calls that gave no verdict."""
+        return [call for call in self.calls if call.judgement.chosen is None]
 
     def points(self, index: int) -> float | None:
         """The share of the verdicts for a response: 1, 0, or 1/2 when they change with the order.
 
         None unless every order gave a verdict: a single order would count the place as well as the response.
         """
-        chosen = [asked.judgement.chosen for asked in self.requests]
+        chosen = [call.judgement.chosen for call in self.calls]
         return None if None in chosen else chosen.count(index) / len(chosen)
 
 
@@ -78,7 +76,7 @@ class Standings:
     """How a tournament ended.
 
     Attributes:
-        scores: What each response earned, without what its requests took.
+        scores: What each response earned, without what its calls took.
         matches: All that were played.
     """
 
@@ -96,7 +94,7 @@ async def play_round_robin(entrants: Sequence[int], play: Play) -> Standings:
     for index in entrants:
         own = [match for match in matches if index in (match.one, match.other)]
         points = [earned for match in own if (earned := match.points(index)) is not None]
-        scores[index] = _score(sum(points), len(points), _failures(own))
+        scores[index] = score_share(sum(points), len(points), _failures(own))
     return Standings(scores, matches)
 
 
@@ -139,18 +137,12 @@ async def play_knockout(entrants: Sequence[int], play: Play) -> Standings:
     for index in entrants:
         own = [match for match in matches if index in (match.one, match.other)]
         judged = index not in stranded and any(match.points(index) is not None for match in own)
-        scores[index] = _score(survived[index], counted[index] if judged else 0, _failures(own))
+        scores[index] = score_share(survived[index], counted[index] if judged else 0, _failures(own))
     return Standings(scores, matches)
 
 
-def _failures(matches: Sequence[Match]) -> list[Judged]:
+def _failures(matches: Sequence[Match]) -> list[JudgeCall]:
     return [failed for match in matches for failed in match.failures]
-
-
-def _score(points: float, out_of: int, failures: Sequence[Judged]) -> Score:
-    if not out_of:
-        return unscored(failures)
-    return Score(points / out_of, Outcome.SCORED, detail=describe_failures(failures))
 
 
 PAIR_SCHEMA = make_schema("BETTER_RESPONSE", {"type": "string", "enum": ["A", "B"]})
@@ -212,28 +204,26 @@ class PairwiseJudge(GroupJudge):
 
     def render(self, group: Group) -> list[Request | None]:
         """Render the requests that come first, without sending anything: all, or a knockout's first round."""
-        self.instruction_of(group)
-        case = open_case(group)
-        entrants = self._entrants(group, case)
+        judged = JudgeInput.of(group, self.select_target(group))
+        entrants = self._entrants(group, judged)
         if self.options.tournament is Tournament.KNOCKOUT:
             pairs = list(zip(entrants[::2], entrants[1::2], strict=False))
         else:
             pairs = list(combinations(entrants, 2))
-        return [self._request(case, order) for pair in pairs for order in self._orders(group, pair)]
+        return [self._request(judged, order) for pair in pairs for order in self._orders(group, pair)]
 
-    async def _compare(self, group: Group, case: Case) -> tuple[Mapping[int, Score], Sequence[Judged]]:
+    async def _compare(self, group: Group, shown: JudgeInput) -> tuple[Mapping[int, Score], Sequence[JudgeCall]]:
         async def play(one: int, other: int) -> Match:
-            orders = self._orders(group, (one, other))
-            requests = await gather_all(self._choose(case, order) for order in orders)
-            return Match(one, other, tuple(requests))
+            calls = await gather_all(self._choose(shown, order) for order in self._orders(group, (one, other)))
+            return Match(one, other, tuple(calls))
 
         knockout = self.options.tournament is Tournament.KNOCKOUT
-        standings = await (play_knockout if knockout else play_round_robin)(self._entrants(group, case), play)
-        return standings.scores, [asked for match in standings.matches for asked in match.requests]
+        standings = await (play_knockout if knockout else play_round_robin)(self._entrants(group, shown), play)
+        return standings.scores, [call for match in standings.matches for call in match.calls]
 
-    def _entrants(self, group: Group, case: Case) -> Sequence[int]:
+    def _entrants(self, group: Group, shown: JudgeInput) -> Sequence[int]:
         """The responses that are judged, for a knockout in a drawn order."""
-        indices = list(case.answers)
+        indices = list(shown.answers)
         if self.options.tournament is Tournament.KNOCKOUT:
             [indices] = map(list, draw_orders(group, indices, seed=self.options.order_seed))
         return indices
@@ -243,9 +233,9 @@ class PairwiseJudge(GroupJudge):
         options = self.options
         return draw_orders(group, pair, seed=options.order_seed, count=2 if options.both_orders else 1)
 
-    async def _choose(self, case: Case, order: Sequence[int]) -> Judged:
-        return await judge(self.engine, self._request(case, order), case.show(order), parse_pair_choice)
+    async def _choose(self, judged: JudgeInput, order: Sequence[int]) -> JudgeCall:
+        return await call_judge(self.engine, self._request(judged, order), judged.show(order), parse_pair_choice)
 
-    def _request(self, case: Case, order: Sequence[int]) -> Request:
-        first, second = map(render_text, case.show(order).values())
-        return self._fill(case, {"response_a": first, "response_b": second}, PAIR_SCHEMA)
+    def _request(self, judged: JudgeInput, order: Sequence[int]) -> Request:
+        first, second = map(render_text, judged.show(order).values())
+        return self._fill(judged, {"response_a": first, "response_b": second}, PAIR_SCHEMA)

@@ -8,10 +8,11 @@ from functools import partial
 from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import JudgeKind, Template, load_judge_template
 from flip_reward.core.replies import HIGHEST_RATING, LOWEST_RATING, parse_rating
-from flip_reward.core.score import Score
-from flip_reward.engines.base import Engine, Request
+from flip_reward.core.response import InferenceTarget
+from flip_reward.core.score import Cost, Score
+from flip_reward.engines.base import Completion, Engine, Request
 from flip_reward.rewards.base import ask, gather_all
-from flip_reward.rewards.judges.base import Case, Judge, JudgeOptions, make_schema, open_case
+from flip_reward.rewards.judges.base import Judge, JudgeInput, JudgeOptions, make_schema
 
 RATING_SCHEMA = make_schema("SCORE", {"type": "integer", "enum": list(range(LOWEST_RATING, HIGHEST_RATING + 1))})
 
@@ -45,35 +46,31 @@ class PointwiseJudge(Judge):
 
     def render(self, group: Group) -> list[Request | None]:
         """Render the request of every response, without sending anything; None for one without an answer."""
-        case = open_case(group)
-        return [
-            self._request(case, case.answers[index]) if index in case.answers else None
-            for index in range(len(group.responses))
-        ]
+        judged = JudgeInput.of(group, self.select_target(group))
+        answers = [judged.answers.get(index) for index in range(len(group.responses))]
+        return [None if answer is None else self._request(judged, answer) for answer in answers]
 
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Rate every response of a group, each on its own."""
-        case = open_case(group)
-        return tuple(await gather_all(self._rate(index, case) for index in range(len(group.responses))))
+        judged = JudgeInput.of(group, target)
+        return tuple(await gather_all(self._rate(index, judged) for index in range(len(group.responses))))
 
-    async def _rate(self, index: int, case: Case) -> Score:
-        if index not in case.answers:
-            return Score(None, case.outcomes[index])
-        reply = await ask(self.engine, self._request(case, case.answers[index]))
-        if reply.answer is None:
-            return reply.unscored()
-        completion = reply.answer
-        rating = parse_rating(completion.text, completion.finish_reason, shown=[case.answers[index]])
-        return Score(
-            value=rating.value,
-            outcome=rating.status.outcome,
-            reasoning=rating.reasoning,
-            raw_reply=completion.text,
-            usage=completion.usage,
-            attempts=completion.attempts,
-            latency_seconds=reply.latency_seconds,
-            cached=completion.cached,
-        )
+    async def _rate(self, index: int, judged: JudgeInput) -> Score:
+        answer = judged.answers.get(index)
+        if answer is None:
+            return Score(None, judged.outcomes[index])
 
-    def _request(self, case: Case, answer: str) -> Request:
-        return self._fill(case, {"response": answer}, RATING_SCHEMA)
+        def read(completion: Completion, cost: Cost) -> Score:
+            rating = parse_rating(completion.text, completion.finish_reason, shown=[answer])
+            return Score(
+                rating.value,
+                rating.status.outcome,
+                reasoning=rating.reasoning,
+                raw_reply=completion.text,
+                cost=cost,
+            )
+
+        return await ask(self.engine.complete(self._request(judged, answer)), read)
+
+    def _request(self, judged: JudgeInput, answer: str) -> Request:
+        return self._fill(judged, {"response": answer}, RATING_SCHEMA)

@@ -54,8 +54,8 @@ def to_numbers(results: Sequence[Result], sizes: Iterable[int], policy: Unscored
             continue
         for score in result:
             values.append(score.value)
-            prompt_tokens += score.usage.prompt_tokens
-            completion_tokens += score.usage.completion_tokens
+            prompt_tokens += score.cost.usage.prompt_tokens
+            completion_tokens += score.cost.usage.completion_tokens
     scored = tuple(value is not None for value in values)
     if not all(scored):
         if policy.choice is OnUnscored.ERROR:

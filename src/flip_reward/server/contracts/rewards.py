@@ -14,7 +14,7 @@ from flip_reward.core.cautions import Caution
 from flip_reward.core.conversation import ROLES, Group, Message
 from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import ConversationError
-from flip_reward.scoring.records import likelihood_to_json, sample_to_json
+from flip_reward.scoring.records import SampleLine
 from flip_reward.server.exchange import Context, Contract
 from flip_reward.server.problems import Problem, RowError, explain
 from flip_reward.server.scorer import Result, Row
@@ -184,9 +184,9 @@ def _to_answer(request: _Groups, results: Sequence[Result], context: Context) ->
         "model": context.model,
         "results": shown,
         "usage": {
-            "prompt_tokens": sum(score.usage.prompt_tokens for score in scores),
-            "completion_tokens": sum(score.usage.completion_tokens for score in scores),
-            "cached_tokens": sum(score.usage.cached_tokens for score in scores),
+            "prompt_tokens": sum(score.cost.usage.prompt_tokens for score in scores),
+            "completion_tokens": sum(score.cost.usage.completion_tokens for score in scores),
+            "cached_tokens": sum(score.cost.usage.cached_tokens for score in scores),
         },
     }
 
@@ -202,7 +202,6 @@ def _show_group(value: object, result: Result, *, details: bool) -> dict[str, ob
 
 
 def _show(score: Score) -> dict[str, object]:
-    usage = score.usage
     return {
         "outcome": score.outcome.value,
         "reward": score.value,
@@ -211,13 +210,9 @@ def _show(score: Score) -> dict[str, object]:
         "inferred_instruction": score.inferred_instruction,
         "detail": score.detail,
         "spread": score.spread,
-        "cautions": [caution.value for caution in score.cautions],
-        "cached": score.cached,
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "cached_tokens": usage.cached_tokens,
-        },
+        "cautions": score.cautions,
+        "cached": score.cost.cached,
+        "usage": score.cost.usage,
     }
 
 
@@ -226,10 +221,10 @@ def _show_in_detail(score: Score) -> dict[str, object]:
         **_show(score),
         "reasoning": score.reasoning,
         "raw_reply": score.raw_reply,
-        "attempts": score.attempts,
-        "latency_seconds": round(score.latency_seconds, 6),
-        "samples": [sample_to_json(sample) for sample in score.samples],
-        "likelihood": likelihood_to_json(score.likelihood),
+        "attempts": score.cost.attempts,
+        "latency_seconds": round(score.cost.latency_seconds, 6),
+        "samples": [SampleLine.of(sample) for sample in score.samples],
+        "likelihood": score.likelihood,
     }
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import orjson
 
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import Input
+from flip_reward.data.rows import Input, InvalidRow
 from flip_reward.errors import DataError
 from flip_reward.scoring.manifest import InputIdentity
 from flip_reward.training.grpo.recipe import GrpoData
-from flip_reward.training.prompts.rows import BadRow, PromptRow, convert_rows, read_rows
+from flip_reward.training.prompts.rows import PromptRow, convert_rows, read_rows
 
 _MOST_SHOWN = 3
 
@@ -71,13 +71,13 @@ def prepare_rows(data: GrpoData) -> GrpoRows:
 
 
 def _read(source: Input, data: GrpoData) -> tuple[list[PromptRow], int]:
-    found: Iterable[PromptRow | BadRow] = (
+    found: Iterable[PromptRow | InvalidRow] = (
         read_rows(source) if data.switch_to is None else convert_rows(source, data.switch_to, data.columns)
     )
     rows: list[PromptRow] = []
-    bad: list[BadRow] = []
+    bad: list[InvalidRow] = []
     for row in found:
-        if isinstance(row, BadRow):
+        if isinstance(row, InvalidRow):
             bad.append(row)
         else:
             rows.append(row)

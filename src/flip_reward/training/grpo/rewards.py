@@ -260,7 +260,7 @@ class GrpoRewardCall:
             [completion_ids[place] for place in places],
             self.num_generations,
         )
-        return _Part(name, places, call, measure_call_copying(reward.load(), call))
+        return _Part(name, places, call, measure_call_copying(call))
 
     async def _score_otherwise(
         self, prompts: Sequence[Text], completions: Sequence[Text], completion_ids: Sequence[list[int]]

@@ -12,18 +12,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TypedDict
 
 import orjson
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.response import replace_lone_surrogates
 from flip_reward.data.files import storage_error
-from flip_reward.data.tables import write_parquet
-
-if TYPE_CHECKING:
-    from pyarrow import Schema
+from flip_reward.data.tables import write_table
 
 FOLDER = "samples"
 
@@ -75,6 +71,24 @@ class SampleRow:
         return {"step": step, **values}
 
 
+class SampleColumns(TypedDict):
+    """The columns of a file of samples."""
+
+    step: int
+    row: int
+    prompt: str
+    response: str
+    inferred_instruction: str | None
+    reward: float | None
+    outcome: str
+    precision: float | None
+    recall: float | None
+    copied_4grams: float | None
+    tokens: int
+    not_trained_on: str
+    messages: str
+
+
 class SampleTable:
     """Collects the samples of a step, and writes them when it is done.
 
@@ -111,26 +125,5 @@ class SampleTable:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(path, error) from error
-        write_parquet(path, (row.to_columns(step) for row in rows), _schema)
+        write_table(path, (row.to_columns(step) for row in rows), SampleColumns)
         rows.clear()
-
-
-def _schema(pa: ModuleType) -> Schema:
-    text, number, whole = pa.string(), pa.float64(), pa.int64()
-    return pa.schema(
-        [
-            ("step", whole),
-            ("row", whole),
-            ("prompt", text),
-            ("response", text),
-            ("inferred_instruction", text),
-            ("reward", number),
-            ("outcome", text),
-            ("precision", number),
-            ("recall", number),
-            ("copied_4grams", number),
-            ("tokens", whole),
-            ("not_trained_on", text),
-            ("messages", text),
-        ]
-    )

@@ -12,7 +12,7 @@ from flip_reward.core.conversation import Group, read_content
 from flip_reward.core.response import select_target, visible_answer
 from flip_reward.core.score import Outcome
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import CONVERSATION_COLUMNS, Input, RejectedRow, RowMapper, parse_columns
+from flip_reward.data.rows import CONVERSATION_COLUMNS, Input, InvalidRow, RowMapper, parse_columns
 from flip_reward.errors import ConversationError, DataError
 from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS, load_benchmark
 from flip_reward.training.inferrer.near_duplicates import Words
@@ -111,7 +111,7 @@ def read_pairs(source: Input, *, columns: Mapping[str, str] | None = None, weigh
     for row in source.rows():
         rows += 1
         try:
-            if isinstance(row, RejectedRow):
+            if isinstance(row, InvalidRow):
                 raise DataError(row.reason)  # noqa: TRY301 - told like the others
             group = mapper.to_group(row.values, str(row.position))
             _check_instruction(group)
@@ -155,7 +155,7 @@ def read_evaluation_prompts(source: str) -> list[str]:
         return [one.content for item in items for one in item.group.messages if one.role == "user"]
     prompts: list[str] = []
     for row in open_input(source).rows():
-        if isinstance(row, RejectedRow):
+        if isinstance(row, InvalidRow):
             raise DataError(f"{source}, line {row.line}: {row.reason}")
         found = list(_prompts_of(row.values))
         if not found:

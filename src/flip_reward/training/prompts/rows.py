@@ -19,20 +19,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TypedDict
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.data.rows import CONVERSATION_COLUMNS, RESPONSE_COLUMNS, Input, RejectedRow, RowMapper, parse_columns
-from flip_reward.data.tables import write_output, write_parquet
+from flip_reward.data.rows import CONVERSATION_COLUMNS, RESPONSE_COLUMNS, Input, InvalidRow, RowMapper, parse_columns
+from flip_reward.data.tables import write_table
 from flip_reward.errors import ConversationError, DataError, FlipRewardError
 from flip_reward.rewards.catalogue import REWARDS
 from flip_reward.rewards.controls import CONSTANT
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-    from pyarrow import Schema
-
 
 DATA_REWARDS: MappingProxyType[str, str] = MappingProxyType(
     {
@@ -135,28 +129,36 @@ class PromptRow:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that cannot be used, and why."""
+class PromptColumns(TypedDict):
+    """The columns of a file whose rows have one reward each."""
 
-    line: int
-    reason: str
+    messages: list[Message]
+    ground_truth: str
+    dataset: str
 
 
-def read_rows(source: Input) -> Iterator[PromptRow | BadRow]:
-    """Read the rows of an input, the bad ones as `BadRow`.
+class SeveralColumns(TypedDict):
+    """The columns of a file whose rows have several rewards each."""
+
+    messages: list[Message]
+    ground_truth: list[str]
+    dataset: list[str]
+
+
+def read_rows(source: Input) -> Iterator[PromptRow | InvalidRow]:
+    """Read the rows of an input, the bad ones as `InvalidRow`.
 
     Raises:
         DataError: The input cannot be read.
     """
     for row in source.rows():
-        if isinstance(row, RejectedRow):
-            yield BadRow(row.line, row.reason)
+        if isinstance(row, InvalidRow):
+            yield row
             continue
         try:
             yield PromptRow.read(row.values)
         except FlipRewardError as error:
-            yield BadRow(row.line, str(error))
+            yield InvalidRow(row.position, row.line, str(error))
 
 
 def read_messages(value: object) -> tuple[Message, ...]:
@@ -198,12 +200,12 @@ def write_rows(path: Path, rows: Sequence[PromptRow]) -> None:
         MissingDependencyError: pyarrow is not installed.
     """
     if path.suffix.lower() != ".parquet":
-        write_output(path, (row.to_columns() for row in rows))
+        write_table(path, (row.to_columns() for row in rows), PromptColumns)
         return
     several = {len(row.datasets) > 1 for row in rows}
     if len(several) > 1:
         raise DataError("rows with one reward and rows with several cannot stand in one Parquet file")
-    write_parquet(path, (row.to_columns() for row in rows), _several_schema if True in several else _schema)
+    write_table(path, (row.to_columns() for row in rows), SeveralColumns if True in several else PromptColumns)
 
 
 def _read_texts(column: str, value: object) -> tuple[str, ...]:
@@ -213,25 +215,12 @@ def _read_texts(column: str, value: object) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _schema(pa: ModuleType) -> Schema:
-    return _make_schema(pa, pa.string())
-
-
-def _several_schema(pa: ModuleType) -> Schema:
-    return _make_schema(pa, pa.list_(pa.string()))
-
-
-def _make_schema(pa: ModuleType, text: Any) -> Schema:  # noqa: ANN401 - a type of pyarrow, which is imported late
-    turn = pa.struct([("role", pa.string()), ("content", pa.string())])
-    return pa.schema([("messages", pa.list_(turn)), ("ground_truth", text), ("dataset", text)])
-
-
 _CHAT_COLUMN = "conversation"  # what WildChat and others call it
 
 
 def convert_rows(
     source: Input, dataset: str, columns: Mapping[str, str] | None = None
-) -> Iterator[PromptRow | BadRow]:
+) -> Iterator[PromptRow | InvalidRow]:
     """Make training rows of prompts ("instruction", "prompt"), chats ("messages", "conversation"), or training rows.
 
     Rows that are of the schema already are switched to the reward.
@@ -249,13 +238,13 @@ def convert_rows(
     mapped = parse_columns(",".join(f"{ours}={theirs}" for ours, theirs in columns.items())) if columns else {}
     mapper = RowMapper(mapped)
     for row in source.rows():
-        if isinstance(row, RejectedRow):
-            yield BadRow(row.line, row.reason)
+        if isinstance(row, InvalidRow):
+            yield row
             continue
         try:
             yield _convert(row.values, dataset, mapper)
         except FlipRewardError as error:
-            yield BadRow(row.line, str(error))
+            yield InvalidRow(row.position, row.line, str(error))
 
 
 def _convert(values: Mapping[str, object], dataset: str, mapper: RowMapper) -> PromptRow:

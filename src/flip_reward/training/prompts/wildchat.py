@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.tokens import load_normalizer
-from flip_reward.data.rows import Input, RejectedRow
+from flip_reward.data.rows import Input, InvalidRow
 from flip_reward.training.prompts.rows import PromptRow
 
 WILDCHAT = "allenai/WildChat-1M:train"
@@ -93,7 +93,7 @@ def build_wildchat(source: Input, options: WildChatOptions) -> WildChatPrompts:
 def _take(source: Input, options: WildChatOptions, left_out: Counter[LeftOut]) -> Iterator[str]:
     seen: set[int] = set()
     for row in source.rows():
-        found = LeftOut.UNREADABLE if isinstance(row, RejectedRow) else _first_turn(row.values, options)
+        found = LeftOut.UNREADABLE if isinstance(row, InvalidRow) else _first_turn(row.values, options)
         if isinstance(found, LeftOut):
             left_out[found] += 1
             continue

@@ -73,7 +73,7 @@ def test_orders_without_a_verdict_do_not_count() -> None:
     scores = choose_best(choose, options=ListwiseOptions(orders=24))  # type: ignore[arg-type]
     assert values(scores) == [0, 1, 0, 0]
     assert {score.detail for score in scores} == {"left out: 6 unparseable_reply"}
-    assert sum((score.usage for score in scores), Usage()) == Usage(240, 24)
+    assert sum((score.cost.usage for score in scores), Usage()) == Usage(240, 24)
     kept = [judgement for score in scores for judgement in read_judgements(score.raw_reply)]
     assert len(kept) == 24
     assert {judgement.outcome for judgement in kept} == {Outcome.SCORED, Outcome.UNPARSEABLE_REPLY}
@@ -83,7 +83,7 @@ def test_orders_without_a_verdict_do_not_count() -> None:
 def test_without_any_verdict_nobody_is_scored(reply: str) -> None:
     scores = choose_best(lambda _shown: reply)
     assert {(score.value, score.outcome) for score in scores} == {(None, Outcome.UNPARSEABLE_REPLY)}
-    assert sum(score.attempts for score in scores) == 1
+    assert sum(score.cost.attempts for score in scores) == 1
 
 
 def test_a_list_beyond_the_context_is_an_outcome_for_every_response() -> None:

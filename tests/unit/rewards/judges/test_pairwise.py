@@ -64,9 +64,9 @@ def test_one_order_is_drawn_for_each_pair() -> None:
 
 def test_sums_over_a_group_are_its_true_totals() -> None:
     scores = compare(BY_RANK)
-    assert sum((score.usage for score in scores), Usage()) == Usage(120, 12)
-    assert sum(score.attempts for score in scores) == 12
-    assert [score.attempts for score in scores] == [2, 6, 0, 4], "a request is booked to the response it chose"
+    assert sum((score.cost.usage for score in scores), Usage()) == Usage(120, 12)
+    assert sum(score.cost.attempts for score in scores) == 12
+    assert [score.cost.attempts for score in scores] == [2, 6, 0, 4], "a request is booked to the response it chose"
     lines = [read_judgements(score.raw_reply) for score in scores]
     assert [len(line) for line in lines] == [2, 6, 0, 4]
     assert all(judgement.chosen == index for index, line in enumerate(lines) for judgement in line)
@@ -91,7 +91,7 @@ def test_a_pair_beyond_the_context_is_an_outcome() -> None:
 
     [scores] = PairwiseJudge(ScriptedEngine(fail)).score_sync([FOUR])
     assert {(score.outcome, score.detail) for score in scores} == {(Outcome.CONTEXT_TOO_LONG, "9000 tokens")}
-    assert sum(score.attempts for score in scores) == 12
+    assert sum(score.cost.attempts for score in scores) == 12
 
 
 def test_an_engine_that_will_never_answer_ends_everything() -> None:

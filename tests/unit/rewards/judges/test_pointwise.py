@@ -36,7 +36,7 @@ def test_every_response_gets_its_rating() -> None:
 def test_what_a_request_took_is_kept() -> None:
     completion = Completion('{"SCORE": "7.5"}', usage=Usage(20, 4), attempts=3, cached=True)
     [score] = rate_all(lambda _request: completion, Group.of("q", "a"))
-    assert (score.value, score.usage, score.attempts, score.cached) == (7.5, Usage(20, 4), 3, True)
+    assert (score.value, score.cost.usage, score.cost.attempts, score.cost.cached) == (7.5, Usage(20, 4), 3, True)
     assert score.raw_reply == completion.text
 
 
@@ -44,7 +44,7 @@ def test_responses_without_an_answer_ask_nothing_and_the_others_are_rated() -> N
     scores = rate_all(by_length, Group.of("q", ["", "Apple", "<think>never", "<think>x</think>Fig"]))
     assert [score.value for score in scores] == [None, 5, None, 3]
     assert (scores[0].outcome, scores[2].outcome) == (Outcome.EMPTY_RESPONSE, Outcome.UNFINISHED_THINKING)
-    assert [score.attempts for score in scores] == [0, 1, 0, 1]
+    assert [score.cost.attempts for score in scores] == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import pytest
 
 from flip_reward.core.judgement import Judgement
 from flip_reward.core.score import Outcome, Score
-from flip_reward.rewards.judges.base import Judged
+from flip_reward.rewards.judges.base import JudgeCall
 from flip_reward.rewards.judges.pairwise import Match, Standings, play_knockout, play_round_robin
 
 
-def verdict(chosen: int | None, *shown: int, outcome: Outcome = Outcome.UNPARSEABLE_REPLY) -> Judged:
-    return Judged(Judgement(shown, outcome if chosen is None else Outcome.SCORED, chosen))
+def verdict(chosen: int | None, *shown: int, outcome: Outcome = Outcome.UNPARSEABLE_REPLY) -> JudgeCall:
+    return JudgeCall(Judgement(shown, outcome if chosen is None else Outcome.SCORED, chosen))
 
 
 class Pairs:
@@ -28,12 +28,12 @@ class Pairs:
         self.played.append((one, other))
         pair = frozenset((one, other))
         if outcome := self._failures.get(pair):
-            requests = verdict(None, one, other, outcome=outcome), verdict(other, other, one)
+            calls = verdict(None, one, other, outcome=outcome), verdict(other, other, one)
         elif pair in self._ties:
-            requests = verdict(one, one, other), verdict(other, other, one)
+            calls = verdict(one, one, other), verdict(other, other, one)
         else:
-            requests = verdict(max(pair), one, other), verdict(max(pair), other, one)
-        return Match(one, other, requests)
+            calls = verdict(max(pair), one, other), verdict(max(pair), other, one)
+        return Match(one, other, calls)
 
 
 def values(standings: Standings) -> dict[int, float | None]:

@@ -1,12 +1,12 @@
 import pytest
 
-from flip_reward.core.score import Outcome, Score, Usage
+from flip_reward.core.score import Cost, Outcome, Score, Usage
 from flip_reward.server.contracts.numbers import to_numbers
 from flip_reward.server.problems import ApiError, Problem, RowError
 from flip_reward.server.scorer import Result
 from flip_reward.server.settings import OnUnscored, UnscoredPolicy
 
-GOOD = Score(0.5, Outcome.SCORED, usage=Usage(10, 3))
+GOOD = Score(0.5, Outcome.SCORED, cost=Cost(Usage(10, 3)))
 EMPTY = Score(None, Outcome.EMPTY_RESPONSE)
 LOST = Score(None, Outcome.ENGINE_FAILURE, detail="refuses connections")
 BAD_ROW = RowError(Problem.BAD_ROW, "no user message")

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from flip_reward import FlipReward, Group, Request, RewardModel, Score, ScriptedEngine
+from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Outcome
 from flip_reward.errors import (
     DataError,
@@ -64,7 +65,7 @@ class WordReward(RewardModel):
     def settings(self) -> Settings:
         return {"reward": "word"}
 
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:  # noqa: ARG002
         return tuple(
             Score(None, Outcome.UNPARSEABLE_REPLY)
             if count_words(response, "und")
@@ -80,10 +81,10 @@ class DyingReward(WordReward):
         super().__init__()
         self.calls_left = calls_left
 
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         self.calls_left -= 1
         if self.calls_left >= 0:
-            return await super().score_group(group)
+            return await super().score_responses(group, target)
         return (Score(None, Outcome.ENGINE_FAILURE, detail="the server refuses connections"),) * len(group.responses)
 
 
@@ -362,7 +363,7 @@ class UnevenReward(WordReward):
         super().__init__()
         self.most = most
 
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:  # noqa: ARG002
         return tuple(
             Score(self.most if number % 2 else 0.0, Outcome.SCORED) for number, _ in enumerate(group.responses)
         )

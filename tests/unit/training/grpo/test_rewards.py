@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flip_reward import Group, RewardModel, Score, ScriptedEngine
+from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Outcome
 from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.integrations.trl import TrlReward
@@ -32,7 +33,7 @@ class Share(RewardModel):
     def settings(self) -> Settings:
         return {"reward": self.letter}
 
-    async def score_group(self, group: Group) -> tuple[Score, ...]:
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:  # noqa: ARG002
         return tuple(
             Score(None, Outcome.UNPARSEABLE_REPLY)
             if self.letter + "?" in response

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import Input, RawRow
+from flip_reward.data.rows import Input, InvalidRow, RawRow
 from flip_reward.errors import DataError
-from flip_reward.training.prompts.rows import DATA_REWARDS, BadRow, PromptRow, convert_rows, read_rows, write_rows
+from flip_reward.training.prompts.rows import DATA_REWARDS, PromptRow, convert_rows, read_rows, write_rows
 
 USER = {"role": "user", "content": "Name a fruit."}
 BOT = {"role": "assistant", "content": "Apple."}
@@ -52,8 +52,8 @@ def test_bad_rows(change: dict[str, Any], message: str) -> None:
         PromptRow.read({**GOOD, **change})
     assert message in str(caught.value)
     found = list(read_rows(rows_of(GOOD, {**GOOD, **change}, GOOD)))
-    assert [type(row) for row in found] == [PromptRow, BadRow, PromptRow]
-    assert isinstance(found[1], BadRow)
+    assert [type(row) for row in found] == [PromptRow, InvalidRow, PromptRow]
+    assert isinstance(found[1], InvalidRow)
     assert found[1].line == 2
 
 
@@ -79,10 +79,10 @@ def test_converting_with_columns_and_bad_rows() -> None:
     found = list(convert_rows(rows_of({"q": "Hi there"}, {"q": ""}), "general-flip", {"prompt": "q"}))
     assert isinstance(found[0], PromptRow)
     assert found[0].instruction == "Hi there"
-    assert isinstance(found[1], BadRow)
+    assert isinstance(found[1], InvalidRow)
     assert "is empty" in found[1].reason
     [bad] = convert_rows(rows_of({"messages": [{"role": "system", "content": "x"}]}), "general-flip")
-    assert isinstance(bad, BadRow)
+    assert isinstance(bad, InvalidRow)
     with pytest.raises(DataError, match="unknown reward"):
         list(convert_rows(rows_of(GOOD), "flip"))
 

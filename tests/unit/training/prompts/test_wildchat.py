@@ -1,6 +1,6 @@
 from typing import Any
 
-from flip_reward.data.rows import Input, RawRow, RejectedRow
+from flip_reward.data.rows import Input, InvalidRow, RawRow
 from flip_reward.training.prompts.wildchat import LeftOut, WildChatOptions, build_wildchat
 
 
@@ -18,7 +18,7 @@ def chat(text: str, **changes: Any) -> dict[str, Any]:
 
 def source(*rows: dict[str, Any]) -> Input:
     found = [RawRow(n, n + 1, row) for n, row in enumerate(rows)]
-    return Input("wildchat", read=lambda _: iter([*found, RejectedRow(len(found), len(found) + 1, "damaged")]))
+    return Input("wildchat", read=lambda _: iter([*found, InvalidRow(len(found), len(found) + 1, "damaged")]))
 
 
 def test_what_is_taken_and_what_is_left_out() -> None:
