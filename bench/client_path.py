@@ -71,13 +71,13 @@ async def run_bare(base_url: str, count: int, in_flight: int) -> float:
     async with aiohttp.ClientSession(connector=connector, headers={"Content-Type": "application/json"}) as session:
 
         async def ask(response: str) -> object:
-            prompt = template.fill({"response": response})
+            system, user = template.format({"response": response})
             body = orjson.dumps(
                 {
                     "model": "instant",
                     "messages": [
-                        {"role": "system", "content": prompt.system},
-                        {"role": "user", "content": prompt.user},
+                        {"role": "system", "content": system.content},
+                        {"role": "user", "content": user.content},
                     ],
                 }
             )
@@ -96,12 +96,12 @@ async def run_openai(base_url: str, count: int, in_flight: int) -> float:
     async with AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
 
         async def ask(response: str) -> object:
-            prompt = template.fill({"response": response})
+            system, user = template.format({"response": response})
             completion = await client.chat.completions.create(
                 model="instant",
                 messages=[
-                    {"role": "system", "content": prompt.system or ""},
-                    {"role": "user", "content": prompt.user},
+                    {"role": "system", "content": system.content},
+                    {"role": "user", "content": user.content},
                 ],
             )
             return completion.choices[0].message.content
@@ -118,12 +118,12 @@ async def run_litellm(base_url: str, count: int, in_flight: int) -> float:
     litellm.suppress_debug_info = True
 
     async def ask(response: str) -> object:
-        prompt = template.fill({"response": response})
+        system, user = template.format({"response": response})
         completion = await litellm.acompletion(
             model="openai/instant",
             base_url=base_url,
             api_key="none",
-            messages=[{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}],
+            messages=[{"role": "system", "content": system.content}, {"role": "user", "content": user.content}],
         )
         return completion.choices[0].message.content
 

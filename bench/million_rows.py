@@ -91,7 +91,7 @@ def run_plain(folder: Path) -> None:
     with (folder / "rows.jsonl").open() as file:
         rows = [json.loads(line) for line in file]
     for row in rows:
-        template.fill({"response": row["response"]})
+        template.format({"response": row["response"]})
         row["raw_reply"] = REPLY
         row["inferred_instruction"] = parse_inferred_instruction(REPLY).instruction
         row["f1"], row["precision"], row["recall"] = f1_score(row["inferred_instruction"], row["instruction"])

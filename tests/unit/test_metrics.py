@@ -32,3 +32,12 @@ def test_f1_score_compares_normalized_texts() -> None:
 
 def test_the_public_names() -> None:
     assert metrics.__all__ == ["F1Score", "f1_score", "normalize_answer"]
+
+
+def test_a_part_is_found_by_name_and_by_place() -> None:
+    score = f1_score("what is soil degradation?", "Define 'soil degradation'.")
+    f1, precision, recall = score
+    assert (score["f1"], score["precision"], score["recall"]) == (f1, precision, recall)
+    assert (score[0], score[-1], score[:2]) == (f1, recall, (f1, precision))
+    with pytest.raises(KeyError):
+        score["F1"]

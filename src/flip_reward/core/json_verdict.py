@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flip_reward.core.response import THINKING_END, THINKING_START, replace_lone_surrogates, unwrap_answer
@@ -26,7 +26,7 @@ MAX_CHARACTERS = 1 << 16
 
 
 def _fold(key: str) -> str:
-    return "".join(letter for letter in key.lower() if letter.isalpha())
+    return "".join(filter(str.isalpha, key.lower()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ class VerdictKey:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The value under the wanted key, and the reasoning beside it; both of any JSON type."""
+    """The value under the wanted key, of any JSON type, and the reasoning beside it, where that is a text."""
 
     value: object
-    reasoning: object = None
+    reasoning: str | None = None
 
 
 _REASONING_SPELLINGS = ("reasoning", "explanation", "rationale")
@@ -92,15 +92,13 @@ def find_verdict(reply: str, key: VerdictKey, *, truncated: bool = False) -> Ver
     answer_start = _find_answer(reply, objects)
     if answer_start is None:
         return None
-    verdicts = [
-        (candidate, verdict)
-        for candidate in objects
-        if candidate.start >= answer_start and (verdict := _verdict_in(candidate.value, key))
-    ]
-    if verdicts:
-        last, verdict = verdicts[-1]
-        before = [position for position in broken if answer_start <= position < last.start]
-        return verdict if _stands_alone(reply, key, last, before, truncated=truncated) else None
+    for candidate in reversed(objects):
+        if candidate.start < answer_start:
+            break
+        verdict = _verdict_in(candidate.value, key)
+        if verdict is not None:
+            before = [position for position in broken if answer_start <= position < candidate.start] if broken else []
+            return verdict if _stands_alone(reply, key, candidate, before, truncated=truncated) else None
     if truncated:
         return None
     text = unwrap_reply(reply[answer_start:])
@@ -135,10 +133,11 @@ def _scan_objects(reply: str) -> tuple[list[_Object], list[int]]:
 
 def _find_answer(reply: str, objects: list[_Object]) -> int | None:
     """Where the thinking ends; a tag inside an object's strings ends nothing. None when it never ends."""
-    tags = [tag for tag in THINKING_END.finditer(reply) if not any(o.start < tag.start() < o.end for o in objects)]
-    if tags:
-        return tags[-1].end()
-    return None if THINKING_START.match(reply) else 0
+    end = None if THINKING_START.match(reply) else 0
+    for tag in THINKING_END.finditer(reply):
+        if not any(each.start < tag.start() < each.end for each in objects):
+            end = tag.end()
+    return end
 
 
 def _stands_alone(reply: str, key: VerdictKey, found: _Object, broken: list[int], *, truncated: bool) -> bool:
@@ -183,26 +182,23 @@ def _labelled(text: str, key: VerdictKey) -> Verdict | None:
     )
 
 
-def _verdict_in(value: Mapping[str, object], key: VerdictKey) -> Verdict | None:
-    for candidate in _objects(value, _MAX_NESTING):
-        folded = {_fold(name): member for name, member in candidate.items()}
-        for spelling in key.spellings:
-            if spelling in folded:
-                reasoning = next((folded[name] for name in _REASONING_SPELLINGS if name in folded), None)
-                return Verdict(_cleaned(folded[spelling]), _cleaned(reasoning))
-    return None
-
-
-def _objects(value: Mapping[str, object], depth: int) -> Iterator[Mapping[str, object]]:
-    yield value
+def _verdict_in(value: Mapping[str, object], key: VerdictKey, depth: int = _MAX_NESTING) -> Verdict | None:
+    folded = {_fold(name): member for name, member in value.items()}
+    for spelling in key.spellings:
+        if spelling in folded:
+            reasoning = next((folded[name] for name in _REASONING_SPELLINGS if name in folded), None)
+            found = folded[spelling]
+            return Verdict(
+                replace_lone_surrogates(found) if isinstance(found, str) else found,
+                replace_lone_surrogates(reasoning) if isinstance(reasoning, str) else None,
+            )
     if depth:
         for name, member in value.items():
             if isinstance(member, dict) and _fold(name) not in _REASONING_SPELLINGS:
-                yield from _objects(member, depth - 1)
-
-
-def _cleaned(value: object) -> object:
-    return replace_lone_surrogates(value) if isinstance(value, str) else value
+                verdict = _verdict_in(member, key, depth - 1)
+                if verdict is not None:
+                    return verdict
+    return None
 
 
 _FENCE = re.compile(r"\A```[\w-]*\s*\n(.*?)\n?```\s*\Z", re.DOTALL)

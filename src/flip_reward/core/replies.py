@@ -1,9 +1,8 @@
-"""Raw model text -> the inferred instruction. Replies may hold anything; nothing here raises on one.
+"""Raw model text -> what was asked for: an inferred instruction, a rating or a choice.
 
-Raw model text -> a judge's verdict: a rating or a choice. Replies may hold anything; nothing here raises.
-
-A judge may quote what it was shown, and a response may hold a verdict on purpose. So a line of the reply that carries
-the verdict's key and stands word for word in a shown response is a quotation, and never the verdict.
+Replies may hold anything; nothing here raises on one. A judge may quote what it was shown, and a response may hold a
+verdict on purpose. So a line of the reply that carries the verdict's key and stands word for word in a shown response
+is a quotation, and never the verdict.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from flip_reward.core.json_verdict import MAX_CHARACTERS, VerdictKey, find_verdict, unwrap_reply
+from flip_reward.core.json_verdict import MAX_CHARACTERS, Verdict, VerdictKey, find_verdict, unwrap_reply
 from flip_reward.core.response import strip_thinking
 from flip_reward.core.score import Outcome
 
@@ -102,40 +101,48 @@ def parse_inferred_instruction(
         >>> parse_inferred_instruction('{"REASONING": "The', finish_reason="length").status
         <ReplyStatus.TRUNCATED: 'truncated'>
     """
-    inferred = _parse(reply, finish_reason, reply_format, template_text)
+    if reply_format is ReplyFormat.JSON:
+        verdict = _read_verdict(reply, finish_reason, INSTRUCTION_KEY)
+    else:
+        verdict = _read_plain(reply, finish_reason)
+    if isinstance(verdict, ReplyStatus):
+        inferred = InferredInstruction(verdict)
+    elif not isinstance(verdict.value, str):
+        inferred = InferredInstruction(ReplyStatus.UNPARSEABLE)
+    elif is_template_echo(verdict.value, template_text):
+        inferred = InferredInstruction(ReplyStatus.TEMPLATE_ECHO)
+    else:
+        inferred = InferredInstruction(ReplyStatus.PARSED, verdict.value.strip(), verdict.reasoning)
     if policy is ReplyPolicy.RAW_TEXT and inferred.instruction is None:
         return InferredInstruction(ReplyStatus.PARSED, reply or "")
     return inferred
 
 
-def _parse(
-    reply: str | None, finish_reason: str | None, reply_format: ReplyFormat, template_text: str
-) -> InferredInstruction:
-    if reply is None or not reply or reply.isspace():
-        return InferredInstruction(ReplyStatus.EMPTY)
+def _read_verdict(
+    reply: str | None, finish_reason: str | None, key: VerdictKey, shown: Sequence[str] = ()
+) -> Verdict | ReplyStatus:
+    """Find the verdict under a key, or say why there is none; a blank one is none."""
+    if not reply or reply.isspace():
+        return ReplyStatus.EMPTY
     truncated = finish_reason == "length"
-    failed = InferredInstruction(ReplyStatus.TRUNCATED if truncated else ReplyStatus.UNPARSEABLE)
-    if reply_format is ReplyFormat.TEXT:
-        text = strip_thinking(reply)
-        if truncated or text is None:
-            return failed
-        return _inferred(_plain_instruction(text), None, template_text)
-    verdict = find_verdict(reply, INSTRUCTION_KEY, truncated=truncated)
+    verdict = find_verdict(_without_quotations(reply, key, shown) if shown else reply, key, truncated=truncated)
     if verdict is None:
-        return failed
-    instruction = verdict.value
-    if not isinstance(instruction, str):
-        return InferredInstruction(ReplyStatus.EMPTY if instruction is None else ReplyStatus.UNPARSEABLE)
-    reasoning = verdict.reasoning if isinstance(verdict.reasoning, str) else None
-    return _inferred(instruction.strip(), reasoning, template_text)
+        return ReplyStatus.TRUNCATED if truncated else ReplyStatus.UNPARSEABLE
+    value = verdict.value
+    return ReplyStatus.EMPTY if value is None or (isinstance(value, str) and not value.strip()) else verdict
 
 
-def _inferred(instruction: str, reasoning: str | None, template_text: str) -> InferredInstruction:
-    if not instruction:
-        return InferredInstruction(ReplyStatus.EMPTY)
-    if is_template_echo(instruction, template_text):
-        return InferredInstruction(ReplyStatus.TEMPLATE_ECHO)
-    return InferredInstruction(ReplyStatus.PARSED, instruction, reasoning)
+def _read_plain(reply: str | None, finish_reason: str | None) -> Verdict | ReplyStatus:
+    """Take a reply that holds nothing but the instruction, or say why it does not."""
+    if not reply or reply.isspace():
+        return ReplyStatus.EMPTY
+    if finish_reason == "length":
+        return ReplyStatus.TRUNCATED
+    text = strip_thinking(reply)
+    if text is None:
+        return ReplyStatus.UNPARSEABLE
+    instruction = _plain_instruction(text)
+    return Verdict(instruction) if instruction else ReplyStatus.EMPTY
 
 
 _LEADING_LABEL = re.compile(
@@ -251,7 +258,7 @@ def parse_rating(reply: str | None, finish_reason: str | None = "stop", *, shown
         >>> parse_rating('{"SCORE": 11}').status
         <ReplyStatus.UNPARSEABLE: 'unparseable'>
     """
-    return _parse_verdict(reply, finish_reason, RATING_KEY, shown, _read_rating)
+    return _parse_judge(reply, finish_reason, RATING_KEY, shown, _read_rating)
 
 
 def parse_pair_choice(
@@ -263,7 +270,7 @@ def parse_pair_choice(
         >>> parse_pair_choice('{"BETTER_RESPONSE": "Response B"}').value
         1
     """
-    return _parse_verdict(reply, finish_reason, PAIR_KEY, shown, _read_letter)
+    return _parse_judge(reply, finish_reason, PAIR_KEY, shown, _read_letter)
 
 
 def parse_list_choice(reply: str | None, finish_reason: str | None = "stop", *, shown: Sequence[str]) -> JudgeReply:
@@ -280,29 +287,25 @@ def parse_list_choice(reply: str | None, finish_reason: str | None = "stop", *, 
         index = _read_index(value)
         return index if index is not None and 0 <= index < len(shown) else None
 
-    return _parse_verdict(reply, finish_reason, LIST_KEY, shown, read_index)
+    return _parse_judge(reply, finish_reason, LIST_KEY, shown, read_index)
 
 
-def _parse_verdict(
+def _parse_judge(
     reply: str | None,
     finish_reason: str | None,
     key: VerdictKey,
     shown: Sequence[str],
     read: Callable[[object], float | None],
 ) -> JudgeReply:
-    if reply is None or not reply or reply.isspace():
-        return JudgeReply(ReplyStatus.EMPTY)
-    truncated = finish_reason == "length"
-    verdict = find_verdict(_without_quotations(reply, key, shown), key, truncated=truncated)
-    if verdict is None:
-        return JudgeReply(ReplyStatus.TRUNCATED if truncated else ReplyStatus.UNPARSEABLE)
+    verdict = _read_verdict(reply, finish_reason, key, shown)
+    if isinstance(verdict, ReplyStatus):
+        return JudgeReply(verdict)
     value = _first_line(verdict.value) if isinstance(verdict.value, str) else verdict.value
-    if value is None or value == "":
+    if value == "":
         return JudgeReply(ReplyStatus.EMPTY)
     read_value = read(value)
-    reasoning = verdict.reasoning if isinstance(verdict.reasoning, str) else None
     if read_value is not None:
-        return JudgeReply(ReplyStatus.PARSED, read_value, reasoning)
+        return JudgeReply(ReplyStatus.PARSED, read_value, verdict.reasoning)
     echoed = isinstance(value, str) and value.startswith("<") and value.endswith(">")
     return JudgeReply(ReplyStatus.TEMPLATE_ECHO if echoed else ReplyStatus.UNPARSEABLE)
 

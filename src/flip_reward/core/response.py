@@ -1,9 +1,4 @@
-"""Which part of a conversation is to be inferred, and which part of a response it is inferred from.
-
-Thinking sections and answer tags, which surround what a model says and are not part of it.
-
-Characters that cannot be stored or sent.
-"""
+"""What is compared: the part of a conversation that is inferred, and the visible part of a response."""
 
 from __future__ import annotations
 
@@ -14,42 +9,6 @@ from enum import StrEnum
 from flip_reward.core.conversation import Message
 from flip_reward.core.score import Outcome
 from flip_reward.errors import ConversationError
-
-THINKING_START = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
-THINKING_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-"""Tags that open and close a thinking section."""
-_ANSWER = re.compile(r"\s*<answer>(.*?)(?:</answer>\s*)?\Z", re.IGNORECASE | re.DOTALL)
-
-
-def strip_thinking(text: str) -> str | None:
-    """Take off everything up to the last closing thinking tag, also when no tag opened the section.
-
-    Returns:
-        What is left, or None when thinking was opened and never closed.
-
-    Example:
-        >>> strip_thinking("<think>Fruits...</think>Apples.")
-        'Apples.'
-        >>> strip_thinking("<think>Fruits...") is None
-        True
-    """
-    if "<" not in text:
-        return text
-    closings = list(THINKING_END.finditer(text))
-    if closings:
-        return text[closings[-1].end() :]
-    return None if THINKING_START.match(text) else text
-
-
-def unwrap_answer(text: str) -> str:
-    """Take off `<answer>` tags around the whole text.
-
-    Example:
-        >>> unwrap_answer("<answer>Apples.</answer>")
-        'Apples.'
-    """
-    wrapped = _ANSWER.match(text) if "<" in text else None
-    return wrapped.group(1) if wrapped else text
 
 
 class Target(StrEnum):
@@ -92,26 +51,17 @@ def select_target(messages: tuple[Message, ...], target: Target = Target.LAST_US
         >>> [message.role for message in select_target(chat).context]
         ['user', 'assistant']
     """
-    if target is Target.SYSTEM:
-        return _select_system(messages)
-    users = [index for index, message in enumerate(messages) if message.role == "user"]
-    if not users:
+    if target is Target.LAST_USER:
+        for index in range(len(messages) - 1, -1, -1):
+            if messages[index].role == "user":
+                return InferenceTarget(messages[index].content, messages[:index])
         raise ConversationError("the conversation has no user message")
-    if target is Target.CONVERSATION:
-        instruction = "\n\n".join(messages[index].content for index in users)
-        context: tuple[Message, ...] = ()
-    else:
-        instruction = messages[users[-1]].content
-        context = messages[: users[-1]]
-    return InferenceTarget(instruction, context)
-
-
-def _select_system(messages: tuple[Message, ...]) -> InferenceTarget:
-    system = [message.content for message in messages if message.role in ("system", "developer")]
-    if not system:
-        raise ConversationError("the conversation has no system message", hint="use --target last-user")
-    context = tuple(message for message in messages if message.role not in ("system", "developer"))
-    return InferenceTarget("\n\n".join(system), context)
+    roles = ("user",) if target is Target.CONVERSATION else ("system", "developer")
+    instructions = [message.content for message in messages if message.role in roles]
+    if not instructions:
+        raise ConversationError(f"the conversation has no {roles[0]} message", hint="use --target last-user")
+    others = tuple(message for message in messages if message.role not in roles)
+    return InferenceTarget("\n\n".join(instructions), () if target is Target.CONVERSATION else others)
 
 
 def visible_answer(response: str) -> str | Outcome:
@@ -130,15 +80,54 @@ def visible_answer(response: str) -> str | Outcome:
         >>> visible_answer("<think>Fruits...")
         <Outcome.UNFINISHED_THINKING: 'unfinished_thinking'>
     """
-    answer = strip_thinking(response)
-    if answer is None:
-        return Outcome.UNFINISHED_THINKING
-    answer = unwrap_answer(answer)
-    if answer is not response:
-        answer = answer.strip()
+    answer = response
+    if "<" in response:
+        rest = strip_thinking(response)
+        if rest is None:
+            return Outcome.UNFINISHED_THINKING
+        answer = unwrap_answer(rest)
+        if answer is not response:
+            answer = answer.strip()
     if not answer or answer.isspace():
         return Outcome.EMPTY_RESPONSE
     return answer
+
+
+THINKING_START = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
+THINKING_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+"""Tags that open and close a thinking section."""
+_ANSWER = re.compile(r"\s*<answer>(.*?)(?:</answer>\s*)?\Z", re.IGNORECASE | re.DOTALL)
+
+
+def strip_thinking(text: str) -> str | None:
+    """Take off everything up to the last closing thinking tag, also when no tag opened the section.
+
+    Returns:
+        What is left, or None when thinking was opened and never closed.
+
+    Example:
+        >>> strip_thinking("<think>Fruits...</think>Apples.")
+        'Apples.'
+        >>> strip_thinking("<think>Fruits...") is None
+        True
+    """
+    if "<" not in text:
+        return text
+    closings = list(THINKING_END.finditer(text))
+    if closings:
+        return text[closings[-1].end() :]
+    return None if THINKING_START.match(text) else text
+
+
+def unwrap_answer(text: str) -> str:
+    """Take off `<answer>` tags around the whole text.
+
+    Example:
+        >>> unwrap_answer("<answer>Apples.</answer>")
+        'Apples.'
+    """
+    wrapped = _ANSWER.match(text) if "<" in text else None
+    return wrapped.group(1) if wrapped else text
 
 
 def replace_lone_surrogates(text: str) -> str:
@@ -148,6 +137,8 @@ def replace_lone_surrogates(text: str) -> str:
         >>> replace_lone_surrogates("half \ud83d") == "half \ufffd"
         True
     """
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

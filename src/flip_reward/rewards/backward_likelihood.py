@@ -34,7 +34,7 @@ class LikelihoodValue(StrEnum):
     """ln P(x | y) / n, at most 0: minus the logarithm of the perplexity."""
     PMI = "pmi"
     """ln P(x | y) - ln P(x), any number: the pointwise mutual information of instruction and response, where P(x) is
-    the likelihood in the same frame with an empty response. Above 0 the response made the instruction likelier."""
+    the likelihood in the same prompt with an empty response. Above 0 the response made the instruction likelier."""
 
     def of(self, likelihood: Likelihood) -> float:
         """Compute the value.
@@ -62,13 +62,13 @@ class BackwardLikelihoodOptions:
     """How `BackwardLikelihoodReward` asks.
 
     Attributes:
-        frame: The text around response and instruction.
+        prompt: The text around response and instruction.
         value: What is made of the log-probabilities.
         target: Which part of the conversation is the instruction.
         reliability_limits: The limits of the model, where they are known; responses outside of them get cautions.
     """
 
-    frame: CompletionPrompt = field(default_factory=load_completion_prompt)
+    prompt: CompletionPrompt = field(default_factory=load_completion_prompt)
     value: LikelihoodValue = LikelihoodValue.MEAN
     target: Target = Target.LAST_USER
     reliability_limits: ReliabilityLimits | None = None
@@ -100,7 +100,7 @@ class BackwardLikelihoodReward(RewardModel):
     @property
     def settings(self) -> Settings:
         """Everything that a score depends on besides the group."""
-        template = self.options.frame.template
+        template = self.options.prompt.template
         return {
             "reward": "backward-likelihood",
             "engine": self.engine.identity,
@@ -166,7 +166,7 @@ class BackwardLikelihoodReward(RewardModel):
         return prior
 
     def _request(self, answer: str, target: InferenceTarget) -> LogprobRequest:
-        return LogprobRequest(self.options.frame.fill(answer, target), target.instruction.strip())
+        return LogprobRequest(self.options.prompt.format(answer, target), target.instruction.strip())
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 from flip_reward.core.cautions import ReliabilityLimits
@@ -150,54 +151,61 @@ class FlipReward(RewardModel):
 
     def render(self, group: Group) -> list[Request | None]:
         """Render the request of every response, without sending anything; None for one without an answer."""
-        target = self.select_target(group)
-        template = self.options.templates.choose(target)
-        answers = [visible_answer(response) for response in group.responses]
-        return [
-            None if isinstance(answer, Outcome) else self._request(answer, target, template) for answer in answers
-        ]
+        inference = _Inference.of(self.options, self.select_target(group))
+        answers = map(visible_answer, group.responses)
+        return [None if isinstance(answer, Outcome) else inference.ask(answer) for answer in answers]
 
     async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Score every response of a group, each on its own."""
-        reference = self.options.similarity.prepare(target.instruction)
-        if reference.empty:
+        inference = _Inference.of(self.options, target)
+        if inference.reference.empty:
             return tuple(Score(None, Outcome.EMPTY_INSTRUCTION) for _ in group.responses)
-        template = self.options.templates.choose(target)
         if len(group.responses) == 1:
-            return (await self._score_response(group.responses[0], target, reference, template),)
-        scores = (self._score_response(response, target, reference, template) for response in group.responses)
-        return tuple(await gather_all(scores))
+            return (await self._score_response(group.responses[0], inference),)
+        return tuple(await gather_all(self._score_response(response, inference) for response in group.responses))
 
-    async def _score_response(
-        self, response: str, target: InferenceTarget, reference: Reference, template: Template
-    ) -> Score:
+    async def _score_response(self, response: str, inference: _Inference) -> Score:
         answer = visible_answer(response)
         if isinstance(answer, Outcome):
             return Score(None, answer)
-        options = self.options
+        return await ask(self.engine.complete(inference.ask(answer)), partial(inference.read, answer))
 
-        def read(completion: Completion, cost: Cost) -> Score:
-            samples = [self._read(reply, reference, template) for reply in (completion, *completion.others)]
-            limits = options.reliability_limits
-            cautions = limits.find_cautions(answer) if limits else ()
-            return aggregate(samples, options.aggregation, cost=cost, cautions=cautions)
 
-        return await ask(self.engine.complete(self._request(answer, target, template)), read)
+@dataclass(frozen=True, slots=True)
+class _Inference:
+    """What is the same for all responses of a group: how they are asked about, and how replies are read."""
 
-    def _request(self, answer: str, target: InferenceTarget, template: Template) -> Request:
-        schema = INFERENCE_SCHEMA if self.options.structured and template.reply_format is ReplyFormat.JSON else None
-        values = {"response": answer, "context": render_context(target.context)}
-        return Request(template.fill(values).messages, self.options.sampling, schema, self.options.samples)
+    options: FlipOptions
+    template: Template
+    context: str
+    reference: Reference
 
-    def _read(self, reply: Completion, reference: Reference, template: Template) -> Sample:
+    @classmethod
+    def of(cls, options: FlipOptions, target: InferenceTarget) -> Self:
+        context = render_context(target.context) if target.context else ""
+        return cls(options, options.templates.choose(target), context, options.similarity.prepare(target.instruction))
+
+    def ask(self, answer: str) -> Request:
+        options, template = self.options, self.template
+        schema = INFERENCE_SCHEMA if options.structured and template.reply_format is ReplyFormat.JSON else None
+        messages = template.format({"response": answer, "context": self.context})
+        return Request(messages, options.sampling, schema, options.samples)
+
+    def read(self, answer: str, completion: Completion, cost: Cost) -> Score:
+        samples = list(map(self._read_sample, (completion, *completion.others)))
+        limits = self.options.reliability_limits
+        cautions = limits.find_cautions(answer) if limits else ()
+        return aggregate(samples, self.options.aggregation, cost=cost, cautions=cautions)
+
+    def _read_sample(self, reply: Completion) -> Sample:
         inferred = parse_inferred_instruction(
             reply.text,
             reply.finish_reason,
-            reply_format=template.reply_format,
+            reply_format=self.template.reply_format,
             policy=self.options.reply_policy,
-            template_text=template.fixed_text,
+            template_text=self.template.fixed_text,
         )
-        match = None if inferred.instruction is None else reference.compare(inferred.instruction)
+        match = None if inferred.instruction is None else self.reference.compare(inferred.instruction)
         return Sample(
             value=match.value if match else None,
             outcome=inferred.status.outcome,

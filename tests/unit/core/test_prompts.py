@@ -1,11 +1,28 @@
+import json
+import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flip_reward.core.conversation import Message
-from flip_reward.core.prompts import BUILT_IN, Template, load_templates, render_context
+from flip_reward.core.prompts import (
+    BUILT_IN,
+    COMPLETE,
+    COMPLETION_PROMPTS,
+    INFER,
+    CompletionPrompt,
+    JudgeKind,
+    Template,
+    load_completion_prompt,
+    load_judge_template,
+    load_template,
+    load_templates,
+    render_context,
+    render_list,
+    render_text,
+)
 from flip_reward.core.replies import ReplyFormat
 from flip_reward.core.response import InferenceTarget, Target
 from flip_reward.errors import TemplateError
@@ -13,26 +30,27 @@ from flip_reward.errors import TemplateError
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in_templates_hold_fixed_text_first_and_the_response_last(name: str) -> None:
-    template = Template.built_in(name)
-    filled = template.fill({"response": "RESPONSE", "context": "CONTEXT"})
+    template = load_template(INFER, name)
+    *system, user = template.format({"response": "RESPONSE", "context": "CONTEXT"})
     # Tiny models do what they read last, so theirs ends with the question.
-    assert filled.user.endswith("RESPONSE") == (name != "compact")
-    assert filled.system is None or "{{" not in filled.system
-    assert template.shows("context") == ("CONTEXT" in filled.user)
+    assert user.content.endswith("RESPONSE") == (name != "compact")
+    assert not any("{{" in message.content for message in system)
+    assert ("context" in template.placeholders) == ("CONTEXT" in user.content)
 
 
 def test_reply_formats_of_the_built_in_templates() -> None:
-    formats = {name: Template.built_in(name).reply_format for name in BUILT_IN}
+    formats = {name: load_template(INFER, name).reply_format for name in BUILT_IN}
     text = {name for name, reply_format in formats.items() if reply_format is ReplyFormat.TEXT}
     assert text == {"direct", "compact", "tuned"}
-    assert '{"REASONING": ' in (Template.built_in("reasoned").fill({"response": "x"}).system or "")
+    assert '{"REASONING": ' in (load_template(INFER, "reasoned").system or "")
 
 
 @given(st.text(), st.text())
-def test_filling_is_one_pass(response: str, body: str) -> None:
-    template = Template("t", None, "{{a}} {context} {response}")
-    filled = template.fill({"response": response, "context": body}).user
-    assert filled == f"{{a}} {body} {response}"
+@example("{context} %(context)s %s %%", "{response} %(response)s")
+def test_formatting_is_one_pass(response: str, body: str) -> None:
+    template = Template("t", None, "{{a}} 100% %s %(response)s {context} {response}")
+    [formatted] = template.format({"response": response, "context": body, "unused": "x"})
+    assert formatted.content == f"{{a}} 100% %s %(response)s {body} {response}"
 
 
 @given(st.lists(st.text(), min_size=1))
@@ -54,12 +72,12 @@ def test_templates_for_targets() -> None:
     assert (pair.choose(plain).name, pair.choose(with_context).name) == ("reasoned", "contextual")
     assert load_templates("direct").choose(with_context).name == "direct"
     assert load_templates(target=Target.SYSTEM).choose(with_context).name == "system_prompt"
-    with pytest.raises(TemplateError, match="no template is called 'resoned'"):
+    with pytest.raises(TemplateError, match="resoned"):
         load_templates("resoned")
 
 
 def test_a_template_that_asks_for_another_target_is_refused() -> None:
-    with pytest.raises(TemplateError, match="does not ask for the target"):
+    with pytest.raises(TemplateError, match="system"):
         load_templates("direct", target=Target.SYSTEM)
 
 
@@ -72,7 +90,7 @@ def test_a_users_own_templates(tmp_path: Path) -> None:
     (tmp_path / "FLIP_USER.prompt").write_text("{response}", encoding="utf-8")
     (tmp_path / "short.user.txt").write_text("Short: {response}", encoding="utf-8")
     own = load_templates(folder=tmp_path).plain
-    assert own.fill({"response": "{response}"}).messages == (
+    assert own.format({"response": "{response}"}) == (
         Message("system", 'Answer: {"INFERRED INSTRUCTION": "..."}'),
         Message("user", "{response}"),
     )
@@ -87,3 +105,126 @@ def test_a_missing_or_unreadable_template(tmp_path: Path) -> None:
     (tmp_path / "bytes.user.txt").write_bytes(b"\xff{response}")
     with pytest.raises(TemplateError, match="UTF-8"):
         load_templates("bytes", folder=tmp_path)
+
+
+ASKED = InferenceTarget("Name a fruit.")
+
+
+@pytest.mark.parametrize("name", COMPLETION_PROMPTS)
+def test_the_completion_prompts_of_the_package(name: str) -> None:
+    prompt = load_completion_prompt(name)
+    formatted = prompt.format("A PEAR.", ASKED)
+    text = formatted if isinstance(formatted, str) else formatted[-1].content
+    assert "A PEAR." in text
+    assert "Name a fruit." not in text
+    assert isinstance(formatted, str) == prompt.is_completion
+
+
+@given(st.text())
+def test_a_response_stays_text(response: str) -> None:
+    prompt = CompletionPrompt(Template("mine", None, "{response} {instruction}", COMPLETE))
+    assert prompt.format(response, ASKED) == response + " "
+
+
+def test_earlier_turns_are_shown_where_there_is_a_placeholder() -> None:
+    prompt = CompletionPrompt(Template("mine", None, "{context}\n{response}\n{instruction}", COMPLETE))
+    asked = InferenceTarget("And another?", (Message("user", "Name a fruit."),))
+    assert prompt.format("Pear.", asked) == '{"role": "user", "content": "Name a fruit."}\nPear.\n'
+
+
+def test_a_users_own_completion_prompts(tmp_path: Path) -> None:
+    (tmp_path / "FRAME_USER.prompt").write_text("A: {response}\nQ: {instruction}\n")
+    (tmp_path / "chat_USER.prompt").write_text("What was asked?\n{response}")
+    (tmp_path / "chat_SYSTEM.prompt").write_text("Be brief.")
+    assert load_completion_prompt(folder=tmp_path).format("Pear.", ASKED) == "A: Pear.\nQ: "
+    assert load_completion_prompt("chat", folder=tmp_path).format("Pear.", ASKED) == (
+        Message("system", "Be brief."),
+        Message("user", "What was asked?\nPear."),
+    )
+
+
+@pytest.mark.parametrize(
+    ("system", "user", "reason"),
+    [
+        (None, "{instruction} {response}", "ends with {instruction}"),
+        (None, "{response} {instruction} {instruction}", "ends with {instruction}"),
+        ("Hello", "{response} {instruction}", "ends with {instruction}"),
+        ("{instruction}", "{response}", "ends with {instruction}"),
+        (None, '{response} {{"INFERRED INSTRUCTION": ""}}', "asks for JSON"),
+        (None, "{instruction}", "{response}"),
+    ],
+)
+def test_malformed_completion_prompts(system: str | None, user: str, reason: str) -> None:
+    with pytest.raises(TemplateError, match=re.escape(reason)):
+        CompletionPrompt(Template("mine", system, user, COMPLETE))
+
+
+def test_unknown_completion_prompts() -> None:
+    with pytest.raises(TemplateError, match="reasoned"):
+        load_completion_prompt("reasoned")
+
+
+KEYS = {
+    JudgeKind.POINTWISE: '"SCORE": ',
+    JudgeKind.PAIRWISE: '"BETTER_RESPONSE": ',
+    JudgeKind.LISTWISE: '"BEST_RESPONSE_INDEX": ',
+}
+
+
+@pytest.mark.parametrize("kind", JudgeKind)
+def test_judge_templates_hold_fixed_text_first_and_what_is_judged_last(kind: JudgeKind) -> None:
+    values = dict.fromkeys(kind.task.required, "RESPONSE") | {
+        "conversation": "CONVERSATION",
+        "instruction": "INSTRUCTION",
+    }
+    system, user = load_judge_template(kind).format(values)
+    assert user.content.index("CONVERSATION") < user.content.index("RESPONSE")
+    assert user.content.endswith("RESPONSE")
+    assert '{"REASONING": ' in (system.content)
+    assert KEYS[kind] in (system.content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "text"),
+    [
+        (JudgeKind.POINTWISE, "llmjudge_pointwise_rating", "{instruction} {response}"),
+        (JudgeKind.PAIRWISE, "llmjudge_pairwise_ranking", "{instruction} {response_a} {response_b}"),
+        (JudgeKind.LISTWISE, "llmjudge_listwise_ranking", "{conversation} {responses}"),
+    ],
+)
+def test_a_users_own_judge_templates(tmp_path: Path, kind: JudgeKind, name: str, text: str) -> None:
+    (tmp_path / f"{kind.value}.user.txt").write_text(f"ours {text}", encoding="utf-8")
+    assert load_judge_template(kind, folder=tmp_path).user == f"ours {text}"
+    (tmp_path / f"{name}_SYSTEM.prompt").write_text("You judge.", encoding="utf-8")
+    (tmp_path / f"{name}_USER.prompt").write_text(f"theirs {text}", encoding="utf-8")
+    loaded = load_judge_template(kind, folder=tmp_path)
+    assert (loaded.system, loaded.user) == ("You judge.", f"theirs {text}")
+    assert load_judge_template(kind, folder=tmp_path, name=kind.value).user == f"ours {text}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        (JudgeKind.POINTWISE, "{response}", "{conversation} or {instruction}"),
+        (JudgeKind.POINTWISE, "{instruction}", "{response}"),
+        (JudgeKind.PAIRWISE, "{instruction} {response_a}", "{response_b}"),
+        (JudgeKind.LISTWISE, "{instruction} {response}", "'{response}'"),
+    ],
+)
+def test_malformed_judge_templates(tmp_path: Path, kind: JudgeKind, text: str, message: str) -> None:
+    (tmp_path / "own.user.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(TemplateError, match=re.escape(message)):
+        load_judge_template(kind, folder=tmp_path, name="own")
+
+
+def test_missing_judge_templates(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match="llmjudge_pairwise_ranking_USER"):
+        load_judge_template(JudgeKind.PAIRWISE, folder=tmp_path)
+    with pytest.raises(TemplateError, match="direct"):
+        load_judge_template(JudgeKind.PAIRWISE, name="direct")
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_no_text_inside_a_response_can_pass_for_another(texts: list[str]) -> None:
+    assert len(render_list(texts).split("\n")) == len(texts)
+    assert all(json.loads(render_text(text)) == text and "\n" not in render_text(text) for text in texts)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flip_reward.core.prompts import BUILT_IN, Template
+from flip_reward.core.prompts import BUILT_IN, INFER, load_template
 from flip_reward.core.replies import (
     InferredInstruction,
     ReplyFormat,
@@ -162,7 +162,7 @@ def test_raw_text_policy_scores_the_whole_reply_only_where_there_is_no_verdict()
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_reply_that_repeats_a_built_in_template_is_an_echo(name: str) -> None:
-    template = Template.built_in(name)
+    template = load_template(INFER, name)
     sentence = max(template.fixed_text.split(". "), key=len)
     assert is_template_echo(sentence, template.fixed_text)
     assert not is_template_echo("Describe how a suspension bridge carries its load.", template.fixed_text)
@@ -214,7 +214,7 @@ def test_every_status_has_an_outcome() -> None:
     ],
 )
 def test_a_reworded_template_is_an_echo_until_a_word_of_its_own(text: str, *, echo: bool) -> None:
-    template = Template.built_in("compact").fixed_text
+    template = load_template(INFER, "compact").fixed_text
     assert is_template_echo(text, template) is echo
 
 

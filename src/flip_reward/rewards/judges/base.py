@@ -194,10 +194,10 @@ class Judge(RewardModel):
             "seed": sampling.seed,
         }
 
-    def _fill(self, judged: JudgeInput, shown: Mapping[str, str], schema: JsonSchema) -> Request:
+    def _make_request(self, judged: JudgeInput, shown: Mapping[str, str], schema: JsonSchema) -> Request:
         options = self._asking
-        prompt = options.template.fill({**judged.question, **shown})
-        return Request(prompt.messages, options.sampling, schema if options.structured else None)
+        messages = options.template.format({**judged.question, **shown})
+        return Request(messages, options.sampling, schema if options.structured else None)
 
 
 class GroupJudge(Judge):

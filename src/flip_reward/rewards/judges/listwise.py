@@ -100,4 +100,4 @@ class ListwiseJudge(GroupJudge):
 
     def _request(self, judged: JudgeInput, order: Sequence[int]) -> Request:
         schema = make_schema("BEST_RESPONSE_INDEX", {"type": "integer", "enum": list(range(len(order)))})
-        return self._fill(judged, {"responses": render_list(judged.show(order).values())}, schema)
+        return self._make_request(judged, {"responses": render_list(judged.show(order).values())}, schema)

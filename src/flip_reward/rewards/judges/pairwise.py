@@ -238,4 +238,4 @@ class PairwiseJudge(GroupJudge):
 
     def _request(self, judged: JudgeInput, order: Sequence[int]) -> Request:
         first, second = map(render_text, judged.show(order).values())
-        return self._fill(judged, {"response_a": first, "response_b": second}, PAIR_SCHEMA)
+        return self._make_request(judged, {"response_a": first, "response_b": second}, PAIR_SCHEMA)

@@ -73,4 +73,4 @@ class PointwiseJudge(Judge):
         return await ask(self.engine.complete(self._request(judged, answer)), read)
 
     def _request(self, judged: JudgeInput, answer: str) -> Request:
-        return self._fill(judged, {"response": answer}, RATING_SCHEMA)
+        return self._make_request(judged, {"response": answer}, RATING_SCHEMA)
