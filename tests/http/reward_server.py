@@ -13,8 +13,7 @@ from typing import Any, Self
 from flip_reward import FlipReward, ScriptedEngine
 from flip_reward.rewards.base import RewardModel
 from flip_reward.server.app import create_app
-from flip_reward.server.listening import PatientServer
-from flip_reward.server.run import listen, make_config
+from flip_reward.server.run import KEEP_ALIVE_SECONDS, listen, make_server, share
 from flip_reward.server.settings import ServerSettings
 
 JSON_HEADERS = {"Content-Type": "application/json"}
@@ -50,17 +49,14 @@ class RewardServer:
         reward: RewardModel | None = None,
         settings: ServerSettings | None = None,
         *,
-        keep_alive_seconds: int | None = None,
+        keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
     ) -> None:
         self._settings = settings or ServerSettings(port=0)
-        self._listener = listen(self._settings)
-        self.port: int = self._listener.getsockname()[1]
-        self.app = create_app(reward or FlipReward(ScriptedEngine()), self._settings)
-        config = make_config(self.app, self._settings)
-        if keep_alive_seconds is not None:
-            config.timeout_keep_alive = keep_alive_seconds
-        self._server = PatientServer(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
+        listener = listen(self._settings)
+        self.port: int = listener.getsockname()[1]
+        app = create_app(reward or FlipReward(ScriptedEngine()), self._settings)
+        self._server = make_server(app, self._settings, keep_alive_seconds=keep_alive_seconds)
+        self._thread = threading.Thread(target=self._server.run, args=(share(listener),), daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 
 from flip_reward import FlipReward, Group, ScriptedEngine
-from flip_reward.server.settings import OnUnscored, ServerSettings, UnscoredPolicy
+from flip_reward.rewards.unscored import NONE, UnscoredPolicy
+from flip_reward.server.settings import ServerSettings
 from tests.http.reward_server import RewardServer
 
 QUESTION = "Tell me the name of a fruit"
@@ -36,13 +37,13 @@ def server() -> Iterator[RewardServer]:
 
 @pytest.fixture(scope="module")
 def null_server() -> Iterator[RewardServer]:
-    with RewardServer(settings=ServerSettings(port=0, unscored=UnscoredPolicy(OnUnscored.NULL))) as server:
+    with RewardServer(settings=ServerSettings(port=0, unscored=NONE)) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def value_server() -> Iterator[RewardServer]:
-    with RewardServer(settings=ServerSettings(port=0, unscored=UnscoredPolicy(OnUnscored.VALUE, -0.5))) as server:
+    with RewardServer(settings=ServerSettings(port=0, unscored=UnscoredPolicy.parse(-0.5))) as server:
         yield server
 
 

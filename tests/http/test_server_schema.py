@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-from flip_reward.server.settings import OnUnscored, ServerSettings, UnscoredPolicy
+from flip_reward.server.settings import OnUnscored, ServerSettings, choose_policy
 from tests.http.reward_server import RewardServer
 
 QUICK = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
@@ -20,7 +20,7 @@ GETS = ("/health", "/ready", "/metrics", "/v1/models")
 @pytest.fixture(scope="module", params=list(OnUnscored))
 def document(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The OpenAPI document of a running server, for every policy about unscored responses."""
-    policy = UnscoredPolicy(request.param, -1.0 if request.param is OnUnscored.VALUE else None)
+    policy = choose_policy(request.param, -1.0 if request.param is OnUnscored.VALUE else None)
     with RewardServer(settings=ServerSettings(port=0, unscored=policy)) as server:
         yield schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json")
 

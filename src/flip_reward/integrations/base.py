@@ -23,9 +23,9 @@ from flip_reward.core.conversation import Group
 from flip_reward.core.score import Score
 from flip_reward.errors import OptionError
 from flip_reward.integrations.samples import Batch, Completion, Prompt, read_sample
-from flip_reward.integrations.unscored import UnscoredPolicy
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig
+from flip_reward.rewards.unscored import UnscoredPolicy
 
 T = TypeVar("T")
 

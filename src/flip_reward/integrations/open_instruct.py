@@ -19,7 +19,7 @@ from flip_reward.core.conversation import ROLES, Message, Role
 from flip_reward.core.score import Score
 from flip_reward.errors import DataError
 from flip_reward.integrations.base import TrainerReward, environment_reward
-from flip_reward.integrations.unscored import RAISE
+from flip_reward.rewards.unscored import RAISE
 
 TRAINER = "open-instruct"
 NAME = "general-flip"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from flip_reward.core.chat_template import split_query, strip_end_marks
 from flip_reward.integrations.base import environment_reward
-from flip_reward.integrations.unscored import RAISE
+from flip_reward.rewards.unscored import RAISE
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.samples import Completion, Prompt
-from flip_reward.integrations.unscored import RAISE
+from flip_reward.rewards.unscored import RAISE
 
 
 def flip(prompts: Sequence[Prompt], completions: Sequence[Completion], **_columns: object) -> list[float | None]:

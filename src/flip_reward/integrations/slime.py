@@ -15,7 +15,7 @@ from typing import Protocol
 from flip_reward.core.chat_template import strip_end_marks
 from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.samples import Prompt
-from flip_reward.integrations.unscored import RAISE
+from flip_reward.rewards.unscored import RAISE
 
 TRAINER = "slime"
 

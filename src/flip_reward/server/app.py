@@ -1,89 +1,75 @@
-"""The application: which route answers in which contract. This module imports FastAPI; `run.py` imports it late.
-
-The OpenAPI document of routes that read their bodies themselves.
-"""
+"""The application: its routes and their OpenAPI document. `run.py` imports this late, because it needs Starlette."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+import orjson
+from pydantic import BaseModel, TypeAdapter
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.types import Receive
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 
 from flip_reward import __version__
 from flip_reward.rewards.base import RewardModel
-from flip_reward.server.contracts.llama_factory import LlamaFactoryAnswer
-from flip_reward.server.contracts.openrlhf import OpenRlhfAnswer
-from flip_reward.server.contracts.rerank import SCORE, ScoreAnswer
-from flip_reward.server.contracts.rewards import REWARDS, RewardAnswer, RewardRequest
-from flip_reward.server.contracts.server_rerank import RERANK, RerankAnswer, RerankRequest
+from flip_reward.server.contracts.rerank import RERANK, SCORE
+from flip_reward.server.contracts.rewards import REWARDS
 from flip_reward.server.contracts.trainers import GET_REWARD
-from flip_reward.server.exchange import Answer, Contract, Question, exchange
-from flip_reward.server.gate import Gate, Handler
+from flip_reward.server.exchange import Contract, Exchange
+from flip_reward.server.gate import Gate
 from flip_reward.server.metrics import Metrics
 from flip_reward.server.problems import ApiError, Problem
 from flip_reward.server.scorer import Scorer
 from flip_reward.server.settings import ServerSettings
 
-_REFERENCE = "#/components/schemas/{model}"
+CONTRACTS: Mapping[str, Contract] = MappingProxyType(
+    {
+        "/v1/rewards": REWARDS,
+        "/get_reward": GET_REWARD,
+        "/score": SCORE,
+        "/v1/score": SCORE,
+        "/rerank": RERANK,
+        "/v1/rerank": RERANK,
+        "/v2/rerank": RERANK,
+    }
+)
 
 
-class ErrorFields(BaseModel):
-    """What went wrong."""
+def create_app(reward: RewardModel, settings: ServerSettings) -> Starlette:
+    """Build the application that serves a reward.
 
-    message: str
-    type: str
-    param: None = None
-    code: int
-
-
-class ErrorAnswer(BaseModel):
-    """What every failure looks like: `error` as OpenAI's and vLLM's clients read it, `detail` as Jina's do."""
-
-    error: ErrorFields
-    detail: str
-    request_id: str
-
-
-def body_of(models: Sequence[type[BaseModel]]) -> dict[str, object]:
-    """Describe a body that is one of several models."""
-    references = [{"$ref": _REFERENCE.format(model=model.__name__)} for model in models]
-    schema = references[0] if len(references) == 1 else {"anyOf": references}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-def describe_bodies(app: FastAPI, models: Sequence[type[BaseModel]], *, has_key: bool) -> None:
-    """Put the models of bodies into an application's OpenAPI document, which FastAPI cannot know of.
-
-    Args:
-        app: The application, with all its routes.
-        models: The models of bodies.
-        has_key: Requests need a key.
+    Example:
+        >>> from flip_reward import FlipReward, ScriptedEngine
+        >>> app = create_app(FlipReward(ScriptedEngine()), ServerSettings())
+        >>> [route.path for route in app.routes][:2]
+        ['/v1/rewards', '/get_reward']
     """
-    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCE)
-    make: Callable[[], dict[str, Any]] = app.openapi
+    metrics = Metrics()
+    scorer = Scorer(reward, settings.limits, metrics)
+    metrics.watch_pending(lambda: scorer.admission.pending)
+    routes = [
+        Route(path, Exchange(contract, scorer, settings), methods=["POST"]) for path, contract in CONTRACTS.items()
+    ]
+    routes += _status_routes(scorer, metrics, has_key=settings.api_key is not None)
 
-    def openapi() -> dict[str, Any]:
-        document = make()
-        components = document.setdefault("components", {})
-        schemas = components.setdefault("schemas", {})
-        for name, schema in definitions["$defs"].items():
-            schemas.setdefault(name, schema)
-        if has_key:
-            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            document["security"] = [{"key": []}]
-        return document
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await scorer.aclose()
 
-    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation has it done
-
-
-_FAILURES = (400, 401, 408, 413, 415, 422, 429, 500, 503)
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Gate, settings=settings, metrics=metrics, paths=[route.path for route in routes])],
+        exception_handlers={HTTPException: _refuse},
+        lifespan=lifespan,
+    )
 
 
 class HealthAnswer(BaseModel):
@@ -115,127 +101,138 @@ class ModelsAnswer(BaseModel):
     data: list[ModelOut]
 
 
-def create_app(reward: RewardModel, settings: ServerSettings) -> Gate:
-    """Build the application of a reward.
+class ErrorFields(BaseModel):
+    """What went wrong."""
 
-    Args:
-        reward: Scores the groups.
-        settings: What the user chose.
+    message: str
+    type: str
+    param: None = None
+    code: int
+
+
+class ErrorAnswer(BaseModel):
+    """The answer of every failure: `error` as OpenAI's and vLLM's clients read it, `detail` as Jina's do."""
+
+    error: ErrorFields
+    detail: str
+    request_id: str
+
+
+def _status_routes(scorer: Scorer, metrics: Metrics, *, has_key: bool) -> list[Route]:
+    model = ModelOut(id=scorer.model, created=int(time.time()), owned_by="flip-reward", reward=scorer.reward_name)
+    document = orjson.dumps(describe(has_key=has_key))
+
+    async def health(_request: Request) -> Response:
+        return _json(HealthAnswer(status="ok"))
+
+    async def ready(_request: Request) -> Response:
+        answers = await scorer.health.check()
+        return _json(ReadyAnswer(ready=answers), 200 if answers else 503)
+
+    async def read_metrics(_request: Request) -> Response:
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def models(_request: Request) -> Response:
+        return _json(ModelsAnswer(data=[model]))
+
+    async def openapi(_request: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    async def docs(_request: Request) -> Response:
+        return HTMLResponse(_DOCS)
+
+    return [
+        Route("/health", health),
+        Route("/ready", ready),
+        Route("/metrics", read_metrics),
+        Route("/v1/models", models),
+        Route("/openapi.json", openapi),
+        Route("/docs", docs),
+    ]
+
+
+def _json(answer: BaseModel, status: int = 200) -> Response:
+    return Response(answer.model_dump_json(), status, media_type="application/json")
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Answer a wrong path or method like any other failure; the path is shown where it can be."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for nothing else
+    problem = Problem.WRONG_METHOD if error.status_code == 405 else Problem.NOT_FOUND
+    path = request.url.path
+    shown = path if path.isprintable() and len(path) < 100 else "this path"
+    failure = ApiError(error.status_code, problem, f"{request.method} {shown}: {error.detail}")
+    headers = {**failure.headers, **(error.headers or {})}
+    return Response(failure.body(request.state.request_id), failure.status, headers, "application/json")
+
+
+_FAILURES = (400, 401, 408, 413, 415, 422, 429, 500, 503)
+_PAGES: Mapping[str, tuple[str, TypeAdapter[Any] | None]] = MappingProxyType(
+    {
+        "/health": ("Is the process there?", TypeAdapter(HealthAnswer)),
+        "/ready": ("Does the model answer?", TypeAdapter(ReadyAnswer)),
+        "/metrics": ("For Prometheus", None),
+        "/v1/models": ("The model behind the reward", TypeAdapter(ModelsAnswer)),
+    }
+)
+_FAILURE: TypeAdapter[ErrorAnswer] = TypeAdapter(ErrorAnswer)
+
+
+def describe(*, has_key: bool) -> dict[str, object]:
+    """Make the OpenAPI document of the pydantic models.
 
     Example:
-        >>> from flip_reward import FlipReward, ScriptedEngine
-        >>> app = create_app(FlipReward(ScriptedEngine()), ServerSettings())
-        >>> type(app).__name__
-        'Gate'
+        >>> document = describe(has_key=False)
+        >>> document["paths"]["/v1/rewards"]["post"]["summary"]
+        'Score groups of responses'
     """
-    metrics = Metrics()
-    scorer = Scorer(reward, settings.limits, metrics)
-    metrics.watch_pending(lambda: scorer.admission.pending)
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await scorer.aclose()
-
-    app = FastAPI(
-        title="flip-reward", version=__version__, description=_DESCRIPTION, lifespan=lifespan, redoc_url=None
+    bodies = {path: contract.described or contract.questions for path, contract in CONTRACTS.items()}
+    answers = {path: contract.answers for path, contract in CONTRACTS.items()}
+    answers |= {path: answer for path, (_, answer) in _PAGES.items() if answer is not None} | {"failure": _FAILURE}
+    schemas, definitions = TypeAdapter.json_schemas(
+        [(path, "validation", body) for path, body in bodies.items()]
+        + [(path, "serialization", answer) for path, answer in answers.items()],
+        ref_template="#/components/schemas/{model}",
     )
-    app.add_exception_handler(HTTPException, _answer_http_exception)
-    routes = _Routes(app, scorer, settings)
-    routes.add("/v1/rewards", REWARDS, [RewardRequest], RewardAnswer, "Score groups of responses")
-    routes.add(
-        "/get_reward",
-        GET_REWARD,
-        GET_REWARD.shapes,
-        OpenRlhfAnswer | LlamaFactoryAnswer | float | None,
-        "Score what OpenRLHF, slime or LLaMA-Factory sends",
-    )
-    for path in ("/score", "/v1/score"):
-        routes.add(path, SCORE, SCORE.shapes, ScoreAnswer, "Score pairs, as vLLM does")
-    for path in ("/rerank", "/v1/rerank", "/v2/rerank"):
-        routes.add(path, RERANK, [RerankRequest], RerankAnswer, "Order documents, as vLLM and Jina do")
-    _add_status_routes(app, scorer, metrics)
-    describe_bodies(app, routes.bodies, has_key=settings.api_key is not None)
-    paths = [*routes.handlers, "/health", "/ready", "/metrics", "/v1/models", "/docs", "/openapi.json"]
-    return Gate(app, routes.handlers, settings, scorer.admission, metrics, paths)
+
+    def content(path: str, mode: Any) -> dict[str, object]:  # noqa: ANN401 - pydantic's literal
+        return {"content": {"application/json": {"schema": schemas[path, mode]}}}
+
+    failure = {"description": "A failure", **content("failure", "serialization")}
+    paths: dict[str, dict[str, object]] = {}
+    for path, contract in CONTRACTS.items():
+        operation: dict[str, object] = {
+            "summary": contract.summary,
+            "operationId": path.strip("/").replace("/", "_"),
+            "requestBody": {"required": True, **content(path, "validation")},
+            "responses": {"200": {"description": "The answer", **content(path, "serialization")}}
+            | {str(status): failure for status in _FAILURES},
+        }
+        paths[path] = {"post": operation}
+    for path, (summary, answer) in _PAGES.items():
+        shown = content(path, "serialization") if answer else {"content": {"text/plain": {}}}
+        responses: dict[str, object] = {"200": {"description": "The answer", **shown}}
+        if path == "/ready":
+            responses["503"] = {"description": "The model does not answer", **shown}
+        paths[path] = {"get": {"summary": summary, "operationId": path.strip("/"), "responses": responses}}
+    document: dict[str, object] = {
+        "openapi": "3.1.0",
+        "info": {"title": "flip-reward", "version": __version__, "description": _DESCRIPTION},
+        "paths": paths,
+        "components": {"schemas": definitions["$defs"]},
+    }
+    if has_key:
+        schemes = {"key": {"type": "http", "scheme": "bearer"}}
+        document |= {"components": {"schemas": definitions["$defs"], "securitySchemes": schemes}}
+        document["security"] = [{"key": []}]
+    return document
 
 
 _DESCRIPTION = "Rewards for responses, without references and without rubrics."
-
-
-class _Routes:
-    """Adds the routes that score."""
-
-    def __init__(self, app: FastAPI, scorer: Scorer, settings: ServerSettings) -> None:
-        self.handlers: dict[str, Handler] = {}
-        self.bodies: list[type[BaseModel]] = []
-        self._app = app
-        self._scorer = scorer
-        self._settings = settings
-
-    def add(
-        self,
-        path: str,
-        contract: Contract[Question],
-        bodies: Sequence[type[BaseModel]],
-        answer: object,
-        summary: str,
-    ) -> None:
-        async def handle(receive: Receive, request_id: str) -> Answer:
-            return await exchange(receive, request_id, contract, self._scorer, self._settings)
-
-        async def route(request: Request) -> Response:  # for the document; the gate asks the handler itself
-            answer = await handle(request.receive, request.scope["state"]["request_id"])
-            return Response(answer.body, answer.status, dict(answer.headers), "application/json")
-
-        self.handlers[path] = handle
-        self.bodies += bodies
-        self._app.add_api_route(
-            path,
-            route,
-            methods=["POST"],
-            response_model=None,
-            summary=summary,
-            operation_id=path.strip("/").replace("/", "_"),
-            responses={200: {"model": answer}, **{status: {"model": ErrorAnswer} for status in _FAILURES}},
-            openapi_extra=body_of(bodies),
-        )
-
-
-def _add_status_routes(app: FastAPI, scorer: Scorer, metrics: Metrics) -> None:
-    started = int(time.time())
-
-    @app.get("/health", summary="Is the process there?")
-    async def health() -> HealthAnswer:
-        return HealthAnswer(status="ok")
-
-    @app.get("/ready", summary="Does the model answer?", responses={503: {"model": ReadyAnswer}})
-    async def ready(response: Response) -> ReadyAnswer:
-        answers = await scorer.health.check()
-        response.status_code = 200 if answers else 503
-        return ReadyAnswer(ready=answers)
-
-    @app.get("/metrics", summary="For Prometheus", response_class=Response)
-    async def read_metrics() -> Response:
-        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    @app.get("/v1/models", summary="The model behind the reward")
-    async def models() -> ModelsAnswer:
-        model = ModelOut(
-            id=scorer.reward.engine.model, created=started, owned_by="flip-reward", reward=scorer.reward_name
-        )
-        return ModelsAnswer(data=[model])
-
-
-async def _answer_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for nothing else
-    problem = Problem.WRONG_METHOD if error.status_code == 405 else Problem.NOT_FOUND
-    failure = ApiError(error.status_code, problem, f"{request.method} {_shown(request)}: {error.detail}")
-    headers = {**failure.headers, **(error.headers or {})}
-    body = failure.body(request.scope["state"]["request_id"])
-    return Response(body, failure.status, headers, "application/json")
-
-
-def _shown(request: Request) -> str:
-    path = request.url.path
-    return path if path.isprintable() and len(path) < 100 else "this path"
+_DOCS = """<!doctype html>
+<title>flip-reward</title>
+<link rel="stylesheet" href="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui.css">
+<div id="swagger-ui"></div>
+<script src="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui"})</script>
+"""

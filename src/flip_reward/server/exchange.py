@@ -3,103 +3,105 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import re
+from abc import abstractmethod
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from starlette.types import Receive
 
-from flip_reward.server.problems import CLIENT_GONE, ApiError, ClientGoneError, Problem, body_too_large, explain
+from flip_reward.server.problems import ApiError, ClientGoneError, Problem, body_too_large, explain
 from flip_reward.server.scorer import Result, Row, Scorer
 from flip_reward.server.settings import Limits, ServerSettings
 
-WATCH_AFTER_SECONDS = 0.02
-"""How long a request is worked on before anybody looks whether its client is still there; most are done by then."""
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
-Question = TypeVar("Question")
-Done = TypeVar("Done")
+WATCH_AFTER_SECONDS = 0.02
+"""How long a request is worked on before the server watches for its client to hang up; most are done by then."""
+
+_JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an answer may need besides the question.
-
-    Attributes:
-        scorer: The scoring core.
-        settings: What the user chose.
-        request_id: Names the request.
-    """
+    """What a question may need for its rows and its answer."""
 
     scorer: Scorer
     settings: ServerSettings
     request_id: str
 
-    @property
-    def model(self) -> str:
-        """The name of the model behind the reward."""
-        return self.scorer.reward.engine.model
+
+class Question(BaseModel):
+    """The body of a request: it knows its rows, and what its client wants back."""
+
+    @abstractmethod
+    def to_rows(self, context: Context) -> Sequence[Row]:
+        """Make the rows to be scored. A mistake in one row is a `RowError`, in the whole request an `ApiError`."""
+
+    @abstractmethod
+    def to_answer(self, results: Sequence[Result], context: Context) -> object:
+        """Make what goes back as JSON, or raise an `ApiError`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Contract(Generic[Question]):
+class Contract:
     """What one kind of client sends and wants back.
 
     Attributes:
-        questions: Reads and checks a body.
-        to_rows: Makes rows of the question. What is wrong with one row is a `RowError`.
-        to_answer: Makes what goes back as JSON, or raises an `ApiError`.
-        shapes: The shapes that a body may have, where there are several.
+        summary: One line for the OpenAPI document.
+        questions: Reads a body.
+        answers: Describes the answer for the document.
+        shapes: The models that a body may have, where there are several.
+        described: Describes a body for the document, where `questions` reads its rows one by one.
     """
 
-    questions: TypeAdapter[Question]
-    to_rows: Callable[[Question, Context], Sequence[Row]]
-    to_answer: Callable[[Question, Sequence[Result], Context], object]
+    summary: str
+    questions: TypeAdapter[Any]
+    answers: TypeAdapter[Any]
     shapes: tuple[type[BaseModel], ...] = ()
+    described: TypeAdapter[Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back.
+class Exchange:
+    """The endpoint of a route that scores, as plain ASGI. Failures are raised, and answered by the gate."""
 
-    Attributes:
-        body: JSON.
-        status: The HTTP status.
-        headers: What belongs to a failure.
-    """
+    def __init__(self, contract: Contract, scorer: Scorer, settings: ServerSettings) -> None:
+        self._contract = contract
+        self._scorer = scorer
+        self._settings = settings
 
-    body: bytes
-    status: int = 200
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-async def exchange(
-    receive: Receive, request_id: str, contract: Contract[Question], scorer: Scorer, settings: ServerSettings
-) -> Answer:
-    """Answer one request. When its client goes away, its work is cancelled."""
-    context = Context(scorer, settings, request_id)
-    try:
-        question = read_question(await read_body(receive, settings.limits), contract)
-        results = await _while_wanted(receive, scorer.score(contract.to_rows(question, context)))
-        return Answer(orjson.dumps(contract.to_answer(question, results, context)))
-    except ApiError as error:
-        return Answer(error.body(request_id), error.status, tuple(error.headers.items()))
-    except ClientGoneError:
-        return Answer(b"", CLIENT_GONE)
-    except asyncio.CancelledError:
-        _withdraw_cancellation()  # the time to drain is over, and the client is told so
-        stopping = ApiError(503, Problem.STOPPING, "the server is stopping", close=True)
-        return Answer(stopping.body(request_id), stopping.status, tuple(stopping.headers.items()))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. When its client hangs up, its work is cancelled."""
+        limits = self._settings.limits
+        headers = dict(scope["headers"])
+        if not _JSON.match(headers.get(b"content-type", b"")):
+            message = "the body has to be JSON, with Content-Type: application/json"
+            raise ApiError(415, Problem.UNSUPPORTED_MEDIA_TYPE, message, close=True)
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > limits.max_body_bytes:
+            raise body_too_large(limits.max_body_bytes)
+        if self._scorer.admission.full:
+            raise self._scorer.admission.refusal()
+        context = Context(self._scorer, self._settings, scope["state"]["request_id"])
+        try:
+            question = read_question(await read_body(receive, limits), self._contract)
+            results = await _while_wanted(receive, self._scorer.score(question.to_rows(context)))
+        except asyncio.CancelledError:
+            _withdraw_cancellation()  # the time to drain is over, and the client is told so
+            raise ApiError(503, Problem.STOPPING, "the server is stopping", close=True) from None
+        body = orjson.dumps(question.to_answer(results, context))
+        answer_headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": answer_headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 async def read_body(receive: Receive, limits: Limits) -> bytes:
-    """Read a body within the limits of size and time.
-
-    Raises:
-        ApiError: It is too large or too slow.
-        ClientGoneError: The client hung up in the middle of it.
-    """
+    """Read a body within the limits of size (413) and time (408)."""
     chunks: list[bytes] = []
     size = 0
     try:
@@ -116,27 +118,23 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
                 if not message.get("more_body", False):
                     return chunk if len(chunks) == 1 else b"".join(chunks)
     except TimeoutError:
-        raise ApiError(
-            408, Problem.SLOW_BODY, f"the body did not arrive within {limits.body_seconds:g} s", close=True
-        ) from None
+        problem = f"the body did not arrive within {limits.body_seconds:g} s"
+        raise ApiError(408, Problem.SLOW_BODY, problem, close=True) from None
 
 
-def read_question(body: bytes, contract: Contract[Question]) -> Question:
-    """Read and check a body.
-
-    Raises:
-        ApiError: It is not JSON (400), or not of the shape that the route wants (422).
-    """
+def read_question(body: bytes, contract: Contract) -> Question:
+    """Read a body that has to be JSON (400) and of the shape that the route wants (422)."""
     try:
-        return contract.questions.validate_json(body)
+        question: Question = contract.questions.validate_json(body)
     except ValidationError as error:
         [detail, *_] = error.errors(include_url=False, include_input=False, include_context=False)
         if detail["type"] == "json_invalid":
             raise ApiError(400, Problem.BAD_JSON, detail["msg"]) from None
         raise ApiError(422, Problem.BAD_REQUEST, explain(error, contract.shapes)) from None
+    return question
 
 
-async def _while_wanted(receive: Receive, work: Coroutine[object, object, Done]) -> Done:
+async def _while_wanted(receive: Receive, work: Coroutine[object, object, T]) -> T:
     """Await work; when the client hangs up, cancel it."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - an ASGI application runs in a task
@@ -170,7 +168,7 @@ async def _while_wanted(receive: Receive, work: Coroutine[object, object, Done])
 
 
 def _withdraw_cancellation() -> None:
-    """What was cancelled is the work; the request goes on to its answer."""
+    """Let the request go on to its answer: only its work was cancelled."""
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()

@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flip_reward.core.score import Outcome, Score
-from flip_reward.errors import MissingDependencyError
 
 _LATENCY_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
 class Metrics:
-    """Counts requests, responses and tokens. Each server has a registry of its own.
-
-    Raises:
-        MissingDependencyError: prometheus-client is not installed.
-    """
+    """Counts requests, responses and tokens. Each server has a registry of its own."""
 
     def __init__(self) -> None:
-        try:
-            from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-        except ImportError as error:
-            raise MissingDependencyError("prometheus-client", extra="serve") from error
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
         self._registry = registry = CollectorRegistry()
         responses = Counter("flip_reward_responses", "Responses by outcome", ["outcome"], registry=registry)
         self._outcomes = {outcome: responses.labels(outcome.value) for outcome in Outcome}
@@ -41,11 +34,11 @@ class Metrics:
         self._observers: dict[str, Callable[[float], None]] = {}
 
     def watch_pending(self, pending: Callable[[], float]) -> None:
-        """Read how many responses are pending whenever somebody asks."""
+        """Read how many responses are pending whenever Prometheus asks."""
         self._pending.set_function(pending)
 
     def count(self, scores: tuple[Score, ...]) -> None:
-        """Count scores that were just made."""
+        """Count new scores."""
         prompt_tokens = completion_tokens = 0
         for score in scores:
             self._outcomes[score.outcome].inc()
@@ -57,13 +50,7 @@ class Metrics:
         self._completion_tokens.inc(completion_tokens)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
-        """Count a request.
-
-        Args:
-            path: The route; not what a client made up, for each value is kept for ever.
-            status: The HTTP status; 499 where the client hung up.
-            seconds: How long it took.
-        """
+        """Count a request; `path` is one of the routes, because every value is kept for ever."""
         count = self._known.get((path, status))
         if count is None:
             count = self._known[path, status] = self._requests.labels(path, status).inc

@@ -1,7 +1,4 @@
-"""What goes wrong with a request, as every route tells it.
-
-`explain`: what is wrong with a body, in one line.
-"""
+"""What goes wrong with a request, and how every route says it."""
 
 from __future__ import annotations
 
@@ -35,19 +32,15 @@ class Problem(StrEnum):
     INTERNAL = "internal_error"
 
 
-CLIENT_GONE = 499
-"""What the metrics and the access log call a request whose client hung up."""
-
-
 class ApiError(Exception):
-    """A request cannot be answered as it was meant.
+    """The whole request fails.
 
     Args:
         status: The HTTP status.
         problem: The kind of failure.
-        message: What happened, in one line. It quotes no text of the request.
+        message: What happened, in one line that quotes no text of the request.
         retry_after_seconds: When to come again, where that may help.
-        close: The connection cannot be used again.
+        close: The connection cannot be used again, for example because the body was not read.
     """
 
     def __init__(
@@ -84,7 +77,7 @@ class ApiError(Exception):
 
 
 def body_too_large(max_body_bytes: int) -> ApiError:
-    """Return what a client is told whose body is too large. The rest of it is not read."""
+    """Make the error for a body that is too large. The rest of it is not read."""
     return ApiError(413, Problem.TOO_LARGE, f"the body is larger than {max_body_bytes:,} bytes", close=True)
 
 
@@ -94,12 +87,7 @@ class ClientGoneError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RowError:
-    """One row of a request cannot be scored; the others can.
-
-    Attributes:
-        problem: The kind of failure.
-        message: What happened, in one line.
-    """
+    """One row of a request cannot be scored; the others can. The message is one line."""
 
     problem: Problem
     message: str
@@ -111,14 +99,10 @@ _Place: TypeAlias = tuple[str | int, ...]
 
 
 def explain(error: ValidationError, shapes: Sequence[type[BaseModel]] = ()) -> str:
-    """Say what is wrong with a value, in one line that quotes nothing of it, for answers are written to logs.
+    """Say what is wrong with a value, in one line that quotes nothing of it, because answers are logged.
 
-    Where a value may be of several kinds, pydantic complains about every one of them. Told is what is wrong with the
-    one that was meant: the shape most of whose fields are there, and in a field the kind that was read furthest.
-
-    Args:
-        error: What pydantic found.
-        shapes: The shapes that the value may have, where there are several.
+    Where a value may have several shapes, pydantic complains about each. This keeps to the shape that was meant, the
+    one with most of its fields present, and within a field to the complaint that was read furthest.
 
     Example:
         >>> from flip_reward.server.contracts.rewards import RewardGroup
@@ -130,8 +114,8 @@ def explain(error: ValidationError, shapes: Sequence[type[BaseModel]] = ()) -> s
     """
     details = error.errors(include_url=False, include_input=False, include_context=False)
     if shapes:
-        shape = max(shapes, key=lambda shape: len(_fields_there(shape, details)))
-        if not _fields_there(shape, details):
+        shape = max(shapes, key=lambda shape: len(_fields_present(shape, details)))
+        if not _fields_present(shape, details):
             return f"needed is {', or '.join(' and '.join(_required(shape)) for shape in shapes)}"
         details = [detail for detail in details if detail["loc"][0] == shape.__name__]
     found: dict[_Place, list[str]] = {}
@@ -148,8 +132,8 @@ def _required(shape: type[BaseModel]) -> list[str]:
     return [name for name, field in shape.model_fields.items() if field.is_required()]
 
 
-def _fields_there(shape: type[BaseModel], details: Sequence[ErrorDetails]) -> set[str]:
-    """Return which of the fields are there that a shape cannot do without."""
+def _fields_present(shape: type[BaseModel], details: Sequence[ErrorDetails]) -> set[str]:
+    """Return which of a shape's required fields the value has."""
     missing = {detail["loc"][1] for detail in details if _is_missing(detail, shape.__name__)}
     return {name for name in _required(shape) if name not in missing}
 
@@ -159,7 +143,7 @@ def _is_missing(detail: ErrorDetails, shape: str) -> bool:
 
 
 def _place(detail: ErrorDetails) -> _Place:
-    """Return where something is wrong, without the kinds that pydantic tried there, such as "list[ChatMessage]"."""
+    """Return where something is wrong, without the types that pydantic tried there, such as "list[ChatMessage]"."""
     return tuple(step for step in detail["loc"] if isinstance(step, int) or _is_field(step))
 
 

@@ -1,8 +1,6 @@
-"""`Scorer`: groups -> scores, the one core behind every route.
+"""`Scorer`: rows in, scores out, the one core behind every route.
 
-`EngineHealth`: whether the language model behind the server answers.
-
-`Admission`: how much work is taken on, and when to come again.
+`Admission` limits how much work is accepted; `EngineHealth` knows whether the language model answers.
 """
 
 from __future__ import annotations
@@ -24,20 +22,163 @@ from flip_reward.server.metrics import Metrics
 from flip_reward.server.problems import ApiError, Problem, RowError
 from flip_reward.server.settings import Limits
 
+Row: TypeAlias = Group | RowError
+"""What a contract makes of one row of a request."""
+Result: TypeAlias = tuple[Score, ...] | RowError
+"""What comes of a row: one score for every response, in order, or why there are none."""
+
+LONGEST_RETRY_AFTER_SECONDS = 60.0
 FRESH_SECONDS = 10.0
 PROBE_SECONDS = 5.0
-# Drawn without a seed, so that no cache answers it.
-_PROBE = Request((Message("user", "Say yes."),), Sampling(temperature=1.0, max_tokens=1))
+_PACE_WEIGHT = 0.05  # of the newest answer in the average pace
+_PROBE = Request((Message("user", "Say yes."),), Sampling(temperature=1.0, max_tokens=1))  # no seed: never cached
 
 log = logging.getLogger("flip_reward.server")
 
 
-class EngineHealth:
-    """Knows when the engine last answered, and asks it for one token where that was too long ago.
+class Scorer:
+    """Scores the rows of requests within the limits, each row on its own."""
 
-    Args:
-        engine: The engine, with the middleware around it. The probe goes to the one inside, so that it fails at once
-            and with the cause.
+    def __init__(self, reward: RewardModel, limits: Limits, metrics: Metrics) -> None:
+        self.reward = reward
+        self.reward_name = str(reward.settings["reward"])
+        self.model = reward.engine.model
+        self.admission = Admission(limits.max_pending)
+        self.health = EngineHealth(reward.engine)
+        self._limits = limits
+        self._metrics = metrics
+
+    async def score(self, rows: Sequence[Row]) -> Sequence[Result]:
+        """Score every row that can be scored; a row that cannot be fails alone.
+
+        An `ApiError` says that the server has no room for them now.
+        """
+        results: list[Result] = []
+        groups: list[tuple[int, Group]] = []
+        count = 0
+        for number, row in enumerate(rows):
+            problem = row if isinstance(row, RowError) else self._exceeds(row)
+            results.append(problem or ())
+            if problem is None and isinstance(row, Group):
+                groups.append((number, row))
+                count += len(row.responses)
+        self.admission.enter(count)
+        try:
+            # Count what arrived together before any of it is worked on. Otherwise an engine that answers without
+            # waiting would be kept busy while requests pile up unread, and none would be turned away.
+            await asyncio.sleep(0)
+            if len(groups) == 1:
+                [(number, group)] = groups
+                results[number] = await self._score_group(group)
+            else:
+                scored = await gather_all(self._score_group(group) for _, group in groups)
+                for (number, _), result in zip(groups, scored, strict=True):
+                    results[number] = result
+        finally:
+            self.admission.leave(count)
+        return results
+
+    async def aclose(self) -> None:
+        """Release what the engine holds."""
+        await self.health.aclose()
+        await self.reward.engine.aclose()
+
+    def _exceeds(self, group: Group) -> RowError | None:
+        limits = self._limits
+        if len(group.responses) > limits.max_candidates:
+            return RowError(
+                Problem.TOO_LARGE, f"{len(group.responses)} responses; at most {limits.max_candidates} are accepted"
+            )
+        longest = max(map(len, group.responses))
+        for message in group.messages:
+            longest = max(longest, len(message.content))
+        if longest > limits.max_text_characters:
+            return RowError(
+                Problem.TOO_LARGE,
+                f"a text of {longest:,} characters; at most {limits.max_text_characters:,} are accepted",
+            )
+        return None
+
+    async def _score_group(self, group: Group) -> Result:
+        try:
+            scores = (await self.reward.score_group(group)).scores
+        except InputError as error:
+            return RowError(Problem.BAD_ROW, str(error))
+        except EngineUnavailableError as error:
+            # A run ends here. A server waits for the engine to come back, and says so meanwhile.
+            scores = tuple(Score(None, Outcome.ENGINE_FAILURE, detail=str(error)) for _ in group.responses)
+        except Exception as error:  # noqa: BLE001 - whatever one row does, the others are answered
+            log.error("a row failed: %s", describe(error))  # noqa: TRY400 - a traceback may quote texts
+            return RowError(Problem.INTERNAL, f"the row failed inside the server: {type(error).__name__}")
+        self.health.note(scores)
+        self._metrics.count(scores)
+        return scores
+
+
+class Admission:
+    """Counts the responses that are accepted and not yet answered, and turns away what exceeds the limit.
+
+    Turning work away costs next to nothing, and the client knows when to come again. In an endless queue, work is
+    answered when nobody waits for it any more.
+
+    Example:
+        >>> admission = Admission(8)
+        >>> admission.enter(8)
+        >>> admission.full
+        True
+        >>> admission.leave(8)
+        >>> admission.pending
+        0
+    """
+
+    def __init__(self, max_pending: int) -> None:
+        self.pending = 0
+        self._max_pending = max_pending
+        self._seconds_per_response = 0.0
+        self._last_left = 0.0
+
+    @property
+    def full(self) -> bool:
+        """Whether not one more response fits."""
+        return self.pending >= self._max_pending
+
+    def enter(self, count: int) -> None:
+        """Accept a request of so many responses; an `ApiError` when it does not fit now (429) or never will (413)."""
+        if count > self._max_pending:
+            raise ApiError(
+                413,
+                Problem.TOO_LARGE,
+                f"{count} responses in one request; at most {self._max_pending} are accepted at once",
+            )
+        if self.pending + count > self._max_pending:
+            raise self.refusal()
+        if not self.pending:
+            self._last_left = time.monotonic()  # from here on somebody waits, so the pace can be measured
+        self.pending += count
+
+    def leave(self, count: int) -> None:
+        """Free the places of so many responses."""
+        now = time.monotonic()
+        if count:
+            pace = (now - self._last_left) / count
+            self._seconds_per_response += _PACE_WEIGHT * (pace - self._seconds_per_response)
+        self._last_left = now
+        self.pending -= count
+
+    def refusal(self) -> ApiError:
+        """Make the error for a request that does not fit: come again when about half of the work is done."""
+        return ApiError(
+            429,
+            Problem.QUEUE_FULL,
+            f"{self.pending} responses are being scored or wait for it, which is all that the server accepts at once",
+            retry_after_seconds=min(self.pending * self._seconds_per_response / 2, LONGEST_RETRY_AFTER_SECONDS),
+        )
+
+
+class EngineHealth:
+    """Knows when the engine last answered, and asks it for one token when that was too long ago.
+
+    The probe goes to the engine inside its middleware, so that it fails at once and with the cause.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -49,7 +190,7 @@ class EngineHealth:
         self._probe: asyncio.Task[bool] | None = None
 
     def note(self, scores: tuple[Score, ...]) -> None:
-        """Learn from scores that were just made."""
+        """Learn from new scores."""
         failed = False
         for score in scores:
             if score.outcome is Outcome.ENGINE_FAILURE:
@@ -59,7 +200,7 @@ class EngineHealth:
                 return
         if failed and not self._trouble:
             self._answered_at = float("-inf")
-            self._start_probe()  # its failure may be written down in full, for it quotes no text of a client
+            self._start_probe()  # its failure can be logged in full, because it quotes no text of a client
 
     async def check(self) -> bool:
         """Tell whether the engine answers."""
@@ -84,7 +225,7 @@ class EngineHealth:
                 await self._engine.complete(_PROBE)
         except (FlipRewardError, TimeoutError) as error:
             trouble = str(error) or f"no answer within {PROBE_SECONDS:g} s"
-            if trouble != self._trouble:  # said once, however often somebody looks
+            if trouble != self._trouble:  # once, however often somebody asks
                 log.warning("the engine does not answer: %s", trouble)
             self._trouble = trouble
             self._answered_at = float("-inf")
@@ -97,174 +238,6 @@ class EngineHealth:
             log.warning("the engine answers again")
         self._trouble = ""
         self._answered_at = time.monotonic()
-
-
-LONGEST_RETRY_AFTER_SECONDS = 60.0
-_NEWS = 0.05  # the weight of each answer in the average pace
-
-
-class Admission:
-    """Counts the responses that are accepted and not yet answered, and turns away what comes beyond a limit.
-
-    Work that is turned away at once costs next to nothing, and the client knows when to come again. Work that waits
-    in a queue without an end is answered when nobody wants it any more.
-
-    Args:
-        max_pending: The most responses, at least 1.
-
-    Attributes:
-        pending: How many there are now.
-
-    Example:
-        >>> admission = Admission(8)
-        >>> admission.enter(8)
-        >>> admission.full
-        True
-        >>> admission.leave(8)
-        >>> admission.pending
-        0
-    """
-
-    def __init__(self, max_pending: int) -> None:
-        self.pending = 0
-        self._max_pending = max_pending
-        self._seconds_per_response = 0.0
-        self._last_left = 0.0
-
-    @property
-    def full(self) -> bool:
-        """Whether not one more response fits."""
-        return self.pending >= self._max_pending
-
-    def enter(self, count: int) -> None:
-        """Take a request of so many responses on.
-
-        Raises:
-            ApiError: It does not fit now (429), or never will (413).
-        """
-        if count > self._max_pending:
-            raise ApiError(
-                413,
-                Problem.TOO_LARGE,
-                f"{count} responses in one request; at most {self._max_pending} are taken on at once",
-            )
-        if self.pending + count > self._max_pending:
-            raise self.refusal()
-        if not self.pending:
-            self._last_left = time.monotonic()  # from here on somebody waits, and the pace can be told
-        self.pending += count
-
-    def leave(self, count: int) -> None:
-        """Give the places of so many responses back."""
-        now = time.monotonic()
-        if count:
-            pace = (now - self._last_left) / count
-            self._seconds_per_response += _NEWS * (pace - self._seconds_per_response)
-        self._last_left = now
-        self.pending -= count
-
-    def refusal(self) -> ApiError:
-        """Return what a request is told that does not fit: to come again when half of the work may be done."""
-        wait_seconds = min(self.pending * self._seconds_per_response / 2, LONGEST_RETRY_AFTER_SECONDS)
-        return ApiError(
-            429,
-            Problem.QUEUE_FULL,
-            f"{self.pending} responses are being scored or wait for it, which is all that is taken on at once",
-            retry_after_seconds=wait_seconds,
-        )
-
-
-Row: TypeAlias = Group | RowError
-"""What a contract makes of one row of a request."""
-Result: TypeAlias = tuple[Score, ...] | RowError
-"""What becomes of it: one score for every response, in order."""
-
-log = logging.getLogger("flip_reward.server")
-
-
-class Scorer:
-    """Scores the rows of requests within the limits, each row on its own.
-
-    Args:
-        reward: Scores the groups.
-        limits: What is taken on.
-        metrics: Counts.
-
-    Attributes:
-        reward: The reward.
-        reward_name: Its name.
-        admission: What is being scored or waits for it.
-        health: Whether the engine answers.
-    """
-
-    def __init__(self, reward: RewardModel, limits: Limits, metrics: Metrics) -> None:
-        self.reward = reward
-        self.reward_name = str(reward.settings["reward"])
-        self.admission = Admission(limits.max_pending)
-        self.health = EngineHealth(reward.engine)
-        self._limits = limits
-        self._metrics = metrics
-
-    async def score(self, rows: Sequence[Row]) -> list[Result]:
-        """Score every row that can be scored; a row that cannot be fails alone.
-
-        Raises:
-            ApiError: There is no place for them now.
-        """
-        checked = [self._check(row) for row in rows]
-        groups = [row for row in checked if isinstance(row, Group)]
-        count = sum(len(group.responses) for group in groups)
-        self.admission.enter(count)
-        try:
-            # What has arrived together is counted before any of it is worked on. Otherwise an engine that answers
-            # without waiting would be kept busy while requests pile up unread, and none would be turned away.
-            await asyncio.sleep(0)
-            if len(groups) == 1:
-                scored = [await self._score_group(groups[0])]
-            else:
-                scored = await gather_all(self._score_group(group) for group in groups)
-        finally:
-            self.admission.leave(count)
-        results = iter(scored)
-        return [next(results) if isinstance(row, Group) else row for row in checked]
-
-    async def aclose(self) -> None:
-        """Release what the engine holds."""
-        await self.health.aclose()
-        await self.reward.engine.aclose()
-
-    def _check(self, row: Row) -> Row:
-        if isinstance(row, RowError):
-            return row
-        limits = self._limits
-        if len(row.responses) > limits.max_candidates:
-            return RowError(
-                Problem.TOO_LARGE, f"{len(row.responses)} responses; at most {limits.max_candidates} are taken"
-            )
-        longest = max(map(len, row.responses))
-        for message in row.messages:
-            longest = max(longest, len(message.content))
-        if longest > limits.max_text_characters:
-            return RowError(
-                Problem.TOO_LARGE,
-                f"a text of {longest:,} characters; at most {limits.max_text_characters:,} are read",
-            )
-        return row
-
-    async def _score_group(self, group: Group) -> Result:
-        try:
-            scores = (await self.reward.score_group(group)).scores
-        except InputError as error:
-            return RowError(Problem.BAD_ROW, str(error))
-        except EngineUnavailableError as error:
-            # A run ends here. A server waits for the engine to come, and says so meanwhile.
-            scores = tuple(Score(None, Outcome.ENGINE_FAILURE, detail=str(error)) for _ in group.responses)
-        except Exception as error:  # noqa: BLE001 - whatever one row does to us, the others are answered
-            log.error("a row failed: %s", describe(error))  # noqa: TRY400 - a traceback may quote texts
-            return RowError(Problem.INTERNAL, f"the row failed inside the server: {type(error).__name__}")
-        self.health.note(scores)
-        self._metrics.count(scores)
-        return scores
 
 
 def describe(error: BaseException) -> str:

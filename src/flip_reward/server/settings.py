@@ -8,61 +8,48 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flip_reward.errors import OptionError
+from flip_reward.rewards.unscored import NONE, RAISE, UnscoredAction, UnscoredPolicy
 
 
 class OnUnscored(StrEnum):
-    """What a contract that has no room for an unscored response answers. `/v1/rewards` always has room."""
+    """`--on-unscored`: what a contract without room for an unscored response answers."""
 
     ERROR = "error"
     """The request fails, with a status that says whether asking again may help."""
     NULL = "null"
     """The reward is null."""
     VALUE = "value"
-    """The reward is a number that the user chose."""
+    """The reward is a number that the user chose with `--unscored-value`."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnscoredPolicy:
-    """What stands for an unscored response where a contract wants a number.
-
-    Attributes:
-        choice: What is answered.
-        value: The number for `OnUnscored.VALUE`. It has to be chosen: no number is harmless for every trainer.
-
-    Raises:
-        OptionError: There is a value without a use for it, a use without a value, or the value is no finite number.
+def choose_policy(on_unscored: OnUnscored, value: float | None = None) -> UnscoredPolicy:
+    """Make the policy of `--on-unscored` and `--unscored-value`.
 
     Example:
-        >>> UnscoredPolicy(OnUnscored.VALUE, -1.0).value
+        >>> choose_policy(OnUnscored.VALUE, -1.0).constant
         -1.0
     """
-
-    choice: OnUnscored = OnUnscored.ERROR
-    value: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.choice is OnUnscored.VALUE and self.value is None:
-            raise OptionError("--on-unscored value: which value?", hint="say it with --unscored-value")
-        if self.choice is not OnUnscored.VALUE and self.value is not None:
+    if on_unscored is not OnUnscored.VALUE:
+        if value is not None:
             raise OptionError("--unscored-value is for --on-unscored value")
-        if self.value is not None and not math.isfinite(self.value):
-            raise OptionError(f"--unscored-value {self.value}: JSON has no such number")
+        return RAISE if on_unscored is OnUnscored.ERROR else NONE
+    if value is None:
+        raise OptionError("--on-unscored value: which value?", hint="say it with --unscored-value")
+    if not math.isfinite(value):
+        raise OptionError(f"--unscored-value {value}: JSON has no such number")
+    return UnscoredPolicy(UnscoredAction.CONSTANT, value)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the server takes on.
+    """How much the server takes on.
 
     Attributes:
         max_body_bytes: The largest body of a request.
         max_candidates: The most responses to one conversation.
         max_text_characters: The longest single text.
-        max_pending: The most responses that are accepted and not yet answered; what comes beyond is told to come
-            again later.
+        max_pending: The most responses accepted and not yet answered; requests beyond are told to come again later.
         body_seconds: How long a client may take to send the headers of a request, and how long its body.
-
-    Raises:
-        OptionError: A limit is below 1, or no group of `max_candidates` could ever be accepted.
     """
 
     max_body_bytes: int = 32 * 2**20
@@ -92,13 +79,10 @@ class ServerSettings:
         insecure: Listen at a public address without a key.
         unscored: What stands for unscored responses in contracts without room for them.
         trust_turns: See `flip_reward.core.chat_template.split_chat`.
-        limits: What the server takes on.
+        limits: How much the server takes on.
         workers: How many processes answer.
         drain_seconds: How long requests in flight may take to finish when the server is asked to stop.
         access_log: Write one line for every request.
-
-    Raises:
-        OptionError: The address is public and there is neither a key nor `insecure`, or a number makes no sense.
 
     Example:
         >>> try:
@@ -112,7 +96,7 @@ class ServerSettings:
     port: int = 8080
     api_key: str | None = field(default=None, repr=False)
     insecure: bool = False
-    unscored: UnscoredPolicy = UnscoredPolicy()
+    unscored: UnscoredPolicy = RAISE
     trust_turns: bool = False
     limits: Limits = Limits()
     workers: int = 1

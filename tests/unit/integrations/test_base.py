@@ -13,8 +13,8 @@ from flip_reward.core.score import Outcome
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError
 from flip_reward.integrations.base import TrainerReward, environment_reward
-from flip_reward.integrations.unscored import NONE, RAISE, UnscoredPolicy
 from flip_reward.rewards.config import RewardConfig
+from flip_reward.rewards.unscored import NONE, RAISE, UnscoredPolicy
 from tests.unit.integrations.conftest import SetEnvironment
 
 PROMPTS, RESPONSES = ["Say hi.", "Name a fruit.", "Say hi."], ["Hi there.", "A green apple.", ""]

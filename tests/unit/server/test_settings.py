@@ -1,7 +1,8 @@
 import pytest
 
 from flip_reward.errors import OptionError
-from flip_reward.server.settings import Limits, OnUnscored, ServerSettings, UnscoredPolicy, is_loopback
+from flip_reward.rewards.unscored import NONE, RAISE
+from flip_reward.server.settings import Limits, OnUnscored, ServerSettings, choose_policy, is_loopback
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
@@ -30,13 +31,14 @@ def test_the_key_is_not_shown() -> None:
 
 
 def test_an_unscored_value_is_chosen_or_absent() -> None:
-    with pytest.raises(OptionError, match="which value"):
-        UnscoredPolicy(OnUnscored.VALUE)
     with pytest.raises(OptionError, match="--on-unscored value"):
-        UnscoredPolicy(OnUnscored.NULL, 0.0)
-    with pytest.raises(OptionError, match="no such number"):
-        UnscoredPolicy(OnUnscored.VALUE, float("nan"))
-    assert UnscoredPolicy(OnUnscored.VALUE, 0.0).value == 0.0
+        choose_policy(OnUnscored.VALUE)
+    with pytest.raises(OptionError, match="--unscored-value"):
+        choose_policy(OnUnscored.NULL, 0.0)
+    with pytest.raises(OptionError, match="--unscored-value nan"):
+        choose_policy(OnUnscored.VALUE, float("nan"))
+    assert choose_policy(OnUnscored.VALUE, 0.0).constant == 0.0
+    assert (choose_policy(OnUnscored.ERROR), choose_policy(OnUnscored.NULL)) == (RAISE, NONE)
 
 
 def test_limits_that_make_no_sense() -> None:

@@ -10,7 +10,7 @@ import typer
 from flip_reward.cli.scoring_options import ScoringOptions, with_reward_options
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.server.run import serve as run_server
-from flip_reward.server.settings import Limits, OnUnscored, ServerSettings, UnscoredPolicy
+from flip_reward.server.settings import Limits, OnUnscored, ServerSettings, choose_policy
 
 _SERVER, _LIMITS = "Server", "Limits"
 
@@ -105,7 +105,7 @@ def serve(
         port=port,
         api_key=os.environ.get(server_key_env),
         insecure=insecure,
-        unscored=UnscoredPolicy(on_unscored, unscored_value),
+        unscored=choose_policy(on_unscored, unscored_value),
         trust_turns=trust_turns,
         limits=Limits(max_body_bytes, max_candidates, max_text_characters, max_pending, body_seconds),
         workers=workers,

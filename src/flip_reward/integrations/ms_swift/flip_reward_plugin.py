@@ -16,7 +16,7 @@ from swift.rewards import AsyncORM, orms
 
 from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.samples import ChatMessage
-from flip_reward.integrations.unscored import RAISE
+from flip_reward.rewards.unscored import RAISE
 
 
 class FlipReward(AsyncORM):  # type: ignore[misc]  # ms-swift has no types

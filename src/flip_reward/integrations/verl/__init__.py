@@ -17,7 +17,7 @@ from flip_reward.core.score import Score
 from flip_reward.errors import DataError
 from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.samples import ChatMessage, Prompt
-from flip_reward.integrations.unscored import RAISE, UnscoredPolicy
+from flip_reward.rewards.unscored import RAISE, UnscoredPolicy
 
 TRAINER = "verl"
 _HINT = "write the data with `python -m flip_reward.integrations.verl.data INPUT OUTPUT.parquet`"

@@ -1,1 +1,1 @@
-"""What each kind of client sends and expects; `exchange` in the room above calls one for each request."""
+"""What each kind of client sends and expects: one question class per body, which makes rows and the answer."""

@@ -1,20 +1,17 @@
-"""vLLM's score API, `/score` and `/v1/score`, as of its version 0.33: pairs of a query and a document.
-
-The query is the instruction, the document the response.
-"""
+"""vLLM's score API and the rerank API of vLLM and Jina: the query is the instruction, a document a response."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AliasChoices, BaseModel, Field, TypeAdapter
 
 from flip_reward.errors import ConversationError
 from flip_reward.server.contracts.numbers import to_numbers
 from flip_reward.server.contracts.rewards import TextPart, make_group
-from flip_reward.server.exchange import Context, Contract
+from flip_reward.server.exchange import Context, Contract, Question
 from flip_reward.server.problems import ApiError, Problem, RowError
 from flip_reward.server.scorer import Result, Row
 
@@ -22,50 +19,19 @@ from flip_reward.server.scorer import Result, Row
 class TextParts(BaseModel):
     """A text in parts, as vLLM's clients may send one."""
 
-    model_config = ConfigDict(extra="ignore")
-
     content: list[TextPart]
+
+
+class JinaDocument(BaseModel):
+    """A document as Jina's clients may send one."""
+
+    text: str
 
 
 Text: TypeAlias = str | TextParts
 Texts: TypeAlias = Text | list[Text]
-
-
-class _PairRequest(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    model: str | None = Field(default=None, description="Not used: the server has one model.")
-
-
-class ScoreRequest(_PairRequest):
-    """One query and several documents, or as many queries as documents."""
-
-    queries: Texts = Field(description="The instructions.")
-    documents: Texts = Field(description="The responses.")
-
-
-class ScoreItemsRequest(_PairRequest):
-    """The same with the name that vLLM's generative scoring has for documents."""
-
-    queries: Texts
-    items: Texts
-
-
-class ScoreTextRequest(_PairRequest):
-    """The same with older names."""
-
-    text_1: Texts
-    text_2: Texts
-
-
-class ScoreDataRequest(_PairRequest):
-    """The same with further names that vLLM takes."""
-
-    data_1: Texts
-    data_2: Texts
-
-
-AnyScoreRequest: TypeAlias = ScoreRequest | ScoreItemsRequest | ScoreTextRequest | ScoreDataRequest
+Document: TypeAlias = str | JinaDocument | TextParts
+T = TypeVar("T", Text, Document)
 
 
 class PairUsage(BaseModel):
@@ -74,6 +40,48 @@ class PairUsage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+
+
+class ScoreRequest(Question):
+    """One query and several documents, or as many queries as documents; vLLM 0.33 has several names for them."""
+
+    model: str | None = Field(default=None, description="Not used: the server has one model.")
+    queries: Texts = Field(
+        validation_alias=AliasChoices("queries", "text_1", "data_1"),
+        description="The instructions; `text_1` and `data_1` are the same.",
+    )
+    documents: Texts = Field(
+        validation_alias=AliasChoices("documents", "items", "text_2", "data_2"),
+        description="The responses; `items`, `text_2` and `data_2` are the same.",
+    )
+
+    def to_rows(self, context: Context) -> list[Row]:  # noqa: ARG002
+        """Make one row of a single query and its documents, so that rewards can compare them; else one a pair."""
+        queries, documents = _listed(self.queries), _listed(self.documents)
+        if not queries or not documents:
+            raise ApiError(422, Problem.BAD_REQUEST, "there is nothing to score: a query and a document are needed")
+        if len(queries) == 1:
+            return [_group(queries[0], documents)]
+        if len(queries) != len(documents):
+            message = f"{len(queries)} queries and {len(documents)} documents make no pairs"
+            raise ApiError(422, Problem.BAD_REQUEST, message)
+        return [_pair(query, document) for query, document in zip(queries, documents, strict=True)]
+
+    def to_answer(self, results: Sequence[Result], context: Context) -> dict[str, object]:
+        """Return a `ScoreAnswer`."""
+        queries, documents = _listed(self.queries), _listed(self.documents)
+        sizes = [len(documents)] if len(queries) == 1 else [1] * len(queries)
+        numbers = to_numbers(results, sizes, context.settings.unscored)
+        return {
+            "id": f"score-{context.request_id}",
+            "object": "list",
+            "created": int(time.time()),
+            "model": context.scorer.model,
+            "data": [
+                {"index": index, "object": "score", "score": value} for index, value in enumerate(numbers.values)
+            ],
+            "usage": numbers.usage,
+        }
 
 
 class ScoreDatum(BaseModel):
@@ -85,7 +93,7 @@ class ScoreDatum(BaseModel):
 
 
 class ScoreAnswer(BaseModel):
-    """What vLLM answers."""
+    """The answer of vLLM's score API."""
 
     id: str
     object: str = "list"
@@ -95,81 +103,100 @@ class ScoreAnswer(BaseModel):
     usage: PairUsage
 
 
-def _to_rows(request: AnyScoreRequest, context: Context) -> list[Row]:  # noqa: ARG001 - the shape of a contract
-    queries, documents = _sides(request)
-    if not queries or not documents:
-        raise ApiError(422, Problem.BAD_REQUEST, "there is nothing to score: a query and a document are needed")
-    if len(queries) not in (1, len(documents)):
-        raise ApiError(
-            422, Problem.BAD_REQUEST, f"{len(queries)} queries and {len(documents)} documents make no pairs"
-        )
-    if len(queries) == 1:  # one group, so that rewards that compare responses can
-        row = _to_row(queries[0], documents)
-        if isinstance(row, RowError):
-            raise ApiError(422, row.problem, row.message)
-        return [row]
-    return [_to_row(query, [document]) for query, document in zip(queries, documents, strict=True)]
+class RerankRequest(Question):
+    """One query and the documents to be ordered."""
+
+    query: Text = Field(description="The instruction.")
+    documents: list[Document] | Document = Field(description="The responses.")
+    model: str | None = Field(default=None, description="Not used: the server has one model.")
+    top_n: int | None = Field(default=None, ge=0, description="The most results; null and 0 are all.")
+    return_documents: bool = Field(default=True, description="Return the texts with the results, as Jina names it.")
+
+    def to_rows(self, context: Context) -> list[Row]:  # noqa: ARG002
+        """Make one row of the query and its documents."""
+        documents = _listed(self.documents)
+        if not documents:
+            raise ApiError(422, Problem.BAD_REQUEST, "there are no documents")
+        return [_group(self.query, documents)]
+
+    def to_answer(self, results: Sequence[Result], context: Context) -> dict[str, object]:
+        """Return a `RerankAnswer`."""
+        documents = _listed(self.documents)
+        numbers = to_numbers(results, [len(documents)], context.settings.unscored)
+        order = sorted(range(len(documents)), key=lambda index: _rank_key(numbers.values[index]))
+        shown: list[dict[str, object]] = []
+        for index in order[: self.top_n or None]:
+            result: dict[str, object] = {"index": index, "relevance_score": numbers.values[index]}
+            if self.return_documents:
+                result["document"] = {"text": _read(documents[index])}
+            shown.append(result)
+        return {
+            "id": f"rerank-{context.request_id}",
+            "model": context.scorer.model,
+            "usage": numbers.usage,
+            "results": shown,
+        }
 
 
-def _to_answer(request: AnyScoreRequest, results: Sequence[Result], context: Context) -> dict[str, object]:
-    queries, documents = _sides(request)
-    sizes = [len(documents)] if len(queries) == 1 else [1] * len(queries)
-    numbers = to_numbers(results, sizes, context.settings.unscored)
-    return {
-        "id": f"score-{context.request_id}",
-        "object": "list",
-        "created": int(time.time()),
-        "model": context.model,
-        "data": [{"index": index, "object": "score", "score": value} for index, value in enumerate(numbers.values)],
-        "usage": {
-            "prompt_tokens": numbers.prompt_tokens,
-            "completion_tokens": numbers.completion_tokens,
-            "total_tokens": numbers.prompt_tokens + numbers.completion_tokens,
-        },
-    }
+class RerankDocument(BaseModel):
+    """The text of a result."""
+
+    text: str
 
 
-def _sides(request: AnyScoreRequest) -> tuple[list[Text], list[Text]]:
-    match request:
-        case ScoreRequest():
-            return _listed(request.queries), _listed(request.documents)
-        case ScoreItemsRequest():
-            return _listed(request.queries), _listed(request.items)
-        case ScoreTextRequest():
-            return _listed(request.text_1), _listed(request.text_2)
-        case ScoreDataRequest():
-            return _listed(request.data_1), _listed(request.data_2)
+class RerankResult(BaseModel):
+    """One document with its relevance."""
+
+    index: int = Field(description="Its place in the request.")
+    document: RerankDocument | None = Field(default=None, description="Left out without return_documents.")
+    relevance_score: float | None
 
 
-def _listed(texts: Texts) -> list[Text]:
+class RerankAnswer(BaseModel):
+    """The documents, the most relevant first; one whose relevance is null comes last."""
+
+    id: str
+    model: str
+    usage: PairUsage
+    results: list[RerankResult]
+
+
+def _listed(texts: list[T] | T) -> list[T]:
     return texts if isinstance(texts, list) else [texts]
 
 
-def _to_row(query: Text, documents: Sequence[Text]) -> Row:
+def _group(query: Text, documents: Sequence[Document]) -> Row:
+    """Make the only row of a request, so that its mistake is the request's."""
     try:
-        return make_group(read_text(query), [read_text(document) for document in documents])
+        return make_group(_read(query), [_read(document) for document in documents])
+    except ConversationError as error:
+        raise ApiError(422, Problem.BAD_ROW, str(error)) from None
+
+
+def _pair(query: Text, document: Text) -> Row:
+    try:
+        return make_group(_read(query), [_read(document)])
     except ConversationError as error:
         return RowError(Problem.BAD_ROW, str(error))
 
 
-def read_text(text: Text) -> str:
-    """Return a text that may have come in parts.
-
-    Raises:
-        ConversationError: One of them is no text.
-    """
+def _read(text: Document) -> str:
+    """Return a text that may have come in parts."""
     if isinstance(text, str):
         return text
+    if isinstance(text, JinaDocument):
+        return text.text
     parts = [part.text for part in text.content if part.type == "text" and part.text is not None]
     if len(parts) != len(text.content) or not parts:
         raise ConversationError("only texts can be scored, no images and no videos")
     return "".join(parts)
 
 
-SCORE: Contract[AnyScoreRequest] = Contract(
-    TypeAdapter(AnyScoreRequest),
-    _to_rows,
-    _to_answer,
-    (ScoreRequest, ScoreItemsRequest, ScoreTextRequest, ScoreDataRequest),
-)
+def _rank_key(value: float | None) -> tuple[bool, float]:
+    return (value is None, 0.0 if value is None else -value)
+
+
+SCORE = Contract("Score pairs, as vLLM does", TypeAdapter(ScoreRequest), TypeAdapter(ScoreAnswer))
 """The contract of `/score` and `/v1/score`."""
+RERANK = Contract("Order documents, as vLLM and Jina do", TypeAdapter(RerankRequest), TypeAdapter(RerankAnswer))
+"""The contract of `/rerank`, `/v1/rerank` and `/v2/rerank`."""

@@ -1,21 +1,18 @@
-"""Our own contract, `POST /v1/rewards`: groups in; scores with outcomes, inferred instructions and usage out.
-
-Conversations as clients send them.
-"""
+"""Our own contract, `POST /v1/rewards`: groups in; scores with outcomes, inferred instructions and usage out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, TypeAdapter, ValidationError
 
 from flip_reward.core.cautions import Caution
 from flip_reward.core.conversation import ROLES, Group, Message
 from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import ConversationError
 from flip_reward.scoring.records import SampleLine
-from flip_reward.server.exchange import Context, Contract
+from flip_reward.server.exchange import Context, Contract, Question
 from flip_reward.server.problems import Problem, RowError, explain
 from flip_reward.server.scorer import Result, Row
 
@@ -23,16 +20,12 @@ from flip_reward.server.scorer import Result, Row
 class TextPart(BaseModel):
     """A part of a message's content."""
 
-    model_config = ConfigDict(extra="ignore")
-
     type: str = Field(description='"text"; other kinds are refused', examples=["text"])
     text: str | None = None
 
 
 class ChatMessage(BaseModel):
     """One turn of a conversation, as in the OpenAI protocol."""
-
-    model_config = ConfigDict(extra="ignore")
 
     role: str = Field(description="system, developer, user, assistant or tool", examples=["user"])
     content: str | list[TextPart] | None = Field(default=None, examples=["Name three fruits."])
@@ -48,18 +41,14 @@ Prompt = Annotated[
 ]
 
 
-def make_group(prompt: str | list[ChatMessage], responses: list[str], group_id: str = "") -> Group:
-    """Make the group of a conversation and its responses.
-
-    Raises:
-        ConversationError: A message has an unknown role or no text, or there is nothing to compare with.
-    """
+def make_group(prompt: str | list[ChatMessage], responses: Sequence[str], group_id: str = "") -> Group:
+    """Make the group of a conversation and its responses."""
     if isinstance(prompt, str):
         if not prompt or prompt.isspace():
             raise ConversationError("the instruction is empty: there is nothing to compare with")
-        return Group.of(prompt, responses, id=group_id)
+        return Group((Message("user", prompt),), tuple(responses), group_id)
     messages = [
-        Message(message.role, message.content)  # type: ignore[arg-type]  # among the roles, as was just looked up
+        Message(message.role, message.content)  # type: ignore[arg-type]  # among the roles
         if isinstance(message.content, str) and message.role in ROLES
         else message.model_dump()
         for message in prompt
@@ -68,9 +57,7 @@ def make_group(prompt: str | list[ChatMessage], responses: list[str], group_id: 
 
 
 class RewardGroup(BaseModel):
-    """One conversation and its responses; `instruction`, `messages` and `response` are taken as in files."""
-
-    model_config = ConfigDict(extra="ignore")
+    """One conversation and its responses; `instruction`, `messages` and `response` are accepted as in files."""
 
     id: str | int | None = Field(default=None, description="Comes back with the scores.")
     prompt: Prompt = Field(validation_alias=AliasChoices("prompt", "instruction", "messages"))
@@ -82,11 +69,9 @@ class RewardGroup(BaseModel):
 
 
 class RewardRequest(BaseModel):
-    """What is to be scored."""
+    """The groups to score."""
 
-    model_config = ConfigDict(extra="ignore")
-
-    groups: list[RewardGroup] = Field(description="Each is scored on its own; what is wrong with one fails no other.")
+    groups: list[RewardGroup] = Field(description="Each is scored on its own; a mistake in one fails no other.")
     details: bool = Field(
         default=False, description="Also return replies, reasoning, samples, likelihoods, attempts and latency."
     )
@@ -146,64 +131,63 @@ class RewardAnswer(BaseModel):
     usage: UsageOut
 
 
-class _Groups(BaseModel):
-    """A request whose groups are checked one by one, so that a malformed one fails alone."""
+class RewardQuestion(Question):
+    """A `RewardRequest` whose groups are checked one by one, so that a malformed one fails alone."""
 
     groups: list[object]
     details: bool = False
 
+    def to_rows(self, context: Context) -> list[Row]:  # noqa: ARG002
+        """Make one row of each group."""
+        return list(map(_to_row, self.groups))
 
-_GROUP = TypeAdapter(RewardGroup)
-
-
-def _to_rows(request: _Groups, context: Context) -> list[Row]:  # noqa: ARG001 - the shape of a contract
-    return [_to_row(group) for group in request.groups]
+    def to_answer(self, results: Sequence[Result], context: Context) -> dict[str, object]:
+        """Show every score."""
+        shown: list[dict[str, object]] = []
+        prompt_tokens = completion_tokens = cached_tokens = 0
+        for group, result in zip(self.groups, results, strict=True):
+            group_id = group.get("id") if isinstance(group, dict) else None
+            shown_id = str(group_id) if isinstance(group_id, str | int) else None
+            if isinstance(result, RowError):
+                error = {"type": result.problem, "message": result.message}
+                shown.append({"id": shown_id, "scores": None, "error": error})
+                continue
+            scores: list[dict[str, object]] = []
+            for score in result:
+                scores.append(_show(score, details=self.details))
+                usage = score.cost.usage
+                prompt_tokens += usage.prompt_tokens
+                completion_tokens += usage.completion_tokens
+                cached_tokens += usage.cached_tokens
+            shown.append({"id": shown_id, "scores": scores, "error": None})
+        return {
+            "id": context.request_id,
+            "reward": context.scorer.reward_name,
+            "model": context.scorer.model,
+            "results": shown,
+            "usage": {
+                "prompt_tokens": prompt_tokens,
+                "completion_tokens": completion_tokens,
+                "cached_tokens": cached_tokens,
+            },
+        }
 
 
 def _to_row(value: object) -> Row:
     try:
         group = _GROUP.validate_python(value, strict=True)
+        responses = (group.responses,) if isinstance(group.responses, str) else group.responses
+        return make_group(group.prompt, responses, "" if group.id is None else str(group.id))
     except ValidationError as error:
         return RowError(Problem.BAD_ROW, explain(error))
-    responses = [group.responses] if isinstance(group.responses, str) else group.responses
-    try:
-        return make_group(group.prompt, responses, "" if group.id is None else str(group.id))
     except ConversationError as error:
         return RowError(Problem.BAD_ROW, str(error))
 
 
-def _to_answer(request: _Groups, results: Sequence[Result], context: Context) -> dict[str, object]:
-    shown = [
-        _show_group(value, result, details=request.details)
-        for value, result in zip(request.groups, results, strict=True)
-    ]
-    scores = [score for result in results if not isinstance(result, RowError) for score in result]
-    return {
-        "id": context.request_id,
-        "reward": context.scorer.reward_name,
-        "model": context.model,
-        "results": shown,
-        "usage": {
-            "prompt_tokens": sum(score.cost.usage.prompt_tokens for score in scores),
-            "completion_tokens": sum(score.cost.usage.completion_tokens for score in scores),
-            "cached_tokens": sum(score.cost.usage.cached_tokens for score in scores),
-        },
-    }
-
-
-def _show_group(value: object, result: Result, *, details: bool) -> dict[str, object]:
-    group_id = value.get("id") if isinstance(value, dict) else None
-    shown_id = str(group_id) if isinstance(group_id, str | int) else None
-    if isinstance(result, RowError):
-        error = {"type": result.problem.value, "message": result.message}
-        return {"id": shown_id, "scores": None, "error": error}
-    show = _show_in_detail if details else _show
-    return {"id": shown_id, "scores": [show(score) for score in result], "error": None}
-
-
-def _show(score: Score) -> dict[str, object]:
-    return {
-        "outcome": score.outcome.value,
+def _show(score: Score, *, details: bool) -> dict[str, object]:
+    """Name the fields as in a run's records; orjson writes enumerations and data classes as they are."""
+    shown: dict[str, object] = {
+        "outcome": score.outcome,
         "reward": score.value,
         "precision": score.precision,
         "recall": score.recall,
@@ -214,19 +198,24 @@ def _show(score: Score) -> dict[str, object]:
         "cached": score.cost.cached,
         "usage": score.cost.usage,
     }
+    if details:
+        shown |= {
+            "reasoning": score.reasoning,
+            "raw_reply": score.raw_reply,
+            "attempts": score.cost.attempts,
+            "latency_seconds": round(score.cost.latency_seconds, 6),
+            "samples": [SampleLine.of(sample) for sample in score.samples],
+            "likelihood": score.likelihood,
+        }
+    return shown
 
 
-def _show_in_detail(score: Score) -> dict[str, object]:
-    return {
-        **_show(score),
-        "reasoning": score.reasoning,
-        "raw_reply": score.raw_reply,
-        "attempts": score.cost.attempts,
-        "latency_seconds": round(score.cost.latency_seconds, 6),
-        "samples": [SampleLine.of(sample) for sample in score.samples],
-        "likelihood": score.likelihood,
-    }
+_GROUP = TypeAdapter(RewardGroup)
 
-
-REWARDS = Contract(TypeAdapter(_Groups), _to_rows, _to_answer)
+REWARDS = Contract(
+    "Score groups of responses",
+    TypeAdapter(RewardQuestion),
+    TypeAdapter(RewardAnswer),
+    described=TypeAdapter(RewardRequest),
+)
 """The contract of `/v1/rewards`."""

@@ -18,9 +18,9 @@ from flip_reward.errors import (
 from flip_reward.integrations import trl
 from flip_reward.integrations.trl import TrlReward
 from flip_reward.integrations.trl.options import TrlOptions, Truncated
-from flip_reward.integrations.unscored import RAISE
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.judges.listwise import ListwiseJudge
+from flip_reward.rewards.unscored import RAISE
 
 PROMPTS = ["Name three fruits that grow on trees."] * 4
 COMPLETIONS = ["Name three fruits that grow on trees", "Apples and pears", " ", "Three fruits that grow on"]

@@ -42,5 +42,5 @@ def test_without_a_prompt_the_data_has_to_be_converted(
 
 async def test_a_policy_that_makes_no_sense_is_told_before_anything_is_asked(set_environment: SetEnvironment) -> None:
     set_environment()
-    with pytest.raises(OptionError, match="'zero' says nothing"):
+    with pytest.raises(OptionError, match="'zero'"):
         await score("It rains.", "Say that it rains.", on_unscored="zero")

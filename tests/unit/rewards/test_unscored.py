@@ -4,7 +4,7 @@ import pytest
 
 from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import OptionError, UnscoredError
-from flip_reward.integrations.unscored import NONE, RAISE, UnscoredPolicy
+from flip_reward.rewards.unscored import NONE, RAISE, UnscoredPolicy
 
 SCORES = [
     Score(0.25, Outcome.SCORED),

@@ -7,9 +7,8 @@ import json
 import pytest
 
 from flip_reward import FlipReward, ScriptedEngine
-from flip_reward.server.contracts.rerank import SCORE
+from flip_reward.server.contracts.rerank import RERANK, SCORE
 from flip_reward.server.contracts.rewards import REWARDS
-from flip_reward.server.contracts.server_rerank import RERANK
 from flip_reward.server.contracts.trainers import GET_REWARD
 from flip_reward.server.exchange import Context, Contract, read_question
 from flip_reward.server.metrics import Metrics
@@ -28,11 +27,7 @@ from flip_reward.server.settings import Limits, ServerSettings
         (GET_REWARD, {"prompt": [{"content": "a"}], "response": "b"}, "prompt.0.role: Field required"),
         (GET_REWARD, {"model": "a", "messages": [{"role": "user"}]}, "messages.0: Input should be a valid string"),
         (GET_REWARD, [], "Input should be an object"),
-        (
-            SCORE,
-            {},
-            "needed is queries and documents, or queries and items, or text_1 and text_2, or data_1 and data_2",
-        ),
+        (SCORE, {}, "queries: Field required; documents: Field required"),
         (SCORE, {"query": "a", "documents": ["b"]}, "queries: Field required"),
         (SCORE, {"text_1": "a", "text_2": ["b", 1]}, "text_2.1: Input should be a valid string, or an object"),
         (
@@ -44,7 +39,7 @@ from flip_reward.server.settings import Limits, ServerSettings
         (REWARDS, {"groups": {}}, "groups: Input should be a valid array"),
     ],
 )
-def test_bodies(contract: Contract[object], body: object, message: str) -> None:
+def test_bodies(contract: Contract, body: object, message: str) -> None:
     with pytest.raises(ApiError) as caught:
         read_question(json.dumps(body).encode(), contract)
     assert (caught.value.status, str(caught.value)) == (422, message)
@@ -66,6 +61,6 @@ def test_bodies(contract: Contract[object], body: object, message: str) -> None:
 def test_groups(group: object, message: str) -> None:
     scorer = Scorer(FlipReward(ScriptedEngine()), Limits(), Metrics())
     question = read_question(json.dumps({"groups": [group]}).encode(), REWARDS)
-    [row] = REWARDS.to_rows(question, Context(scorer, ServerSettings(), "1"))
+    [row] = question.to_rows(Context(scorer, ServerSettings(), "1"))
     assert isinstance(row, RowError)
     assert row.message == message

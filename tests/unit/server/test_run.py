@@ -4,7 +4,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["fastapi", "uvicorn", "httptools", "prometheus_client"])
+@pytest.mark.parametrize("module", ["starlette", "uvicorn", "httptools", "prometheus_client"])
 def test_a_missing_library_is_named_with_its_extra(module: str) -> None:
     program = (
         f"import sys; sys.modules[{module!r}] = None; sys.argv = ['flip-reward', 'serve', '--model', 'scripted']\n"
@@ -18,7 +18,7 @@ def test_a_missing_library_is_named_with_its_extra(module: str) -> None:
 
 def test_the_command_loads_nothing_of_the_server_before_it_serves() -> None:
     program = (
-        "import flip_reward.cli.app, sys; print(*({'fastapi', 'uvicorn', 'prometheus_client'} & set(sys.modules)))"
+        "import flip_reward.cli.app, sys; print(*({'starlette', 'uvicorn', 'prometheus_client'} & set(sys.modules)))"
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == ""

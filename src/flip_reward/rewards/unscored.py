@@ -1,4 +1,4 @@
-"""`UnscoredPolicy`: what a trainer is given for a response that could not be scored."""
+"""`UnscoredPolicy`: what stands for a response without a score where a caller wants a number."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class UnscoredAction(StrEnum):
     """What is done about a response that could not be scored."""
 
     RAISE = "raise"
-    """An error ends the step."""
+    """The whole call or request fails."""
     NONE = "none"
-    """The trainer gets None, and does what it does with a missing reward."""
+    """The caller gets None, and does what it does with a missing reward."""
     CONSTANT = "constant"
-    """The trainer gets a number that the user chose."""
+    """The caller gets a number that the user chose."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnscoredPolicy:
-    """What a trainer is given for a response without a score. Nobody gets a 0 that they did not ask for.
+    """What a caller gets for a response without a score. Nobody gets a 0 without asking for it.
 
     Attributes:
         action: What is done.
-        constant: The reward of such a response, where the action is `UnscoredAction.CONSTANT`.
+        constant: The number for `UnscoredAction.CONSTANT`, else None.
 
     Example:
         >>> from flip_reward.core.score import Outcome
@@ -55,32 +55,21 @@ class UnscoredPolicy:
 
     @classmethod
     def parse(cls, text: str | float) -> Self:
-        """Read a policy: "raise", "none" or a number.
-
-        Raises:
-            OptionError: It is none of them, or no finite number.
-        """
+        """Read "raise", "none" or a finite number."""
         word = str(text).strip().lower()
         if word in ("raise", "none"):
             return cls(UnscoredAction(word))
         try:
             constant = float(word)
         except ValueError:
-            raise OptionError(f"{text!r} says nothing about unscored responses", hint=_HINT) from None
+            raise OptionError(f"{text!r} is not a policy for unscored responses", hint=_HINT) from None
         if not math.isfinite(constant):
-            raise OptionError(f"{text!r} is no reward: it would spoil the averages of a whole step", hint=_HINT)
+            raise OptionError(f"{text!r} cannot be a reward: it would spoil the averages of a whole step", hint=_HINT)
         return cls(UnscoredAction.CONSTANT, constant)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self | None:
-        """Read the policy from FLIP_REWARD_ON_UNSCORED; None where it is not set.
-
-        Args:
-            environment: For example `os.environ`.
-
-        Raises:
-            OptionError: It cannot be read.
-        """
+        """Read FLIP_REWARD_ON_UNSCORED; None where it is not set."""
         text = environment.get(VARIABLE)
         if not text:
             return None
@@ -90,35 +79,18 @@ class UnscoredPolicy:
             raise OptionError(f"{VARIABLE}: {error}", hint=error.hint) from None
 
     def rewards(self, scores: Sequence[Score]) -> list[float | None]:
-        """Return the reward of each score, in order.
-
-        Raises:
-            UnscoredError: A response is unscored, and the policy is to raise.
-        """
+        """Return the reward of each score, in order; raise an `UnscoredError` where the policy says so."""
         if self.action is UnscoredAction.RAISE:
             _refuse_unscored(scores)
         return [self.constant if score.value is None else score.value for score in scores]
 
     def numbers(self, scores: Sequence[Score], *, trainer: str) -> list[float]:
-        """Return the reward of each score, in order, for a trainer that knows no missing rewards.
-
-        Args:
-            scores: What came back.
-            trainer: Its name, for the error.
-
-        Raises:
-            OptionError: The policy is None, which the trainer does not take.
-            UnscoredError: A response is unscored, and the policy is to raise.
-        """
+        """Return the reward of each score, in order, for a trainer that does not take None."""
         self.check_numbers(trainer)
         return [reward for reward in self.rewards(scores) if reward is not None]
 
     def check_numbers(self, trainer: str) -> None:
-        """Make sure that every reward will be a number.
-
-        Raises:
-            OptionError: The policy is None.
-        """
+        """Refuse the policy "none" for a trainer that needs a number for every response."""
         if self.action is UnscoredAction.NONE:
             raise OptionError(
                 f"{trainer} takes no None for a reward", hint=f"set {VARIABLE} to raise or to a number of your choice"
@@ -130,12 +102,13 @@ NONE = UnscoredPolicy(UnscoredAction.NONE)
 
 
 def _refuse_unscored(scores: Sequence[Score]) -> None:
-    outcomes = Counter(score.outcome.value for score in scores if score.value is None)
-    if outcomes:
-        counts = ", ".join(f"{outcome} {count}" for outcome, count in outcomes.most_common())
-        details = {score.detail: None for score in scores if score.value is None and score.detail}
-        example = f" ({next(iter(details))})" if details else ""
+    unscored = [score for score in scores if score.value is None]
+    if unscored:
+        counts = Counter(score.outcome.value for score in unscored).most_common()
+        detail = next((f" ({score.detail})" for score in unscored if score.detail), "")
         raise UnscoredError(
-            f"{outcomes.total()} of {len(scores)} responses could not be scored: {counts}{example}",
+            f"{len(unscored)} of {len(scores)} responses could not be scored: "
+            + ", ".join(f"{outcome} {count}" for outcome, count in counts)
+            + detail,
             hint=f"{VARIABLE} says what such a response is worth: {_HINT}",
         )
