@@ -13,7 +13,7 @@ import peft
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from flip_reward.engines.lora.adapter import BASE, BaseModelIdentity
+from flip_reward.engines.lora.base_model import BASE, BaseModelIdentity
 from flip_reward.engines.lora.gguf import GgufLayout
 
 NORMAL, CONTROL = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL

@@ -95,7 +95,7 @@ def test_killed_resumed_and_used(folder: Path) -> None:
         (["missing.yaml"], "the recipe missing.yaml cannot be read"),
         (["recipe.yaml", "learning_rat=1"], "did you mean 'learning_rate'?"),
         (["recipe.yaml", "data=[{source: row.jsonl}]"], "near names in .: rows.jsonl"),
-        (["recipe.yaml", "model=tinny"], "is no model for transformers"),
+        (["recipe.yaml", "model=tinny"], "'tinny'"),
         (["recipe.yaml", "max_tokens=8"], "no row is left to learn from"),
     ],
 )

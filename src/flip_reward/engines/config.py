@@ -13,7 +13,7 @@ from flip_reward.engines.base import Engine
 from flip_reward.engines.cache import ResponseCache, default_cache_path
 from flip_reward.engines.engine_kinds import EngineKind, name_owners
 from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, locate_model
-from flip_reward.engines.lora.adapter import NAME, LoraFile, LoraName, find_lora_file
+from flip_reward.engines.lora.adapter import NAME, GgufAdapter, LoraName, find_lora_file
 from flip_reward.engines.lora.shipped import SHIPPED, Tuning
 from flip_reward.engines.middleware import build_stack
 from flip_reward.engines.scripted import ScriptedEngine
@@ -165,14 +165,14 @@ def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.enviro
         return None
     if lora.path.name == NAME:
         return _find_tuning_in(lora.path.parent)
-    return Tuning(LoraFile.read(lora.path).template) if lora.path.is_file() else None
+    return Tuning(GgufAdapter.read(lora.path).template) if lora.path.is_file() else None
 
 
 def _find_tuning_in(folder: Path) -> Tuning | None:
     if tuned := TunedFolder.read(folder):
         return Tuning(tuned.frame)
     path = folder / NAME
-    return Tuning(LoraFile.read(path).template) if path.is_file() else None
+    return Tuning(GgufAdapter.read(path).template) if path.is_file() else None
 
 
 def _find_adapter(model: str) -> LoraName | None:

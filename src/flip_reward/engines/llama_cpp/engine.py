@@ -18,7 +18,8 @@ from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenL
 from flip_reward.engines.files import fingerprint_file
 from flip_reward.engines.llama_cpp.slot import LlamaSlot, SlotOptions
 from flip_reward.engines.llama_cpp.text import GgufPromptTokenizer
-from flip_reward.engines.lora.adapter import GgufBase, LoraFile
+from flip_reward.engines.lora.adapter import GgufAdapter
+from flip_reward.engines.lora.base_model import GgufWeights
 from flip_reward.engines.lora.gguf import GgufFile
 from flip_reward.engines.machine import count_usable_cpus
 from flip_reward.errors import ContextTooLongError, EngineUnavailableError, OptionError
@@ -80,9 +81,9 @@ class EmbeddedEngine:
         except OSError as error:
             raise EngineUnavailableError(f"{self._path} cannot be read: {error.strerror}") from error
         self.model = name or self._path.name
-        adapter = None if adapter_path is None else LoraFile.read(Path(adapter_path))
+        adapter = None if adapter_path is None else GgufAdapter.read(Path(adapter_path))
         if adapter is not None:
-            adapter.check(GgufBase(GgufFile.read(self._path), self.model))
+            adapter.check(GgufWeights(GgufFile.read(self._path), self.model))
             self.model += f"+{adapter.name}"
             fingerprint += f"+{fingerprint_file(adapter.path)}"
         self._options = SlotOptions(

@@ -11,8 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flip_reward.data.files import storage_error
-from flip_reward.engines.lora import adapter as lora_file
-from flip_reward.engines.lora.adapter import WEIGHTS, BaseModelIdentity, find_adapter, sampled_places
+from flip_reward.engines.lora.adapter import (
+    ALPHA,
+    BASE_FINGERPRINT,
+    BASE_NAME,
+    BASE_WEIGHTS,
+    CONFIG,
+    FRAME,
+    NAME,
+    WEIGHTS,
+    A,
+    B,
+    find_adapter,
+)
+from flip_reward.engines.lora.base_model import BaseModelIdentity, SampledWeight, SampledWeights
 from flip_reward.engines.lora.gguf import GgufLayout
 from flip_reward.engines.tuned_folder import TunedFolder
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
@@ -24,11 +36,11 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 _TYPES = {"torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16"}
-_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+_PREFIX, _PEFT_A, _PEFT_B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
 @dataclass(frozen=True, slots=True)
-class BaseModel:
+class AdapterBase:
     """What a GGUF adapter says about the model that it is for.
 
     Attributes:
@@ -56,9 +68,7 @@ def export_adapter(folder: str, target: Path | None = None) -> Path:
     Raises:
         OptionError: The folder holds no adapter, or one that llama.cpp cannot add to its model.
         EngineUnavailableError: It is damaged, or its model cannot be read.
-        DataError: The file that tells its frame is damaged.
         StorageError: The disk is full or not writable.
-        MissingDependencyError: PEFT, transformers or gguf is not installed.
     """
     try:
         from flip_reward.engines.huggingface.loading import load_hf_config
@@ -66,17 +76,17 @@ def export_adapter(folder: str, target: Path | None = None) -> Path:
         raise MissingDependencyError(error.name or "transformers", extra="hf") from error
     adapter = find_adapter(folder)
     if adapter is None:
-        raise OptionError(f"{folder} holds no adapter", hint=f"it should have {lora_file.CONFIG} and {WEIGHTS}")
+        raise OptionError(f"{folder} does not hold an adapter", hint=f"it should have {CONFIG} and {WEIGHTS}")
     config, fingerprint = load_hf_config(adapter.base)
     identity = BaseModelIdentity.read(adapter.folder)
-    target = target or adapter.folder / lora_file.NAME
+    target = target or adapter.folder / NAME
     tuned = TunedFolder.read(adapter.folder)
     frame = tuned.frame if tuned else ""
-    write_lora_file(target, adapter.folder, BaseModel(config, fingerprint, identity), frame=frame)
+    write_lora_file(target, adapter.folder, AdapterBase(config, fingerprint, identity), frame=frame)
     return target
 
 
-def write_lora_file(target: Path, folder: Path, base: BaseModel, *, frame: str = "") -> None:
+def write_lora_file(target: Path, folder: Path, base: AdapterBase, *, frame: str = "") -> None:
     """Write the adapter in a folder as a GGUF file, which appears whole or not at all.
 
     Args:
@@ -89,7 +99,6 @@ def write_lora_file(target: Path, folder: Path, base: BaseModel, *, frame: str =
         OptionError: llama.cpp cannot add such an adapter to such a model.
         EngineUnavailableError: The adapter is damaged.
         StorageError: The disk is full or not writable.
-        MissingDependencyError: gguf is not installed.
     """
     try:
         import gguf
@@ -109,11 +118,11 @@ def write_lora_file(target: Path, folder: Path, base: BaseModel, *, frame: str =
     writer = gguf.GGUFWriter(unfinished, layout.architecture)
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-    writer.add_float32(lora_file.ALPHA, float(config.lora_alpha))
+    writer.add_float32(ALPHA, float(config.lora_alpha))
     if base.identity is not None:
-        writer.add_string(lora_file.BASE_NAME, base.identity.name)
-        writer.add_string(lora_file.BASE_WEIGHTS, json.dumps(_sample(base, layout)))
-    for key, value in ((lora_file.BASE_FINGERPRINT, base.fingerprint), (lora_file.FRAME, frame)):
+        writer.add_string(BASE_NAME, base.identity.name)
+        writer.add_string(BASE_WEIGHTS, json.dumps(_sample(base, layout)))
+    for key, value in ((BASE_FINGERPRINT, base.fingerprint), (FRAME, frame)):
         if value:
             writer.add_string(key, value)
     for module in sorted({_module_of(name) for name in weights}):
@@ -142,7 +151,7 @@ def _check_kind(config: peft.PeftConfig) -> None:
 
 
 def _module_of(name: str) -> str:
-    for ending in (_A, _B):
+    for ending in (_PEFT_A, _PEFT_B):
         if name.startswith(_PREFIX) and name.endswith(ending):
             return name.removeprefix(_PREFIX).removesuffix(ending)
     raise OptionError(f"an adapter with {name} cannot be written as GGUF", hint="only linear layers can be")
@@ -159,7 +168,7 @@ def _add_matrices(
     from peft.utils.other import get_pattern_key
 
     try:
-        first, second = (weights[f"{_PREFIX}{module}{ending}"] for ending in (_A, _B))
+        first, second = (weights[f"{_PREFIX}{module}{ending}"] for ending in (_PEFT_A, _PEFT_B))
     except KeyError as error:
         raise EngineUnavailableError(f"the adapter lacks {error.args[0]}: it is damaged") from error
     rank = len(first)
@@ -170,29 +179,27 @@ def _add_matrices(
         second = second * factor
     second = second[list(layout.order(module, len(second)))]
     name = layout.name(f"{module}.weight")
-    for ending, matrix in ((lora_file.A, first), (lora_file.B, second)):
+    for ending, matrix in ((A, first), (B, second)):
         kind = gguf.GGMLQuantizationType[_TYPES[str(matrix.dtype)]]
         writer.add_tensor(name + ending, gguf.quants.quantize(matrix.float().numpy(), kind), raw_dtype=kind)
 
 
-def _sample(base: BaseModel, layout: GgufLayout) -> dict[str, list[tuple[int, int, float]]]:
-    """Say where the weights that tell the model stand in a GGUF file of it: row, place in the row, value."""
+def _sample(base: AdapterBase, layout: GgufLayout) -> SampledWeights:
+    """Say where the weights that tell the model stand in a GGUF file of it."""
     import torch
     from transformers import AutoModelForCausalLM
 
     if base.identity is None:
         return {}
     with torch.device("meta"):
-        shapes = {
-            name: weight.shape for name, weight in AutoModelForCausalLM.from_config(base.config).named_parameters()
-        }
+        network = AutoModelForCausalLM.from_config(base.config)
+    shapes = {name: (weight.shape[0], weight.shape[-1]) for name, weight in network.named_parameters()}
     sampled = {}
-    for parameter, values in base.identity.weights.items():
+    for parameter, weights in base.identity.locate(shapes.get).items():
         try:
-            name, (rows, columns) = layout.name(parameter), shapes[parameter]
-        except (OptionError, KeyError):
+            name = layout.name(parameter)
+        except OptionError:
             continue  # the output layer of a model that shares the embedding with it
-        turned = {row: number for number, row in enumerate(layout.order(parameter, rows))}
-        places = [divmod(place, columns) for place in sampled_places(rows * columns)]
-        sampled[name] = [(turned[row], column, value) for (row, column), value in zip(places, values, strict=True)]
+        place = {row: number for number, row in enumerate(layout.order(parameter, shapes[parameter][0]))}
+        sampled[name] = [SampledWeight(place[one.row], one.column, one.value) for one in weights]
     return sampled

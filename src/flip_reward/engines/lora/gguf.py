@@ -1,6 +1,7 @@
-"""`GgufFile`: what a GGUF file says about itself, and single weights of it, without loading it.
+"""The GGUF format: what a file says about itself and single rows of it (`GgufFile`), without loading the model.
 
-`GgufLayout`: where the weights of a Hugging Face model are in a GGUF file of it.
+`GgufLayout` says where the weights of a Hugging Face model are in a GGUF file of it. The package "gguf" reads such
+files too, and takes ten times as long to read the head of the default model.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ BLOCKS: Mapping[int, tuple[int, int]] = {
     14: (256, 210),
     15: (256, 292),
 }
-"""By the number of a type in the format: how many weights make a block, and how many bytes it takes."""
-EXACT = frozenset({0, 1, 30})
-"""The types that are not quantised: F32, F16, BF16."""
+"""By the number of a type in the format: the weights of a block, and its bytes."""
+UNQUANTISED = frozenset({0, 1, 30})
+"""F32, F16, BF16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,28 @@ class GgufTensor:
 
     @property
     def row_bytes(self) -> int | None:
-        """The bytes of a row; None for a type that is not known here."""
+        """The bytes of a row; None for an unknown type."""
         if self.type not in BLOCKS:
             return None
         weights, size = BLOCKS[self.type]
         return self.columns // weights * size
+
+
+def check_is_gguf(path: Path) -> None:
+    """Check the first bytes of a file.
+
+    Raises:
+        DataError: There is no such file, or it is not a GGUF file.
+    """
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(MAGIC))
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    if magic != MAGIC:
+        raise DataError(f"{path} is not a GGUF file", hint="llama.cpp reads models in the GGUF format")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +112,19 @@ class GgufFile:
 
     @classmethod
     def read(cls, path: Path, *, arrays: Collection[str] = ()) -> GgufFile:
-        """Read the head of a file and see that all of its tensors are there.
+        """Read the head of a file and check that all of its tensors are there.
 
         Args:
             path: The file.
-            arrays: Keys with several values, such as a vocabulary, that are wanted. Others are passed over.
+            arrays: The keys with several values, such as a vocabulary, to read. Others are skipped.
 
         Raises:
-            DataError: There is no such file, it is no GGUF file, or it is damaged.
+            DataError: There is no such file, it is not a GGUF file, or it is damaged.
         """
+        check_is_gguf(path)
         try:
-            with path.open("rb") as file:
-                if file.read(len(MAGIC)) != MAGIC:
-                    raise DataError(f"{path} is no GGUF file", hint="llama.cpp reads files in the GGUF format")
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                    return _Head(content).parse(path, arrays)
-        except FileNotFoundError as error:
-            raise DataError(f"there is no file {path}") from error
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return _HeadParser(content).parse(path, arrays)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
         except (struct.error, UnicodeDecodeError, OverflowError, MemoryError, ValueError) as error:
@@ -122,12 +136,7 @@ class GgufFile:
         return str(self.metadata.get("general.architecture", ""))
 
     def read_rows(self, name: str, first: int = 0, count: int | None = None) -> npt.NDArray[np.float32]:
-        """Read rows of a tensor as numbers; all of them for None.
-
-        Raises:
-            DataError: They are in a format that is not known.
-            MissingDependencyError: gguf is not installed.
-        """
+        """Read rows of a tensor as numbers; to its end for None."""
         try:
             import gguf
             import numpy as np
@@ -136,7 +145,7 @@ class GgufFile:
         tensor = self.tensors[name]
         size, rows = tensor.row_bytes, tensor.rows - first if count is None else count
         if size is None:
-            raise DataError(f"{self.path} holds {name} in a format that is not known")
+            raise DataError(f"{self.path} holds {name} in an unknown format")
         with self.path.open("rb") as file:
             file.seek(tensor.offset + first * size)
             data = np.frombuffer(file.read(rows * size), np.uint8).reshape(rows, size)
@@ -146,8 +155,8 @@ class GgufFile:
         return gguf.quants.dequantize(data, gguf.GGMLQuantizationType(tensor.type))
 
 
-class _Head:
-    """Reads one value after another."""
+class _HeadParser:
+    """Reads one value after another from the beginning of a file."""
 
     def __init__(self, content: mmap.mmap) -> None:
         self._content = content
@@ -156,7 +165,7 @@ class _Head:
     def parse(self, path: Path, wanted: Collection[str]) -> GgufFile:
         version, tensors, keys = self._take("IQQ")
         if version not in (2, 3):
-            raise DataError(f"{path} is of version {version} of the GGUF format, and 2 and 3 are known")
+            raise DataError(f"{path} has version {version} of the GGUF format; 2 and 3 are supported")
         metadata: dict[str, Metadata] = {}
         arrays: dict[str, Sequence[Metadata]] = {}
         for _ in range(int(keys)):
@@ -176,15 +185,15 @@ class _Head:
                 raise DataError(f"{path} is damaged: it ends within {name}")
         return GgufFile(path, metadata, placed, arrays)
 
-    def _take(self, form: str) -> tuple[float, ...]:
-        values = struct.unpack_from(f"<{form}", self._content, self._position)
-        self._position += struct.calcsize(f"<{form}")
+    def _take(self, types: str) -> tuple[float, ...]:
+        values = struct.unpack_from(f"<{types}", self._content, self._position)
+        self._position += struct.calcsize(f"<{types}")
         return values
 
     def _string(self) -> str:
         length = int(self._take("Q")[0])
         if length > len(self._content) - self._position:
-            raise ValueError("it ends within a text")
+            raise ValueError("it ends within a string")
         self._position += length
         return self._content[self._position - length : self._position].decode()
 
@@ -192,7 +201,7 @@ class _Head:
         if kind == _STRING:
             return self._string()
         if kind not in _SCALARS:
-            raise ValueError(f"a value is of the unknown type {kind}")
+            raise ValueError(f"a value has the unknown type {kind}")
         return self._take(_SCALARS[kind])[0]
 
     def _array(self) -> list[Metadata]:
@@ -223,9 +232,9 @@ class _Head:
 
 
 _ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-"""Kinds of model for transformers, and for llama.cpp. Others may store weights in ways that are not known here."""
+"""From the model types of transformers to the architectures of llama.cpp. Others may store weights differently."""
 
-_TURNED = frozenset({"llama"})
+_PERMUTED = frozenset({"llama"})
 """llama.cpp rotates neighbouring pairs of these models' queries and keys, transformers the halves of each head."""
 
 
@@ -249,16 +258,16 @@ class GgufLayout:
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> GgufLayout:
-        """Tell the layout of a model from its configuration.
+        """Return the layout of a model from its configuration.
 
         Raises:
-            OptionError: It is not known for this kind of model.
+            OptionError: It is not known for this type of model.
         """
         kind = str(config.model_type)
         if kind not in _ARCHITECTURES:
             raise OptionError(
-                f"adapters for models of the kind {kind!r} cannot be written as GGUF",
-                hint=f"that is known for {', '.join(_ARCHITECTURES)}",
+                f"GGUF adapters are not supported for models of the type {kind!r}",
+                hint=f"they are for {', '.join(_ARCHITECTURES)}",
             )
         heads = int(config.num_attention_heads)
         key_heads = int(getattr(config, "num_key_value_heads", None) or heads)
@@ -271,7 +280,6 @@ class GgufLayout:
 
         Raises:
             OptionError: It has no such weight.
-            MissingDependencyError: gguf is not installed.
 
         Example:
             >>> GgufLayout("llama", 2, 4, 2).name("model.layers.1.self_attn.q_proj.weight")
@@ -293,7 +301,7 @@ class GgufLayout:
         """
         layer = parameter.removesuffix(".weight").rpartition(".")[2]
         heads = {"q_proj": self.heads, "k_proj": self.key_heads}.get(layer)
-        if heads is None or self.architecture not in _TURNED:
+        if heads is None or self.architecture not in _PERMUTED:
             return range(rows)
         half = rows // heads // 2
         return [

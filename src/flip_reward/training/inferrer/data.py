@@ -18,7 +18,7 @@ from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input
 from flip_reward.engines.huggingface.loading import HfModel
 from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
-from flip_reward.engines.lora.adapter import Adapter, find_adapter
+from flip_reward.engines.lora.adapter import PeftAdapter, find_adapter
 from flip_reward.errors import DataError, OptionError, RequestRefusedError
 from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS
 from flip_reward.scoring.manifest import InputIdentity
@@ -280,7 +280,7 @@ class TuningInputs:
     """
 
     frame: CompletionPrompt
-    start: Adapter | None
+    start: PeftAdapter | None
     data: Sequence[Input]
     excluded: Sequence[str]
     identities: Sequence[InputIdentity]
@@ -352,7 +352,7 @@ class TuningInputs:
         return sources
 
 
-def _find_start(recipe: InferrerRecipe) -> Adapter | None:
+def _find_start(recipe: InferrerRecipe) -> PeftAdapter | None:
     if recipe.start is None:
         return None
     adapter = find_adapter(str(recipe.start))

@@ -13,9 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from flip_reward.data.files import storage_error, write_atomically
 from flip_reward.engines import tuned_folder
-from flip_reward.engines.lora import adapter as hf_adapters
 from flip_reward.engines.lora import adapter as lora_file
-from flip_reward.engines.lora.export import BaseModel, write_lora_file
+from flip_reward.engines.lora.base_model import BASE, BaseModelIdentity
+from flip_reward.engines.lora.export import AdapterBase, write_lora_file
 from flip_reward.errors import OptionError, StorageError
 
 _UNFINISHED = ".unfinished"
@@ -27,7 +27,7 @@ def save_adapter(
     tokenizer: PreTrainedTokenizerBase,
     *,
     base: str,
-    identity: hf_adapters.BaseModelIdentity,
+    identity: BaseModelIdentity,
     fingerprint: str,
     frame: str,
     dtype: torch.dtype,
@@ -59,12 +59,12 @@ def save_adapter(
     weights = get_peft_model_state_dict(network, save_embedding_layers=False)
     saved = {name: weight.detach().to("cpu", dtype).contiguous() for name, weight in weights.items()}
     try:
-        write_atomically(unfinished / hf_adapters.WEIGHTS, serialize(saved, metadata={"format": "pt"}))
+        write_atomically(unfinished / lora_file.WEIGHTS, serialize(saved, metadata={"format": "pt"}))
         tokenizer.save_pretrained(unfinished)
-        write_atomically(unfinished / hf_adapters.BASE, identity.model_dump_json(indent=2).encode() + b"\n")
+        write_atomically(unfinished / BASE, identity.model_dump_json(indent=2).encode() + b"\n")
         config.save_pretrained(str(unfinished))
         _write_frame(unfinished, frame)
-        model = BaseModel(network.get_base_model().config, fingerprint, identity)
+        model = AdapterBase(network.get_base_model().config, fingerprint, identity)
         try:
             write_lora_file(unfinished / lora_file.NAME, unfinished, model, frame=frame)
             reason = None

@@ -12,7 +12,9 @@ from flip_reward.data.files import storage_error
 from flip_reward.engines.files import SMOLLM2_135M, TUNED
 from flip_reward.engines.huggingface.loading import HfModel, load_hf_model
 from flip_reward.engines.lora import adapter as lora_file
-from flip_reward.engines.lora.adapter import BaseModelIdentity, attach_adapter, find_adapter
+from flip_reward.engines.lora.adapter import find_adapter
+from flip_reward.engines.lora.base_model import BaseModelIdentity
+from flip_reward.engines.machine import has_fast_bfloat16
 from flip_reward.errors import MissingDependencyError, OptionError
 from flip_reward.scoring.manifest import RunConfiguration
 from flip_reward.scoring.run_folder import locked
@@ -82,7 +84,7 @@ def tune_inferrer(
         with quiet_libraries():
             network = loaded.network
             if inputs.start is not None:
-                network = attach_adapter(network, inputs.start, trainable=True)
+                network = inputs.start.attach(network, trainable=True)
         evaluated = inputs.read_evaluated()
         data = inputs.prepare(recipe, loaded, evaluated, observer)
         manifest = TuningManifest(
@@ -111,8 +113,6 @@ def tune_inferrer(
 def _load(recipe: InferrerRecipe) -> tuple[HfModel, bool]:
     import torch
 
-    from flip_reward.training.inferrer.trainer import has_bfloat16
-
     if find_adapter(recipe.model) is not None or lora_file.find_lora_file(recipe.model) is not None:
         raise OptionError(f"{recipe.model} is an adapter", hint="tune the model that it is for")
     if recipe.model == TUNED:
@@ -124,7 +124,9 @@ def _load(recipe: InferrerRecipe) -> tuple[HfModel, bool]:
         raise OptionError("tuning takes one GPU, and there are several", hint="set CUDA_VISIBLE_DEVICES=0")
     device = "cpu" if on_cpu else "cuda"
     precision = recipe.precision
-    bfloat16 = precision is Precision.BFLOAT16 or (precision is Precision.AUTO and has_bfloat16(torch.device(device)))
+    bfloat16 = precision is Precision.BFLOAT16 or (
+        precision is Precision.AUTO and has_fast_bfloat16(torch.device(device))
+    )
     # Weights that are tuned need all their digits; those that stay as they are do not.
     frozen_in_bfloat16 = bfloat16 and recipe.method is Method.LORA
     loaded = load_hf_model(recipe.model, dtype="bfloat16" if frozen_in_bfloat16 else "float32", device=device)

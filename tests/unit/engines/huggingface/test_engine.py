@@ -326,7 +326,7 @@ class TestModelsThatCannotBeLoaded:
         config = BertConfig(vocab_size=400, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
                             intermediate_size=64, initializer_range=0.5)  # fmt: skip
         BertLMHeadModel(config).save_pretrained(folder)
-        with pytest.raises(EngineUnavailableError, match="no causal language model"):
+        with pytest.raises(EngineUnavailableError, match="causal"):
             TransformersEngine(str(folder), dtype="float32", device="cpu")
 
     def test_missing_shard(self, tmp_path: Path) -> None:
@@ -384,13 +384,13 @@ class TestModelsThatCannotBeLoaded:
     def test_wrong_names(self, tmp_path: Path, folder: Path) -> None:
         with pytest.raises(OptionError, match=r"no config\.json"):
             TransformersEngine(str(tmp_path))
-        with pytest.raises(OptionError, match="no model for transformers"):
+        with pytest.raises(OptionError, match="not here"):
             TransformersEngine("./not here")
-        with pytest.raises(OptionError, match="no dtype 'int7'"):
+        with pytest.raises(OptionError, match="int7"):
             TransformersEngine(str(folder), dtype="int7")
-        with pytest.raises(OptionError, match="no device 'cuda:99'"):
+        with pytest.raises(OptionError, match="cuda:99"):
             TransformersEngine(str(folder), device="cuda:99")
-        with pytest.raises(OptionError, match="batch tokens must be at least 1"):
+        with pytest.raises(OptionError, match="batch tokens"):
             TransformersEngine(str(folder), batch_tokens=0)
 
 

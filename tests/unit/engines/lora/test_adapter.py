@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from flip_reward.engines.base import LogprobRequest
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.loading import load_hf_model
-from flip_reward.engines.lora.adapter import BASE, CONFIG, WEIGHTS, BaseModelIdentity, find_adapter
+from flip_reward.engines.lora.adapter import CONFIG, WEIGHTS, find_adapter
+from flip_reward.engines.lora.base_model import BASE, BaseModelIdentity
 from flip_reward.errors import EngineUnavailableError, OptionError
 from tests.hf_models import save_model
 
@@ -134,7 +135,7 @@ class TestDamage:
 
     def test_another_kind_of_adapter(self, adapter: Path) -> None:
         (adapter / CONFIG).write_text(json.dumps({"peft_type": "PROMPT_TUNING"}))
-        with pytest.raises(EngineUnavailableError, match="no LoRA adapter"):
+        with pytest.raises(EngineUnavailableError, match=r"adapter is not a LoRA"):
             find_adapter(str(adapter))
 
     def test_no_base(self, adapter: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from flip_reward.engines.config import EngineConfig, find_tuning, resolve_engine
 from flip_reward.engines.files import locate_model
-from flip_reward.engines.lora.adapter import GgufBase, LoraFile
-from flip_reward.engines.lora.export import BaseModel, write_lora_file
+from flip_reward.engines.lora.adapter import GgufAdapter
+from flip_reward.engines.lora.base_model import GgufWeights
+from flip_reward.engines.lora.export import AdapterBase, write_lora_file
 from flip_reward.engines.lora.gguf import GgufFile
 from flip_reward.engines.lora.shipped import FOLDER, MOST_BYTES, SHIPPED, ShippedAdapter, Tuning, locate_shipped
 from flip_reward.errors import DataError, OptionError
@@ -28,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = save_model(folder / "base")
     save_gguf(base, folder / "base.gguf")
     adapter = save_adapter(folder / "adapter", base)
-    write_lora_file(adapter / "adapter.gguf", adapter, BaseModel(AutoConfig.from_pretrained(base)), frame="compact")
+    write_lora_file(adapter / "adapter.gguf", adapter, AdapterBase(AutoConfig.from_pretrained(base)), frame="compact")
     return folder
 
 
@@ -61,8 +62,8 @@ def test_what_is_shipped_is_small_fits_and_is_described() -> None:
     path = locate_shipped()
     assert path is not None
     assert path.stat().st_size <= MOST_BYTES
-    adapter = LoraFile.read(path)
-    adapter.check(GgufBase(GgufFile.read(locate_model("smollm2-135m").path), "smollm2-135m"))
+    adapter = GgufAdapter.read(path)
+    adapter.check(GgufWeights(GgufFile.read(locate_model("smollm2-135m").path), "smollm2-135m"))
     assert SHIPPED is not None
     assert adapter.template == SHIPPED.tuning.template
     assert SHIPPED.sha256 in (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
