@@ -186,7 +186,7 @@ def test_mistakes_end_in_one_line_and_status_2(tmp_path: Path) -> None:
         (["evaluate", "none.yaml"], "cannot be read"),
         (["compare", "whole", "part"], "items only in the first"),
         (["compare", "whole", "whole"], "the same folder"),
-        (["compare", "whole", "none"], "no evaluation folder"),
+        (["compare", "whole", "none"], "evaluation.json"),
         (["compare", "whole", "run"], "does not say which responses are good"),
     ]:
         finished = run(tmp_path, *arguments)

@@ -1,4 +1,4 @@
-"""Two evaluations, or two cells of evaluations, compared on the same items."""
+"""Two evaluations, or two experiments of evaluations, compared on the same items."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 from flip_reward.errors import OptionError, RunError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
-from flip_reward.evaluation.folder import CELLS, EVALUATION, read_evaluation
-from flip_reward.evaluation.paired import Contender, compare_all
+from flip_reward.evaluation.folder import CELLS, EVALUATION, read_evaluation, read_items
+from flip_reward.evaluation.paired import RewardGrades, compare_pairs
 from flip_reward.evaluation.results import ComparisonResult
-from flip_reward.evaluation.tabulate import grade_cells
+from flip_reward.evaluation.tabulate import grade_experiments
 from flip_reward.scoring.run_folder import RECORDS
 
 _MOST_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """What came of comparing two folders.
+class FolderComparison:
+    """Two folders compared.
 
     Attributes:
         results: Every reward of the one with every reward of the other, benchmark by benchmark.
@@ -30,54 +30,49 @@ class Comparison:
     left_out: list[str]
 
 
-def compare_folders(a: Path, b: Path) -> Comparison:
+def compare_folders(a: Path, b: Path) -> FolderComparison:
     """Compare the rewards of one folder with those of another.
 
-    Args:
-        a: An evaluation folder, or one of the run folders in its `cells`.
-        b: Another one, or another cell of the same.
-
-    Raises:
-        RunError: A folder cannot be read, its cells are not scored to their end, or the two hold different items.
-        OptionError: A run folder has no labels, or both are the same.
+    Each is an evaluation folder or one of the run folders in its `cells`. A RunError says what keeps them from being
+    compared: a folder that cannot be read or is not scored to its end, or other items.
     """
     if a.resolve() == b.resolve():
         raise OptionError("both are the same folder")
-    ours, theirs = _read_contenders(a), _read_contenders(b)
+    ours, theirs = _read_grades(a), _read_grades(b)
     shared = [name for name in ours if name in theirs]
     if not shared:
         raise RunError(f"nothing to compare: {a} has {', '.join(ours)}, and {b} has {', '.join(theirs)}")
     pairs = []
     for name in shared:
-        _refuse_other_items(name, ours[name][0].graded.items, theirs[name][0].graded.items)
+        _refuse_other_items(name, ours[name][0].grades.items, theirs[name][0].grades.items)
         pairs += [(one, other) for one in ours[name] for other in theirs[name]]
     if {one.label for one, _ in pairs} & {other.label for _, other in pairs}:
         pairs = [
             (replace(one, label=f"{one.label} ({a})"), replace(other, label=f"{other.label} ({b})"))
             for one, other in pairs
         ]
-    return Comparison(compare_all(pairs), sorted(ours.keys() ^ theirs.keys()))
+    return FolderComparison(compare_pairs(pairs), sorted(ours.keys() ^ theirs.keys()))
 
 
-def _read_contenders(path: Path) -> dict[str, list[Contender]]:
-    folder, cell = path, None
+def _read_grades(path: Path) -> dict[str, list[RewardGrades]]:
+    """The grades of every reward, or of the one whose run folder is named, by benchmark."""
+    folder, run = path, None
     if not (path / EVALUATION).exists() and (path / RECORDS).exists():
-        folder, cell = path.resolve().parent.parent, f"{CELLS}/{path.resolve().name}"
+        folder, run = path.resolve().parent.parent, f"{CELLS}/{path.resolve().name}"
         if not (folder / EVALUATION).exists():
             raise OptionError(
                 f"{path} is a run of 'flip-reward score', which does not say which responses are good",
                 hint="score a file with chosen and rejected responses with 'flip-reward evaluate -b FILE'",
             )
     evaluation = read_evaluation(folder)
-    contenders: dict[str, list[Contender]] = {}
-    for benchmark in evaluation.benchmarks:
-        for graded in grade_cells(folder, evaluation, benchmark.name):
-            if cell is None or cell in graded.entry.runs:
-                contender = Contender(benchmark.name, graded.reward.label, graded.graded)
-                contenders.setdefault(benchmark.name, []).append(contender)
-    if not contenders:
+    items = {benchmark.name: read_items(folder, benchmark.name) for benchmark in evaluation.benchmarks}
+    found: dict[str, list[RewardGrades]] = {}
+    for experiment in grade_experiments(folder, evaluation, items):
+        if run is None or run in experiment.entry.runs:
+            found.setdefault(experiment.entry.benchmark, []).append(experiment.named_grades)
+    if not found:
         raise RunError(f"{path} holds nothing that is scored to its end", hint="run the same evaluation again")
-    return contenders
+    return found
 
 
 def _refuse_other_items(benchmark: str, ours: Sequence[BenchmarkItem], theirs: Sequence[BenchmarkItem]) -> None:

@@ -1,17 +1,16 @@
-"""The evaluation folder: what was asked, the items, and a run folder for every cell of the grid.
+"""The evaluation folder: what was asked, the items, and a run folder for every run of every experiment.
 
 EVAL/evaluation.json                      what is evaluated on what (`Evaluation`)
 EVAL/items/BENCHMARK.jsonl                the items, a line each
 EVAL/cells/BENCHMARK--REWARD--MODEL/      a run folder of `flip_reward.scoring.run_folder`, one for each run
-EVAL/results.json, EVAL/results.csv       see `results.py`
+EVAL/results.json, EVAL/results.csv       what was found (see results.py)
 EVAL/report.html                          the report
 
-Everything but the run folders can be made again from them.
+An experiment is a reward on a benchmark, a cell of the grid of all rewards and all benchmarks.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,18 +19,19 @@ from pathlib import Path
 from typing import TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flip_reward.core.conversation import Group
 from flip_reward.data.files import storage_error, write_atomically
-from flip_reward.errors import RunError, RunMismatchError
+from flip_reward.errors import InputError, RunError, RunMismatchError
 from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
 from flip_reward.scoring.run_folder import locked
 
 FORMAT = 1
 """The layout of an evaluation folder. A folder of another layout is refused."""
 
-EVALUATION, ITEMS, CELLS = "evaluation.json", "items", "cells"
+EVALUATION, RESULTS, RESULTS_CSV = "evaluation.json", "results.json", "results.csv"
+ITEMS, CELLS = "items", "cells"
 
 
 class _Entry(BaseModel):
@@ -64,7 +64,7 @@ class BenchmarkEntry(_Entry):
 
 
 class RewardEntry(_Entry):
-    """A reward with its model."""
+    """A reward with its model, by the label that results have for it."""
 
     label: str
     reward: str
@@ -73,8 +73,8 @@ class RewardEntry(_Entry):
     """Of the first run; the others differ in their seed."""
 
 
-class CellEntry(_Entry):
-    """A reward on a benchmark, and the run folders of its runs."""
+class ExperimentEntry(_Entry):
+    """A reward on a benchmark, and the folders of its runs."""
 
     benchmark: str
     reward: str
@@ -85,39 +85,27 @@ class Evaluation(_Entry):
     """The content of `evaluation.json`."""
 
     format: int = FORMAT
-    created: str
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     options: EvaluationOptions
     benchmarks: list[BenchmarkEntry]
     rewards: list[RewardEntry]
-    cells: list[CellEntry]
+    cells: list[ExperimentEntry]
 
-    @classmethod
-    def new(cls, options: EvaluationOptions) -> Evaluation:
-        """Make an empty evaluation."""
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(created=created, options=options, benchmarks=[], rewards=[], cells=[])
+    def extended(self, other: Evaluation) -> Evaluation:
+        """Return the evaluation with the benchmarks, rewards and experiments of another one, and its options.
 
-    def extended(
-        self,
-        options: EvaluationOptions,
-        benchmarks: list[BenchmarkEntry],
-        rewards: list[RewardEntry],
-        cells: list[CellEntry],
-    ) -> Evaluation:
-        """Return the evaluation with more benchmarks, rewards and cells. What is there already must be the same.
-
-        Raises:
-            RunMismatchError: A benchmark of the same name has other items, or a reward other settings.
+        A RunMismatchError lists the benchmarks of the same name that have other items, and the rewards of the same
+        label that have other settings.
         """
         differences = [
             f"benchmark {old.name}: {old.items} items there, {new.items} now"
             + (", or the same number of others" if old.items == new.items else "")
-            for old, new in _same(self.benchmarks, benchmarks, "name")
+            for old, new in _same(self.benchmarks, other.benchmarks, "name")
             if old.sha256 != new.sha256 or old.protocol != new.protocol
         ]
         differences += [
             f"reward {old.label}, {name}: {old.settings.get(name)!r} there, {new.settings.get(name)!r} now"
-            for old, new in _same(self.rewards, rewards, "label")
+            for old, new in _same(self.rewards, other.rewards, "label")
             for name in sorted(old.settings.keys() | new.settings.keys())
             if old.settings.get(name) != new.settings.get(name)
         ]
@@ -128,10 +116,10 @@ class Evaluation(_Entry):
             )
         return self.model_copy(
             update={
-                "options": options,
-                "benchmarks": _merged(self.benchmarks, benchmarks, "name"),
-                "rewards": _merged(self.rewards, rewards, "label"),
-                "cells": _merged(self.cells, cells, "runs"),
+                "options": other.options,
+                "benchmarks": _merged(self.benchmarks, other.benchmarks, "name"),
+                "rewards": _merged(self.rewards, other.rewards, "label"),
+                "cells": _merged(self.cells, other.cells, "runs"),
             }
         )
 
@@ -150,12 +138,7 @@ def _merged(old: list[EntryT], new: list[EntryT], key: str) -> list[EntryT]:
 
 @contextmanager
 def open_folder(folder: Path) -> Iterator[None]:
-    """Make an evaluation folder where there is none, and keep others from writing to it while the block runs.
-
-    Raises:
-        RunLockedError: Another process is writing to it.
-        StorageError: It cannot be written to.
-    """
+    """Make an evaluation folder where there is none, and keep other processes from writing to it meanwhile."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -164,62 +147,56 @@ def open_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def read_evaluation(folder: Path) -> Evaluation:
-    """Read `evaluation.json`.
+FileT = TypeVar("FileT", bound=BaseModel)
 
-    Raises:
-        RunError: There is none, it is damaged, or of another version.
-    """
-    path = folder / EVALUATION
+
+def read_file(path: Path, model: type[FileT]) -> FileT:
+    """Read a JSON file of an evaluation folder; a RunError when it is missing, damaged or of another layout."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise RunError(
-            f"{folder} is no evaluation folder: it has no readable {EVALUATION}",
+            f"{path.parent} is not an evaluation folder: {path.name} cannot be read ({error.strerror or error})",
             hint="evaluation folders are written by 'flip-reward evaluate'",
         ) from error
     try:
-        found = json.loads(content)
+        found = orjson.loads(content)
         layout = found.get("format") if isinstance(found, dict) else None
         if layout == FORMAT:
-            return Evaluation.model_validate_json(content)
-    except (ValueError, ValidationError) as error:
-        raise RunError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+            return model.model_validate(found)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise RunError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from error
     raise RunError(
         f"{path} has the format {layout!r}, and this version reads {FORMAT}",
         hint="evaluate into another folder, or use the version of flip-reward that wrote it",
     )
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Write `evaluation.json`.
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read `evaluation.json`."""
+    return read_file(folder / EVALUATION, Evaluation)
 
-    Raises:
-        StorageError: The disk is full or not writable.
-    """
+
+def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Write `evaluation.json`."""
     write_atomically(folder / EVALUATION, evaluation.model_dump_json(indent=2).encode() + b"\n")
 
 
 def write_items(folder: Path, benchmark: Benchmark) -> None:
-    """Write the items of a benchmark.
-
-    Raises:
-        StorageError: The disk is full or not writable.
-    """
+    """Write the items of a benchmark."""
     path = folder / ITEMS / f"{benchmark.name}.jsonl"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(path, error) from error
-    write_atomically(path, b"".join(orjson.dumps(item.to_json()) + b"\n" for item in benchmark.items))
+    write_atomically(path, b"".join([orjson.dumps(item.to_json()) + b"\n" for item in benchmark.items]))
 
 
 def read_items(folder: Path, benchmark: str) -> tuple[BenchmarkItem, ...]:
-    """Read the items of a benchmark.
-
-    Raises:
-        RunError: There are none, or one is damaged.
-    """
+    """Read the items of a benchmark; a RunError when there are none or a line is damaged."""
     path = folder / ITEMS / f"{benchmark}.jsonl"
     try:
         lines = path.read_bytes().splitlines()
@@ -230,22 +207,19 @@ def read_items(folder: Path, benchmark: str) -> tuple[BenchmarkItem, ...]:
         try:
             fields = orjson.loads(line)
             group = Group.of(fields["messages"], fields["responses"], id=fields["id"])
-            items.append(
-                BenchmarkItem(
-                    fields["id"], fields["subset"], group, tuple(fields["chosen"]), tuple(fields.get("tags", ()))
-                )
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path}, line {number}: damaged") from error
+            chosen, tags = tuple(fields["chosen"]), tuple(fields.get("tags", ()))
+            items.append(BenchmarkItem(fields["id"], fields["subset"], group, chosen, tags))
+        except (ValueError, KeyError, TypeError, InputError) as error:
+            raise RunError(f"{path}, line {number} is damaged: {error}") from error
     return tuple(items)
 
 
 def name_run(benchmark: str, label: str, run: int, runs: int) -> str:
-    """Name the run folder of a cell, relative to the evaluation's folder.
+    """Name a run folder, relative to the evaluation's folder.
 
     Example:
         >>> name_run("llmbar", "flip reasoned @ Qwen/Qwen3-4B", 1, 5)
         'cells/llmbar--flip-reasoned--Qwen-Qwen3-4B--run2'
     """
-    place = "--".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in (benchmark, *label.split(" @ ")))
-    return f"{CELLS}/{place}" + (f"--run{run + 1}" if runs > 1 else "")
+    parts = [re.sub(r"[^\w.]+", "-", part).strip("-") for part in (benchmark, *label.split(" @ "))]
+    return f"{CELLS}/{'--'.join(parts)}" + (f"--run{run + 1}" if runs > 1 else "")

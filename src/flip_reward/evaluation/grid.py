@@ -1,12 +1,9 @@
-"""Every reward on every benchmark, cell by cell. What was finished is never asked again.
-
-Names of rewards and models -> the rewards of a grid.
-"""
+"""The experiment grid: every reward on every benchmark, run by run. What was finished is never asked again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,12 +15,12 @@ from flip_reward.engines.base import Engine
 from flip_reward.engines.config import EngineConfig, resolve_engine, share_options
 from flip_reward.errors import OptionError
 from flip_reward.evaluation.benchmarks.base import Benchmark
-from flip_reward.evaluation.folder import EVALUATION as EVALUATION_FILE
 from flip_reward.evaluation.folder import (
+    EVALUATION,
     BenchmarkEntry,
-    CellEntry,
     Evaluation,
     EvaluationOptions,
+    ExperimentEntry,
     RewardEntry,
     name_run,
     read_evaluation,
@@ -41,7 +38,7 @@ from flip_reward.scoring.summary import Prices
 
 
 @dataclass(frozen=True, slots=True)
-class NamedReward:
+class GridReward:
     """A reward of the grid.
 
     Attributes:
@@ -64,20 +61,19 @@ class NamedReward:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What to evaluate.
+class ExperimentGrid:
+    """What to evaluate: every reward on every benchmark.
+
+    An OptionError says that there is nothing to do, or that two benchmarks or two rewards have the same name.
 
     Attributes:
-        benchmarks: What is asked, each by what the user called it. Their names are unique.
+        benchmarks: What is asked, each with what the user called it.
         rewards: What is graded. Those that share an engine stand together.
         options: What was chosen besides.
-
-    Raises:
-        OptionError: There is nothing to do, or two benchmarks or rewards have the same name.
     """
 
     benchmarks: Sequence[tuple[str, Benchmark]]
-    rewards: Sequence[NamedReward]
+    rewards: Sequence[GridReward]
     options: EvaluationOptions = EvaluationOptions()
 
     def __post_init__(self) -> None:
@@ -93,17 +89,11 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class CellRun:
-    """One run of a reward on a benchmark.
-
-    Attributes:
-        benchmark: What is asked.
-        reward: What is graded.
-        run: Which of its runs, from 0.
-    """
+class GridRun:
+    """One run of a reward on a benchmark; `run` counts the reward's runs from 0."""
 
     benchmark: Benchmark
-    reward: NamedReward
+    reward: GridReward
     run: int
 
     @property
@@ -119,30 +109,27 @@ class CellRun:
 
 
 class GridObserver(Protocol):
-    """Watches a grid being filled."""
+    """Watches the runs of a grid."""
 
-    def watch(self, cell: CellRun, *, settled_items: int) -> AbstractContextManager[Observer]:
+    def watch(self, run: GridRun, *, completed_items: int) -> AbstractContextManager[Observer]:
         """A run begins; the observer is told of its records."""
         ...
 
 
-def prepare_folder(folder: Path, plan: Plan) -> Evaluation:
+def prepare_folder(folder: Path, grid: ExperimentGrid) -> Evaluation:
     """Write what is evaluated into an evaluation folder, or extend what it holds, and write the items.
 
-    Raises:
-        RunMismatchError: The folder holds another evaluation.
-        RunError: It holds something else, or one of another version.
-        StorageError: It cannot be written to.
+    A RunMismatchError says where the folder holds another evaluation.
     """
-    existing = (folder / EVALUATION_FILE).exists()
-    evaluation = read_evaluation(folder) if existing else Evaluation.new(plan.options)
-    evaluation = evaluation.extended(
-        plan.options,
-        [_describe(source, benchmark) for source, benchmark in plan.benchmarks],
-        [reward.to_entry() for reward in plan.rewards],
-        [_cell_entry(benchmark, reward) for reward in plan.rewards for _, benchmark in plan.benchmarks],
+    evaluation = Evaluation(
+        options=grid.options,
+        benchmarks=[_describe(source, benchmark) for source, benchmark in grid.benchmarks],
+        rewards=[reward.to_entry() for reward in grid.rewards],
+        cells=[_list_runs(benchmark, reward) for reward in grid.rewards for _, benchmark in grid.benchmarks],
     )
-    for _, benchmark in plan.benchmarks:
+    if (folder / EVALUATION).exists():
+        evaluation = read_evaluation(folder).extended(evaluation)
+    for _, benchmark in grid.benchmarks:
         write_items(folder, benchmark)
     write_evaluation(folder, evaluation)
     return evaluation
@@ -159,74 +146,68 @@ def _describe(source: str, benchmark: Benchmark) -> BenchmarkEntry:
     )
 
 
-def _cell_entry(benchmark: Benchmark, reward: NamedReward) -> CellEntry:
-    runs = [CellRun(benchmark, reward, run).folder for run in range(len(reward.runs))]
-    return CellEntry(benchmark=benchmark.name, reward=reward.label, runs=runs)
+def _list_runs(benchmark: Benchmark, reward: GridReward) -> ExperimentEntry:
+    runs = [GridRun(benchmark, reward, run).folder for run in range(len(reward.runs))]
+    return ExperimentEntry(benchmark=benchmark.name, reward=reward.label, runs=runs)
 
 
-async def fill_grid(
+async def run_grid(
     folder: Path,
-    plan: Plan,
+    grid: ExperimentGrid,
     observer: GridObserver,
     *,
     limits: RunLimits | None = None,
     stop: StopSignal | None = None,
     prices: Prices | None = None,
 ) -> bool:
-    """Score what is not settled yet, reward by reward.
+    """Score what is not completed yet, reward by reward.
 
     Args:
-        folder: A folder from `prepare_folder`.
-        plan: The same plan.
-        observer: Is told of every cell and record.
-        limits: How many items at once.
+        folder: A folder from `prepare_folder` with the same grid.
+        grid: What to evaluate.
+        observer: Is told of every run and record.
+        limits: How many items are in work at once.
         stop: Lets somebody else end it in order.
         prices: What tokens cost.
 
     Returns:
-        Whether every response of every cell has a record that stays.
-
-    Raises:
-        FlipRewardError: See `Run.score`.
+        Whether every response has a record that stays. Failures of the engine are tried again in the next session.
     """
-    stop = stop or StopSignal()
+    stop, limits = stop or StopSignal(), limits or RunLimits()
     complete = True
-    for reward in plan.rewards:
+    for reward in grid.rewards:
         try:
-            for _, benchmark in plan.benchmarks:
-                for run in range(len(reward.runs)):
+            for _, benchmark in grid.benchmarks:
+                for number in range(len(reward.runs)):
                     if stop.requested:
                         return False
-                    cell = CellRun(benchmark, reward, run)
-                    scoring = _score_cell(folder, cell, observer, limits or RunLimits(), stop, prices)
-                    complete &= await scoring
+                    run = GridRun(benchmark, reward, number)
+                    complete &= await _score_run(folder, run, observer, limits, stop, prices)
         finally:
             await reward.runs[0].engine.aclose()
     return complete
 
 
-async def _score_cell(
-    folder: Path, cell: CellRun, observer: GridObserver, limits: RunLimits, stop: StopSignal, prices: Prices | None
+async def _score_run(
+    folder: Path, run: GridRun, observer: GridObserver, limits: RunLimits, stop: StopSignal, prices: Prices | None
 ) -> bool:
-    reward, benchmark = cell.reward.runs[cell.run], cell.benchmark
+    reward, benchmark = run.reward.runs[run.run], run.benchmark
     configuration = RunConfiguration(
         settings=dict(reward.settings),
         inputs=[InputIdentity(name=benchmark.name, fingerprint=benchmark.sha256)],
     )
-    run_folder = RunFolder(folder / cell.folder, configuration, whole_groups=not reward.independent)
-    try:
-        settled = len(run_folder.settled)
-        if settled == len(benchmark.items):
+    run_folder = RunFolder(folder / run.folder, configuration, whole_groups=not reward.independent)
+    with closing(run_folder):
+        completed = len(run_folder.settled)
+        if completed == len(benchmark.items):
             return True
-        with observer.watch(cell, settled_items=settled) as watching:
-            run = Run(reward, run_folder, limits=limits, observer=watching, stop=stop)
-            summary = await run.score(_rows(benchmark, run_folder.settled), prices=prices)
+        with observer.watch(run, completed_items=completed) as watching:
+            session = Run(reward, run_folder, limits=limits, observer=watching, stop=stop)
+            summary = await session.score(_pending_rows(benchmark, run_folder.settled), prices=prices)
         return summary.complete
-    finally:
-        run_folder.close()
 
 
-def _rows(benchmark: Benchmark, settled: SettledRows) -> Iterator[SourceRow]:
+def _pending_rows(benchmark: Benchmark, settled: SettledRows) -> Iterator[SourceRow]:
     for position, item in enumerate(benchmark.items):
         if position not in settled:
             yield SourceRow(position, benchmark.name, position + 1, item.group)
@@ -234,7 +215,7 @@ def _rows(benchmark: Benchmark, settled: SettledRows) -> Iterator[SourceRow]:
 
 def line_up(
     rewards: Sequence[str], models: Sequence[EngineConfig], options: RewardOptions | None = None, *, runs: int = 1
-) -> list[NamedReward]:
+) -> list[GridReward]:
     """Make every reward with every model, and every control once.
 
     Args:
@@ -266,7 +247,7 @@ def line_up(
     _refuse_options_of_nobody(with_model, options)
     fitted = {name: options.fitting(name) for name in with_model}
     _refuse_equal_runs(options, runs)
-    lineup = [NamedReward(name, None, (ControlReward(name),)) for name in names if name in CONTROLS]
+    lineup = [GridReward(name, None, (ControlReward(name),)) for name in names if name in CONTROLS]
     for config in share_options(models) if with_model else ():
         engine = resolve_engine(config)
         chosen = {name: fit_to_model(own, name, config) for name, own in fitted.items()}
@@ -274,7 +255,7 @@ def line_up(
     return lineup
 
 
-def _with_model(name: str, engine: Engine, options: RewardOptions, runs: int) -> NamedReward:
+def _with_model(name: str, engine: Engine, options: RewardOptions, runs: int) -> GridReward:
     rewards = tuple(
         load_reward(name, engine, replace(options, sampling=replace(options.sampling, seed=seed)))
         for seed in _draw_seeds(options, runs)
@@ -287,7 +268,7 @@ def _with_model(name: str, engine: Engine, options: RewardOptions, runs: int) ->
     if options.samples > 1:
         words.append(f"x{options.samples}")
         words += [options.aggregation] if options.aggregation is not Aggregation.MEAN else []
-    return NamedReward(f"{' '.join(words)} @ {engine.model}", engine.model, rewards)
+    return GridReward(f"{' '.join(words)} @ {engine.model}", engine.model, rewards)
 
 
 def _draw_seeds(options: RewardOptions, runs: int) -> list[int | None]:

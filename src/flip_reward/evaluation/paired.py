@@ -1,4 +1,4 @@
-"""Rewards compared with each other on the same items."""
+"""Rewards compared in pairs on the same items."""
 
 from __future__ import annotations
 
@@ -11,60 +11,48 @@ from flip_reward.evaluation.statistics import CONFIDENCE, Estimate, correct_holm
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """A reward's grades on a benchmark.
-
-    Attributes:
-        benchmark: The benchmark's name.
-        label: The reward's label.
-        graded: The grades.
-    """
+class RewardGrades:
+    """The grades of the reward with a label on a benchmark."""
 
     benchmark: str
     label: str
-    graded: Grades
+    grades: Grades
 
 
-def compare_all(pairs: Sequence[tuple[Contender, Contender]]) -> list[ComparisonResult]:
-    """Compare rewards two by two; both of a pair have answered the same items.
+def compare_pairs(pairs: Sequence[tuple[RewardGrades, RewardGrades]]) -> list[ComparisonResult]:
+    """Compare the rewards of each pair, which must have answered the same items.
 
     A difference is an item's grade by one reward minus that by the other, so that what makes an item hard for both
     cancels out, and its interval draws items. McNemar's test counts an item as right when its strict grade is above
     one half (for pairs and best of N: when it is 1). Its p is corrected for the number of pairs (Holm).
 
-    "Better" is said only where the interval excludes 0, the corrected p is below .05, and both point the same way.
-    The interval alone would name a winner in one of twenty pairs of equals; and where all hangs on how ties and
-    unscored items are counted, there is none.
+    A reward is "better" only where the interval excludes 0, the corrected p is below .05, and the strict and the
+    fractional rule agree. The interval alone would name a winner in one of twenty pairs of equals; and where the
+    winner depends on how ties and unscored items are counted, there is none.
     """
-    differences = [_differ(a.graded, b.graded) for a, b in pairs]
-    p_values = [mcnemar_p(_right(a.graded), _right(b.graded)) for a, b in pairs]
-    return [
-        ComparisonResult(
-            benchmark=a.benchmark,
-            a=a.label,
-            b=b.label,
-            items=len(a.graded.items),
-            difference=fractional,
-            strict_difference=strict,
-            mcnemar_p=p_value,
-            holm_p=corrected,
-            verdict=_judge(fractional, strict, corrected),
+    p_values = [mcnemar_p(_right(a.grades), _right(b.grades)) for a, b in pairs]
+    results = []
+    for (a, b), p_value, corrected in zip(pairs, p_values, correct_holm(p_values), strict=True):
+        fractional = estimate_mean(a.grades.fractional - b.grades.fractional, a.grades.subsets)
+        strict = estimate_mean(a.grades.strict - b.grades.strict, a.grades.subsets)
+        results.append(
+            ComparisonResult(
+                benchmark=a.benchmark,
+                a=a.label,
+                b=b.label,
+                items=len(a.grades.items),
+                difference=fractional,
+                strict_difference=strict,
+                mcnemar_p=p_value,
+                holm_p=corrected,
+                verdict=_judge(fractional, strict, corrected),
+            )
         )
-        for (a, b), (fractional, strict), p_value, corrected in zip(
-            pairs, differences, p_values, correct_holm(p_values), strict=True
-        )
-    ]
+    return results
 
 
-def _differ(a: Grades, b: Grades) -> tuple[Estimate, Estimate]:
-    return (
-        estimate_mean(a.fractional - b.fractional, a.subsets),
-        estimate_mean(a.strict - b.strict, a.subsets),
-    )
-
-
-def _right(graded: Grades) -> list[bool]:
-    return [bool(grade > 0.5) for grade in graded.strict]
+def _right(grades: Grades) -> list[bool]:
+    return [bool(grade > 0.5) for grade in grades.strict]
 
 
 def _judge(fractional: Estimate, strict: Estimate, corrected_p: float) -> Verdict:

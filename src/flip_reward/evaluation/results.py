@@ -1,4 +1,4 @@
-"""`results.json`: what an evaluation found, as readers of the folder see it."""
+"""`results.json` and `results.csv`: what an evaluation found, as readers of the folder see it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from flip_reward.data.files import write_atomically
+from flip_reward.evaluation.folder import FORMAT, RESULTS, RESULTS_CSV, RewardEntry, read_file
 from flip_reward.evaluation.statistics import Estimate
-
-FORMAT = 1
-RESULTS, RESULTS_CSV = "results.json", "results.csv"
 
 
 class ResultModel(BaseModel):
-    """A part of the results."""
+    """A part of the results. Fields of another version may be there too."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Accuracy(ResultModel):
-    """How many items were decided rightly, 0 to 1, under the rules about ties and about unscored items.
+    """The share of items that were decided rightly, 0 to 1, under the rules about ties and about unscored items.
 
-    Both matter most to judges, who tie and fail more often than measures on a fine scale.
+    Both matter most to judges, which tie and fail more often than measures on a fine scale.
     """
 
     strict: Estimate
@@ -40,11 +38,11 @@ class Accuracy(ResultModel):
     as_wrong: Estimate
     """As `fractional`, with unscored items as wrong."""
     as_chance: Estimate
-    """As `fractional`, which counts unscored items as chance already."""
+    """`fractional` by another name."""
 
 
 class SubsetAccuracy(Accuracy):
-    """The same on one subset."""
+    """The accuracy on one subset."""
 
     name: str
 
@@ -65,15 +63,6 @@ class BenchmarkSummary(ResultModel):
     subsets: list[SubsetSize]
 
 
-class RewardSummary(ResultModel):
-    """A reward with a model and settings, by the label it has everywhere else."""
-
-    label: str
-    reward: str
-    model: str | None
-    settings: dict[str, str | int | float | bool | None]
-
-
 class ProtocolFigure(ResultModel):
     """A number that the benchmark's authors report, 0 to 1."""
 
@@ -91,15 +80,15 @@ class Tokens(ResultModel):
     completion: int
 
 
-class OrderFlipRate(ResultModel):
-    """How often the order of two responses decided between them."""
+class PositionBiasRate(ResultModel):
+    """The share of pairs whose verdict changed with the order, among the pairs judged in both orders."""
 
     rate: float
     pairs: int
 
 
-class CellResult(ResultModel):
-    """A reward on a benchmark."""
+class ExperimentResult(ResultModel):
+    """What was found about a reward on a benchmark."""
 
     benchmark: str
     reward: str
@@ -115,7 +104,7 @@ class CellResult(ResultModel):
     cost: float | None
     """Of all those tokens; None when no prices were given."""
     rewards_per_second: float
-    order_flips: OrderFlipRate | None
+    order_flips: PositionBiasRate | None
     """None for rewards that were never shown two responses in both orders."""
 
 
@@ -146,17 +135,18 @@ class EvaluationResults(ResultModel):
 
     format: int = FORMAT
     benchmarks: list[BenchmarkSummary]
-    rewards: list[RewardSummary]
-    cells: list[CellResult]
+    rewards: list[RewardEntry]
+    cells: list[ExperimentResult]
     comparisons: list[ComparisonResult]
 
 
-def write_results(folder: Path, results: EvaluationResults) -> None:
-    """Write `results.json` and `results.csv` into an evaluation folder.
+def read_results(folder: Path) -> EvaluationResults:
+    """Read `results.json`."""
+    return read_file(folder / RESULTS, EvaluationResults)
 
-    Raises:
-        StorageError: The disk is full or not writable.
-    """
+
+def write_results(folder: Path, results: EvaluationResults) -> None:
+    """Write `results.json` and `results.csv` into an evaluation folder."""
     write_atomically(folder / RESULTS, results.model_dump_json(indent=2).encode() + b"\n")
     text = io.StringIO(newline="")
     writer = csv.writer(text)

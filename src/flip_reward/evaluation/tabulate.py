@@ -1,13 +1,13 @@
-"""An evaluation folder -> its results."""
+"""An evaluation folder -> its results. Each record is parsed once, and kept for the report."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, groupby
-from operator import attrgetter
+from itertools import combinations
 from pathlib import Path
+from typing import TypeAlias
 
 from flip_reward.core.judgement import PositionBias, measure_position_bias, read_judgements
 from flip_reward.core.prompts import JudgeKind
@@ -15,147 +15,187 @@ from flip_reward.core.score import Usage
 from flip_reward.errors import RunError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 from flip_reward.evaluation.benchmarks.catalogue import load_protocol
-from flip_reward.evaluation.folder import CellEntry, Evaluation, RewardEntry, read_evaluation, read_items
-from flip_reward.evaluation.grading import Grades, ItemRewards
-from flip_reward.evaluation.paired import Contender, compare_all
+from flip_reward.evaluation.folder import (
+    BenchmarkEntry,
+    Evaluation,
+    ExperimentEntry,
+    RewardEntry,
+    read_evaluation,
+    read_items,
+)
+from flip_reward.evaluation.grading import Grades, ItemRewards, Protocol
+from flip_reward.evaluation.paired import RewardGrades, compare_pairs
 from flip_reward.evaluation.results import (
     Accuracy,
     BenchmarkSummary,
-    CellResult,
     EvaluationResults,
-    OrderFlipRate,
+    ExperimentResult,
+    PositionBiasRate,
     ProtocolFigure,
-    RewardSummary,
     SubsetAccuracy,
     SubsetSize,
     Tokens,
+    read_results,
 )
 from flip_reward.evaluation.statistics import Estimate
 from flip_reward.scoring.records import Record
-from flip_reward.scoring.run_folder import RECORDS, read_records_in_input_order, read_summary
+from flip_reward.scoring.run_folder import RECORDS, read_records, read_summary
 from flip_reward.scoring.summary import Prices
 
-_SHOWN_SEVERAL = (JudgeKind.PAIRWISE.value, JudgeKind.LISTWISE.value)
+Items: TypeAlias = Mapping[str, Sequence[BenchmarkItem]]
+"""The items of each benchmark, by its name."""
+
+RunRecords: TypeAlias = list[list[Record | None]]
+"""The records of a run: for each item one for each response, None where there is none yet."""
+
+_COMPARING_JUDGES = (JudgeKind.PAIRWISE.value, JudgeKind.LISTWISE.value)
 
 
 @dataclass(frozen=True, slots=True)
-class GradedCell:
-    """A cell whose runs are all there.
+class EvaluationData:
+    """All that a report shows of an evaluation folder.
+
+    Attributes:
+        evaluation: What was asked.
+        items: The items of each benchmark.
+        results: What was found.
+        records: The records of the first run of each experiment, by the name of its folder.
+    """
+
+    evaluation: Evaluation
+    items: Items
+    results: EvaluationResults
+    records: Mapping[str, RunRecords]
+
+
+def read_data(folder: Path) -> EvaluationData:
+    """Read an evaluation folder with the results that stand in it."""
+    evaluation, results = read_evaluation(folder), read_results(folder)
+    items = {benchmark.name: read_items(folder, benchmark.name) for benchmark in results.benchmarks}
+    cells = [cell for cell in results.cells if cell.benchmark in items]
+    records = {cell.runs[0]: read_run(folder / cell.runs[0], items[cell.benchmark]) for cell in cells}
+    return EvaluationData(evaluation, items, results, records)
+
+
+def tabulate(folder: Path) -> EvaluationData:
+    """Compute the results of an evaluation folder. An experiment that is not scored to its end is left out."""
+    evaluation = read_evaluation(folder)
+    items = {benchmark.name: read_items(folder, benchmark.name) for benchmark in evaluation.benchmarks}
+    experiments = list(grade_experiments(folder, evaluation, items))
+    options, prices = evaluation.options, None
+    if options.price_prompt is not None or options.price_completion is not None:
+        prices = Prices(options.price_prompt or 0.0, options.price_completion or 0.0)
+    pairs = combinations([experiment.named_grades for experiment in experiments], 2)
+    results = EvaluationResults(
+        benchmarks=[_summarise_benchmark(entry, items[entry.name]) for entry in evaluation.benchmarks],
+        rewards=evaluation.rewards,
+        cells=[_summarise(experiment, prices) for experiment in experiments],
+        comparisons=compare_pairs([(a, b) for a, b in pairs if a.benchmark == b.benchmark]),
+    )
+    records = {experiment.entry.runs[0]: experiment.records for experiment in experiments}
+    return EvaluationData(evaluation, items, results, records)
+
+
+@dataclass(frozen=True, slots=True)
+class GradedExperiment:
+    """An experiment that is scored to its end.
 
     Attributes:
         entry: Which one.
         reward: Its reward.
-        graded: Its grades.
-        records: Of all runs.
-        rewards_per_second: The mean of its runs.
+        grades: The reward's grades.
+        records: Those of the first run.
+        outcomes: How many responses had each outcome, in all runs.
+        usage: What tokens all runs took.
+        rewards_per_second: The mean of the runs.
     """
 
-    entry: CellEntry
+    entry: ExperimentEntry
     reward: RewardEntry
-    graded: Grades
-    records: Sequence[Record]
+    grades: Grades
+    records: RunRecords
+    outcomes: Counter[str]
+    usage: Usage
     rewards_per_second: float
 
-
-def tabulate(folder: Path) -> EvaluationResults:
-    """Compute the results of an evaluation folder. A cell that is not scored to its end is left out.
-
-    Raises:
-        RunError: It is no evaluation folder, or it is damaged or of another version.
-        MissingDependencyError: scipy is not installed.
-    """
-    evaluation = read_evaluation(folder)
-    cells = [cell for benchmark in evaluation.benchmarks for cell in grade_cells(folder, evaluation, benchmark.name)]
-    options = evaluation.options
-    prices = None
-    if options.price_prompt is not None or options.price_completion is not None:
-        prices = Prices(options.price_prompt or 0.0, options.price_completion or 0.0)
-    contenders = [Contender(cell.entry.benchmark, cell.reward.label, cell.graded) for cell in cells]
-    pairs = [(a, b) for a, b in combinations(contenders, 2) if a.benchmark == b.benchmark]
-    return EvaluationResults(
-        benchmarks=[
-            BenchmarkSummary(
-                name=entry.name,
-                protocol=entry.protocol,
-                items=entry.items,
-                subsets=read_subset_sizes(folder, entry.name),
-            )
-            for entry in evaluation.benchmarks
-        ],
-        rewards=[RewardSummary(**entry.model_dump()) for entry in evaluation.rewards],
-        cells=[_summarise(cell, prices) for cell in cells],
-        comparisons=compare_all(pairs),
-    )
+    @property
+    def named_grades(self) -> RewardGrades:
+        """The grades with the names of the benchmark and of the reward."""
+        return RewardGrades(self.entry.benchmark, self.reward.label, self.grades)
 
 
-def read_subset_sizes(folder: Path, benchmark: str) -> list[SubsetSize]:
-    """Count the items of each subset, in the order in which they occur."""
-    counts = Counter(item.subset for item in read_items(folder, benchmark))
-    return [SubsetSize(name=name, items=count) for name, count in counts.items()]
-
-
-def grade_cells(folder: Path, evaluation: Evaluation, benchmark: str) -> list[GradedCell]:
-    """Grade the cells of a benchmark that are scored to their end.
-
-    Raises:
-        RunError: A file of the folder is damaged.
-    """
-    items = read_items(folder, benchmark)
-    protocol = load_protocol(next(entry.protocol for entry in evaluation.benchmarks if entry.name == benchmark))
+def grade_experiments(folder: Path, evaluation: Evaluation, items: Items) -> Iterator[GradedExperiment]:
+    """Grade the experiments that are scored to their end, benchmark by benchmark."""
     rewards = {entry.label: entry for entry in evaluation.rewards}
-    cells = []
-    for entry in evaluation.cells:
-        if entry.benchmark != benchmark:
-            continue
-        reward = rewards[entry.reward]
-        runs = [_read_run(folder / run, items) for run in entry.runs]
-        if any(len(run) < len(items) for run in runs):
-            continue
-        judged = reward.reward in _SHOWN_SEVERAL
-        said = [[_item_rewards(run[position], judged=judged) for position in range(len(items))] for run in runs]
-        records = [record for run in runs for group in run.values() for record in group]
-        speeds = [summary.rewards_per_second for run in entry.runs if (summary := read_summary(folder / run))]
-        speed = sum(speeds) / len(speeds) if speeds else 0.0
-        cells.append(GradedCell(entry, reward, Grades(protocol, items, said), records, speed))
-    return cells
+    for benchmark in evaluation.benchmarks:
+        protocol = load_protocol(benchmark.protocol)
+        for entry in evaluation.cells:
+            if entry.benchmark == benchmark.name:
+                graded = _grade(folder, entry, rewards[entry.reward], protocol, items[benchmark.name])
+                if graded is not None:
+                    yield graded
 
 
-def _read_run(folder: Path, items: Sequence[BenchmarkItem]) -> dict[int, list[Record]]:
-    """Return the records of every item that has all of them, by position."""
+def _grade(
+    folder: Path, entry: ExperimentEntry, reward: RewardEntry, protocol: Protocol, items: Sequence[BenchmarkItem]
+) -> GradedExperiment | None:
+    first_run: RunRecords = []
+    outcomes: Counter[str] = Counter()
+    usage = Usage()
+    runs: list[list[ItemRewards]] = []
+    judged = reward.reward in _COMPARING_JUDGES
+    for run in entry.runs:
+        records = read_run(folder / run, items)
+        for record in [record for group in records for record in group]:
+            if record is None:
+                return None
+            outcomes[record.score.outcome.value] += 1
+            usage += record.score.cost.usage
+        runs.append([rewards_of(group, judged=judged) for group in records])
+        first_run = first_run or records
+    speeds = [summary.rewards_per_second for run in entry.runs if (summary := read_summary(folder / run))]
+    speed = sum(speeds) / len(speeds) if speeds else 0.0
+    return GradedExperiment(entry, reward, Grades(protocol, items, runs), first_run, outcomes, usage, speed)
+
+
+def read_run(folder: Path, items: Sequence[BenchmarkItem]) -> RunRecords:
+    """Read the records of a run folder; a RunError when they are records of other items."""
+    found: RunRecords = [[None] * len(item.group.responses) for item in items]
     if not (folder / RECORDS).exists():
-        return {}
-    whole = {}
-    for position, group in groupby(read_records_in_input_order(folder), key=attrgetter("row")):
-        records = list(group)
-        if position >= len(items) or records[0].group_id != items[position].id:
+        return found
+    for record in read_records(folder):
+        row, index = record.row, record.response_index
+        if row >= len(items) or record.group_id != items[row].id or index >= len(found[row]):
             raise RunError(f"{folder} holds records of other items than the evaluation")
-        if len(records) == len(items[position].group.responses):
-            whole[position] = records
-    return whole
+        found[row][index] = record  # the last record of a response counts
+    return found
 
 
-def _item_rewards(records: Sequence[Record], *, judged: bool) -> ItemRewards:
-    values = tuple(record.score.value for record in records)
+def rewards_of(records: Sequence[Record | None], *, judged: bool = False) -> ItemRewards:
+    """Return the rewards of an item's responses, with the verdicts behind them where a judge compared responses."""
+    values = tuple([None if record is None else record.score.value for record in records])
     if not judged:
         return ItemRewards(values)
-    return ItemRewards(
-        values, tuple(judgement for record in records for judgement in read_judgements(record.score.raw_reply))
-    )
+    replies = [record.score.raw_reply for record in records if record is not None]
+    return ItemRewards(values, tuple(judgement for reply in replies for judgement in read_judgements(reply)))
 
 
-def _summarise(cell: GradedCell, prices: Prices | None) -> CellResult:
-    graded = cell.graded
-    usage = sum((record.score.cost.usage for record in cell.records), Usage())
-    return CellResult(
-        benchmark=cell.entry.benchmark,
-        reward=cell.entry.reward,
-        folder=cell.entry.runs[0],
-        runs=cell.entry.runs,
-        overall=_measure_accuracy(graded, set(graded.subsets)),
-        subsets=[
-            SubsetAccuracy(name=name, **_measure_accuracy(graded, {name}).model_dump())
-            for name in dict.fromkeys(graded.subsets)
-        ],
+def _summarise_benchmark(entry: BenchmarkEntry, items: Sequence[BenchmarkItem]) -> BenchmarkSummary:
+    sizes = Counter([item.subset for item in items])
+    subsets = [SubsetSize(name=name, items=size) for name, size in sizes.items()]
+    return BenchmarkSummary(name=entry.name, protocol=entry.protocol, items=entry.items, subsets=subsets)
+
+
+def _summarise(experiment: GradedExperiment, prices: Prices | None) -> ExperimentResult:
+    entry, grades, usage = experiment.entry, experiment.grades, experiment.usage
+    subsets = dict.fromkeys(grades.subsets)
+    return ExperimentResult(
+        benchmark=entry.benchmark,
+        reward=entry.reward,
+        folder=entry.runs[0],
+        runs=entry.runs,
+        overall=_measure_accuracy(grades, set(subsets)),
+        subsets=[SubsetAccuracy(name=name, **dict(_measure_accuracy(grades, {name}))) for name in subsets],
         protocol_figures=[
             ProtocolFigure(
                 name=figure.name,
@@ -164,33 +204,39 @@ def _summarise(cell: GradedCell, prices: Prices | None) -> CellResult:
                 high=figure.estimate.high,
                 note=figure.note,
             )
-            for figure in graded.protocol.figures(graded)
+            for figure in grades.protocol.figures(grades)
         ],
-        outcomes=dict(Counter(record.score.outcome.value for record in cell.records).most_common()),
+        outcomes=dict(experiment.outcomes.most_common()),
         tokens=Tokens(prompt=usage.prompt_tokens, completion=usage.completion_tokens),
         cost=None if prices is None else prices.cost(usage),
-        rewards_per_second=cell.rewards_per_second,
-        order_flips=_count_flips(graded),
+        rewards_per_second=experiment.rewards_per_second,
+        order_flips=_measure_position_bias(grades),
     )
 
 
-def _measure_accuracy(graded: Grades, subsets: set[str]) -> Accuracy:
-    as_chance = graded.mean(graded.fractional, subsets)
-    unscored, _ = graded.select(graded.unscored, subsets)
-    decided, _ = graded.select(graded.excluded, subsets)
+def _measure_accuracy(grades: Grades, subsets: set[str]) -> Accuracy:
+    strict, fractional = (grades.mean(values, subsets) for values in (grades.strict, grades.fractional))
+    excluded = as_wrong = fractional  # they differ only about unscored items
+    unscored_items = sum(map(bool, grades.select(grades.unscored, subsets)[0]))
+    if unscored_items:
+        as_wrong = grades.mean(grades.as_wrong, subsets)
+        excluded = Estimate(fractional.value, 0.0, 1.0, 0)
+        if grades.select(grades.excluded, subsets)[0]:
+            excluded = grades.mean(grades.excluded, subsets)
     return Accuracy(
-        strict=graded.mean(graded.strict, subsets),
-        fractional=as_chance,
-        unscored_items=sum(share > 0 for share in unscored),
-        excluded=graded.mean(graded.excluded, subsets) if decided else Estimate(as_chance.value, 0.0, 1.0, 0),
-        as_wrong=graded.mean(graded.as_wrong, subsets),
-        as_chance=as_chance,
+        strict=strict,
+        fractional=fractional,
+        unscored_items=unscored_items,
+        excluded=excluded,
+        as_wrong=as_wrong,
+        as_chance=fractional,
     )
 
 
-def _count_flips(graded: Grades) -> OrderFlipRate | None:
-    flips = sum(
-        (measure_position_bias(said.judgements) for run in graded.runs for said in run),
-        PositionBias(),
-    )
-    return None if flips.rate is None else OrderFlipRate(rate=flips.rate, pairs=flips.pairs)
+def _measure_position_bias(grades: Grades) -> PositionBiasRate | None:
+    bias = PositionBias()
+    for run in grades.runs:
+        for rewards in run:
+            if rewards.judgements:
+                bias += measure_position_bias(rewards.judgements)
+    return None if bias.rate is None else PositionBiasRate(rate=bias.rate, pairs=bias.pairs)

@@ -1,4 +1,4 @@
-"""Which parts of two texts are the tokens they share, as the token F1 counts them."""
+"""Which parts of two texts are the tokens that they share, as the token F1 counts them."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def find_shared_tokens(inferred: str, original: str, normalizer: str = "english"
 
 
 def _count(pieces: tuple[_Piece, ...]) -> Counter[str]:
-    return Counter(token for piece in pieces for token in piece.tokens)
+    return Counter([token for piece in pieces for token in piece.tokens])
 
 
 def _mark(text: str, pieces: tuple[_Piece, ...], left: Counter[str]) -> tuple[int, ...]:
     bounds: list[int] = []
     for piece in pieces:
-        if all(left[token] > 0 for token in piece.tokens):
+        if min(map(left.__getitem__, piece.tokens)) > 0:
             left.subtract(piece.tokens)
             if bounds and not text[bounds[-1] : piece.start].strip():
                 bounds[-1] = piece.end

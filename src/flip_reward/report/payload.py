@@ -1,87 +1,52 @@
-"""The data inside a report, as `page/payload.js` reads it."""
+"""The data inside a report, as `page/payload.js` reads it, made of an evaluation.
+
+Each text stands once in a table, where long ones are cut; everything else refers to it by its number.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import TypeVar
 
-from flip_reward.report.evaluation_files import (
-    Accuracies,
-    Comparison,
-    PositionBias,
+from flip_reward.core.response import replace_lone_surrogates
+from flip_reward.core.score import Outcome
+from flip_reward.errors import RunError
+from flip_reward.evaluation.benchmarks.base import BenchmarkItem
+from flip_reward.evaluation.folder import RESULTS, RewardEntry
+from flip_reward.evaluation.grading import grade_best
+from flip_reward.evaluation.results import (
+    Accuracy,
+    BenchmarkSummary,
+    ComparisonResult,
+    ExperimentResult,
+    PositionBiasRate,
     ProtocolFigure,
-    RewardSummary,
-    Subset,
-    SubsetAccuracies,
+    SubsetAccuracy,
+    SubsetSize,
     Tokens,
 )
-from flip_reward.report.statistics import Bin, Distribution
-
-Marks = tuple[int, ...]
-"""Starts and ends of stretches of a text, in turn, in characters."""
+from flip_reward.evaluation.tabulate import EvaluationData, RunRecords, rewards_of
+from flip_reward.report.highlight import find_shared_tokens
+from flip_reward.report.statistics import Bin, RewardHistogram, bin_by_quintile, count_rewards, decide
+from flip_reward.scoring.manifest import Manifest
+from flip_reward.scoring.records import Record
+from flip_reward.scoring.run_folder import MANIFEST
 
 ScoreRow = list[object]
 """A score without its trailing nulls; see `score_row`."""
 
-Inference = tuple[float | None, int | None, str]
-"""One of several inferences from a response: its value, its text and its outcome."""
-
-
-def score_row(
-    *,
-    value: float | None,
-    outcome: str,
-    precision: float | None,
-    recall: float | None,
-    inferred: int | None,
-    inferred_marks: Marks | None,
-    original_marks: Marks | None,
-    instruction: int | None,
-    reasoning: int | None,
-    reply: int | None,
-    detail: int | None,
-    spread: float | None,
-    inferences: list[Inference] | None,
-) -> ScoreRow:
-    """Return a score as its values in the order of the arguments. Texts are numbers in the table of texts.
-
-    Args:
-        value: The reward.
-        outcome: The outcome's name.
-        precision: Of the inferred instruction, where there is one.
-        recall: Likewise.
-        inferred: The inferred instruction.
-        inferred_marks: The tokens it shares with the original.
-        original_marks: The same tokens in the original.
-        instruction: The original, when it is not the last message of the user.
-        reasoning: The model's explanation.
-        reply: The reply as it came, where nothing else tells what it said.
-        detail: Why there is no score, or what it leaves out.
-        spread: The standard deviation of several inferences.
-        inferences: All of them, where there are several.
-    """
-    row: ScoreRow = [
-        round_value(value), outcome, round_value(precision), round_value(recall),
-        inferred, inferred_marks, original_marks, instruction, reasoning, reply, detail,
-        round_value(spread), inferences,
-    ]  # fmt: skip
-    while row[-1] is None:
-        row.pop()
-    return row
-
-
-def round_value(value: float | None) -> float | None:
-    """Return a figure with as many digits as the report needs."""
-    return None if value is None else round(value, 5)
-
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ItemPayload:
     """An item as the explorer shows it.
 
     Attributes:
         id: Its id.
         subset: The position of its subset in the benchmark.
-        messages: Role and text of each turn.
+        messages: Role and text of each message.
         responses: The candidates' texts.
         chosen: A letter a candidate: "1" for a right one, "0" for another.
     """
@@ -113,7 +78,7 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True)
-class CellPayload:
+class ExperimentPayload:
     """One reward model on one benchmark.
 
     Attributes:
@@ -128,19 +93,19 @@ class CellPayload:
         distribution: Rewards of chosen and rejected responses.
         lengths: Credit by the mean length of an item's responses, in characters.
         length_differences: The same by how much longer the chosen responses are than the rejected ones.
-        decisions: A letter a sample; see `flip_reward.report.statistics.Decision`.
-        scores: For each sample a score a candidate, null where none was recorded.
+        decisions: A letter an item; see `flip_reward.report.statistics.Decision`.
+        scores: For each item a score a candidate, null where none was recorded.
     """
 
     reward: int
     runs: int
-    overall: Accuracies
-    subsets: list[SubsetAccuracies]
+    overall: Accuracy
+    subsets: list[SubsetAccuracy]
     figures: list[ProtocolFigure]
     outcomes: dict[str, int]
-    order_flips: PositionBias | None
+    order_flips: PositionBiasRate | None
     effort: Effort
-    distribution: Distribution | None
+    distribution: RewardHistogram | None
     lengths: list[Bin]
     length_differences: list[Bin]
     decisions: str
@@ -157,17 +122,17 @@ class BenchmarkPayload:
         chance: The accuracy of choosing a response at random, 0 to 1.
         subsets: Its subsets.
         samples: Its items.
-        cells: A cell for each reward model that was run on it.
+        cells: What was found about each reward model on it.
         comparisons: Pairs of reward models.
     """
 
     name: str
     protocol: str
     chance: float
-    subsets: list[Subset]
-    samples: list[Sample]
-    cells: list[CellPayload]
-    comparisons: list[Comparison]
+    subsets: list[SubsetSize]
+    samples: list[ItemPayload]
+    cells: list[ExperimentPayload]
+    comparisons: list[ComparisonResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +157,268 @@ class Payload:
 
     title: str
     created: str
-    rewards: list[RewardSummary]
+    rewards: list[RewardEntry]
     benchmarks: list[BenchmarkPayload]
     made: list[Facts]
+
+
+@dataclass(slots=True)
+class TextTable:
+    """Texts by number, so that what several rewards share is stored once.
+
+    Spare texts are cut at a quarter of the limit of the others, and so go first where there is no room.
+
+    Example:
+        >>> table = TextTable()
+        >>> table.add("a"), table.add("bcd"), table.add("a")
+        (0, 1, 0)
+        >>> table.add("efghij", spare=True)
+        2
+        >>> table.cut(2)
+        CutTexts(texts=['a', 'bc', ''], omitted=[(1, 1), (2, 6)])
+    """
+
+    _numbers: dict[str, int] = field(default_factory=dict)
+    _needed: set[int] = field(default_factory=set)
+
+    def add(self, text: str, *, spare: bool = False) -> int:
+        """Return the number of a text. One that is spare here and needed elsewhere is needed."""
+        number = self._numbers.setdefault(text, len(self._numbers))
+        if not spare:
+            self._needed.add(number)
+        return number
+
+    def cut(self, limit: int) -> CutTexts:
+        """Return the texts by number, each with at most `limit` characters, spare ones with at most a quarter."""
+        texts, omitted = [], []
+        for text, number in self._numbers.items():
+            most = limit if number in self._needed else limit // 4
+            texts.append(replace_lone_surrogates(text[:most]))
+            if len(text) > most:
+                omitted.append((number, len(text) - most))
+        return CutTexts(texts, omitted)
+
+
+@dataclass(frozen=True, slots=True)
+class CutTexts:
+    """Texts as the report holds them.
+
+    Attributes:
+        texts: By number.
+        omitted: The number of each text that was cut, and how many characters it lost.
+    """
+
+    texts: list[str]
+    omitted: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """What a report shows, and its texts apart, since only they are cut."""
+
+    payload: Payload
+    texts: TextTable
+
+
+def make_report_data(folder: Path, data: EvaluationData) -> ReportData:
+    """Make the data of a report from what an evaluation folder holds; a RunError says where parts of it disagree."""
+    results, texts = data.results, TextTable()
+    payload = Payload(
+        title=", ".join([benchmark.name for benchmark in results.benchmarks]),
+        created=data.evaluation.created,
+        rewards=results.rewards,
+        benchmarks=[_describe_benchmark(benchmark, data, texts) for benchmark in results.benchmarks],
+        made=_describe_making(folder, data),
+    )
+    return ReportData(payload, texts)
+
+
+def _describe_benchmark(benchmark: BenchmarkSummary, data: EvaluationData, texts: TextTable) -> BenchmarkPayload:
+    items, results = data.items[benchmark.name], data.results
+    subsets = {subset.name: position for position, subset in enumerate(benchmark.subsets)}
+    rewards = {reward.label: (position, reward) for position, reward in enumerate(results.rewards)}
+    lengths = _ItemLengths.of(items)
+    return BenchmarkPayload(
+        name=benchmark.name,
+        protocol=benchmark.protocol,
+        chance=fmean([fmean(item.chosen) for item in items]) if items else 0.0,
+        subsets=benchmark.subsets,
+        samples=[
+            ItemPayload(
+                id=item.id,
+                subset=_find(item.subset, subsets, "subset"),
+                messages=[(message.role, texts.add(message.content)) for message in item.group.messages],
+                responses=[texts.add(response) for response in item.group.responses],
+                chosen="".join(["01"[label] for label in item.chosen]),
+            )
+            for item in items
+        ],
+        cells=[
+            _describe_experiment(
+                result, *_find(result.reward, rewards, "reward"), items, lengths, data.records[result.runs[0]], texts
+            )
+            for result in results.cells
+            if result.benchmark == benchmark.name
+        ],
+        comparisons=[comparison for comparison in results.comparisons if comparison.benchmark == benchmark.name],
+    )
+
+
+T = TypeVar("T")
+
+
+def _find(name: str, known: Mapping[str, T], kind: str) -> T:
+    if name not in known:
+        raise RunError(f"{RESULTS} has no {kind} {name!r}", hint="run the same evaluation again, which is quick")
+    return known[name]
+
+
+@dataclass(frozen=True, slots=True)
+class _ItemLengths:
+    """In characters, for each item: the mean of its responses, and by how much the chosen ones are longer."""
+
+    means: list[float]
+    differences: list[float]
+
+    @classmethod
+    def of(cls, items: Sequence[BenchmarkItem]) -> _ItemLengths:
+        means, differences = [], []
+        for item in items:
+            lengths: dict[bool, list[int]] = {True: [], False: []}
+            for response, label in zip(item.group.responses, item.chosen, strict=True):
+                lengths[label].append(len(response))
+            means.append(fmean(lengths[True] + lengths[False]))
+            differences.append(fmean(lengths[True]) - fmean(lengths[False]))
+        return cls(means, differences)
+
+
+def _describe_experiment(
+    result: ExperimentResult,
+    position: int,
+    reward: RewardEntry,
+    items: Sequence[BenchmarkItem],
+    lengths: _ItemLengths,
+    records: RunRecords,
+    texts: TextTable,
+) -> ExperimentPayload:
+    # The normaliser is part of the similarity's name unless it is "english".
+    normalizer = str(reward.settings.get("similarity") or "").partition(":")[2] or "english"
+    shares: list[float | None] = []
+    values: dict[bool, list[float]] = {True: [], False: []}
+    scores: list[list[ScoreRow | None]] = []
+    for item, found in zip(items, records, strict=True):
+        rewards = rewards_of(found)
+        scored = rewards.scored
+        shares.append(None if scored is None else grade_best(item.chosen, scored).fractional)
+        for value, label in zip(rewards.values, item.chosen, strict=True):
+            if value is not None:
+                values[label].append(value)
+        asked = next((message.content for message in reversed(item.group.messages) if message.role == "user"), "")
+        scores.append([None if record is None else score_row(record, asked, normalizer, texts) for record in found])
+    return ExperimentPayload(
+        reward=position,
+        runs=len(result.runs),
+        overall=result.overall,
+        subsets=result.subsets,
+        figures=result.protocol_figures,
+        outcomes=result.outcomes,
+        order_flips=result.order_flips,
+        effort=_measure_effort(result),
+        distribution=count_rewards(values[True], values[False]),
+        lengths=bin_by_quintile(lengths.means, shares),
+        length_differences=bin_by_quintile(lengths.differences, shares),
+        decisions="".join(map(decide, shares)),
+        scores=scores,
+    )
+
+
+def _measure_effort(result: ExperimentResult) -> Effort:
+    strict = result.overall.strict
+    right = strict.value * strict.n * len(result.runs)
+    responses = sum(result.outcomes.values())
+    per_response = right / responses if responses else 0.0
+    return Effort(
+        right, result.tokens, result.cost, result.rewards_per_second, result.rewards_per_second * per_response
+    )
+
+
+def score_row(record: Record, asked: str, normalizer: str, texts: TextTable) -> ScoreRow:
+    """Return a score as the values that `readScore` in `page/payload.js` names, in that order.
+
+    Texts are numbers in the table, and trailing nulls are left out. Shared tokens are starts and ends of stretches of
+    a text, in turn, in characters. The original instruction is there where it is not the last message of the user
+    (`asked`), and the reply as it came where nothing else tells what it said.
+    """
+    score = record.score
+    inferences = [
+        (
+            _round(sample.value),
+            None if sample.inferred_instruction is None else texts.add(sample.inferred_instruction, spare=True),
+            sample.outcome.value,
+        )
+        for sample in score.samples
+    ]
+    inferred, shared_inferred, shared_original, instruction = None, None, None, None
+    if score.inferred_instruction is not None:
+        inferred = texts.add(score.inferred_instruction)
+        shared = find_shared_tokens(score.inferred_instruction, record.instruction, normalizer)
+        shared_inferred, shared_original = shared.inferred, shared.original
+        instruction = None if record.instruction == asked else texts.add(record.instruction)
+    explained = score.outcome is Outcome.SCORED and (score.inferred_instruction or score.reasoning)
+    reply = None if explained else score.raw_reply
+    row: ScoreRow = [
+        _round(score.value),
+        score.outcome.value,
+        _round(score.precision),
+        _round(score.recall),
+        inferred,
+        shared_inferred,
+        shared_original,
+        instruction,
+        None if score.reasoning is None else texts.add(score.reasoning),
+        None if reply is None else texts.add(reply),
+        None if score.detail is None else texts.add(score.detail),
+        _round(score.spread),
+        inferences or None,
+    ]
+    while row[-1] is None:
+        row.pop()
+    return row
+
+
+def _round(value: float | None) -> float | None:
+    """A figure with as many digits as the report needs."""
+    return None if value is None else round(value, 5)
+
+
+def _describe_making(folder: Path, data: EvaluationData) -> list[Facts]:
+    """Gather what a reader needs to judge an evaluation, and to repeat it."""
+    options = {f"options › {name}": value for name, value in data.evaluation.options}
+    facts = [_list_facts("Evaluation", {"created": data.evaluation.created, **options})]
+    facts += [
+        _list_facts(f"Benchmark {entry.name}", {name: value for name, value in entry if name != "name"})
+        for entry in data.evaluation.benchmarks
+    ]
+    facts += [_list_facts(reward.label, reward.settings) for reward in data.results.rewards if reward.settings]
+    return [*facts, _describe_software([folder / run for cell in data.results.cells for run in cell.runs])]
+
+
+def _list_facts(title: str, values: Mapping[str, object]) -> Facts:
+    rows = []
+    for name, value in values.items():
+        spelled = "none" if value is None else ("no", "yes")[value] if isinstance(value, bool) else str(value)
+        rows.append((name, spelled))
+    return Facts(title, rows)
+
+
+def _describe_software(runs: Sequence[Path]) -> Facts:
+    sessions = [session for run in runs for session in Manifest.read(run / MANIFEST).sessions]
+    if not sessions:
+        return Facts("Software", [])
+    started = sorted([session.started_at for session in sessions])
+    values = {"first session": started[0], "last session": started[-1], "sessions": str(len(sessions))}
+    seen: dict[str, dict[str, None]] = {}  # dicts as ordered sets
+    for session in sessions:
+        for name, value in {"Python": session.python, "platform": session.platform, **session.versions}.items():
+            seen.setdefault(name, {})[value] = None
+    return Facts("Software", [*values.items(), *((name, ", ".join(found)) for name, found in seen.items())])

@@ -1,7 +1,4 @@
-"""What a reward decided about an item, and whether that depends on how long the responses are.
-
-How the rewards of chosen and of rejected responses are spread.
-"""
+"""What a reward decided about items, by the length of their responses, and how its rewards are spread."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
+from operator import itemgetter
 
 
 class Decision(StrEnum):
@@ -25,23 +23,8 @@ class Decision(StrEnum):
     """A response has no reward, so nothing was decided."""
 
 
-def give_credit(rewards: Sequence[float | None], chosen: Sequence[bool]) -> float | None:
-    """Return the share of chosen responses among those with the highest reward; None when one is unscored.
-
-    Example:
-        >>> give_credit([0.5, 0.5], [True, False]), give_credit([0.5, None], [True, False])
-        (0.5, None)
-    """
-    values = [reward for reward in rewards if reward is not None]
-    if len(values) < len(chosen) or not values:
-        return None
-    highest = max(values)
-    at_top = [label for value, label in zip(values, chosen, strict=True) if value == highest]
-    return sum(at_top) / len(at_top)
-
-
 def decide(share: float | None) -> Decision:
-    """Name the decision that earns a credit.
+    """Name a decision by its credit: the share of chosen responses among those on top; None for an unscored item.
 
     Example:
         >>> decide(0.5)
@@ -76,16 +59,17 @@ class Bin:
 def bin_by_quintile(keys: Sequence[float], shares: Sequence[float | None]) -> list[Bin]:
     """Group items into fifths by a key, and add up their credits. Equal keys stay together.
 
-    Items without a credit count for the fifths, which are so the same for every reward, but not in them.
+    Items without a credit count for the bounds of the fifths, which are thus the same for every reward, and not in
+    them.
 
     Example:
         >>> [(fifth.low, fifth.right) for fifth in bin_by_quintile([1, 2, 3, 4, 5], [1.0, 0.0, 0.5, 1.0, None])]
         [(1, 1.0), (2, 0.0), (3, 0.5), (4, 1.0), (5, 0)]
     """
-    ordered = sorted(zip(keys, shares, strict=True), key=lambda pair: pair[0])
+    ordered = sorted(zip(keys, shares, strict=True), key=itemgetter(0))
     fifths: dict[int, list[tuple[float, float | None]]] = {}
     rank = 0
-    for _, tied in groupby(ordered, key=lambda pair: pair[0]):
+    for _, tied in groupby(ordered, key=itemgetter(0)):
         pairs = list(tied)
         middle = rank + (len(pairs) - 1) / 2
         fifths.setdefault(int(5 * middle / len(ordered)), []).extend(pairs)
@@ -102,7 +86,7 @@ def _count_bin(pairs: Sequence[tuple[float, float | None]]) -> Bin:
 def wilson_interval(successes: float, trials: int) -> tuple[float, float] | None:
     """Return the 95 % score interval of a share (Wilson 1927); None without a trial.
 
-    Credits between 0 and 1 vary less than the successes it is made for, so with ties it is a little wide.
+    Credits between 0 and 1 vary less than successes do, so with ties the interval is a little wide.
 
     Example:
         >>> low, high = wilson_interval(8, 10)
@@ -119,7 +103,7 @@ def wilson_interval(successes: float, trials: int) -> tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Distribution:
+class RewardHistogram:
     """The rewards of chosen and of rejected responses.
 
     Attributes:
@@ -129,8 +113,8 @@ class Distribution:
         rejected: Rejected ones.
         chosen_mean: The mean reward of chosen responses; None without one.
         rejected_mean: That of rejected ones.
-        auc: How often a random chosen response earns more than a random rejected one, of any item, ties counting
-            half; None when there is nothing to compare.
+        auc: How often a random chosen response has a higher reward than a random rejected one, of any item, ties
+            counting half; None when there is nothing to compare.
     """
 
     edges: list[float]
@@ -141,7 +125,7 @@ class Distribution:
     auc: float | None
 
 
-def describe_rewards(chosen: Sequence[float], rejected: Sequence[float]) -> Distribution | None:
+def count_rewards(chosen: Sequence[float], rejected: Sequence[float]) -> RewardHistogram | None:
     """Count the rewards of chosen and rejected responses in bins of equal width; None without any.
 
     Rewards within 0 to 1 get twenty bins over that range, ratings from 1 to 10 a bin each, others twenty bins over
@@ -151,7 +135,7 @@ def describe_rewards(chosen: Sequence[float], rejected: Sequence[float]) -> Dist
     if not everything:
         return None
     edges = _edges(min(everything), max(everything))
-    return Distribution(
+    return RewardHistogram(
         edges,
         _count_in_bins(chosen, edges),
         _count_in_bins(rejected, edges),
@@ -190,7 +174,7 @@ def _area_under_curve(chosen: Sequence[float], rejected: Sequence[float]) -> flo
         return None
     ordered = sorted([*((value, 1) for value in chosen), *((value, 0) for value in rejected)])
     below, wins = 0, 0.0
-    for _, tied in groupby(ordered, key=lambda pair: pair[0]):
+    for _, tied in groupby(ordered, key=itemgetter(0)):
         labels = [label for _, label in tied]
         winners = sum(labels)
         losers = len(labels) - winners

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flip_reward.data.files import write_atomically
 from flip_reward.errors import MissingDependencyError, OptionError, RunError
-from flip_reward.report.evaluation_files import REPORT
+from flip_reward.report import REPORT
 
 MANIFEST, METRICS, SAMPLES = "manifest.json", "metrics.jsonl", "samples"
 _HINT = "the folder is written by 'flip-reward train'"

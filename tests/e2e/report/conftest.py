@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flip_reward.report.evaluation import build_report, read_report_data
+from flip_reward.evaluation.tabulate import read_data
+from flip_reward.report.evaluation import build_report
+from flip_reward.report.payload import make_report_data
 from tests.e2e.report.reader import ITEMS, Made, Read, Reader
 from tests.unit.report.make_evaluation import make_evaluation
 
@@ -24,7 +26,7 @@ QUIET = (
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = make_evaluation(tmp_path_factory.mktemp("evaluation"), items=ITEMS, hostile=True, samples=4)
-    data = read_report_data(folder)
+    data = make_report_data(folder, read_data(folder))
     return Made(build_report(folder).as_uri(), data.payload.benchmarks[0], data.texts.cut(20_000).texts)
 
 

@@ -18,8 +18,8 @@ from flip_reward.errors import EngineServerError, EngineUnavailableError, Option
 from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
 from flip_reward.evaluation.compare import compare_folders
 from flip_reward.evaluation.folder import EvaluationOptions, open_folder, read_evaluation, read_items
-from flip_reward.evaluation.grid import CellRun, NamedReward, Plan, fill_grid, prepare_folder
-from flip_reward.evaluation.results import CellResult, EvaluationResults, write_results
+from flip_reward.evaluation.grid import ExperimentGrid, GridReward, GridRun, prepare_folder, run_grid
+from flip_reward.evaluation.results import EvaluationResults, ExperimentResult, write_results
 from flip_reward.evaluation.tabulate import tabulate
 from flip_reward.rewards.catalogue import RewardOptions, load_reward
 from flip_reward.rewards.controls import ControlReward
@@ -49,17 +49,17 @@ class Inferrer:
 
 
 class Watcher:
-    """Remembers the cells it was told of, and stops after so many records."""
+    """Remembers the runs it was told of, and stops after so many records."""
 
     def __init__(self, stop: StopSignal | None = None, *, stop_after: int = 10**9) -> None:
-        self.cells: list[tuple[str, int]] = []
+        self.runs: list[tuple[str, int]] = []
         self.records = 0
         self._stop = stop or StopSignal()
         self._stop_after = stop_after
 
     @contextmanager
-    def watch(self, cell: CellRun, *, settled_items: int) -> Iterator[Observer]:
-        self.cells.append((cell.folder, settled_items))
+    def watch(self, run: GridRun, *, completed_items: int) -> Iterator[Observer]:
+        self.runs.append((run.folder, completed_items))
         yield self
 
     def scored(self, scores: tuple[Score, ...]) -> None:
@@ -70,17 +70,17 @@ class Watcher:
         raise AssertionError(row)
 
 
-def flip(inferrer: Inferrer) -> NamedReward:
-    return NamedReward("flip reasoned @ scripted", "scripted", (load_reward("flip", ScriptedEngine(inferrer)),))
+def flip(inferrer: Inferrer) -> GridReward:
+    return GridReward("flip reasoned @ scripted", "scripted", (load_reward("flip", ScriptedEngine(inferrer)),))
 
 
-def control(name: str) -> NamedReward:
-    return NamedReward(name, None, (ControlReward(name),))
+def control(name: str) -> GridReward:
+    return GridReward(name, None, (ControlReward(name),))
 
 
 def evaluate(
     folder: Path,
-    rewards: Sequence[NamedReward],
+    rewards: Sequence[GridReward],
     benchmarks: Sequence[Benchmark] = (BENCHMARK,),
     *,
     watcher: Watcher | None = None,
@@ -88,24 +88,28 @@ def evaluate(
     options: EvaluationOptions | None = None,
     prices: Prices | None = None,
 ) -> bool:
-    plan = Plan([(one.name, one) for one in benchmarks], rewards, options or EvaluationOptions())
+    grid = ExperimentGrid([(one.name, one) for one in benchmarks], rewards, options or EvaluationOptions())
     limits = RunLimits(workers=2)
     with open_folder(folder):
-        prepare_folder(folder, plan)
-        return asyncio.run(fill_grid(folder, plan, watcher or Watcher(), limits=limits, stop=stop, prices=prices))
+        prepare_folder(folder, grid)
+        return asyncio.run(run_grid(folder, grid, watcher or Watcher(), limits=limits, stop=stop, prices=prices))
 
 
-def cells(folder: Path) -> dict[str, CellResult]:
-    return {f"{cell.benchmark}/{cell.reward}": cell for cell in tabulate(folder).cells}
+def results_of(folder: Path) -> EvaluationResults:
+    return tabulate(folder).results
+
+
+def experiments(folder: Path) -> dict[str, ExperimentResult]:
+    return {f"{cell.benchmark}/{cell.reward}": cell for cell in results_of(folder).cells}
 
 
 def test_every_reward_on_every_benchmark(tmp_path: Path) -> None:
     other = Benchmark("others", "preference", ITEMS[:4])
     assert evaluate(tmp_path, [flip(Inferrer()), control("longest")], [BENCHMARK, other])
-    results = tabulate(tmp_path)
+    results = results_of(tmp_path)
     assert [(one.name, one.items) for one in results.benchmarks] == [("words", 12), ("others", 4)]
     assert [(size.name, size.items) for size in results.benchmarks[0].subsets] == [("even", 6), ("odd", 6)]
-    found = cells(tmp_path)
+    found = experiments(tmp_path)
     assert list(found) == [
         "words/flip reasoned @ scripted", "words/longest", "others/flip reasoned @ scripted", "others/longest",
     ]  # fmt: skip
@@ -128,7 +132,7 @@ def test_every_reward_on_every_benchmark(tmp_path: Path) -> None:
 def test_the_folder_holds_what_a_reader_needs(tmp_path: Path) -> None:
     options = EvaluationOptions(limit=12, price_prompt=2.0)
     evaluate(tmp_path, [flip(Inferrer())], options=options)
-    write_results(tmp_path, tabulate(tmp_path))
+    write_results(tmp_path, results_of(tmp_path))
     assert read_items(tmp_path, "words") == ITEMS
     line = json.loads((tmp_path / "items/words.jsonl").read_text().splitlines()[0])
     assert line["messages"] == [{"role": "user", "content": "say w0"}]
@@ -136,7 +140,7 @@ def test_the_folder_holds_what_a_reader_needs(tmp_path: Path) -> None:
     evaluation = read_evaluation(tmp_path)
     assert (evaluation.format, evaluation.options, evaluation.benchmarks[0].sha256) == (1, options, BENCHMARK.sha256)
     results = EvaluationResults.model_validate_json((tmp_path / "results.json").read_bytes())
-    assert results == tabulate(tmp_path)
+    assert results == results_of(tmp_path)
     assert results.rewards[0].settings["template"] == "reasoned"
     [cell] = results.cells
     assert cell.cost == pytest.approx(cell.tokens.prompt * 2e-6)
@@ -151,17 +155,17 @@ def test_what_was_scored_is_never_asked_again(tmp_path: Path) -> None:
     inferrer, stop = Inferrer(), StopSignal()
     assert not evaluate(tmp_path, [flip(inferrer)], watcher=Watcher(stop, stop_after=6), stop=stop)
     assert 6 <= inferrer.asked.total() < 24
-    assert tabulate(tmp_path).cells == [], "half a cell is no result"
+    assert results_of(tmp_path).cells == [], "half an experiment is not a result"
     watcher = Watcher()
     assert evaluate(tmp_path, [flip(inferrer)], watcher=watcher)
     assert inferrer.asked.total() == 24
     assert watcher.records < 24
-    before = tabulate(tmp_path)
+    before = results_of(tmp_path)
     again = Watcher()
     assert evaluate(tmp_path, [flip(inferrer), control("longest")], watcher=again)
-    assert again.cells == [("cells/words--longest", 0)], "a finished cell is not even opened"
+    assert again.runs == [("cells/words--longest", 0)], "a finished run is not shown"
     assert inferrer.asked.total() == 24
-    after = tabulate(tmp_path)
+    after = results_of(tmp_path)
     assert after.cells[0] == before.cells[0], "its speed is kept too"
     assert len(after.cells) == 2
 
@@ -169,19 +173,19 @@ def test_what_was_scored_is_never_asked_again(tmp_path: Path) -> None:
 def test_failures_are_unscored_until_they_are_tried_again(tmp_path: Path) -> None:
     inferrer = Inferrer("w3", "w4")
     assert not evaluate(tmp_path, [flip(inferrer)])
-    [cell] = tabulate(tmp_path).cells
+    [cell] = results_of(tmp_path).cells
     assert cell.overall.unscored_items == 2
     assert (cell.overall.strict.value, cell.overall.fractional.value) == pytest.approx((10 / 12, 11 / 12))
     assert (cell.overall.excluded.value, cell.overall.excluded.n) == (1, 10)
     assert cell.overall.as_wrong.value == pytest.approx(10 / 12)
     inferrer.failing.clear()
     assert evaluate(tmp_path, [flip(inferrer)])
-    assert tabulate(tmp_path).cells[0].overall.unscored_items == 0
+    assert results_of(tmp_path).cells[0].overall.unscored_items == 0
 
 
 def test_with_nothing_scored_the_interval_says_so(tmp_path: Path) -> None:
     evaluate(tmp_path, [flip(Inferrer("no", *(f"w{n}" for n in range(12))))])
-    excluded = tabulate(tmp_path).cells[0].overall.excluded
+    excluded = results_of(tmp_path).cells[0].overall.excluded
     assert (excluded.value, excluded.low, excluded.high, excluded.n) == (0.5, 0, 1, 0)
 
 
@@ -189,9 +193,9 @@ def test_runs_are_folders_of_their_own_and_averaged(tmp_path: Path) -> None:
     engine = ScriptedEngine(Inferrer())
     runs = tuple(load_reward("flip", engine, RewardOptions(sampling=Sampling(0.7, seed=seed))) for seed in (0, 1))
     watcher = Watcher()
-    evaluate(tmp_path, [NamedReward("flip", "scripted", runs)], watcher=watcher)
-    assert [folder for folder, _ in watcher.cells] == ["cells/words--flip--run1", "cells/words--flip--run2"]
-    [cell] = tabulate(tmp_path).cells
+    evaluate(tmp_path, [GridReward("flip", "scripted", runs)], watcher=watcher)
+    assert [folder for folder, _ in watcher.runs] == ["cells/words--flip--run1", "cells/words--flip--run2"]
+    [cell] = results_of(tmp_path).cells
     assert cell.runs == ["cells/words--flip--run1", "cells/words--flip--run2"]
     assert cell.outcomes == {"scored": 48}
     assert cell.overall.strict.n == 12
@@ -200,8 +204,8 @@ def test_runs_are_folders_of_their_own_and_averaged(tmp_path: Path) -> None:
 
 def test_order_flips_of_a_pairwise_judge(tmp_path: Path) -> None:
     judge = load_reward("pairwise", ScriptedEngine(lambda _request: '{"BETTER_RESPONSE": "A"}'))
-    evaluate(tmp_path, [NamedReward("pairwise", "scripted", (judge,))])
-    [cell] = tabulate(tmp_path).cells
+    evaluate(tmp_path, [GridReward("pairwise", "scripted", (judge,))])
+    [cell] = results_of(tmp_path).cells
     assert cell.order_flips is not None
     assert (cell.order_flips.rate, cell.order_flips.pairs) == (1.0, 12)
     assert (cell.overall.strict.value, cell.overall.fractional.value) == (0, 0.5)
@@ -215,38 +219,38 @@ def test_another_benchmark_or_setting_is_refused_with_the_difference(tmp_path: P
         evaluate(tmp_path, [control("longest")], [Benchmark("words", "preference", ITEMS[::-1])])
     changed = load_reward("flip", ScriptedEngine(), RewardOptions(structured=True))
     with pytest.raises(RunMismatchError, match="flip reasoned @ scripted, structured: False there, True now"):
-        evaluate(tmp_path, [NamedReward("flip reasoned @ scripted", "scripted", (changed,))])
+        evaluate(tmp_path, [GridReward("flip reasoned @ scripted", "scripted", (changed,))])
     assert len(read_evaluation(tmp_path).rewards) == 2
 
 
-def test_a_plan_needs_names_of_its_own() -> None:
+def test_a_grid_needs_names_of_its_own() -> None:
     with pytest.raises(OptionError, match="two rewards called 'longest'"):
-        Plan([("a", BENCHMARK)], [control("longest"), control("longest")])
+        ExperimentGrid([("a", BENCHMARK)], [control("longest"), control("longest")])
     with pytest.raises(OptionError, match="two benchmarks called 'words'"):
-        Plan([("a", BENCHMARK), ("b", BENCHMARK)], [control("longest")])
+        ExperimentGrid([("a", BENCHMARK), ("b", BENCHMARK)], [control("longest")])
     with pytest.raises(OptionError, match="at least one reward"):
-        Plan([("a", BENCHMARK)], [])
+        ExperimentGrid([("a", BENCHMARK)], [])
     with pytest.raises(OptionError, match="at least one benchmark"):
-        Plan([], [control("longest")])
+        ExperimentGrid([], [control("longest")])
 
 
-def test_an_engine_that_is_not_there_ends_it_and_keeps_the_finished_cells(tmp_path: Path) -> None:
+def test_an_engine_that_is_not_there_ends_it_and_keeps_what_is_finished(tmp_path: Path) -> None:
     def refuse(_request: Request) -> str:
         raise EngineUnavailableError("nobody listens")
 
-    lost = NamedReward("flip", "lost", (load_reward("flip", ScriptedEngine(refuse)),))
+    lost = GridReward("flip", "lost", (load_reward("flip", ScriptedEngine(refuse)),))
     with pytest.raises(EngineUnavailableError):
         evaluate(tmp_path, [control("longest"), lost])
-    assert list(cells(tmp_path)) == ["words/longest"]
+    assert list(experiments(tmp_path)) == ["words/longest"]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"format": 2}', "has the format 2, and this version reads 1"),
-        ("[]", "has the format None"),
-        ("{", "damaged"),
-        ('{"format": 1}', "damaged"),
+        ('{"format": 2}', "format 2"),
+        ("[]", "format None"),
+        ("{", r"evaluation\.json"),
+        ('{"format": 1}', r"evaluation\.json"),
     ],
 )
 def test_folders_of_another_kind(tmp_path: Path, content: str, message: str) -> None:
@@ -258,15 +262,15 @@ def test_folders_of_another_kind(tmp_path: Path, content: str, message: str) -> 
 
 
 def test_damaged_folders(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no evaluation folder: it has no readable evaluation\.json"):
+    with pytest.raises(RunError, match=r"evaluation\.json"):
         tabulate(tmp_path / "missing")
     evaluate(tmp_path, [control("longest")])
     records = (tmp_path / "cells/words--longest/records.jsonl").read_text()
     (tmp_path / "cells/words--longest/records.jsonl").write_text(records.replace('"i3"', '"i99"'))
-    with pytest.raises(RunError, match="records of other items"):
+    with pytest.raises(RunError, match="cells/words--longest"):
         tabulate(tmp_path)
     (tmp_path / "items/words.jsonl").write_text("{}\n")
-    with pytest.raises(RunError, match="line 1: damaged"):
+    with pytest.raises(RunError, match=r"words\.jsonl, line 1"):
         tabulate(tmp_path)
     (tmp_path / "items/words.jsonl").unlink()
     with pytest.raises(RunError, match=r"words\.jsonl cannot be read"):
@@ -329,7 +333,7 @@ class TestComparing:
         (tmp_path / "plain/records.jsonl").write_text("")
         with pytest.raises(OptionError, match="does not say which responses are good"):
             compare_folders(tmp_path / "one", tmp_path / "plain")
-        with pytest.raises(RunError, match="no evaluation folder"):
+        with pytest.raises(RunError, match=r"nothing .* evaluation\.json"):
             compare_folders(tmp_path / "one", tmp_path / "nothing")
         stop = StopSignal()
         evaluate(tmp_path / "half", [flip(Inferrer())], watcher=Watcher(stop, stop_after=2), stop=stop)

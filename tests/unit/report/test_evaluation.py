@@ -178,36 +178,47 @@ def add_noise(path: Path, *, characters: int) -> None:
     path.write_bytes(b"".join(lines))
 
 
+RUN = "cells/llmbar--flip--Qwen-Qwen3-1.7B"
+
+
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "content", "named"),
     [
-        ("results.json", None, "cannot be read"),
-        ("results.json", b"{", "damaged"),
-        ("results.json", b"[]", "format None"),
-        ("results.json", b'{"format": 2}', "format 2, and this version reads 1"),
-        ("results.json", b'{"format": 1}', "benchmarks: Field required"),
-        ("evaluation.json", None, "cannot be read"),
-        ("evaluation.json", b"[]", "not an object"),
-        ("evaluation.json", b"{", "damaged"),
-        ("items/llmbar.jsonl", None, "cannot be read"),
-        ("items/llmbar.jsonl", b"{}\n", "line 1: id: Field required"),
+        ("results.json", None, "results.json"),
+        ("results.json", b"{", "results.json"),
+        ("results.json", b"[]", "results.json has the format None"),
+        ("results.json", b'{"format": 2}', "results.json has the format 2"),
+        ("results.json", b'{"format": 1}', "results.json is damaged: benchmarks"),
+        ("evaluation.json", None, "evaluation.json"),
+        ("evaluation.json", b"[]", "evaluation.json has the format None"),
+        ("evaluation.json", b"{", "evaluation.json"),
+        ("items/llmbar.jsonl", None, "llmbar.jsonl"),
+        ("items/llmbar.jsonl", b"{}\n", "llmbar.jsonl, line 1"),
         (
             "items/llmbar.jsonl",
-            b'{"id": "1", "subset": "natural", "messages": [], "responses": ["a"], "chosen": []}',
-            "1 responses, 0 labels",
+            b'{"id": "1", "subset": "a", "messages": [{"role": "user", "content": "Hi"}], "responses": ["a"]}',
+            "llmbar.jsonl, line 1",
         ),
-        (
-            "items/llmbar.jsonl",
-            b'{"id": "1", "subset": "other", "messages": [], "responses": [], "chosen": []}',
-            "results.json has no subset 'other'",
-        ),
-        ("cells/llmbar--flip--Qwen-Qwen3-1.7B/manifest.json", None, "is no run folder"),
-        ("cells/llmbar--flip--Qwen-Qwen3-1.7B/records.jsonl", b"{}\n", "line 1: damaged record"),
+        (f"{RUN}/manifest.json", None, RUN),
+        (f"{RUN}/records.jsonl", b"{}\n", "records.jsonl, line 1"),
     ],
 )
-def test_a_damaged_folder_is_named(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+def test_a_damaged_folder_is_named(tmp_path: Path, name: str, content: bytes | None, named: str) -> None:
     make_evaluation(tmp_path, items=3)
     path = tmp_path / name
     path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(RunError, match=re.escape(message)):
+    with pytest.raises(RunError, match=re.escape(named)):
+        build_report(tmp_path)
+
+
+@pytest.mark.parametrize(("part", "kind"), [("benchmarks", "subset 'natural'"), ("rewards", "reward 'flip")])
+def test_results_that_lack_what_the_items_name(tmp_path: Path, part: str, kind: str) -> None:
+    make_evaluation(tmp_path, items=3)
+    results = orjson.loads((tmp_path / "results.json").read_bytes())
+    if part == "benchmarks":
+        results["benchmarks"][0]["subsets"] = []
+    else:
+        results["rewards"] = []
+    write_json(tmp_path / "results.json", results)
+    with pytest.raises(RunError, match=kind):
         build_report(tmp_path)

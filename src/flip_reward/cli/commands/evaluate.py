@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flip_reward.cli import options
-from flip_reward.cli.commands.grid_session import run_plan
+from flip_reward.cli.commands.grid_session import evaluate_grid
 from flip_reward.cli.scoring_options import read_extra_body, read_prices
 from flip_reward.core.replies import ReplyPolicy
 from flip_reward.core.score import Aggregation
@@ -17,7 +17,7 @@ from flip_reward.engines.config import EngineConfig
 from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items
 from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
 from flip_reward.evaluation.folder import EvaluationOptions
-from flip_reward.evaluation.grid import Plan, line_up
+from flip_reward.evaluation.grid import ExperimentGrid, line_up
 from flip_reward.evaluation.recipe import Recipe, RecipeModel, RecipeSampling
 from flip_reward.evaluation.statistics import check_libraries
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
@@ -169,8 +169,8 @@ def evaluate(
     evaluation_options = EvaluationOptions(
         limit=wanted.limit, sample_seed=sample_seed, price_prompt=price_prompt, price_completion=price_completion
     )
-    run_plan(
-        Plan(benchmarks, lineup, evaluation_options),
+    evaluate_grid(
+        ExperimentGrid(benchmarks, lineup, evaluation_options),
         run_folder or _default_folder([loaded for _, loaded in benchmarks]),
         concurrency=concurrency,
         prices=read_prices(price_prompt, price_completion),

@@ -1,4 +1,4 @@
-"""Run an evaluation in front of a person: a progress bar for every cell, Ctrl-C, and the tables in the end."""
+"""Run an experiment grid in front of a person: a progress bar for every run, Ctrl-C, and the tables in the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 from flip_reward.cli.console import ExitCode, ProgressDisplay, drain_on_interrupt, run_in_event_loop
 from flip_reward.evaluation.benchmarks.base import Benchmark
 from flip_reward.evaluation.folder import open_folder
-from flip_reward.evaluation.grid import CellRun, Plan, fill_grid, prepare_folder
+from flip_reward.evaluation.grid import ExperimentGrid, GridRun, prepare_folder, run_grid
 from flip_reward.evaluation.results import ComparisonResult, EvaluationResults, write_results
 from flip_reward.evaluation.statistics import Estimate
 from flip_reward.evaluation.tabulate import tabulate
@@ -26,18 +26,18 @@ from flip_reward.scoring.summary import Prices
 _MOST_COMPARISONS_SHOWN = 20
 
 
-class _CellDisplay:
-    """Shows the progress of one cell after the other."""
+class _GridDisplay:
+    """Shows the progress of one run after the other."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     @contextmanager
-    def watch(self, cell: CellRun, *, settled_items: int) -> Iterator[Observer]:
-        """Show a bar while the cell is scored."""
-        items = len(cell.benchmark.items)
-        self._console.print(Text(f"{cell.title}: {items - settled_items} of {items} items to score"))
-        display = ProgressDisplay(self._console, rows=items, settled_rows=settled_items)
+    def watch(self, run: GridRun, *, completed_items: int) -> Iterator[Observer]:
+        """Show a bar while the run is scored."""
+        items = len(run.benchmark.items)
+        self.say(f"{run.title}: {items - completed_items} of {items} items to score")
+        display = ProgressDisplay(self._console, rows=items, settled_rows=completed_items)
         with display.shown():
             yield display
 
@@ -46,11 +46,13 @@ class _CellDisplay:
         self._console.print(Text(message))
 
 
-def run_plan(plan: Plan, folder: Path, *, concurrency: int, prices: Prices | None, as_json: bool) -> None:
+def evaluate_grid(
+    grid: ExperimentGrid, folder: Path, *, concurrency: int, prices: Prices | None, as_json: bool
+) -> None:
     """Evaluate, write the results and the report, and show the results.
 
     Args:
-        plan: What to evaluate.
+        grid: What to evaluate.
         folder: The evaluation folder.
         concurrency: How many items are in work at once.
         prices: What tokens cost.
@@ -61,24 +63,32 @@ def run_plan(plan: Plan, folder: Path, *, concurrency: int, prices: Prices | Non
         FlipRewardError: It could not be run.
     """
     console = Console(stderr=as_json)
-    for _, benchmark in plan.benchmarks:
-        _describe(console, benchmark)
+    for _, benchmark in grid.benchmarks:
+        _warn(console, benchmark)
     stop = StopSignal()
     complete = False
+
+    async def work() -> bool:
+        display = _GridDisplay(console)
+        with drain_on_interrupt(stop, display.say):
+            return await run_grid(
+                folder, grid, display, limits=RunLimits(workers=concurrency), stop=stop, prices=prices
+            )
+
     with open_folder(folder):
-        prepare_folder(folder, plan)
+        prepare_folder(folder, grid)
         try:
-            complete = run_in_event_loop(lambda: _fill(folder, plan, console, stop, concurrency, prices))
+            complete = run_in_event_loop(work)
         except asyncio.CancelledError:
             stop.requested = True
         finally:
-            results = tabulate(folder)
-            write_results(folder, results)
-            report = build_report(folder)
+            data = tabulate(folder)
+            write_results(folder, data.results)
+            report = build_report(folder, data)
     if as_json:
-        typer.echo(results.model_dump_json(indent=2))
+        typer.echo(data.results.model_dump_json(indent=2))
     else:
-        print_results(console, results)
+        print_results(console, data.results)
     for line in (f"Evaluation folder: {folder}", f"Report: {report}"):
         console.print(Text(line), soft_wrap=True)
     if stop.requested:
@@ -88,23 +98,14 @@ def run_plan(plan: Plan, folder: Path, *, concurrency: int, prices: Prices | Non
         raise typer.Exit(ExitCode.PARTLY_DONE)
 
 
-async def _fill(
-    folder: Path, plan: Plan, console: Console, stop: StopSignal, concurrency: int, prices: Prices | None
-) -> bool:
-    display = _CellDisplay(console)
-    limits = RunLimits(workers=concurrency)
-    with drain_on_interrupt(stop, display.say):
-        return await fill_grid(folder, plan, display, limits=limits, stop=stop, prices=prices)
-
-
-def _describe(console: Console, benchmark: Benchmark) -> None:
+def _warn(console: Console, benchmark: Benchmark) -> None:
     if benchmark.bad_rows:
         console.print(Text(f"{benchmark.name}: left out {len(benchmark.bad_rows)} bad rows", style="yellow"))
     if benchmark.shared_prompts:
         console.print(
             Text(
                 f"{benchmark.name}: {benchmark.shared_prompts} of {len(benchmark.items)} items share their prompt "
-                "with another; the intervals take items for independent and may be too narrow",
+                "with another; the intervals assume that items are independent and may be too narrow",
                 style="yellow",
             )
         )

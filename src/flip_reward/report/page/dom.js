@@ -1,5 +1,5 @@
 "use strict";
-// The scripts of the report share one scope and stand in the order in which `build.py` lists them.
+// The scripts of the report share one scope and stand in the order in which `evaluation.py` lists them.
 // Texts come from models. They reach the page as text nodes and attribute values only, never as markup.
 
 /** Make an element. Attributes that are null or false are left out; children are elements or texts. */

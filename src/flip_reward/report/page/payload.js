@@ -1,6 +1,6 @@
 "use strict";
 
-/** Read what `build.py` put into the page: base64 of compressed JSON. */
+/** Read what `evaluation.py` put into the page: base64 of compressed JSON. */
 async function readReport() {
   const bytes = Uint8Array.from(atob(byId("data").textContent), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));

@@ -3,14 +3,18 @@ from pathlib import Path
 import orjson
 import pytest
 
-from flip_reward.report.evaluation import read_report_data
-from flip_reward.report.payload import BenchmarkPayload
+from flip_reward.evaluation.tabulate import read_data
+from flip_reward.report.payload import BenchmarkPayload, ReportData, make_report_data
 from tests.unit.report.make_evaluation import MODEL, REWARDS, make_evaluation, write_json
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_evaluation(tmp_path_factory.mktemp("evaluation"), items=60, hostile=True)
+
+
+def read_report_data(folder: Path) -> ReportData:
+    return make_report_data(folder, read_data(folder))
 
 
 def read_benchmark(folder: Path) -> BenchmarkPayload:
