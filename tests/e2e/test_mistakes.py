@@ -42,7 +42,7 @@ SCRIPTED = ("--model", "scripted", "--cache", "off", "--no-table")
         (["score", "rows.jsonl", "-o", "rows.jsonl"], "would be overwritten"),
         (["score", "rows.jsonl", "-o", "out.xlsx"], ".parquet"),
         (["score", "empty.jsonl"], "no rows"),
-        (["rescore", "nowhere"], "no run folder"),
+        (["rescore", "nowhere"], "nowhere"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, arguments: list[str], message: str) -> None:

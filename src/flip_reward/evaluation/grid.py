@@ -32,7 +32,7 @@ from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.catalogue import REWARDS, RewardOptions, fit_to_model, load_reward
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
-from flip_reward.scoring.run_folder import RunFolder, SettledRows
+from flip_reward.scoring.run_folder import CompletedRows, RunFolder
 from flip_reward.scoring.runner import Observer, Run, RunLimits, StopSignal
 from flip_reward.scoring.summary import Prices
 
@@ -198,18 +198,18 @@ async def _score_run(
     )
     run_folder = RunFolder(folder / run.folder, configuration, whole_groups=not reward.independent)
     with closing(run_folder):
-        completed = len(run_folder.settled)
+        completed = len(run_folder.completed)
         if completed == len(benchmark.items):
             return True
         with observer.watch(run, completed_items=completed) as watching:
             session = Run(reward, run_folder, limits=limits, observer=watching, stop=stop)
-            summary = await session.score(_pending_rows(benchmark, run_folder.settled), prices=prices)
+            summary = await session.score(_pending_rows(benchmark, run_folder.completed), prices=prices)
         return summary.complete
 
 
-def _pending_rows(benchmark: Benchmark, settled: SettledRows) -> Iterator[SourceRow]:
+def _pending_rows(benchmark: Benchmark, completed: CompletedRows) -> Iterator[SourceRow]:
     for position, item in enumerate(benchmark.items):
-        if position not in settled:
+        if position not in completed:
             yield SourceRow(position, benchmark.name, position + 1, item.group)
 
 

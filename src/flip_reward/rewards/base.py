@@ -137,6 +137,16 @@ async def gather_all(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
         raise
 
 
+def run_blocking(work: Coroutine[object, object, T]) -> T:
+    """Run a coroutine from synchronous code, also from inside a running event loop (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
 async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T | Score:
     """Await an engine's answer and read it; its middleware has tried again already where that helps.
 

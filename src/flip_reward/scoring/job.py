@@ -1,9 +1,9 @@
-"""A whole run from inputs to output: what `flip-reward score` does, for callers in Python."""
+"""A whole run from inputs to output: what `flip-reward score` does, and `score_file` for callers in Python."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from flip_reward.data.rows import Input, InvalidRow, RowMapper, skip_nothing
 from flip_reward.data.sources import SourceRow, read_sources
 from flip_reward.data.tables import check_output, write_table
 from flip_reward.errors import OptionError
-from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.base import RewardModel, run_blocking
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.records import RecordLine
 from flip_reward.scoring.run_folder import RunFolder, read_records_in_input_order
@@ -68,13 +68,9 @@ class OpenedJob:
         total = None if None in known else sum(hint or 0 for hint in known)
         return self.job.limit if total is None else min(total, self.job.limit or total)
 
-    def read_rows(self, *, settled_too: bool = False) -> Iterator[SourceRow | InvalidRow]:
-        """Read the rows of the inputs, those that are settled only if wanted.
-
-        Raises:
-            DataError: See `read_sources`.
-        """
-        skip = skip_nothing if settled_too else self.folder.settled.__contains__
+    def read_rows(self, *, include_completed: bool = False) -> Iterator[SourceRow | InvalidRow]:
+        """Read the rows of the inputs, the completed ones only if wanted; see `read_sources`."""
+        skip = skip_nothing if include_completed else self.folder.completed.__contains__
         return read_sources(self.inputs, RowMapper(self.job.columns), is_completed=skip, limit=self.job.limit)
 
     async def run(
@@ -84,15 +80,12 @@ class OpenedJob:
         stop: StopSignal | None = None,
         rows: Iterator[SourceRow | InvalidRow] | None = None,
     ) -> Summary:
-        """Score what is not settled yet.
+        """Score what is not completed yet; see `Run.score` for what ends a run.
 
         Args:
             observer: Is told of every record.
             stop: Lets somebody else end the run in order.
             rows: What `read_rows` gave, where something was added to it.
-
-        Raises:
-            FlipRewardError: See `Run.score`.
         """
         job = self.job
         if rows is None:
@@ -104,22 +97,113 @@ class OpenedJob:
             await job.reward.engine.aclose()
 
     def write_output(self) -> None:
-        """Write the records in input order to the output, if one is wanted.
-
-        Raises:
-            StorageError: The disk is full or not writable.
-        """
+        """Write the records in input order to the output, if one is wanted."""
         if self.job.output is not None:
             records = read_records_in_input_order(self.folder.path)
             write_table(self.job.output, map(RecordLine.of, records), RecordLine)
 
 
-def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] = open_input) -> OpenedJob:
-    """Open a job's inputs and run folder, and check its output, before anything is asked.
+def score_file(
+    reward: RewardModel,
+    source: str | Path,
+    output: Path | None = None,
+    *,
+    run_folder: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    workers: int = 64,
+    strict: bool = False,
+) -> Summary:
+    """Score the rows of a file into a run folder, as `flip-reward score` does, from synchronous code.
+
+    Whatever ends the run, everything scored is kept. The same call goes on where it ended: the model is asked again
+    only about responses that its engine failed to answer.
+
+    Args:
+        reward: The reward model.
+        source: A file (JSON lines, CSV, TSV or Parquet), "-" for JSON lines from standard input, or a data set on the
+            Hugging Face hub such as "owner/name:split". A row holds an instruction or a conversation, and one
+            response or several.
+        output: A ".jsonl", ".jsonl.gz" or ".parquet" file that takes the records too, in the order of the rows.
+        run_folder: The folder of records. None derives one below `runs/` from the source and the settings.
+        columns: Our column names to the source's, such as {"response": "answer"}.
+        limit: Score only so many rows from the start.
+        workers: How many rows are scored at once. The engine limits its own requests besides.
+        strict: Stop at the first row that cannot be read, instead of listing it in the run folder.
+
+    Returns:
+        What the run amounts to: counts of outcomes, the distribution of the reward, tokens and time.
 
     Raises:
-        FlipRewardError: An input, the folder or the output cannot be used.
+        DataError: The source cannot be read, or a row of it and `strict` is set.
+        OptionError: The output has no known format, or lies where it would overwrite something.
+        RunError: The run folder holds another run.
+        EngineUnavailableError: The engine will never answer.
+        RunStoppedError: The engine has failed too many times in a row.
+        StorageError: The disk is full or not writable.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from flip_reward import FlipReward, ScriptedEngine
+        >>> reward = FlipReward(ScriptedEngine(lambda request: '{"INFERRED INSTRUCTION": "Name three fruits"}'))
+        >>> with TemporaryDirectory() as folder:
+        ...     rows = Path(folder, "rows.jsonl")
+        ...     _ = rows.write_text('{"prompt": "Name three fruits.", "response": "Apples, pears and plums."}')
+        ...     summary = score_file(reward, rows, Path(folder, "scored.jsonl"), run_folder=Path(folder, "run"))
+        >>> summary.outcomes, summary.rewards.mean
+        ({'scored': 1}, 1.0)
     """
+    return run_blocking(
+        score_file_async(
+            reward,
+            source,
+            output,
+            run_folder=run_folder,
+            columns=columns,
+            limit=limit,
+            workers=workers,
+            strict=strict,
+        )
+    )
+
+
+async def score_file_async(
+    reward: RewardModel,
+    source: str | Path,
+    output: Path | None = None,
+    *,
+    run_folder: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    workers: int = 64,
+    strict: bool = False,
+) -> Summary:
+    """Score the rows of a file into a run folder; see `score_file` for the arguments, errors and what is returned.
+
+    Example:
+        >>> import asyncio
+        >>> from tempfile import TemporaryDirectory
+        >>> from flip_reward import FlipReward, ScriptedEngine
+        >>> async def main(folder):
+        ...     rows = Path(folder, "rows.jsonl")
+        ...     _ = rows.write_text('{"prompt": "Say hi.", "response": "Hi!"}')
+        ...     return await score_file_async(FlipReward(ScriptedEngine()), rows, run_folder=Path(folder, "run"))
+        >>> with TemporaryDirectory() as folder:
+        ...     asyncio.run(main(folder)).responses
+        1
+    """
+    limits = RunLimits(workers=workers, strict=strict)
+    opened = open_job(ScoringJob(reward, [str(source)], run_folder, output, dict(columns or {}), limit, limits))
+    try:
+        summary = await opened.run()
+        opened.write_output()
+    finally:
+        opened.folder.close()
+    return summary
+
+
+def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] = open_input) -> OpenedJob:
+    """Open a job's inputs and run folder, and check its output, before anything is asked."""
     if not job.inputs:
         raise OptionError("there is nothing to score", hint="name at least one input")
     inputs = [open_source(name) for name in job.inputs]

@@ -96,15 +96,11 @@ class Manifest(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Read a manifest.
-
-        Raises:
-            RunError: There is none, or it is of another layout or damaged.
-        """
+        """Read a manifest; a RunError where there is none, or one of another layout, or a damaged one."""
         try:
             text = path.read_bytes()
         except OSError as error:
-            raise RunError(f"{path.parent} is no run folder", hint="it has no readable manifest.json") from error
+            raise RunError(f"{path.parent} is not a run folder", hint="it has no readable manifest.json") from error
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -113,11 +109,7 @@ class Manifest(BaseModel):
             ) from error
 
     def resume_with(self, configuration: RunConfiguration) -> Manifest:
-        """Return the manifest with one more session.
-
-        Raises:
-            RunMismatchError: The folder belongs to another configuration.
-        """
+        """Return the manifest with one more session; a RunMismatchError where the configuration differs."""
         if differences := self.configuration.differences(configuration):
             raise RunMismatchError(
                 "the run folder holds a run of another configuration:\n  " + "\n  ".join(differences),

@@ -37,7 +37,7 @@ class Record:
         return self.group_id if self.group_size == 1 else f"{self.group_id}#{self.response_index}"
 
     @property
-    def settled(self) -> bool:
+    def completed(self) -> bool:
         """Whether a resumed run leaves it as it is; a failure of the engine is tried again."""
         return not self.score.outcome.retryable
 

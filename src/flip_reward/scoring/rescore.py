@@ -33,7 +33,7 @@ def rescore_run(run: Path, similarity: Similarity, folder: Path | None = None) -
         The folder, and its summary.
 
     Raises:
-        RunError: `run` is no run folder, or `folder` holds another run.
+        RunError: `run` is not a run folder, or `folder` holds another run.
     """
     manifest = Manifest.read(run / MANIFEST)
     if "similarity" not in manifest.configuration.settings:
@@ -51,8 +51,8 @@ def _copy(run: Path, target: RunFolder, comparer: _Comparer) -> Summary:
     try:
         for row, group in groupby(read_records_in_input_order(run), key=attrgetter("row")):
             records = list(group)
-            missing = target.settled.missing(row, group_size=records[0].group_size)
-            target.append([comparer.rescore(record) for record in records if record.response_index in missing])
+            pending = target.completed.pending(row, group_size=records[0].group_size)
+            target.append([comparer.rescore(record) for record in records if record.response_index in pending])
         summary = target.tally.summarise(
             complete=source is not None and source.complete,
             rejected_rows=source.rejected_rows if source is not None else 0,

@@ -5,8 +5,6 @@ RUN/records.jsonl         a line for every scored response, in the order of fini
                           response counts, since a failed one is tried again when the run is resumed
 RUN/rejected_rows.jsonl   rows that could not be read: input, line and reason
 RUN/summary.json          written when a session ends
-
-Which responses of a run need no more work, in one byte a row.
 """
 
 from __future__ import annotations
@@ -29,13 +27,13 @@ from flip_reward.scoring.records import Record
 from flip_reward.scoring.summary import Summary, Tally
 
 
-class SettledRows:
-    """Remembers which responses of which rows are settled.
+class CompletedRows:
+    """Remembers which responses of which rows need no more work, in one byte a row.
 
     Example:
-        >>> settled = SettledRows()
-        >>> settled.add(row=3, group_size=2, response_index=1)
-        >>> 3 in settled, settled.missing(3, group_size=2)
+        >>> completed = CompletedRows()
+        >>> completed.add(row=3, group_size=2, response_index=1)
+        >>> 3 in completed, completed.pending(3, group_size=2)
         (False, [0])
     """
 
@@ -44,15 +42,15 @@ class SettledRows:
         self._partial: dict[int, set[int]] = {}
 
     def __contains__(self, row: int) -> bool:
-        """Whether every response of a row is settled."""
+        """Whether every response of a row is completed."""
         return row < len(self._whole) and self._whole[row] == 1
 
     def __len__(self) -> int:
-        """How many rows are settled whole."""
+        """How many rows are completed."""
         return self._whole.count(1)
 
     def add(self, *, row: int, group_size: int, response_index: int) -> None:
-        """Settle one response."""
+        """Complete one response."""
         if group_size > 1:
             indices = self._partial.setdefault(row, set())
             indices.add(response_index)
@@ -63,17 +61,11 @@ class SettledRows:
             self._whole.extend(bytes(row + 1 - len(self._whole)))
         self._whole[row] = 1
 
-    def add_record(self, record: Record) -> None:
-        """Settle the response of a record, unless it is to be tried again."""
-        if record.settled:
-            self.add(row=record.row, group_size=record.group_size, response_index=record.response_index)
-
-    def missing(self, row: int, *, group_size: int) -> list[int]:
-        """Return the indices of a row's responses that are not settled."""
-        if row in self:
+    def pending(self, row: int, *, group_size: int) -> list[int]:
+        """Return the indices of a row's responses that are not completed."""
+        if row < len(self._whole) and self._whole[row]:
             return []
-        done = self._partial.get(row) or set()
-        return [index for index in range(group_size) if index not in done]
+        return sorted(set(range(group_size)).difference(self._partial.get(row, ())))
 
 
 class SeenIds:
@@ -92,14 +84,7 @@ class SeenIds:
         self._database.execute("BEGIN")
 
     def add(self, group_id: str, *, row: int) -> int | None:
-        """Remember an id.
-
-        Returns:
-            The other row that has it already, or None.
-
-        Raises:
-            StorageError: The disk that temporary files are on is full.
-        """
+        """Remember an id, and return the other row that has it already, if any."""
         try:
             cursor = self._database.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (group_id, row))
             if cursor.rowcount:
@@ -127,20 +112,19 @@ class RunFolder:
     Args:
         path: The folder; made when missing, resumed when it holds the same configuration.
         configuration: What the records depend on.
-        whole_groups: The reward looks at a group's responses together, so a group is settled as a whole or not.
+        whole_groups: The reward looks at a group's responses together, so a group is completed as a whole or not.
 
     Attributes:
-        settled: Responses that need no more work.
+        completed: Responses that need no more work.
         seen_ids: Ids of the rows recorded so far.
-        tally: Counts of everything settled.
-        resumed_responses: How many records earlier sessions left settled.
+        tally: Counts of everything completed.
+        resumed_responses: How many completed records earlier sessions left.
         dropped_bytes: Length of a half-written last line that was dropped.
 
     Raises:
         RunMismatchError: The folder holds another configuration.
         RunLockedError: Another process writes to it.
         RunError: The folder holds something else.
-        StorageError: It cannot be written to.
     """
 
     def __init__(self, path: Path, configuration: RunConfiguration, *, whole_groups: bool = False) -> None:
@@ -165,33 +149,30 @@ class RunFolder:
         manifest.write(manifest_path)
         self._records = held.enter_context(AppendOnlyFile(self.path / RECORDS))
         self.dropped_bytes = self._records.dropped_bytes
-        self.settled, self.seen_ids, self.tally = SettledRows(), held.enter_context(closing(SeenIds())), Tally()
+        self.completed, self.seen_ids, self.tally = CompletedRows(), held.enter_context(closing(SeenIds())), Tally()
         for row, group in groupby(read_records(self.path), key=attrgetter("row")):
             records = list(group)
             self.seen_ids.add(records[0].group_id, row=row)
             if whole_groups:
                 records = records[-records[0].group_size :]
-                if len(records) < records[0].group_size or not all(record.settled for record in records):
+                if len(records) < records[0].group_size or not all(record.completed for record in records):
                     continue
-            self._settle(record for record in records if record.settled)
+            self._count(record for record in records if record.completed)
         self.resumed_responses = self.tally.responses
-        (self.path / REJECTED).unlink(missing_ok=True)  # every session lists them anew, since none is ever settled
+        (self.path / REJECTED).unlink(missing_ok=True)  # every session lists them anew, since none is ever completed
         self._rejected: AppendOnlyFile | None = None
         self.rejected_rows = 0
 
     def append(self, records: Iterable[Record]) -> None:
-        """Write the records of one group, and count them.
-
-        Raises:
-            StorageError: The disk is full. None of the records is there then.
-        """
+        """Write the records of one group, all or none of them, and count them."""
         records = tuple(records)
-        self._records.append(b"".join([record.to_line() for record in records]))
-        self._settle(records)
+        self._records.append(b"".join(map(Record.to_line, records)))
+        self._count(records)
 
-    def _settle(self, records: Iterable[Record]) -> None:
+    def _count(self, records: Iterable[Record]) -> None:
         for record in records:
-            self.settled.add_record(record)
+            if record.completed:
+                self.completed.add(row=record.row, group_size=record.group_size, response_index=record.response_index)
             self.tally.add(record.score)
 
     def reject(self, source: str, line: int, reason: str) -> None:
@@ -212,15 +193,11 @@ class RunFolder:
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """Read the records of a run folder in the order of finishing. A half-written last line is left out.
-
-    Raises:
-        RunError: There are none, or one is damaged.
-    """
+    """Read the records of a run folder in the order of finishing. A half-written last line is left out."""
     try:
         file = (path / RECORDS).open("rb")
     except OSError as error:
-        raise RunError(f"{path} is no run folder", hint="it has no readable records.jsonl") from error
+        raise RunError(f"{path} is not a run folder", hint="it has no readable records.jsonl") from error
     with file:
         for number, line in enumerate(file, start=1):
             if line.endswith(b"\n"):
@@ -231,9 +208,6 @@ def read_records_in_input_order(path: Path) -> Iterator[Record]:
     """Read the last record of every response, ordered by row and response. A half-written last line is left out.
 
     Takes 16 bytes of memory a record, and more while it sorts when the records are not in order already.
-
-    Raises:
-        RunError: There are none, or one is damaged.
     """
     keys, offsets = array("Q"), array("Q")
     offset = 0
@@ -253,7 +227,7 @@ def read_records_in_input_order(path: Path) -> Iterator[Record]:
                 file.seek(offsets[index])
                 yield Record.from_line(file.readline())
     except OSError as error:
-        raise RunError(f"{path} is no run folder", hint="it has no readable records.jsonl") from error
+        raise RunError(f"{path} is not a run folder", hint="it has no readable records.jsonl") from error
 
 
 def read_summary(path: Path) -> Summary | None:
@@ -266,12 +240,7 @@ def read_summary(path: Path) -> Summary | None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep others from writing to a run folder while the block runs.
-
-    Raises:
-        RunLockedError: Another process is writing to it.
-        StorageError: It cannot be written to.
-    """
+    """Keep others from writing to a run folder while the block runs; a RunLockedError when somebody does."""
     try:
         with FileLock(path / ".lock").acquire(blocking=False):
             yield

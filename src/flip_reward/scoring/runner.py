@@ -58,7 +58,7 @@ class Run:
 
     Args:
         reward: Scores the groups.
-        folder: Takes the records, and knows what is settled already.
+        folder: Takes the records, and knows what is completed already.
         limits: How many rows at once, and when to end.
         observer: Is told of every record.
         stop: Lets somebody else end the run in order.
@@ -83,7 +83,7 @@ class Run:
         self._left_early = False
 
     async def score(self, rows: Iterator[SourceRow | InvalidRow], *, prices: Prices | None = None) -> Summary:
-        """Score the rows that are not settled yet, and write the summary.
+        """Score the rows that are not completed yet, and write the summary.
 
         Raises:
             DataError: A row cannot be read and the run is strict.
@@ -130,12 +130,11 @@ class Run:
             self._reject(row.reject(f"duplicate id {group.id!r}: row {other + 1} has it already"))
             return
         size = len(group.responses)
-        indices = self._folder.settled.missing(row.position, group_size=size)
+        indices = self._folder.completed.pending(row.position, group_size=size)
         if len(indices) < size and not self._reward.independent:
             indices = list(range(size))
-        part = group if len(indices) == size else group.only(indices)
         try:
-            scored = await self._reward.score_group(part)
+            scored = await self._reward.score_group(group if len(indices) == size else group.only(indices))
         except ConversationError as error:
             self._reject(row.reject(str(error)))
             return

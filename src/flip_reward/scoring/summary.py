@@ -1,12 +1,11 @@
-"""What a run amounts to: outcomes, quartiles of the reward, tokens, cost and speed.
-
-The distribution of many numbers in little memory.
-"""
+"""What a run amounts to: outcomes, quartiles of the reward, tokens, cost and speed."""
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter
 from dataclasses import dataclass
+from itertools import accumulate
 
 from pydantic import BaseModel, ConfigDict
 
@@ -30,72 +29,62 @@ class Quartiles(BaseModel):
     maximum: float
 
 
-class Distribution:
+class RewardCounts:
     """Counts numbers by value, so that memory does not grow with how many there are.
 
     Quartiles are exact up to `MOST_DISTINCT` different values. Beyond that, values are counted by their first four
     significant digits. The mean, the minimum and the maximum are of the numbers as they came.
 
     Example:
-        >>> distribution = Distribution()
+        >>> counts = RewardCounts()
         >>> for value in (0.0, 0.5, 0.5, 1.0):
-        ...     distribution.add(value)
-        >>> distribution.quartiles().median
+        ...     counts.add(value)
+        >>> counts.quartiles().median
         0.5
     """
 
     def __init__(self) -> None:
-        self._counts: dict[float, int] = {}
-        self._total = 0
+        self._counts: Counter[float] = Counter()
         self._sum = 0.0
-        self._minimum = float("inf")
-        self._maximum = float("-inf")
+        self._minimum, self._maximum = float("inf"), float("-inf")
         self._coarse = False
 
     def add(self, value: float) -> None:
         """Count one number."""
-        self._total += 1
         self._sum += value
-        self._minimum = min(self._minimum, value)
-        self._maximum = max(self._maximum, value)
-        if self._coarse:
-            value = _shorten(value)
-        self._counts[value] = self._counts.get(value, 0) + 1
+        self._minimum, self._maximum = min(self._minimum, value), max(self._maximum, value)
+        self._counts[_shorten(value) if self._coarse else value] += 1
         if len(self._counts) > MOST_DISTINCT and not self._coarse:
             self._coarse = True
-            counts, self._counts = self._counts, {}
-            for exact, count in counts.items():
-                value = _shorten(exact)
-                self._counts[value] = self._counts.get(value, 0) + count
+            exact, self._counts = self._counts, Counter()
+            for each, count in exact.items():
+                self._counts[_shorten(each)] += count
+
+    def __len__(self) -> int:
+        """How many different numbers are kept."""
+        return len(self._counts)
 
     def quartiles(self) -> Quartiles | None:
         """Describe the distribution; None when nothing was counted."""
-        if not self._total:
+        if not self._counts:
             return None
-        ordered = sorted(self._counts.items())
+        values = sorted(self._counts)
+        ends = list(accumulate(self._counts[value] for value in values))  # so many numbers are at most each value
+        total = ends[-1]
+
+        def quantile(share: float) -> float:
+            rank, rest = divmod(share * (total - 1), 1)
+            below, above = values[bisect(ends, rank)], values[bisect(ends, min(rank + 1, total - 1))]
+            return below + (above - below) * rest
+
         return Quartiles(
-            mean=self._sum / self._total,
+            mean=self._sum / total,
             minimum=self._minimum,
-            first_quartile=self._quantile(ordered, 0.25),
-            median=self._quantile(ordered, 0.5),
-            third_quartile=self._quantile(ordered, 0.75),
+            first_quartile=quantile(0.25),
+            median=quantile(0.5),
+            third_quartile=quantile(0.75),
             maximum=self._maximum,
         )
-
-    def _quantile(self, ordered: list[tuple[float, int]], share: float) -> float:
-        position = share * (self._total - 1)
-        rank = int(position)
-        below = _value_at(ordered, rank)
-        above = _value_at(ordered, min(rank + 1, self._total - 1))
-        return below + (above - below) * (position - rank)
-
-
-def _value_at(ordered: list[tuple[float, int]], rank: int) -> float:
-    for value, count in ordered:
-        if rank < count:
-            return value
-        rank -= count
-    raise IndexError(rank)
 
 
 def _shorten(value: float) -> float:
@@ -120,11 +109,11 @@ class Summary(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     complete: bool
-    """Every row of the input was read and every response settled."""
+    """Every row of the input was read and every response completed."""
     interrupted: bool = False
     """The session ended before every row was read."""
     responses: int
-    """Responses settled in this and earlier sessions, and those that failed in this one."""
+    """Responses completed in this and earlier sessions, and those that failed in this one."""
     outcomes: dict[str, int]
     cautions: dict[str, int] = {}
     """Scored responses of which the model could know little, by the reason."""
@@ -156,9 +145,9 @@ class Tally:
     def __init__(self) -> None:
         self.outcomes: Counter[Outcome] = Counter()
         self.cautions: Counter[Caution] = Counter()
-        self.usage = Usage()
+        self.prompt_tokens = self.completion_tokens = 0
         self.answered_from_cache = 0
-        self._rewards = Distribution()
+        self._rewards = RewardCounts()
 
     @property
     def responses(self) -> int:
@@ -168,13 +157,16 @@ class Tally:
     def add(self, score: Score) -> None:
         """Count one score. Tokens of a cached reply were spent earlier and are not counted again."""
         self.outcomes[score.outcome] += 1
-        self.cautions.update(score.cautions)
+        if score.cautions:
+            self.cautions.update(score.cautions)
         if score.value is not None:
             self._rewards.add(score.value)
-        if score.cost.cached:
+        cost = score.cost
+        if cost.cached:
             self.answered_from_cache += 1
         else:
-            self.usage += score.cost.usage
+            self.prompt_tokens += cost.usage.prompt_tokens
+            self.completion_tokens += cost.usage.completion_tokens
 
     def summarise(
         self,
@@ -188,6 +180,7 @@ class Tally:
     ) -> Summary:
         """Close the count. The arguments are the fields of `Summary`."""
         recorded = self.responses - resumed_responses
+        usage = Usage(self.prompt_tokens, self.completion_tokens)
         return Summary(
             complete=complete,
             interrupted=interrupted,
@@ -196,9 +189,9 @@ class Tally:
             cautions={caution.value: count for caution, count in self.cautions.most_common()},
             rewards=self._rewards.quartiles(),
             rejected_rows=rejected_rows,
-            prompt_tokens=self.usage.prompt_tokens,
-            completion_tokens=self.usage.completion_tokens,
-            cost=None if prices is None else prices.cost(self.usage),
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cost=None if prices is None else prices.cost(usage),
             answered_from_cache=self.answered_from_cache,
             resumed_responses=resumed_responses,
             seconds=seconds,

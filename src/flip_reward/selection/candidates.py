@@ -1,7 +1,7 @@
-"""Candidates that a policy drew, and the file of a run folder that keeps them.
+"""Candidates that a policy sampled, and the file of a run folder that keeps them.
 
 RUN/candidates.jsonl      a line for every candidate, in the order of finishing; the last line of a candidate counts,
-                          since one that the engine failed to draw is drawn again when the run is resumed
+                          since one that the engine failed to write is sampled again when the run is resumed
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Candidate:
         row: The position of its row in the input, from 0.
         group_id: The row's id.
         index: Which of the row's candidates it is, from 0.
-        seed: The seed it was drawn with.
+        seed: The seed it was sampled with.
         response: The text; None when the policy gave none.
         failure: Why there is no text; None exactly when there is.
         detail: The failure in words.
@@ -61,7 +61,7 @@ class Candidate:
         return self.finish_reason == "length"
 
     @property
-    def settled(self) -> bool:
+    def completed(self) -> bool:
         """Whether a resumed run leaves it as it is; a failure of the engine is tried again."""
         return self.failure is None or not self.failure.retryable
 
@@ -95,8 +95,8 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnGroup(Group):
-    """A group whose responses a policy drew. One that it could not draw stands as a blank among the responses.
+class SampledGroup(Group):
+    """A group whose responses a policy sampled. One that it failed to write is blank among the responses.
 
     Attributes:
         candidates: What is known of each response.
@@ -127,7 +127,7 @@ class CandidateFile:
         count: How many candidates a row has.
 
     Attributes:
-        found: How many candidates earlier sessions left that are not drawn again.
+        found: How many candidates earlier sessions left that are not sampled again.
 
     Raises:
         RunError: A line is damaged.
@@ -137,7 +137,7 @@ class CandidateFile:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder, CandidateFile(Path(folder), 2) as file:
         ...     file.append(Candidate(3, "fruit", 1, 8, "A pear."))
-        ...     file.missing(3), file.read(3)[1].response
+        ...     file.pending(3), file.read(3)[1].response
         ([0], 'A pear.')
     """
 
@@ -157,22 +157,18 @@ class CandidateFile:
             raise
         self.found = sum(offset >= 0 for offset in self._offsets)
 
-    def missing(self, row: int) -> list[int]:
-        """Return the indices of a row's candidates that have to be drawn."""
+    def pending(self, row: int) -> list[int]:
+        """Return the indices of a row's candidates that have to be sampled."""
         return [index for index, offset in enumerate(self._offsets_of(row)) if offset < 0]
 
     def append(self, candidate: Candidate) -> None:
-        """Write a candidate, so that it has reached the operating system.
-
-        Raises:
-            StorageError: The disk is full.
-        """
+        """Write a candidate, so that it has reached the operating system."""
         line = candidate.to_line()
         self._file.append(line)
         self._index(candidate, len(line), failed_too=True)
 
     def read(self, row: int) -> dict[int, Candidate]:
-        """Read the candidates of a row by their index. Those that were not drawn yet are missing."""
+        """Read the candidates of a row by their index. Those that were not sampled yet are missing."""
         candidates = {}
         for index, offset in enumerate(self._offsets_of(row)):
             if offset >= 0:
@@ -189,7 +185,7 @@ class CandidateFile:
         if place >= len(self._offsets):
             whole_rows = (candidate.row + 1) * self._count
             self._offsets.extend(array("q", [-1]) * (whole_rows - len(self._offsets)))
-        if candidate.settled or failed_too:
+        if candidate.completed or failed_too:
             self._offsets[place] = self._end
         self._end += length
 
@@ -201,7 +197,7 @@ class CandidateFile:
         if candidate is None or not 0 <= candidate.index < self._count:
             raise RunError(
                 f"{self._path}, {place}: damaged candidate",
-                hint="remove the line; it is drawn again when the run is resumed",
+                hint="remove the line; it is sampled again when the run is resumed",
             )
         return candidate
 

@@ -1,7 +1,4 @@
-"""Draw the candidate responses of many rows from a policy, so that nothing is asked twice.
-
-Rows that hold only a prompt, as groups whose candidate responses are still to be drawn.
-"""
+"""Sample the candidate responses of many rows from a policy, so that nothing is asked twice."""
 
 from __future__ import annotations
 
@@ -21,17 +18,17 @@ from flip_reward.errors import ConversationError, DataError, OptionError, RunSto
 from flip_reward.rewards.base import Rendered, RewardModel, Settings, ask, gather_all
 from flip_reward.scoring.run_folder import SeenIds
 from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits, StopSignal
-from flip_reward.selection.candidates import Candidate, CandidateFile, DrawnGroup
+from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGroup
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The model that writes the responses, and how they are drawn.
+    """The model that writes the responses, and how they are sampled.
 
     Attributes:
         engine: The model.
         count: How many responses each row gets, at least 2.
-        sampling: How they are drawn, above temperature 0. Candidate number i has the seed + i.
+        sampling: How they are sampled, above temperature 0. Candidate number i has the seed + i.
 
     Raises:
         OptionError: All candidates of a row would be the same one.
@@ -68,8 +65,8 @@ class Policy:
         return (self.sampling.seed or 0) + index
 
 
-class DrawnReward(RewardModel):
-    """A reward for responses that a policy drew: one that could not be drawn is unscored, with the policy's failure.
+class SampledReward(RewardModel):
+    """A reward for sampled responses: one that the policy failed to write is unscored, with the policy's failure.
 
     Args:
         reward: Scores the responses that are there.
@@ -101,26 +98,26 @@ class DrawnReward(RewardModel):
         Those that are not stand in the group as blanks, for which no reward asks anything.
         """
         scores = await self._reward.score_responses(group, target)
-        if not isinstance(group, DrawnGroup):
+        if not isinstance(group, SampledGroup):
             return scores
         failures = [candidate.to_score() for candidate in group.candidates]
         return tuple(failure or score for failure, score in zip(failures, scores, strict=True))
 
 
-class DrawingObserver(Protocol):
-    """Watches candidates being drawn. Called on the event loop, so it must return at once."""
+class RolloutObserver(Protocol):
+    """Watches candidates being sampled. Called on the event loop, so it must return at once."""
 
-    def drawn(self, candidate: Candidate) -> None:
+    def sampled(self, candidate: Candidate) -> None:
         """A candidate was kept."""
         ...
 
-    def row_drawn(self) -> None:
+    def row_sampled(self) -> None:
         """All candidates of a row are kept."""
         ...
 
 
-class Drawing:
-    """One session of drawing candidates.
+class Rollout:
+    """One session of sampling candidates.
 
     Args:
         policy: Writes the responses.
@@ -136,7 +133,7 @@ class Drawing:
         file: CandidateFile,
         *,
         limits: RunLimits,
-        observer: DrawingObserver,
+        observer: RolloutObserver,
         stop: StopSignal,
     ) -> None:
         self._policy = policy
@@ -147,8 +144,8 @@ class Drawing:
         self._failures_in_a_row = 0
         self._last_failure: str | None = None
 
-    async def draw(self, rows: Iterator[SourceRow | InvalidRow], reward: RewardModel, seen_ids: SeenIds) -> None:
-        """Draw the candidates that are missing. Rows that will not be scored get none.
+    async def run(self, rows: Iterator[SourceRow | InvalidRow], reward: RewardModel, seen_ids: SeenIds) -> None:
+        """Sample the candidates that are missing. Rows that will not be scored get none.
 
         Args:
             rows: The rows; their groups' responses do not matter.
@@ -182,7 +179,7 @@ class Drawing:
         for row in rows:
             checked = row if isinstance(row, InvalidRow) else _check(row, reward, seen_ids)
             if isinstance(checked, SourceRow):
-                if self._file.missing(checked.position):
+                if self._file.pending(checked.position):
                     yield checked
             elif self._limits.strict:  # without it, the scoring that follows lists the row
                 where = f"{checked.source}, line {checked.line}"
@@ -194,12 +191,12 @@ class Drawing:
 
     async def _work(self, rows: Iterator[SourceRow]) -> None:
         for row in rows:  # shared by all workers: each takes the next one
-            await gather_all(self._draw(row, index) for index in self._file.missing(row.position))
-            self._observer.row_drawn()
+            await gather_all(self._sample(row, index) for index in self._file.pending(row.position))
+            self._observer.row_sampled()
             if self._stop.requested or self._lost:
                 return
 
-    async def _draw(self, row: SourceRow, index: int) -> None:
+    async def _sample(self, row: SourceRow, index: int) -> None:
         make = partial(Candidate, row.position, row.group.id, index, self._policy.seed_of(index))
 
         def read(completion: Completion, cost: Cost) -> Candidate:
@@ -222,8 +219,8 @@ class Drawing:
                 None, candidate.outcome, candidate.detail, attempts=cost.attempts, latency_seconds=seconds
             )
         self._file.append(candidate)
-        self._observer.drawn(candidate)
-        self._failures_in_a_row = 0 if candidate.settled else self._failures_in_a_row + 1
+        self._observer.sampled(candidate)
+        self._failures_in_a_row = 0 if candidate.completed else self._failures_in_a_row + 1
         self._last_failure = candidate.detail or self._last_failure
 
 
@@ -241,19 +238,19 @@ def _check(row: SourceRow, reward: RewardModel, seen_ids: SeenIds) -> SourceRow 
 def with_candidates(
     rows: Iterator[SourceRow | InvalidRow], file: CandidateFile, policy: Policy
 ) -> Iterator[SourceRow | InvalidRow]:
-    """Put the candidates that were drawn into the rows."""
+    """Put the candidates that were sampled into the rows."""
     for row in rows:
         if isinstance(row, InvalidRow):
             yield row
             continue
-        drawn = file.read(row.position)
+        sampled = file.read(row.position)
         candidates = [
-            drawn.get(index) or _not_drawn(row, index, policy.seed_of(index)) for index in range(policy.count)
+            sampled.get(index) or _not_sampled(row, index, policy.seed_of(index)) for index in range(policy.count)
         ]
-        yield replace(row, group=DrawnGroup.of_candidates(row.group, candidates))
+        yield replace(row, group=SampledGroup.of_candidates(row.group, candidates))
 
 
-def _not_drawn(row: SourceRow, index: int, seed: int) -> Candidate:
+def _not_sampled(row: SourceRow, index: int, seed: int) -> Candidate:
     return Candidate(row.position, row.group.id, index, seed, None, Outcome.ENGINE_FAILURE, "it was not asked for")
 
 

@@ -16,7 +16,7 @@ from flip_reward.data.sources import SourceRow
 from flip_reward.data.tables import write_table
 from flip_reward.errors import RunError
 from flip_reward.scoring.run_folder import read_records_in_input_order
-from flip_reward.selection.candidates import DrawnGroup
+from flip_reward.selection.candidates import SampledGroup
 from flip_reward.selection.choice import Selection, TieRule, select_best
 
 BEST, UNDECIDED = "best.jsonl", "undecided.jsonl"
@@ -94,7 +94,7 @@ class ResultLine:
 
 def _lay_out(result: Result, index: int) -> CandidateLine:
     group, score = result.group, result.scores[index]
-    sampled = group.candidates[index] if isinstance(group, DrawnGroup) else None
+    sampled = group.candidates[index] if isinstance(group, SampledGroup) else None
     return CandidateLine(
         sampled.response if sampled else group.responses[index],
         score.value,
@@ -106,7 +106,7 @@ def _lay_out(result: Result, index: int) -> CandidateLine:
 
 
 @dataclass(slots=True)
-class Tally:
+class SelectionCounts:
     """Counts results as they are written.
 
     Attributes:

@@ -4,7 +4,7 @@ import pytest
 
 from flip_reward import Group, Outcome, Usage
 from flip_reward.errors import RunError
-from flip_reward.selection.candidates import CANDIDATES, Candidate, CandidateFile, DrawnGroup
+from flip_reward.selection.candidates import CANDIDATES, Candidate, CandidateFile, SampledGroup
 
 PEAR = Candidate(2, "fruit", 1, 8, "A pear.", finish_reason="length", usage=Usage(3, 4, 1), attempts=2)
 LOST = Candidate(2, "fruit", 0, 7, None, Outcome.ENGINE_FAILURE, "the server is gone", attempts=5)
@@ -32,10 +32,10 @@ def test_what_a_failed_candidate_is_to_a_score() -> None:
 
 
 def test_a_drawn_group_keeps_texts_and_candidates_together() -> None:
-    group = DrawnGroup.of_candidates(Group.of("Name a fruit.", ["", ""], id="fruit"), [LOST, PEAR])
+    group = SampledGroup.of_candidates(Group.of("Name a fruit.", ["", ""], id="fruit"), [LOST, PEAR])
     assert group.responses == ("", "A pear.")
     part = group.only([1])
-    assert isinstance(part, DrawnGroup)
+    assert isinstance(part, SampledGroup)
     assert (part.responses, part.candidates) == (("A pear.",), (PEAR,))
 
 
@@ -44,18 +44,18 @@ def test_candidates_come_back_after_a_kill(tmp_path: Path) -> None:
         for candidate in (LOST, PEAR, REFUSED):
             file.append(candidate)
         assert file.read(2) == {0: LOST, 1: PEAR}
-        assert file.missing(2) == [], "in the session that lost it, it is not asked for again"
+        assert file.pending(2) == [], "in the session that lost it, it is not asked for again"
     with (tmp_path / CANDIDATES).open("ab") as half:
         half.write(PEAR.to_line()[:20])
     with CandidateFile(tmp_path, 2) as file:
         assert file.found == 2
-        assert (file.missing(0), file.missing(1), file.missing(2), file.missing(9)) == ([1], [0, 1], [0], [0, 1])
+        assert (file.pending(0), file.pending(1), file.pending(2), file.pending(9)) == ([1], [0, 1], [0], [0, 1])
         found = Candidate(2, "fruit", 0, 7, "A fig.")
         file.append(found)
         assert file.read(2) == {0: found, 1: PEAR}
     with CandidateFile(tmp_path, 2) as file:
         assert file.read(2) == {0: found, 1: PEAR}
-        assert file.missing(2) == []
+        assert file.pending(2) == []
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:

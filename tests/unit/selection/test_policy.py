@@ -21,7 +21,7 @@ from flip_reward.rewards.judges.pairwise import PairwiseJudge
 from flip_reward.scoring.run_folder import SeenIds
 from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits, StopSignal
 from flip_reward.selection.candidates import Candidate, CandidateFile
-from flip_reward.selection.policy import Drawing, DrawnReward, Policy, with_candidates
+from flip_reward.selection.policy import Policy, Rollout, SampledReward, with_candidates
 
 SAMPLING = Sampling(1.0, 64, seed=5)
 
@@ -32,10 +32,10 @@ class Watching:
         self.rows = 0
         self._stop = stop
 
-    def drawn(self, candidate: Candidate) -> None:
+    def sampled(self, candidate: Candidate) -> None:
         self.candidates.append(candidate)
 
-    def row_drawn(self) -> None:
+    def row_sampled(self) -> None:
         self.rows += 1
         if self._stop is not None:
             self._stop.requested = True
@@ -66,8 +66,8 @@ async def draw(
     watching = Watching(stop)
     limits = RunLimits(workers=2, strict=strict)
     with CandidateFile(folder, policy.count) as file:
-        drawing = Drawing(policy, file, limits=limits, observer=watching, stop=stop or StopSignal())
-        await drawing.draw(rows, FlipReward(ScriptedEngine()), SeenIds())
+        rollout = Rollout(policy, file, limits=limits, observer=watching, stop=stop or StopSignal())
+        await rollout.run(rows, FlipReward(ScriptedEngine()), SeenIds())
     return watching
 
 
@@ -155,10 +155,10 @@ async def test_a_candidate_that_was_not_drawn_is_never_scored_as_an_empty_respon
         file.append(Candidate(0, "row-0", 1, 6, None, Outcome.REQUEST_REFUSED, "a filter"))
         [row] = with_candidates(prompts(1), file, policy)
     assert isinstance(row, SourceRow)
-    reward = DrawnReward(FlipReward(ScriptedEngine()), policy)
+    reward = SampledReward(FlipReward(ScriptedEngine()), policy)
     scores = (await reward.score_group(row.group)).scores
     assert [score.outcome for score in scores] == [Outcome.SCORED, Outcome.REQUEST_REFUSED, Outcome.ENGINE_FAILURE]
-    judge = DrawnReward(PairwiseJudge(ScriptedEngine()), policy)
+    judge = SampledReward(PairwiseJudge(ScriptedEngine()), policy)
     assert (await judge.score_group(row.group)).scores[0].outcome is Outcome.NOTHING_TO_COMPARE
     assert not judge.independent
     [part] = await reward.score([row.group.only([2])])
@@ -168,7 +168,7 @@ async def test_a_candidate_that_was_not_drawn_is_never_scored_as_an_empty_respon
 
 
 def test_the_policy_is_among_the_settings() -> None:
-    reward = DrawnReward(FlipReward(ScriptedEngine()), policy_of(answer))
+    reward = SampledReward(FlipReward(ScriptedEngine()), policy_of(answer))
     assert reward.settings["policy_seed"] == 5
     assert reward.settings["generate"] == 3
     assert reward.settings["reward"] == "flip"

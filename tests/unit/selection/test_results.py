@@ -16,8 +16,8 @@ from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.selection import TieRule
 from flip_reward.selection.candidates import Candidate, CandidateFile
-from flip_reward.selection.policy import Drawing, DrawnReward, Policy, open_for_candidates, with_candidates
-from flip_reward.selection.results import Result, ResultLine, Tally, choose_in_run, write_results
+from flip_reward.selection.policy import Policy, Rollout, SampledReward, open_for_candidates, with_candidates
+from flip_reward.selection.results import Result, ResultLine, SelectionCounts, choose_in_run, write_results
 
 
 class Flaky:
@@ -36,19 +36,19 @@ class Flaky:
 
 
 class Silent:
-    def drawn(self, candidate: Candidate) -> None: ...
+    def sampled(self, candidate: Candidate) -> None: ...
 
-    def row_drawn(self) -> None: ...
+    def row_sampled(self) -> None: ...
 
 
 async def best_of_three(folder: Path, reward: RewardModel, policy: Policy) -> list[Result]:
-    job = ScoringJob(DrawnReward(reward, policy), [str(folder / "rows.jsonl")], folder=folder / "run")
+    job = ScoringJob(SampledReward(reward, policy), [str(folder / "rows.jsonl")], folder=folder / "run")
     opened = open_job(job, open_source=lambda name: open_for_candidates(open_input(name), policy.count))
     with closing(opened.folder), CandidateFile(opened.folder.path, policy.count) as file:
-        drawing = Drawing(policy, file, limits=job.limits, observer=Silent(), stop=StopSignal())
-        await drawing.draw(opened.read_rows(), job.reward, opened.folder.seen_ids)
+        rollout = Rollout(policy, file, limits=job.limits, observer=Silent(), stop=StopSignal())
+        await rollout.run(opened.read_rows(), job.reward, opened.folder.seen_ids)
         await opened.run(rows=with_candidates(opened.read_rows(), file, policy))
-        rows = with_candidates(opened.read_rows(settled_too=True), file, policy)
+        rows = with_candidates(opened.read_rows(include_completed=True), file, policy)
         return list(choose_in_run(opened.folder.path, rows, tie_rule=TieRule.FIRST, seed=0))
 
 
@@ -96,7 +96,7 @@ def choose(folder: Path) -> Iterator[Result]:
     opened = opened_run(folder)
     with closing(opened.folder):
         yield from choose_in_run(
-            opened.folder.path, opened.read_rows(settled_too=True), tie_rule=TieRule.SHORTEST, seed=0
+            opened.folder.path, opened.read_rows(include_completed=True), tie_rule=TieRule.SHORTEST, seed=0
         )
 
 
@@ -110,7 +110,7 @@ LINES = (
 
 async def test_results_are_counted_and_written(tmp_path: Path) -> None:
     await score_rows(tmp_path, *LINES)
-    tally = Tally()
+    tally = SelectionCounts()
     results = list(tally.count(choose(tmp_path)))
     assert [(result.row, result.group.id) for result in results] == [(0, "a"), (2, "b"), (3, "c")]
     assert (tally.rows, tally.decided, tally.single, tally.undecided) == (3, 2, 1, 1)
@@ -132,7 +132,7 @@ async def test_records_of_other_rows_are_refused(tmp_path: Path) -> None:
     def rows(*wanted: int) -> Iterator[SourceRow | InvalidRow]:
         opened = opened_run(tmp_path)
         with closing(opened.folder):
-            found = list(opened.read_rows(settled_too=True))
+            found = list(opened.read_rows(include_completed=True))
         return (found[position] for position in wanted)
 
     assert len(list(choose_in_run(run, rows(0, 1, 2, 3), tie_rule=TieRule.FIRST, seed=0))) == 3

@@ -2,7 +2,7 @@
 
 Choose the best of N in front of a person: drawing, scoring, the choices, and what is said about them.
 
-What a person sees of best of N: candidates being drawn, and the choices.
+What a person sees of best of N: candidates being sampled, and the choices.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.scoring.summary import Summary
-from flip_reward.selection.candidates import Candidate, CandidateFile, DrawnGroup
+from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGroup
 from flip_reward.selection.choice import TieRule
 from flip_reward.selection.policy import (
-    Drawing,
-    DrawnReward,
     Policy,
+    Rollout,
+    SampledReward,
     check_columns,
     open_for_candidates,
     reject_answered,
     with_candidates,
 )
-from flip_reward.selection.results import BEST, UNDECIDED, Result, Tally, choose_in_run, write_results
+from flip_reward.selection.results import BEST, UNDECIDED, Result, SelectionCounts, choose_in_run, write_results
 
 
-class DrawingDisplay(ProgressDisplay):
-    """Shows the progress of candidates being drawn."""
+class RolloutDisplay(ProgressDisplay):
+    """Shows the progress of candidates being sampled."""
 
     def __init__(self, console: Console, *, rows: int | None, settled_rows: int) -> None:
         super().__init__(console, rows=rows, settled_rows=settled_rows, what="generating")
@@ -66,7 +66,7 @@ class DrawingDisplay(ProgressDisplay):
         self._notable: Counter[str] = Counter()
         self._usage = Usage()
 
-    def drawn(self, candidate: Candidate) -> None:
+    def sampled(self, candidate: Candidate) -> None:
         """Count a candidate."""
         self._candidates += 1
         self._usage += candidate.usage
@@ -75,7 +75,7 @@ class DrawingDisplay(ProgressDisplay):
         elif candidate.truncated:
             self._notable["truncated"] += 1
 
-    def row_drawn(self) -> None:
+    def row_sampled(self) -> None:
         """Count a row."""
         self._advance()
 
@@ -123,16 +123,16 @@ def _note(result: Result) -> str:
     notes = [f"{result.tie_rule} of {len(selection.tied)} tied"] if selection.tied else []
     if len(result.scores) == 1:
         notes.append("the only response")
-    if isinstance(result.group, DrawnGroup) and result.group.candidates[selection.index].truncated:
+    if isinstance(result.group, SampledGroup) and result.group.candidates[selection.index].truncated:
         notes.append("truncated")
     return ", ".join(notes)
 
 
-def describe(tally: Tally, rule: str) -> str:
+def describe(tally: SelectionCounts, rule: str) -> str:
     """Say in how many rows a response was chosen.
 
     Example:
-        >>> describe(Tally(rows=4, tied=2, single=1, undecided=1), "first")
+        >>> describe(SelectionCounts(rows=4, tied=2, single=1, undecided=1), "first")
         '3 of 4 rows decided (2 ties by the rule first; 1 with a single response, chosen as it is); 1 undecided'
     """
     remarks = []
@@ -185,7 +185,7 @@ def run_best_of_n(
             raise typer.Exit(ExitCode.INTERRUPTED)
 
         def results() -> Iterator[Result]:
-            rows = read_rows(settled_too=True)
+            rows = read_rows(include_completed=True)
             return choose_in_run(opened.folder.path, rows, tie_rule=ties.rule, seed=ties.seed)
 
         tally = _write(opened, results)
@@ -221,28 +221,28 @@ def _for_candidates(open_source: Callable[[str], Input], policy: Policy) -> Call
 def _drawn_rows(
     opened: OpenedJob, policy: Policy, file: CandidateFile
 ) -> Callable[..., Iterator[SourceRow | InvalidRow]]:
-    def read_rows(*, settled_too: bool = False) -> Iterator[SourceRow | InvalidRow]:
-        return with_candidates(reject_answered(opened.read_rows(settled_too=settled_too)), file, policy)
+    def read_rows(*, include_completed: bool = False) -> Iterator[SourceRow | InvalidRow]:
+        return with_candidates(reject_answered(opened.read_rows(include_completed=include_completed)), file, policy)
 
     return read_rows
 
 
 def _draw(opened: OpenedJob, policy: Policy, file: CandidateFile, stop: StopSignal, console: Console) -> None:
-    settled_rows = max(len(opened.folder.settled), file.found // policy.count)
-    display = DrawingDisplay(console, rows=opened.rows, settled_rows=settled_rows)
-    drawing = Drawing(policy, file, limits=opened.job.limits, observer=display, stop=stop)
+    settled_rows = max(len(opened.folder.completed), file.found // policy.count)
+    display = RolloutDisplay(console, rows=opened.rows, settled_rows=settled_rows)
+    rollout = Rollout(policy, file, limits=opened.job.limits, observer=display, stop=stop)
     rows = reject_answered(opened.read_rows())
     reward, seen_ids = opened.job.reward, opened.folder.seen_ids
     with told_of_policy():
-        run_until_interrupted(opened, console, stop, display, lambda: drawing.draw(rows, reward, seen_ids))
+        run_until_interrupted(opened, console, stop, display, lambda: rollout.run(rows, reward, seen_ids))
     console.print(Text(display.describe(found=file.found)), soft_wrap=True)
     if stop.requested:
         print_places(console, opened, STOPPED)
         raise typer.Exit(ExitCode.INTERRUPTED)
 
 
-def _write(opened: OpenedJob, results: Callable[[], Iterator[Result]]) -> Tally:
-    tally = Tally()
+def _write(opened: OpenedJob, results: Callable[[], Iterator[Result]]) -> SelectionCounts:
+    tally = SelectionCounts()
     write_results(_output(opened), tally.count(results()))
     undecided = opened.folder.path / UNDECIDED
     undecided.unlink(missing_ok=True)
@@ -263,7 +263,7 @@ def _tell_stopped(opened: OpenedJob, summary: Summary, console: Console, *, as_j
     print_places(console, opened, STOPPED)
 
 
-def _to_json(opened: OpenedJob, summary: Summary, tally: Tally) -> str:
+def _to_json(opened: OpenedJob, summary: Summary, tally: SelectionCounts) -> str:
     places = {"run_folder": str(opened.folder.path), "output": str(_output(opened))}
     return json.dumps({**places, **asdict(tally), "decided": tally.decided, **summary.model_dump()}, indent=2)
 
@@ -330,7 +330,7 @@ def best_of_n(
         return
     reward = config.load(resolve_engine(policy_choice.reach_reward(scoring)))
     job = ScoringJob(
-        reward if policy is None else DrawnReward(reward, policy),
+        reward if policy is None else SampledReward(reward, policy),
         inputs,
         folder=scoring.run_folder,
         output=scoring.output,

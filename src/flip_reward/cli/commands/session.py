@@ -87,7 +87,7 @@ def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
 def score_opened(
     opened: OpenedJob, console: Console, stop: StopSignal, rows: Iterator[SourceRow | InvalidRow] | None = None
 ) -> Summary:
-    """Score what is not settled yet, with a progress bar.
+    """Score what is not completed yet, with a progress bar.
 
     Args:
         opened: The job.
@@ -104,7 +104,7 @@ def score_opened(
         console.print(Text(_TINY_MODEL, style="yellow"))
     if opened.folder.dropped_bytes:
         console.print("The last record was half-written and is scored again.")
-    display = ProgressDisplay(console, rows=opened.rows, settled_rows=len(opened.folder.settled))
+    display = ProgressDisplay(console, rows=opened.rows, settled_rows=len(opened.folder.completed))
     return run_until_interrupted(
         opened, console, stop, display, lambda: opened.run(observer=display, stop=stop, rows=rows)
     )

@@ -29,7 +29,7 @@ from flip_reward.errors import (
 )
 from flip_reward.rewards.base import RewardModel, Settings
 from flip_reward.rewards.flip import FlipOptions, FlipReward
-from flip_reward.scoring.job import ScoringJob, default_folder, open_job
+from flip_reward.scoring.job import ScoringJob, default_folder, open_job, score_file, score_file_async
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.rescore import rescore_run
 from flip_reward.scoring.run_folder import RunFolder, read_records, read_records_in_input_order
@@ -309,7 +309,7 @@ def test_standard_input_is_never_resumed(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_no_runs(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no run folder"):
+    with pytest.raises(RunError, match="not a run folder"):
         list(read_records(tmp_path))
     (tmp_path / "records.jsonl").write_text("")
     with pytest.raises(RunError, match="no manifest"):
@@ -325,7 +325,7 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
         list(read_records(tmp_path))
 
 
-def test_a_refused_request_is_settled_and_does_not_end_the_run(tmp_path: Path) -> None:
+def test_a_refused_request_is_completed_and_does_not_end_the_run(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", simple_rows(300))
     inferrer = Inferrer(*(f"word{i}" for i in range(100, 200)))
     inferrer.error = RequestRefusedError("filtered", status=400)
@@ -365,3 +365,34 @@ def test_rescoring_a_killed_run_says_that_it_is_not_complete(tmp_path: Path) -> 
     with pytest.raises(RunLockedError):
         rescore_run(tmp_path / "run", TokenF1())
     opened.folder.close()
+
+
+def test_a_file_is_scored_with_one_call_and_the_same_call_asks_nothing(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [{"q": "say a", "a": "a"}, {"q": "say b", "a": "b"}, {"q": "say c"}])
+    inferrer = Inferrer()
+    columns = {"instruction": "q", "response": "a"}
+    for number in range(2):
+        summary = score_file(
+            FlipReward(ScriptedEngine(inferrer)), source, tmp_path / f"{number}.jsonl", run_folder=tmp_path / "run",
+            columns=columns, limit=3, workers=2,
+        )  # fmt: skip
+        assert (summary.outcomes, summary.rejected_rows) == ({"scored": 2}, 1)
+        lines = (tmp_path / f"{number}.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [(json.loads(line)["id"], json.loads(line)["reward"]) for line in lines] == [
+            ("row-0", 1),
+            ("row-1", 1),
+        ]
+    assert inferrer.asked.total() == 2
+    with pytest.raises(DataError):
+        score_file(
+            FlipReward(ScriptedEngine(inferrer)), source, run_folder=tmp_path / "b", columns=columns, strict=True
+        )
+
+
+async def test_a_file_is_scored_below_a_running_event_loop(tmp_path: Path) -> None:
+    source = Path(write_rows(tmp_path / "rows.jsonl", simple_rows(3)))
+    reward = FlipReward(ScriptedEngine(Inferrer()))
+    one = await score_file_async(reward, source, run_folder=tmp_path / "one")
+    other = score_file(reward, source, run_folder=tmp_path / "other")
+    assert one.outcomes == other.outcomes == {"scored": 3}
+    assert rewards(tmp_path / "one") == rewards(tmp_path / "other")
