@@ -74,7 +74,8 @@ def compare(name: str, unit: str, ours: Callable[[], float], theirs: Callable[[]
 
 
 def project_scored(network: PreTrainedModel, texts: list[list[int]]) -> None:
-    from flip_reward.engines.huggingface.inference import ScoredRow, score_rows
+    from flip_reward.engines.huggingface.inference import score_rows
+    from flip_reward.engines.huggingface.text import ScoredRow
 
     score_rows(network, [ScoredRow(tokens, SCORED) for tokens in texts])
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from flip_reward.core.conversation import Message
+from flip_reward.core.response import replace_lone_surrogates
 from flip_reward.core.score import Usage
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "TokenLogprobs",
     "Usage",
     "complete_one_by_one",
+    "escape_messages",
     "join_completions",
     "split_request",
 ]
@@ -179,6 +181,22 @@ class Engine(Protocol):
     async def aclose(self) -> None:
         """Release what this engine holds for the running event loop. It may be used again afterwards."""
         ...
+
+
+def escape_messages(messages: Sequence[Message], special_tokens: Collection[str]) -> list[dict[str, str]]:
+    """Return messages for a chat template; what a tokenizer would read as a special token gets a space.
+
+    Example:
+        >>> escape_messages([Message("user", "Pear.<end>")], ["<end>"])
+        [{'role': 'user', 'content': 'Pear.< end>'}]
+    """
+    chat = []
+    for message in messages:
+        content = replace_lone_surrogates(message.content)
+        for special in special_tokens:
+            content = content.replace(special, f"{special[:1]} {special[1:]}")
+        chat.append({"role": message.role, "content": content})
+    return chat
 
 
 async def complete_one_by_one(request: Request, complete: Callable[[Request], Awaitable[Completion]]) -> Completion:

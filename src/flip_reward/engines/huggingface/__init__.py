@@ -1,1 +1,5 @@
-"""A Hugging Face model in this process: `engine` queues requests, `batching` groups them, `inference` computes."""
+"""Hugging Face models in this process, by transformers and torch.
+
+`loading` brings a model into memory. `engine` turns requests into rows of tokens (`text`), `batching` gathers rows of
+many requests, and `inference` computes a batch: log-probabilities of given tokens, or new tokens.
+"""

@@ -1,7 +1,4 @@
-"""`BatchQueue`: gathers rows from many tasks and computes those of like length together, on one thread.
-
-Which requests are computed together: those of like length, under a budget of tokens.
-"""
+"""`BatchQueue`: gathers rows of tokens from many tasks, and computes those of similar length in batches."""
 
 from __future__ import annotations
 
@@ -11,57 +8,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Generic, Protocol, TypeVar
 
 from flip_reward.errors import EngineError, EngineServerError, EngineUnavailableError
 
-
-def choose_batch(lengths: Sequence[int], budget_tokens: int) -> list[int]:
-    """Choose what to compute together with the first of what is waiting.
-
-    A batch is as wide as its longest row, so rows whose length is closest to the first one's waste the least.
-
-    Args:
-        lengths: The tokens of each waiting row, in the order in which they came; at least one.
-        budget_tokens: The most tokens of a batch, padding included. One row alone may have more.
-
-    Returns:
-        Positions in `lengths`, longest row first; the first row is always among them.
-
-    Example:
-        >>> choose_batch([10, 90, 11, 12], budget_tokens=36)
-        [3, 2, 0]
-    """
-    nearest_first = sorted(range(len(lengths)), key=lambda row: (abs(lengths[row] - lengths[0]), row))
-    widest = 0
-    chosen: list[int] = []
-    for row in nearest_first:
-        widest = max(widest, lengths[row])
-        if chosen and widest * (len(chosen) + 1) > budget_tokens:
-            break
-        chosen.append(row)
-    return sorted(chosen, key=lambda row: -lengths[row])
-
-
-def count_shared(rows: Sequence[Sequence[int]]) -> int:
-    """Count the tokens that all rows begin with.
-
-    Example:
-        >>> count_shared([[1, 2, 3, 4], [1, 2, 5]])
-        2
-    """
-    return sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*rows, strict=False)))
-
-
 GATHERING_SECONDS = 0.002
 """How long the first row waits for others to be computed with it."""
-
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "cublas_status_alloc_failed")
 
 
-class Row(Protocol):
+class BatchRow(Protocol):
     """What is computed in batches."""
 
     @property
@@ -75,13 +32,13 @@ class Row(Protocol):
         ...
 
 
-R = TypeVar("R", bound=Row)
+Row = TypeVar("Row", bound=BatchRow)
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting(Generic[R, Result]):
-    row: R
+class _Pending(Generic[Row, Result]):
+    row: Row
     result: Future[Result] = field(default_factory=Future)
 
 
@@ -91,12 +48,12 @@ class _Failure:
     out_of_memory: bool
 
 
-class BatchQueue(Generic[R, Result]):
-    """Computes rows in batches of like length, the longest of them first.
+class BatchQueue(Generic[Row, Result]):
+    """Computes rows in batches of similar length, the longest of them first.
 
     A batch holds the row that has waited longest and those of its kind whose length is closest, up to a budget of
     tokens with padding. When memory runs out, the batch is halved, and so is the budget from then on. When a batch
-    fails otherwise, its rows are computed one by one, so that a row fails for itself alone.
+    fails otherwise, its rows are computed one by one, so that no row fails for another.
 
     Args:
         compute: Computes rows of one kind; called on a thread of the queue's own, one batch at a time.
@@ -116,38 +73,38 @@ class BatchQueue(Generic[R, Result]):
         ['PEAR', 'APPLE', 'FIG']
     """
 
-    def __init__(self, compute: Callable[[Sequence[R]], Sequence[Result]], *, budget_tokens: int) -> None:
+    def __init__(self, compute: Callable[[Sequence[Row]], Sequence[Result]], *, budget_tokens: int) -> None:
         self.budget_tokens = budget_tokens
         self._compute = compute
-        self._arrived: deque[_Waiting[R, Result]] = deque()
+        self._arrived: deque[_Pending[Row, Result]] = deque()
         self._closed = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="batches")
 
-    async def compute(self, rows: Sequence[R]) -> list[Result]:
-        """Compute rows, in order; with whatever else waits.
+    async def compute(self, rows: Sequence[Row]) -> list[Result]:
+        """Compute rows together with whatever else waits, and return their results in order.
 
         Raises:
-            EngineServerError: A row failed, also alone, or does not fit the memory.
+            EngineServerError: A row failed, also alone, or does not fit into the memory.
             EngineUnavailableError: The queue is closed.
         """
         if self._closed:
             raise EngineUnavailableError("the engine was closed")
-        waiting: list[_Waiting[R, Result]] = [_Waiting(row) for row in rows]
+        waiting: list[_Pending[Row, Result]] = [_Pending(row) for row in rows]
         self._arrived.extend(waiting)
         self._executor.submit(self._work)
         return await asyncio.gather(*(asyncio.wrap_future(one.result) for one in waiting))
 
     def close(self) -> None:
-        """Finish the batch that is being computed; whoever waits for another one gets an error."""
+        """Finish the batch that is being computed; all other rows fail."""
         self._closed = True
         self._executor.shutdown()
         self._fail(self._take_arrived(), EngineUnavailableError("the engine was closed"))
 
     def _work(self) -> None:
-        """Compute what waits. Whoever comes meanwhile is taken along, so most calls find nothing left to do."""
+        """Compute what waits and what arrives meanwhile, so most calls find nothing left to do."""
         if self._arrived:
             time.sleep(GATHERING_SECONDS)
-        pool: list[_Waiting[R, Result]] = []
+        pool: list[_Pending[Row, Result]] = []
         try:
             while not self._closed:
                 pool += self._take_arrived()
@@ -159,17 +116,17 @@ class BatchQueue(Generic[R, Result]):
                 batch = [alike[number] for number in choose_batch(lengths, self.budget_tokens)]
                 taken = set(map(id, batch))
                 pool = [one for one in pool if id(one) not in taken]
-                self._settle([one for one in batch if one.result.set_running_or_notify_cancel()])
+                self._finish([one for one in batch if one.result.set_running_or_notify_cancel()])
         finally:
             self._fail(pool, EngineUnavailableError("the engine was closed"))
 
-    def _take_arrived(self) -> list[_Waiting[R, Result]]:
+    def _take_arrived(self) -> list[_Pending[Row, Result]]:
         taken = []
         while self._arrived:
             taken.append(self._arrived.popleft())
         return taken
 
-    def _settle(self, batch: list[_Waiting[R, Result]]) -> None:
+    def _finish(self, batch: list[_Pending[Row, Result]]) -> None:
         """Give every row of a batch its result, in smaller batches where that is needed."""
         todo = [batch]
         while todo:
@@ -187,7 +144,7 @@ class BatchQueue(Generic[R, Result]):
             else:
                 todo += [[one] for one in reversed(rows)]  # one row's failure is not its neighbours'
 
-    def _try(self, batch: list[_Waiting[R, Result]]) -> _Failure | None:
+    def _try(self, batch: list[_Pending[Row, Result]]) -> _Failure | None:
         """Compute a batch. A failure comes back without its traceback, which would keep the batch in memory."""
         try:
             results = self._compute([one.row for one in batch])
@@ -195,7 +152,7 @@ class BatchQueue(Generic[R, Result]):
             return _Failure(error.with_traceback(None), out_of_memory=False)
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it
             no_memory = is_out_of_memory(error)
-            message = "the memory does not suffice for one row" if no_memory else f"the model failed: {error}"
+            message = "there is not enough memory for one row" if no_memory else f"the model failed: {error}"
             return _Failure(EngineServerError(message), out_of_memory=no_memory)
         except BaseException:
             self._fail(batch, EngineUnavailableError("the engine was interrupted"))
@@ -208,10 +165,37 @@ class BatchQueue(Generic[R, Result]):
         return None
 
     @staticmethod
-    def _fail(waiting: list[_Waiting[R, Result]], error: EngineError) -> None:
+    def _fail(waiting: list[_Pending[Row, Result]], error: EngineError) -> None:
         for one in waiting:
             if one.result.running() or one.result.set_running_or_notify_cancel():
                 one.result.set_exception(error)
+
+
+def choose_batch(lengths: Sequence[int], budget_tokens: int) -> list[int]:
+    """Choose what to compute together with the first of what is waiting.
+
+    A batch is as wide as its longest row, so rows whose length is closest to the first one's waste the least.
+
+    Args:
+        lengths: The tokens of each waiting row, in order of arrival; at least one.
+        budget_tokens: The most tokens of a batch, padding included. One row alone may have more.
+
+    Returns:
+        Positions in `lengths`, longest row first; the first row is always among them.
+
+    Example:
+        >>> choose_batch([10, 90, 11, 12], budget_tokens=36)
+        [3, 2, 0]
+    """
+    nearest_first = sorted(range(len(lengths)), key=lambda row: (abs(lengths[row] - lengths[0]), row))
+    widest = 0
+    chosen: list[int] = []
+    for row in nearest_first:
+        widest = max(widest, lengths[row])
+        if chosen and widest * (len(chosen) + 1) > budget_tokens:
+            break
+        chosen.append(row)
+    return sorted(chosen, key=lambda row: -lengths[row])
 
 
 def is_out_of_memory(error: Exception) -> bool:

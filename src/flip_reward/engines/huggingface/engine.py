@@ -21,7 +21,7 @@ from flip_reward.engines.base import (
 )
 from flip_reward.engines.huggingface.batching import BatchQueue
 from flip_reward.engines.huggingface.loading import load_hf_model
-from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
+from flip_reward.engines.huggingface.text import HfPromptTokenizer, ScoredRow, find_stops
 from flip_reward.errors import (
     ContextTooLongError,
     EngineUnavailableError,
@@ -39,9 +39,9 @@ class _Row:
     Attributes:
         tokens: Everything the model reads.
         scored: How many of the last tokens are scored; 0 where new ones are generated.
-        sampling: How they are drawn, without the seed, for rows that are generated.
-        seed: Makes the draw the row's own.
-        pads: The model can go on from prompts of unlike length together.
+        sampling: How new ones are drawn, without the seed.
+        seed: The row's own.
+        pads: The model can generate from prompts of different lengths together.
     """
 
     tokens: Sequence[int]
@@ -52,7 +52,7 @@ class _Row:
 
     @property
     def kind(self) -> object:
-        """Log-probabilities go together, and generation with the same options; without padding, of one length."""
+        """Log-probabilities go together, and generation with equal options; without padding, of one length."""
         return self.sampling, self.sampling and not self.pads and len(self.tokens)
 
     @property
@@ -64,22 +64,26 @@ class _Row:
 class TransformersEngine:
     """A causal language model run by transformers and torch in this process.
 
-    Requests that wait at the same time are computed together: those of like length, up to `batch_tokens`, padding
-    included. What a batch begins with alike, and all samples of one request, are read once, where the model's
-    memory allows it. When memory runs out the batch is halved and stays so. A batch changes results in the last
-    digits only, which in bfloat16 can be the third: greedy replies may differ with what else is asked, unlike those
-    of the embedded engine.
+    Requests that wait at the same time are computed together: those of similar length, up to `batch_tokens`, padding
+    included. The prefix that a batch shares, and the prompt of a request for several completions, are computed once
+    where the model's cache allows it. When memory runs out the batch is halved and stays so. A batch changes results
+    in the last digits only, which in bfloat16 can be the third: greedy replies may differ with what else is computed,
+    unlike those of the embedded engine.
 
     Log-probabilities are those of a text without a chat template, or after messages in the model's own. JSON schemas
     are not enforced.
 
     Args:
-        model: What `load_hf_model` takes: a folder, a GGUF file, `owner/name` on the hub, ...
+        model: A folder, a GGUF file, `owner/name` on the hub, ...; see `load_hf_model`.
         dtype: "auto", "float32", "bfloat16" or "float16".
         device: Such as "cuda:1". None takes a GPU where there is one.
         context_tokens: The most tokens of one prompt and its reply.
         batch_tokens: The most tokens of a batch. None takes 4,096 on a CPU and 65,536 on a GPU.
         no_thinking: Ask the chat template to skip the thinking section (`enable_thinking`).
+
+    Attributes:
+        loaded: The model and its tokenizer.
+        text: What the model reads, as tokens.
 
     Raises:
         OptionError: There is no such model, dtype or device, or a number is below 1.
@@ -100,68 +104,49 @@ class TransformersEngine:
         for option, value in (("context tokens", context_tokens), ("batch tokens", batch_tokens)):
             if value is not None and value < 1:
                 raise OptionError(f"{option} must be at least 1, not {value}")
-        self._loaded = load_hf_model(model, dtype=dtype, device=device, context_tokens=context_tokens)
-        network = self._loaded.network
-        self._tokenizer = self._loaded.tokenizer
-        self._text = HfPromptTokenizer(self._tokenizer, self._loaded.name, no_thinking)
-        self._stops = find_stops(network, self._tokenizer)
+        self.loaded = load_hf_model(model, dtype=dtype, device=device, context_tokens=context_tokens)
+        network = self.loaded.network
+        self.text = HfPromptTokenizer(self.loaded.tokenizer, self.loaded.name, no_thinking)
+        self._stops = find_stops(network, self.loaded.tokenizer)
         self._queue = BatchQueue[_Row, Sequence[float]](
             self._run, budget_tokens=batch_tokens or _choose_budget(network.device.type)
         )
         self._process_id = os.getpid()
-        self.model = self._loaded.name
+        self.model = self.loaded.name
         precision = str(network.dtype).removeprefix("torch.")
         thinking = "/no-thinking" if no_thinking else ""
         self.identity = (
-            f"transformers/{self.model}/{self._loaded.fingerprint}/{precision}"
+            f"transformers/{self.model}/{self.loaded.fingerprint}/{precision}"
             f"/transformers-{version('transformers')}{thinking}"
         )
 
     async def complete(self, request: Request) -> Completion:
-        """Answer one request.
-
-        Raises:
-            ContextTooLongError: Prompt and reply do not fit the context.
-            RequestRefusedError: The chat template cannot be used with this request, or the model computes what is
-                not a number.
-            EngineServerError: torch failed, or the memory does not suffice.
-            EngineUnavailableError: The model has no chat template, the engine was closed, or this process is a fork
-                of the one that made it.
-        """
+        """Answer one request; see `Engine.complete`."""
         self._check_usable()
-        tokens = self._text.encode(self._text.render(request.messages))
+        tokens = self.text.encode(self.text.render(request.messages))
         self._check_length(len(tokens), request.sampling.max_tokens)
         sampling, seed = replace(request.sampling, seed=None), request.sampling.seed
         replies = await self._queue.compute(
             [
-                _Row(tokens, 0, sampling, _seed_row(seed, number, tokens), self._loaded.pads)
+                _Row(tokens, 0, sampling, _seed_row(seed, number, tokens), self.loaded.pads)
                 for number in range(request.n)
             ]
         )
-        # The prompt is read once for all samples, and counted once.
+        # The prompt is computed once for all completions, and counted once.
         prompts = (len(tokens), *[0] * (len(replies) - 1))
         return join_completions(
             [self._read_reply(reply, prompt) for reply, prompt in zip(replies, prompts, strict=True)]
         )
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
-        """Say how likely a continuation is.
-
-        Raises:
-            ContextTooLongError: The text does not fit the context.
-            RequestRefusedError: The continuation is empty, the chat template cannot be used, or the model computes
-                what is not a number.
-            EngineServerError: torch failed, or the memory does not suffice.
-            EngineUnavailableError: There is no chat template for messages, the engine was closed, or this process is
-                a fork of the one that made it.
-        """
+        """Say how likely a continuation is; see `Engine.logprobs`."""
         self._check_usable()
-        text = self._text.split(request)
+        text = self.text.split(request)
         self._check_length(len(text.tokens), 0)
         [values] = await self._queue.compute([_Row(text.tokens, text.scored)])
         if not all(map(math.isfinite, values)):
             raise RequestRefusedError(
-                "a log-probability is not a number", status=400, hint="take --dtype float32 or bfloat16"
+                "a log-probability is not a number", status=400, hint="use --dtype float32 or bfloat16"
             )
         return TokenLogprobs(tuple(values), Usage(len(text.tokens)))
 
@@ -172,14 +157,14 @@ class TransformersEngine:
         """Free the model, once what is being computed is done. The engine cannot be used afterwards."""
         self._queue.close()
         self._process_id = -1
-        del self._loaded
+        del self.loaded
 
     def _check_usable(self) -> None:
         if os.getpid() != self._process_id:
             raise EngineUnavailableError("the engine was closed, or belongs to another process")
 
     def _check_length(self, tokens: int, new_tokens: int) -> None:
-        limit = self._loaded.context_tokens
+        limit = self.loaded.context_tokens
         if tokens + new_tokens > limit:
             raise ContextTooLongError(
                 f"{tokens} tokens"
@@ -188,18 +173,17 @@ class TransformersEngine:
             )
 
     def _run(self, rows: Sequence[_Row]) -> Sequence[Sequence[float]]:
-        from flip_reward.engines.huggingface.inference import Draw, ScoredRow, generate_rows, score_rows
+        from flip_reward.engines.huggingface.inference import generate_rows, score_rows
 
-        network, sampling = self._loaded.network, rows[0].sampling
+        network, sampling = self.loaded.network, rows[0].sampling
         if sampling is None:
             return score_rows(network, [ScoredRow(row.tokens, row.scored) for row in rows])
-        draw = Draw(sampling.max_tokens, sampling.temperature, sampling.top_p or 1.0)
-        return generate_rows(network, [row.tokens for row in rows], draw, [row.seed for row in rows], self._stops)
+        return generate_rows(network, [row.tokens for row in rows], sampling, [row.seed for row in rows], self._stops)
 
     def _read_reply(self, tokens: Sequence[float], prompt_tokens: int) -> Completion:
         ids = [int(token) for token in tokens]
         stopped = bool(ids) and ids[-1] in self._stops
-        text = self._tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True)
+        text = self.loaded.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True)
         return Completion(text, "stop" if stopped else "length", Usage(prompt_tokens, len(ids)))
 
 
@@ -208,7 +192,7 @@ def _choose_budget(device_type: str) -> int:
 
 
 def _seed_row(seed: int | None, number: int, tokens: Sequence[int]) -> int:
-    """A seed for one row: equal for equal prompts, and for sample i that of a request with the seed + i."""
+    """Return the seed of a row: equal for equal prompts, and for completion i that of a request with the seed + i."""
     if seed is None:
         return secrets.randbits(63)
     digest = sha256(f"{seed + number} {list(tokens)}".encode()).digest()

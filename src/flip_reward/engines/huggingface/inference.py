@@ -1,11 +1,11 @@
 """What a Hugging Face model computes for a batch: log-probabilities of given tokens, and new tokens.
 
-What the rows of a batch begin with alike is computed once for all. Behind it rows are laid out as
+The prefix that all rows of a batch share is computed once. Behind it rows are laid out as
 
     shared | rest of row 0 | padding        to score: what comes later changes nothing before it
     shared | padding | rest of row 0        to generate: every row goes on at the same place, and padding is masked
 
-What a Hugging Face model can do, found out by trying it at loading: its code does not say.
+Whether a model is causal and can generate so is tried out at loading: its code does not say.
 """
 
 from __future__ import annotations
@@ -14,52 +14,26 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer
 
-from flip_reward.engines.huggingface.batching import count_shared
+from flip_reward.engines.base import Sampling
+from flip_reward.engines.huggingface.text import ScoredRow
 from flip_reward.errors import RequestRefusedError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-WORTH_SHARING_TOKENS = 64
-"""A beginning is computed by itself where that saves at least so many tokens."""
+MIN_SAVED_TOKENS = 64
+"""A shared prefix is computed by itself where that saves at least so many tokens."""
 
-MAX_FLOATS = 1 << 25
-"""So many logits are turned into log-probabilities at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredRow:
-    """Tokens of which the last ones are scored.
-
-    Attributes:
-        tokens: The whole text.
-        scored: How many of the last tokens are scored, at least 1 and fewer than there are.
-    """
-
-    tokens: Sequence[int]
-    scored: int
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """How new tokens are drawn.
-
-    Attributes:
-        max_tokens: The most for each row.
-        temperature: 0 takes the likeliest token.
-        top_p: Nucleus sampling, above 0 and at most 1.
-    """
-
-    max_tokens: int
-    temperature: float
-    top_p: float
+MAX_LOGITS = 1 << 25
+"""How many logits are turned into log-probabilities at once."""
 
 
 @torch.inference_mode()
@@ -69,26 +43,30 @@ def score_rows(network: PreTrainedModel, rows: Sequence[ScoredRow]) -> list[list
     The vocabulary projection, for small models most of the work, is computed at the scored positions only.
     """
     fed = [row.tokens[:-1] for row in rows]  # nothing is predicted from the last token
-    beginning = _compute_shared(network, fed, min(len(row.tokens) - row.scored - 1 for row in rows))
-    rest = torch.zeros((len(rows), max(map(len, fed)) - beginning.length), dtype=torch.long)
+    shared = _compute_shared_prefix(network, fed, min(len(row.tokens) - row.scored - 1 for row in rows))
+    rest = torch.zeros((len(rows), max(map(len, fed)) - shared.length), dtype=torch.long)
     wanted = torch.zeros(rest.shape, dtype=torch.bool)
     for number, (row, tokens) in enumerate(zip(rows, fed, strict=True)):
-        length = len(tokens) - beginning.length
-        rest[number, :length] = torch.tensor(tokens[beginning.length :])
+        length = len(tokens) - shared.length
+        rest[number, :length] = torch.tensor(tokens[shared.length :])
         wanted[number, length - row.scored : length] = True
     targets = torch.tensor([token for row in rows for token in row.tokens[-row.scored :]])
     rest, wanted, targets = (tensor.to(network.device) for tensor in (rest, wanted, targets))
     with projecting_only(network, wanted):
-        logits = network(input_ids=rest, use_cache=bool(beginning.memory), **beginning.memory).logits
+        logits = network(input_ids=rest, use_cache=bool(shared.cache), **shared.cache).logits
     if logits.shape[:2] != (1, len(targets)):
         logits = logits[wanted].unsqueeze(0)  # a model whose head is not where it says
-    values = _pick(logits[0], targets)
+    values = _gather_logprobs(logits[0], targets)
     return [part.tolist() for part in torch.split(values, [row.scored for row in rows])]
 
 
 @torch.inference_mode()
 def generate_rows(
-    network: PreTrainedModel, rows: Sequence[Sequence[int]], draw: Draw, seeds: Sequence[int], stops: Sequence[int]
+    network: PreTrainedModel,
+    rows: Sequence[Sequence[int]],
+    sampling: Sampling,
+    seeds: Sequence[int],
+    stops: Sequence[int],
 ) -> list[list[int]]:
     """Return the new tokens of each row, with the stop token where there is one.
 
@@ -97,20 +75,20 @@ def generate_rows(
     Args:
         network: The model.
         rows: The tokens of each prompt.
-        draw: How tokens are drawn, for all rows.
-        seeds: One for each row; without meaning at temperature 0.
+        sampling: How tokens are drawn, for all rows; its own seed is not used.
+        seeds: One for each row; without effect at temperature 0.
         stops: The tokens that end a reply.
     """
-    processors = LogitsProcessorList([_refuse_what_is_no_number])
-    if draw.temperature > 0:
-        processors.append(_Drawing(draw, seeds))
+    processors = LogitsProcessorList([_check_finite])
+    if sampling.temperature > 0:
+        processors.append(_Sampler(sampling, seeds))
     prompts = lay_out_prompts(network, rows)
     output = network.generate(
         **prompts,
         logits_processor=processors,
         generation_config=GenerationConfig(
             do_sample=False,
-            max_new_tokens=draw.max_tokens,
+            max_new_tokens=sampling.max_tokens,
             eos_token_id=list(stops) or None,
             pad_token_id=stops[0] if stops else 0,
         ),
@@ -119,59 +97,66 @@ def generate_rows(
 
 
 def lay_out_prompts(network: PreTrainedModel, rows: Sequence[Sequence[int]]) -> dict[str, object]:
-    """Return prompts as `generate` takes them; what they begin with alike is computed already."""
-    beginning = _compute_shared(network, rows, min(map(len, rows)) - 1)
+    """Return prompts as `generate` takes them; the prefix that they share is computed already."""
+    shared = _compute_shared_prefix(network, rows, min(map(len, rows)) - 1)
     width = max(map(len, rows))
     whole = torch.zeros((len(rows), width), dtype=torch.long)
     mask = torch.zeros((len(rows), width), dtype=torch.bool)
     for number, tokens in enumerate(rows):
-        mask[number, : beginning.length] = True
-        mask[number, width - len(tokens) + beginning.length :] = True
+        mask[number, : shared.length] = True
+        mask[number, width - len(tokens) + shared.length :] = True
         whole[number, mask[number]] = torch.tensor(tokens)
     return {
         "input_ids": whole.to(network.device),
         "attention_mask": mask.long().to(network.device),
-        **beginning.memory,
+        **shared.cache,
     }
 
 
 @dataclass(frozen=True, slots=True)
-class _Beginning:
-    """What all rows begin with: how many tokens, and the model's memory of them, once for each row.
-
-    The memory goes under the name of the argument that takes it.
-    """
+class _SharedPrefix:
+    """How many tokens all rows begin with, and the cache of them, once for each row, by the name of its argument."""
 
     length: int = 0
-    memory: Mapping[str, DynamicCache] = field(default_factory=dict)
+    cache: Mapping[str, DynamicCache] = field(default_factory=dict)
 
 
-def _compute_shared(network: PreTrainedModel, rows: Sequence[Sequence[int]], longest: int) -> _Beginning:
-    """Compute what all rows begin with, where that saves work and the memory is one entry a token."""
+def _compute_shared_prefix(network: PreTrainedModel, rows: Sequence[Sequence[int]], longest: int) -> _SharedPrefix:
+    """Compute what all rows begin with, where that saves work and the cache has one entry a token."""
     length = min(count_shared(rows), longest)
-    if length * (len(rows) - 1) < WORTH_SHARING_TOKENS:
-        return _Beginning()
-    name = _name_memory(network)
+    if length * (len(rows) - 1) < MIN_SAVED_TOKENS:
+        return _SharedPrefix()
+    name = _cache_argument(network)
     if name is None:
-        return _Beginning()
+        return _SharedPrefix()
     cache = DynamicCache(config=network.config)
     if any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return _Beginning()
+        return _SharedPrefix()
     ids = torch.tensor([rows[0][:length]], dtype=torch.long, device=network.device)
     network(input_ids=ids, use_cache=True, logits_to_keep=1, **{name: cache})
     cache.batch_repeat_interleave(len(rows))
-    return _Beginning(length, {name: cache})
+    return _SharedPrefix(length, {name: cache})
 
 
-def _name_memory(network: PreTrainedModel) -> str | None:
-    """The argument that takes a model's memory: transformers has renamed it in 5.24, and warns of the former name."""
+def count_shared(rows: Sequence[Sequence[int]]) -> int:
+    """Count the tokens that all rows begin with.
+
+    Example:
+        >>> count_shared([[1, 2, 3, 4], [1, 2, 5]])
+        2
+    """
+    return sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*rows, strict=False)))
+
+
+def _cache_argument(network: PreTrainedModel) -> str | None:
+    """The argument that takes a model's cache: transformers has renamed it in 5.24, and warns of the former name."""
     taken = inspect.signature(network.forward).parameters
     return next((name for name in ("cache", "past_key_values") if name in taken), None)
 
 
 @contextmanager
 def projecting_only(network: PreTrainedModel, wanted: torch.Tensor) -> Iterator[None]:
-    """Let the output layer see only some positions; whatever the model does with its logits it still does."""
+    """Let the output layer see only some positions; what the model does with its logits it still does."""
     head = network.get_output_embeddings()
     if head is None:
         yield
@@ -188,8 +173,8 @@ def projecting_only(network: PreTrainedModel, wanted: torch.Tensor) -> Iterator[
         handle.remove()
 
 
-def _pick(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    rows = max(1, MAX_FLOATS // logits.shape[-1])
+def _gather_logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    rows = max(1, MAX_LOGITS // logits.shape[-1])
     parts = []
     for some, wanted in zip(torch.split(logits, rows), torch.split(targets, rows), strict=True):
         exact = some.float()
@@ -197,30 +182,30 @@ def _pick(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts).clamp(max=0)  # rounding may put a certain token a hair above
 
 
-def _refuse_what_is_no_number(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
+def _check_finite(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
     if bool(scores.isnan().any()) or not bool(scores.isfinite().any(dim=-1).all()):
         raise RequestRefusedError(
-            "the model computes what is not a number", status=400, hint="take --dtype float32 or bfloat16"
+            "the model computes values that are not a number", status=400, hint="take --dtype float32 or bfloat16"
         )
     return scores
 
 
-class _Drawing:
+class _Sampler:
     """Leaves one token of each row, drawn by inverting the distribution function at the row's own random numbers."""
 
-    def __init__(self, draw: Draw, seeds: Sequence[int]) -> None:
-        self._draw = draw
+    def __init__(self, sampling: Sampling, seeds: Sequence[int]) -> None:
+        self._temperature, self._top_p = sampling.temperature, sampling.top_p or 1.0
         self._step = 0
         self._numbers = torch.stack(
-            [torch.rand(draw.max_tokens, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+            [torch.rand(sampling.max_tokens, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         )
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         numbers = self._numbers[:, self._step, None].to(scores.device)
         self._step += 1
-        ordered, tokens = (scores.float() / self._draw.temperature).softmax(dim=-1).sort(dim=-1, descending=True)
+        ordered, tokens = (scores.float() / self._temperature).softmax(dim=-1).sort(dim=-1, descending=True)
         mass = ordered.cumsum(dim=-1)
-        ordered[mass - ordered >= self._draw.top_p] = 0
+        ordered[mass - ordered >= self._top_p] = 0
         mass = ordered.cumsum(dim=-1)
         drawn = torch.searchsorted(mass, numbers * mass[:, -1:], right=True).clamp(max=scores.shape[-1] - 1)
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens.gather(1, drawn), 0.0)
@@ -232,7 +217,7 @@ def _until_stop(tokens: list[int], stops: Sequence[int]) -> list[int]:
 
 
 ROUNDING = 0.25
-"""Log-probabilities that differ by more than this on average differ by more than rounding, in bfloat16 too."""
+"""Log-probabilities that differ by more than this on average differ by more than rounding does, in bfloat16 too."""
 
 _LIKELIEST = 50
 
@@ -248,12 +233,12 @@ def is_causal(network: PreTrainedModel) -> bool:
 
 @torch.inference_mode()
 def generates_from_padded_prompts(network: PreTrainedModel) -> bool:
-    """Whether prompts of unlike length can be continued together, and from what they begin with alike.
+    """Whether prompts of different lengths can be continued together, and from a prefix that they share.
 
-    Not so for some recurrent models, and for some that count positions in a way of their own.
+    Some recurrent models cannot, and some that count positions in a way of their own.
     """
-    text = _make_text(network, WORTH_SHARING_TOKENS + 24)
-    rows = [text[: WORTH_SHARING_TOKENS + 3], text[:WORTH_SHARING_TOKENS] + text[:2:-1][:20]]
+    text = _make_text(network, MIN_SAVED_TOKENS + 24)
+    rows = [text[: MIN_SAVED_TOKENS + 3], text[:MIN_SAVED_TOKENS] + text[:2:-1][:20]]
     together = _first_logits(network, rows)
     alone = [_first_logits(network, [row])[0] for row in rows]
     return all(_differ(one, other) < ROUNDING for one, other in zip(together, alone, strict=True))

@@ -37,7 +37,7 @@ class HfModel:
         name: What records call it.
         fingerprint: Tells the files apart from those of other models.
         context_tokens: The most tokens of one text.
-        pads: Prompts of unlike length can be continued together.
+        pads: Prompts of different lengths can be continued together.
     """
 
     network: PreTrainedModel

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.response import replace_lone_surrogates
-from flip_reward.engines.base import LogprobRequest
+from flip_reward.engines.base import LogprobRequest, escape_messages
 from flip_reward.errors import EngineUnavailableError, RequestRefusedError
 
 if TYPE_CHECKING:
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredText:
-    """Tokens of which the last ones are the continuation's.
+class ScoredRow:
+    """Tokens of which the last ones are scored.
 
     Attributes:
         tokens: The whole text, up to the continuation's last token.
-        scored: How many of the last tokens hold a character of the continuation.
+        scored: How many of the last tokens are scored, at least 1 and fewer than there are.
     """
 
-    tokens: list[int]
+    tokens: Sequence[int]
     scored: int
 
 
@@ -43,11 +43,7 @@ class HfPromptTokenizer:
     no_thinking: bool = False
 
     def render(self, messages: Sequence[Message], *, ask_for_reply: bool = True) -> str:
-        """Render messages with the chat template.
-
-        Args:
-            messages: The conversation.
-            ask_for_reply: End with what comes before a reply.
+        """Render messages with the chat template; `ask_for_reply` ends with what comes before a reply.
 
         Raises:
             RequestRefusedError: The chat template cannot be used with these messages.
@@ -56,9 +52,9 @@ class HfPromptTokenizer:
         if self.tokenizer.chat_template is None:
             raise EngineUnavailableError(
                 f"{self.model} has no chat template",
-                hint="take a model tuned to follow instructions, or backward likelihood with a frame without one",
+                hint="use a model tuned to follow instructions, or backward likelihood with a completion prompt",
             )
-        chat = [{"role": one.role, "content": self._disarm(replace_lone_surrogates(one.content))} for one in messages]
+        chat = escape_messages(messages, self.tokenizer.all_special_tokens)
         fields = {"enable_thinking": False} if self.no_thinking else {}
         try:
             text = self.tokenizer.apply_chat_template(
@@ -68,18 +64,12 @@ class HfPromptTokenizer:
             raise RequestRefusedError(f"the chat template refused: {error}", status=400) from error
         return str(text)
 
-    def _disarm(self, text: str) -> str:
-        """Take apart what the tokenizer would read as the end of a turn, or another token of its own."""
-        for special in self.tokenizer.all_special_tokens:
-            text = text.replace(special, f"{special[:1]} {special[1:]}")
-        return text
-
     def encode(self, text: str) -> list[int]:
         """Tokenize a rendered text."""
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
-    def split(self, request: LogprobRequest) -> ScoredText:
-        """Tokenize prefix and continuation as one text, up to its last token, and count the continuation's tokens.
+    def split(self, request: LogprobRequest) -> ScoredRow:
+        """Tokenize prefix and continuation as one text, and count the tokens with a character of the continuation.
 
         Raises:
             RequestRefusedError: The continuation is empty or becomes no token, nothing can come before its first
@@ -99,7 +89,7 @@ class HfPromptTokenizer:
         tokens = list(encoding.input_ids)
         own = [number for number, (_, end) in enumerate(encoding.offset_mapping) if end > len(prefix)]
         if not own:
-            raise RequestRefusedError("the tokenizer makes nothing of the continuation", status=400)
+            raise RequestRefusedError("the continuation has no token of its own", status=400)
         first, last = own[0], own[-1]
         if first == 0:
             # Nothing comes before it to predict it from.
@@ -107,8 +97,8 @@ class HfPromptTokenizer:
             beginning = self.tokenizer.eos_token_id if beginning is None else beginning
             if beginning is None:
                 raise RequestRefusedError("the first token of a text has no probability in this model", status=400)
-            return ScoredText([beginning, *tokens[: last + 1]], last + 1)
-        return ScoredText(tokens[: last + 1], last + 1 - first)
+            return ScoredRow([beginning, *tokens[: last + 1]], last + 1)
+        return ScoredRow(tokens[: last + 1], last + 1 - first)
 
 
 def find_stops(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

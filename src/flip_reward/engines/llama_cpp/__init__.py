@@ -1,1 +1,5 @@
-"""A GGUF model in this process: `engine` shares requests out to slots, each a llama.cpp context of its own."""
+"""llama.cpp in this process, by xllamacpp.
+
+`engine` shares requests out among slots. A `slot` is one llama.cpp server that works on one request at a time, and
+`text` turns what a model reads into tokens, for log-probabilities.
+"""

@@ -1,4 +1,4 @@
-"""`EmbeddedEngine`: llama.cpp in this process."""
+"""`EmbeddedEngine`: a GGUF model run by llama.cpp in this process."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class EmbeddedEngine:
     """A GGUF model run by llama.cpp in this process, without an open port.
 
     A reply at temperature 0, or with a seed, depends on the request, the model and the processor alone: not on the
-    order of requests, on what is asked at the same time, or on `slots` and `threads`. Therefore each slot is a
-    llama.cpp context of its own (they share the weights), and only the part of a prompt before its last message is
-    reused from one request to the next. llama.cpp's own batching of slots changes a third of the greedy replies of
-    the default model with the order of requests, and is not faster on few cores; on a large GPU it is, so serve the
-    model there and use `HttpEngine`.
+    order of requests, on other requests at the same time, or on `slots` and `threads`. So each slot is a llama.cpp
+    context of its own (they share the weights), and only the part of a prompt before its last message is reused from
+    one request to the next. llama.cpp's own batching of slots changes a third of the greedy replies of the default
+    model with the order of requests, and is not faster on few cores; on a large GPU it is, so serve the model there
+    and use `HttpEngine`.
 
     Args:
         model_path: A GGUF file.
@@ -85,7 +85,7 @@ class EmbeddedEngine:
         if adapter is not None:
             adapter.check(GgufWeights(GgufFile.read(self._path), self.model))
             self.model += f"+{adapter.name}"
-            fingerprint += f"+{fingerprint_file(adapter.path)}"
+            fingerprint += f"+{adapter.fingerprint}"
         self._options = SlotOptions(
             context_tokens=context_tokens or DEFAULT_CONTEXT_TOKENS,
             threads=max(1, threads // self.slots),
@@ -94,36 +94,25 @@ class EmbeddedEngine:
         )
         self._idle: SimpleQueue[LlamaSlot] = SimpleQueue()
         self._idle.put(LlamaSlot(self._path, self._options))
-        self._texts: list[GgufPromptTokenizer] = []
-        self._making_text = Lock()
+        self._tokenizers: list[GgufPromptTokenizer] = []
+        self._tokenizer_lock = Lock()
         self._executor = ThreadPoolExecutor(self.slots, thread_name_prefix="llama")
         self._process_id = os.getpid()
         # Also at exit: a llama.cpp thread must not outlive the interpreter.
-        self._free = weakref.finalize(self, _free, self._idle, self._texts)
+        self._free = weakref.finalize(self, _free, self._idle, self._tokenizers)
         thinking = "/no-thinking" if no_thinking else ""
         self.identity = f"embedded/{self.model}/{fingerprint}/xllamacpp-{version('xllamacpp')}{thinking}"
 
     async def complete(self, request: Request) -> Completion:
-        """Answer one request. A cancelled one stops at its next token.
-
-        Raises:
-            ContextTooLongError: Prompt and reply do not fit the context.
-            RequestRefusedError: The chat template or the schema cannot be used with this request.
-            EngineServerError: llama.cpp failed.
-            EngineUnavailableError: The engine was closed, or this process is a fork of the one that made it.
-        """
+        """Answer one request; see `Engine.complete`. A cancelled one stops at its next token."""
         self._check_usable(sum(len(message.content) for message in request.messages))
         return await complete_one_by_one(request, self._complete)
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
-        """Say how likely a continuation is. It takes about as long as generating it.
+        """Say how likely a continuation is, which takes about as long as generating it; see `Engine.logprobs`.
 
         Raises:
-            ContextTooLongError: The text does not fit the context.
-            RequestRefusedError: The continuation is empty, or the chat template cannot be used.
-            EngineServerError: llama.cpp failed.
             NoLogprobsError: This system has no sockets in the file system (Windows).
-            EngineUnavailableError: The engine was closed, or this process is a fork of the one that made it.
         """
         prefix = request.prefix
         characters = len(prefix) if isinstance(prefix, str) else sum(len(message.content) for message in prefix)
@@ -159,10 +148,10 @@ class EmbeddedEngine:
             return slot.answer(request, cancelled)
 
     def _score(self, request: LogprobRequest) -> TokenLogprobs:
-        with self._making_text:
-            if not self._texts:
-                self._texts.append(GgufPromptTokenizer(self._path, self._options.template_fields))
-        text = self._texts[0].split(request)
+        with self._tokenizer_lock:
+            if not self._tokenizers:
+                self._tokenizers.append(GgufPromptTokenizer(self._path, self._options.template_fields))
+        text = self._tokenizers[0].split(request)
         if len(text.tokens) > self._options.context_tokens:
             raise ContextTooLongError(
                 f"{len(text.tokens)} tokens do not fit a context of {self._options.context_tokens}"
@@ -187,7 +176,7 @@ def _choose_slots(model_bytes: int, threads: int) -> int:
     return min(threads, MAX_DEFAULT_SLOTS) if model_bytes < SMALL_MODEL_BYTES else 1
 
 
-def _free(idle: SimpleQueue[LlamaSlot], texts: list[GgufPromptTokenizer]) -> None:
-    texts.clear()
+def _free(idle: SimpleQueue[LlamaSlot], tokenizers: list[GgufPromptTokenizer]) -> None:
+    tokenizers.clear()
     while not idle.empty():
         idle.get()

@@ -1,10 +1,9 @@
 """`LlamaSlot`: one llama.cpp server in this process that works on one request at a time.
 
-How likely given tokens are, from a llama.cpp server that tells it of the tokens it generates only.
-
-It gets a grammar that leaves it one token at each place, and tells how likely that token was before the grammar had
-a say. Tokens that are no whole characters cannot be led so: their places are asked for one by one, with the
-probabilities of the whole vocabulary.
+llama.cpp tells log-probabilities of the tokens it generates only. To score given tokens it gets a grammar that leaves
+one token at each position, and tells how likely that token was before the grammar was applied. Tokens that are not
+whole characters cannot be led so: their positions are computed one by one, with the probabilities of the whole
+vocabulary.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import Completion, Request, Sampling, TokenLogprobs, Usage
+from flip_reward.core.score import Usage
+from flip_reward.engines.base import Completion, Request, Sampling, TokenLogprobs
 from flip_reward.engines.http.wire import encode_request
 from flip_reward.errors import (
     ContextTooLongError,
@@ -35,108 +35,8 @@ from flip_reward.errors import (
 if TYPE_CHECKING:
     from xllamacpp import CommonParams, Server
 
-
-@dataclass(frozen=True, slots=True)
-class LlamaTokens:
-    """Tokens of which the last ones are the continuation's.
-
-    Attributes:
-        tokens: The whole text.
-        whole: For each of the last tokens, which are scored, whether it is of whole characters.
-        plain: Any token of whole characters.
-        vocabulary: How many tokens the model knows.
-    """
-
-    tokens: list[int]
-    whole: tuple[bool, ...]
-    plain: int
-    vocabulary: int
-
-    @property
-    def scored(self) -> int:
-        """How many of the last tokens hold a character of the continuation."""
-        return len(self.whole)
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What llama.cpp tells of one place: the token there, how likely it was, and how likely others were."""
-
-    token: int
-    value: float
-    others: dict[int, float]
-
-
-def score_tokens(server: Server, text: LlamaTokens) -> tuple[float, ...]:
-    """Return the natural logarithm of the probability of each scored token.
-
-    Raises:
-        ContextTooLongError: The text does not fit the context.
-        RequestRefusedError: llama.cpp cannot be led to these tokens.
-        EngineServerError: It failed.
-    """
-    values: list[float] = []
-    place = len(text.tokens) - text.scored
-    reuse = False  # what an earlier request left must not matter
-    for whole, run in groupby(text.whole):
-        count = len(list(run))
-        if whole:
-            values += _lead(server, text.tokens, place, count, reuse=reuse)
-        else:
-            for one in range(place, place + count):
-                values.append(_look_up(server, text, one, reuse=reuse))
-                reuse = True
-        place, reuse = place + count, True
-    return tuple(min(value, 0.0) for value in values)
-
-
-def _lead(server: Server, tokens: Sequence[int], place: int, count: int, *, reuse: bool) -> Iterator[float]:
-    wanted = list(tokens[place : place + count])
-    told = _generate(server, tokens[:place], wanted, others=1, reuse=reuse)
-    if [one.token for one in told] != wanted:
-        raise RequestRefusedError("llama.cpp generated other tokens than those to score", status=400)
-    return (one.value for one in told)
-
-
-def _look_up(server: Server, text: LlamaTokens, place: int, *, reuse: bool) -> float:
-    [told] = _generate(server, text.tokens[:place], [text.plain], others=text.vocabulary, reuse=reuse)
-    value = told.others.get(text.tokens[place])
-    if value is None:
-        raise RequestRefusedError("llama.cpp does not tell how likely a token is", status=400)
-    return value
-
-
-def _generate(
-    server: Server, prompt: Sequence[int], wanted: Sequence[int], *, others: int, reuse: bool
-) -> list[_Told]:
-    answer = server.handle_completions(
-        {
-            "prompt": list(prompt),
-            "max_tokens": len(wanted),
-            "temperature": 0,
-            "logprobs": others,
-            "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in wanted),
-            "cache_prompt": reuse,
-        }
-    )
-    if "error" in answer:
-        message = str(answer["error"].get("message"))
-        if answer["error"].get("type") == "exceed_context_size_error":
-            raise ContextTooLongError(f"llama.cpp: {message}")
-        raise EngineServerError(f"llama.cpp: {message}")
-    told = [
-        _Told(
-            one["id"], float(one["logprob"]), {other["id"]: float(other["logprob"]) for other in one["top_logprobs"]}
-        )
-        for one in answer["choices"][0]["logprobs"]["content"]
-    ]
-    if len(told) < len(wanted):
-        raise ContextTooLongError(f"{len(prompt) + len(wanted)} tokens do not fit the context")
-    return told
-
-
-STREAM_FIELDS = {"stream": True, "stream_options": {"include_usage": True}}
-PRIMING = Sampling(max_tokens=1)
+_STREAM_FIELDS = {"stream": True, "stream_options": {"include_usage": True}}
+_PRIMING = Sampling(max_tokens=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +48,7 @@ class SlotOptions:
         threads: The threads that compute.
         template_fields: Fields for the chat template of every request.
         adapter: A LoRA adapter as a GGUF file, which is added to the model.
-        exact_memory: Keep what was read in float32 instead of float16: twice the memory, for comparisons with other
+        exact_cache: Keep the KV cache in float32 instead of float16: twice the memory, for comparisons with other
             engines.
     """
 
@@ -156,7 +56,7 @@ class SlotOptions:
     threads: int
     template_fields: Mapping[str, object]
     adapter: Path | None = None
-    exact_memory: bool = False
+    exact_cache: bool = False
 
 
 class LlamaSlot:
@@ -167,45 +67,33 @@ class LlamaSlot:
     - nothing is computed together with another request, because a matrix kernel may round differently for another
       number of rows;
     - attention sums in an order that does not depend on the number of threads (no flash attention);
-    - of a prompt, exactly the part that its last message does not touch is taken from the previous one: a prompt with
-      that message emptied (`_prime`) cuts the memory back to it.
+    - of a prompt, exactly the part that its last message does not touch is reused from the previous one: a prompt
+      with that message emptied (`_prime`) cuts the KV cache back to it.
 
-    llama.cpp's server insists on listening somewhere. It gets a socket in a private directory that is gone when the
+    llama.cpp's server has to listen somewhere. It gets a socket in a private directory that is gone when the
     constructor returns, and an API key that nobody knows.
 
-    Args:
-        model_path: A GGUF file.
-        options: How to run it.
-
-    Raises:
-        EngineUnavailableError: llama.cpp cannot load the file.
-        MissingDependencyError: xllamacpp is not installed.
+    Attributes:
+        server: The llama.cpp server.
     """
 
     def __init__(self, model_path: Path, options: SlotOptions) -> None:
         parameters = make_parameters(model_path, options)
         with tempfile.TemporaryDirectory(prefix="flip-") as private_directory:
             parameters.hostnames = [f"{private_directory}/llama.sock"]
-            self._server = start_server(parameters, options.adapter)
+            self.server = start_server(parameters, options.adapter)
         # Waits until llama.cpp's own thread runs: a server that is freed before that is never done freeing.
-        self._server.handle_completions({"prompt": " ", "max_tokens": 1})
+        self.server.handle_completions({"prompt": " ", "max_tokens": 1})
         self._options = options
         self._primed: tuple[Message, ...] = ()
         self._reuses_prefix = True
 
     def answer(self, request: Request, cancelled: Event) -> Completion:
-        """Answer one request; blocks until the reply is complete or `cancelled` is set.
-
-        Raises:
-            ContextTooLongError: Prompt and reply do not fit the context.
-            RequestRefusedError: The chat template or the schema cannot be used with this request.
-            EngineServerError: llama.cpp failed.
-            MalformedCompletionError: It sent no complete reply.
-        """
+        """Answer one request; blocks until the reply is complete or `cancelled` is set."""
         reuse = self._reuses_prefix and len(request.messages) > 1 and request.messages[-1].content != ""
         if reuse:
             self._prime(request.messages, cancelled)
-        completion = self._ask(request, cancelled, reuse=reuse)
+        completion = self._complete(request, cancelled, reuse=reuse)
         if reuse and completion.usage.cached_tokens == 0:
             self._reuses_prefix = False  # a recurrent model: its state cannot be cut back
         tokens = completion.usage
@@ -217,26 +105,20 @@ class LlamaSlot:
         return completion
 
     def score(self, text: LlamaTokens) -> TokenLogprobs:
-        """Say how likely the last tokens of a text are.
-
-        Raises:
-            ContextTooLongError: The text does not fit the context.
-            RequestRefusedError: llama.cpp cannot be led to these tokens.
-            EngineServerError: It failed.
-        """
+        """Say how likely the last tokens of a text are."""
         self._primed = ()
-        return TokenLogprobs(score_tokens(self._server, text), Usage(len(text.tokens)))
+        return TokenLogprobs(score_tokens(self.server, text), Usage(len(text.tokens)))
 
     def _prime(self, messages: tuple[Message, ...], cancelled: Event) -> None:
-        """Bring the memory to the state that every request with the same messages before its last one starts from."""
+        """Bring the KV cache to the state that all requests with the same messages before the last one start from."""
         prefix = (*messages[:-1], replace(messages[-1], content=""))
         known = prefix == self._primed
         self._primed = ()
-        self._ask(Request(prefix, PRIMING), cancelled, reuse=known)
+        self._complete(Request(prefix, _PRIMING), cancelled, reuse=known)
         self._primed = prefix
 
-    def _ask(self, request: Request, cancelled: Event, *, reuse: bool) -> Completion:
-        fields = {**STREAM_FIELDS, **self._options.template_fields, "cache_prompt": reuse}
+    def _complete(self, request: Request, cancelled: Event, *, reuse: bool) -> Completion:
+        fields = {**_STREAM_FIELDS, **self._options.template_fields, "cache_prompt": reuse}
         body = encode_request("", request, fields)
         chunks: list[bytes] = []
 
@@ -244,23 +126,20 @@ class LlamaSlot:
             chunks.append(chunk)
             return cancelled.is_set()
 
-        self._send(body, receive)
+        self.stream(body, receive)
         return join_chunks(chunks)
 
-    def _send(self, body: bytes, receive: Callable[[bytes], bool]) -> None:
+    def stream(self, body: bytes, receive: Callable[[bytes], bool]) -> None:
+        """Send the body of a chat completion, and receive its chunks until one is answered with True."""
         try:
-            self._server.handle_chat_completions(body, receive)
+            self.server.handle_chat_completions(body, receive)
         except (RuntimeError, ValueError, IndexError) as error:
             # What llama.cpp throws before a request is queued: the chat template or the schema cannot be used.
             raise RequestRefusedError(f"llama.cpp refused: {error}", status=400) from error
 
 
 def make_parameters(model_path: Path, options: SlotOptions) -> CommonParams:
-    """Return how llama.cpp runs a model here; where it listens is left to the caller.
-
-    Raises:
-        MissingDependencyError: xllamacpp is not installed.
-    """
+    """Return how llama.cpp runs a model here, but for where it listens."""
     try:
         import xllamacpp
     except ImportError as error:
@@ -269,7 +148,7 @@ def make_parameters(model_path: Path, options: SlotOptions) -> CommonParams:
     parameters.model.path = str(model_path)
     if options.adapter is not None:
         parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(options.adapter), 1.0)]
-    if options.exact_memory:
+    if options.exact_cache:
         parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     parameters.n_parallel = 1
     parameters.n_ctx = options.context_tokens
@@ -289,11 +168,7 @@ def make_parameters(model_path: Path, options: SlotOptions) -> CommonParams:
 
 
 def start_server(parameters: CommonParams, adapter: Path | None = None) -> Server:
-    """Load a model.
-
-    Raises:
-        EngineUnavailableError: llama.cpp cannot load it.
-    """
+    """Load a model."""
     import xllamacpp
 
     try:
@@ -308,9 +183,6 @@ def start_server(parameters: CommonParams, adapter: Path | None = None) -> Serve
 
 def join_chunks(chunks: list[bytes]) -> Completion:
     """Put the chunks of a streamed chat completion together.
-
-    Raises:
-        EngineError: They hold an error, or no complete reply.
 
     Example:
         >>> join_chunks(
@@ -345,3 +217,99 @@ def _raise_error(error: Mapping[str, object]) -> None:
     if isinstance(status, int) and status < 500:
         raise RequestRefusedError(message, status=status)
     raise EngineServerError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaTokens:
+    """Tokens of which the last ones are the continuation's.
+
+    Attributes:
+        tokens: The whole text.
+        whole: For each of the last tokens, which are scored, whether it is of whole characters.
+        plain: Any token of whole characters.
+        vocabulary: How many tokens the model knows.
+    """
+
+    tokens: list[int]
+    whole: tuple[bool, ...]
+    plain: int
+    vocabulary: int
+
+    @property
+    def scored(self) -> int:
+        """How many of the last tokens hold a character of the continuation."""
+        return len(self.whole)
+
+
+@dataclass(frozen=True, slots=True)
+class _Generated:
+    """A generated token, its log-probability, and those of other tokens at its position."""
+
+    token: int
+    value: float
+    others: dict[int, float]
+
+
+def score_tokens(server: Server, text: LlamaTokens) -> tuple[float, ...]:
+    """Return the natural logarithm of the probability of each scored token."""
+    values: list[float] = []
+    position = len(text.tokens) - text.scored
+    reuse = False  # what an earlier request left must not matter
+    for whole, run in groupby(text.whole):
+        count = len(list(run))
+        if whole:
+            values += _score_by_grammar(server, text.tokens, position, count, reuse=reuse)
+        else:
+            for one in range(position, position + count):
+                values.append(_score_by_vocabulary(server, text, one, reuse=reuse))
+                reuse = True
+        position, reuse = position + count, True
+    return tuple(min(value, 0.0) for value in values)
+
+
+def _score_by_grammar(
+    server: Server, tokens: Sequence[int], position: int, count: int, *, reuse: bool
+) -> Iterator[float]:
+    wanted = list(tokens[position : position + count])
+    generated = _generate(server, tokens[:position], wanted, others=1, reuse=reuse)
+    if [one.token for one in generated] != wanted:
+        raise RequestRefusedError("llama.cpp generated other tokens than those to score", status=400)
+    return (one.value for one in generated)
+
+
+def _score_by_vocabulary(server: Server, text: LlamaTokens, position: int, *, reuse: bool) -> float:
+    prompt = text.tokens[:position]
+    [generated] = _generate(server, prompt, [text.plain], others=text.vocabulary, reuse=reuse)
+    value = generated.others.get(text.tokens[position])
+    if value is None:
+        raise RequestRefusedError("llama.cpp did not say how likely a token is", status=400)
+    return value
+
+
+def _generate(
+    server: Server, prompt: Sequence[int], wanted: Sequence[int], *, others: int, reuse: bool
+) -> list[_Generated]:
+    answer = server.handle_completions(
+        {
+            "prompt": list(prompt),
+            "max_tokens": len(wanted),
+            "temperature": 0,
+            "logprobs": others,
+            "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in wanted),
+            "cache_prompt": reuse,
+        }
+    )
+    if "error" in answer:
+        message = str(answer["error"].get("message"))
+        if answer["error"].get("type") == "exceed_context_size_error":
+            raise ContextTooLongError(f"llama.cpp: {message}")
+        raise EngineServerError(f"llama.cpp: {message}")
+    generated = [
+        _Generated(
+            one["id"], float(one["logprob"]), {other["id"]: float(other["logprob"]) for other in one["top_logprobs"]}
+        )
+        for one in answer["choices"][0]["logprobs"]["content"]
+    ]
+    if len(generated) < len(wanted):
+        raise ContextTooLongError(f"{len(prompt) + len(wanted)} tokens do not fit the context")
+    return generated

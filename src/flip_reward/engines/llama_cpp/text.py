@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.response import replace_lone_surrogates
-from flip_reward.engines.base import LogprobRequest
+from flip_reward.engines.base import LogprobRequest, escape_messages
 from flip_reward.engines.llama_cpp.slot import LlamaTokens, SlotOptions, make_parameters, start_server
 from flip_reward.engines.lora.gguf import GgufFile
 from flip_reward.errors import EngineServerError, NoLogprobsError, RequestRefusedError
@@ -29,16 +29,7 @@ class GgufPromptTokenizer:
     """Tokenizes texts, and renders messages with the chat template.
 
     llama.cpp tells tokens over its own server only. It listens on a socket in a private folder, which is there until
-    this object is gone; the answers are those that the slots of the same model get.
-
-    Args:
-        model_path: A GGUF file.
-        template_fields: Fields for the chat template of every request.
-
-    Raises:
-        NoLogprobsError: This system has no such sockets.
-        EngineUnavailableError: llama.cpp cannot load the file.
-        MissingDependencyError: xllamacpp is not installed.
+    this object is gone; the tokens are those that the slots of the same model read.
     """
 
     def __init__(self, model_path: Path, template_fields: Mapping[str, object]) -> None:
@@ -65,40 +56,33 @@ class GgufPromptTokenizer:
         self._server.handle_completions({"prompt": " ", "max_tokens": 1})
 
     def split(self, request: LogprobRequest) -> LlamaTokens:
-        """Tokenize prefix and continuation as one text, and count the continuation's tokens.
+        """Tokenize prefix and continuation as one text, and count the tokens with a byte of the continuation.
 
         Raises:
             RequestRefusedError: The continuation is empty or ends a turn, nothing comes before its first token, the
                 tokens do not spell the text, or the chat template cannot be used.
-            EngineServerError: llama.cpp failed.
         """
         if not request.continuation:
             raise RequestRefusedError("there is no continuation to score", status=400)
         rendered = not isinstance(request.prefix, str)
         prefix = request.prefix if isinstance(request.prefix, str) else self._render(request.prefix)
         prefix, continuation = replace_lone_surrogates(prefix), replace_lone_surrogates(request.continuation)
-        asked = {"content": prefix + continuation, "add_special": not rendered, "parse_special": rendered}
-        answer = _Tokens.model_validate_json(self._post("/tokenize", {**asked, "with_pieces": True}))
+        fields = {"content": prefix + continuation, "add_special": not rendered, "parse_special": rendered}
+        answer = _Tokens.model_validate_json(self._post("/tokenize", {**fields, "with_pieces": True}))
         ids = [token.id for token in answer.tokens]
         pieces = [token.spelled for token in answer.tokens]
-        scored = count_last(pieces, (prefix + continuation).encode(), len(prefix.encode()))
+        scored = count_last_tokens(pieces, (prefix + continuation).encode(), len(prefix.encode()))
         if scored is None:
             raise RequestRefusedError("the model's tokens do not spell the text, so none can be scored", status=400)
         if scored == len(ids):
             raise RequestRefusedError("nothing comes before the first token to predict it from", status=400)
         if ending := [self._control[token] for token in ids[-scored:] if token in self._control]:
-            raise RequestRefusedError(f"the text to score holds {ending[0]}, which no reply can", status=400)
+            raise RequestRefusedError(f"the text to score holds {ending[0]}, which ends a reply", status=400)
         return LlamaTokens(ids, tuple(map(_is_whole, pieces[-scored:])), self._plain, self._vocabulary)
 
     def _render(self, messages: Sequence[Message]) -> str:
-        chat = [{"role": one.role, "content": self._disarm(replace_lone_surrogates(one.content))} for one in messages]
+        chat = escape_messages(messages, self._control.values())
         return _Rendered.model_validate_json(self._post("/apply-template", {"messages": chat, **self._fields})).prompt
-
-    def _disarm(self, text: str) -> str:
-        """Take apart what the tokenizer would read as the end of a turn, or another token of its own."""
-        for special in self._control.values():
-            text = text.replace(special, f"{special[:1]} {special[1:]}")
-        return text
 
     def _post(self, path: str, fields: Mapping[str, object]) -> bytes:
         connection = _UnixConnection(self._address)
@@ -117,7 +101,7 @@ class GgufPromptTokenizer:
 
 
 def _is_whole(piece: bytes) -> bool:
-    """Whether a token is of whole characters, none of them 0, where llama.cpp takes a text to end."""
+    """Whether a token is of whole characters, and does not begin with 0, where llama.cpp takes a text to end."""
     try:
         return not piece.decode().startswith("\0")
     except UnicodeDecodeError:
@@ -125,7 +109,7 @@ def _is_whole(piece: bytes) -> bool:
 
 
 class _Token(BaseModel):
-    """One token as llama.cpp tells it; what is no whole character is a list of bytes."""
+    """One token as llama.cpp tells it; a part of a character is a list of bytes."""
 
     id: int
     piece: str | list[int]
@@ -156,7 +140,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def count_last(pieces: Sequence[bytes], text: bytes, boundary: int) -> int | None:
+def count_last_tokens(pieces: Sequence[bytes], text: bytes, boundary: int) -> int | None:
     """Count the last tokens that hold a byte of a text after a boundary.
 
     Args:
@@ -168,9 +152,9 @@ def count_last(pieces: Sequence[bytes], text: bytes, boundary: int) -> int | Non
         None where the tokens do not spell the continuation.
 
     Example:
-        >>> [count_last([b"<s>", b"the", b" ca", b"ts"], b"the cats", boundary) for boundary in (3, 5, 6)]
+        >>> [count_last_tokens([b"<s>", b"the", b" ca", b"ts"], b"the cats", boundary) for boundary in (3, 5, 6)]
         [2, 2, 1]
-        >>> count_last([b"the", b"!"], b"the cats", 3) is None
+        >>> count_last_tokens([b"the", b"!"], b"the cats", 3) is None
         True
     """
     position = len(text)

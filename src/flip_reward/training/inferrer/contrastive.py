@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from flip_reward.engines.huggingface.inference import ScoredRow, projecting_only, score_rows
+from flip_reward.engines.huggingface.inference import projecting_only, score_rows
+from flip_reward.engines.huggingface.text import ScoredRow
 from flip_reward.errors import OptionError
 from flip_reward.training.inferrer.text import TuningText
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.engines.huggingface.batching import BatchQueue, choose_batch, count_shared
+from flip_reward.engines.huggingface.batching import BatchQueue, choose_batch
 from flip_reward.errors import EngineServerError, EngineUnavailableError
 
 
@@ -42,12 +42,6 @@ def test_a_batch_keeps_the_budget_and_holds_the_first_row(lengths: list[int], bu
     widths = [lengths[row] for row in chosen]
     assert widths == sorted(widths, reverse=True)
     assert len(chosen) == 1 or max(widths) * len(chosen) <= budget
-
-
-def test_what_rows_share() -> None:
-    assert count_shared([[1, 2, 3]]) == 3
-    assert count_shared([[1, 2, 3], [2, 2, 3]]) == 0
-    assert count_shared([[1, 2], [1, 2, 3]]) == 2
 
 
 async def test_rows_of_one_kind_and_like_length_go_together() -> None:

@@ -40,7 +40,7 @@ class RecordingSlot(LlamaSlot):
         super().__init__(locate_model("embedded").path, SlotOptions(512, threads, {"logprobs": True}))
         self.logprobs: list[float] = []
 
-    def _send(self, body: bytes, receive: Callable[[bytes], bool]) -> None:
+    def stream(self, body: bytes, receive: Callable[[bytes], bool]) -> None:
         self.logprobs = []
 
         def record(chunk: bytes) -> bool:
@@ -48,7 +48,7 @@ class RecordingSlot(LlamaSlot):
                 self.logprobs += [token["logprob"] for token in (choice.get("logprobs") or {}).get("content", ())]
             return receive(chunk)
 
-        super()._send(body, record)
+        super().stream(body, record)
 
     def measure(self, request: Request) -> tuple[float, ...]:
         """Return the log probabilities of the reply's tokens."""

@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM as AnyModel
 from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import LogprobRequest
+from flip_reward.engines.base import LogprobRequest, Sampling
 from flip_reward.engines.files import locate_model
 from flip_reward.engines.huggingface.engine import TransformersEngine
-from flip_reward.engines.huggingface.inference import Draw, generate_rows
+from flip_reward.engines.huggingface.inference import generate_rows
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
@@ -50,7 +50,7 @@ class Exact:
     """A llama.cpp slot that remembers in float32, as transformers does."""
 
     def __init__(self, model: Path, adapter: Path | None) -> None:
-        self._slot = LlamaSlot(model, SlotOptions(512, 1, {}, adapter, exact_memory=True))
+        self._slot = LlamaSlot(model, SlotOptions(512, 1, {}, adapter, exact_cache=True))
         self._text = GgufPromptTokenizer(model, {})
 
     def score(self, question: LogprobRequest) -> tuple[float, ...]:
@@ -62,7 +62,7 @@ class Exact:
         plain = self._text.split(LogprobRequest("a", " b")).plain
         tokens: list[int] = []
         while len(tokens) < 16 and tokens[-1:] != [stops[0]]:
-            answer = self._slot._server.handle_completions(
+            answer = self._slot.server.handle_completions(
                 {
                     "prompt": [*prompt, *tokens],
                     "max_tokens": 1,
@@ -139,7 +139,7 @@ def check_replies(model: Path, adapter: Path, merged: str) -> None:
     llama = Exact(model, adapter)
     replies = [llama.generate(prompt, stops) for prompt in prompts]
     for prompt, reply in zip(prompts, replies, strict=True):
-        [expected] = generate_rows(loaded.network, [prompt], Draw(16, 0.0, 1.0), [0], stops)
+        [expected] = generate_rows(loaded.network, [prompt], Sampling(max_tokens=16), [0], stops)
         assert reply == expected
     assert len({tuple(reply) for reply in replies}) == len(RESPONSES)
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
-from flip_reward.engines.huggingface.inference import ScoredRow, score_rows
+from flip_reward.engines.huggingface.inference import score_rows
 from flip_reward.engines.huggingface.loading import load_hf_model
+from flip_reward.engines.huggingface.text import ScoredRow
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunMismatchError
 from flip_reward.training.inferrer.contrastive import check_score_group, score_group
 from flip_reward.training.inferrer.order import group_alike, order_groups

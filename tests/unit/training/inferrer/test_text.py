@@ -46,8 +46,8 @@ class Setup:
 def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     folder = save_model(tmp_path_factory.mktemp("models") / "tiny", tokenizer=TOKENIZERS[request.param])
     engine = TransformersEngine(str(folder), dtype="float32", device="cpu")
-    tokenizer = engine._tokenizer
-    yield Setup(engine, HfPromptTokenizer(tokenizer, "tiny"), find_stops(engine._loaded.network, tokenizer))
+    tokenizer = engine.loaded.tokenizer
+    yield Setup(engine, HfPromptTokenizer(tokenizer, "tiny"), find_stops(engine.loaded.network, tokenizer))
     engine.close()
 
 
@@ -70,7 +70,7 @@ def test_the_learned_tokens_are_the_scored_ones_and_the_end(setup: Setup, name: 
     frame = load_completion_prompt(name)
     learned = InferrerTokenizer(setup.text, frame, setup.stops).encode(group)
     assert learned is not None
-    assert learned.tokens[-1] == setup.engine._tokenizer.eos_token_id
+    assert learned.tokens[-1] == setup.engine.loaded.tokenizer.eos_token_id
 
     recorder = Recorder(setup.engine)
     [score] = BackwardLikelihoodReward(recorder, BackwardLikelihoodOptions(frame)).score_sync([group])[0]
@@ -82,7 +82,7 @@ def test_the_learned_tokens_are_the_scored_ones_and_the_end(setup: Setup, name: 
     # The likelihood computed from the learned tokens and labels themselves is the one that scoring gives.
     assert learned.labels.count(IGNORED) == len(learned.tokens) - learned.learned
     with torch.inference_mode():
-        logits = setup.engine._loaded.network(torch.tensor([learned.tokens])).logits[0]
+        logits = setup.engine.loaded.network(torch.tensor([learned.tokens])).logits[0]
     wanted = torch.tensor(learned.labels[1:-1])
     picked = logits[:-2].log_softmax(dim=-1)[torch.arange(len(wanted)), wanted.clamp(min=0)]
     assert float(picked[wanted != IGNORED].sum()) == pytest.approx(score.likelihood.log_probability, abs=1e-3)
@@ -97,7 +97,7 @@ def test_the_prefix_is_what_generation_is_given(setup: Setup, name: str) -> None
         assert learned is not None
         [request] = FlipReward(setup.engine, FlipOptions(load_templates(name))).render(group)
         assert isinstance(request, Request)
-        given = setup.engine._text.encode(setup.engine._text.render(request.messages))
+        given = setup.engine.text.encode(setup.engine.text.render(request.messages))
         assert learned.tokens[: -learned.learned] == given
 
 
@@ -105,14 +105,14 @@ def test_the_bytes_are_the_template_the_response_and_the_instruction(tmp_path: P
     engine = TransformersEngine(str(save_model(tmp_path / "model")), device="cpu")
     for name in COMPLETION_PROMPTS:
         frame = load_completion_prompt(name)
-        learned = InferrerTokenizer(HfPromptTokenizer(engine._tokenizer, "tiny"), frame, (2,)).encode(GROUPS[0])
+        learned = InferrerTokenizer(HfPromptTokenizer(engine.loaded.tokenizer, "tiny"), frame, (2,)).encode(GROUPS[0])
         assert learned is not None
         user = frame.template.user.replace("{response}", GROUPS[0].responses[0]).removesuffix("{instruction}")
         if not frame.is_completion:
             system = f"<|system|>{frame.template.system}<end>" if frame.template.system else ""
             user = f"{system}<|user|>{user}<end><|assistant|>"
         expected = f"{user}Name three fruits that grow on trees, please.<end>"
-        assert engine._tokenizer.decode(learned.tokens) == expected
+        assert engine.loaded.tokenizer.decode(learned.tokens) == expected
     engine.close()
 
 
@@ -120,14 +120,14 @@ def test_thinking_is_skipped_in_what_is_learned_too(tmp_path: Path) -> None:
     skipped = "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
     folder = save_model(tmp_path / "model", chat_template=CHAT_TEMPLATE + skipped)
     engine = TransformersEngine(str(folder), device="cpu", no_thinking=True)
-    text = HfPromptTokenizer(engine._tokenizer, "tiny", no_thinking=True)
+    text = HfPromptTokenizer(engine.loaded.tokenizer, "tiny", no_thinking=True)
     learned = InferrerTokenizer(text, load_completion_prompt("tuned"), (2,)).encode(GROUPS[0])
     assert learned is not None
     [request] = FlipReward(engine, FlipOptions(load_templates("tuned"))).render(GROUPS[0])
     assert isinstance(request, Request)
-    prompt = engine._text.render(request.messages)
+    prompt = engine.text.render(request.messages)
     assert prompt.endswith("<think></think>")
-    assert learned.tokens[: -learned.learned] == engine._text.encode(prompt)
+    assert learned.tokens[: -learned.learned] == engine.text.encode(prompt)
     engine.close()
 
 
@@ -137,8 +137,8 @@ def test_a_response_without_an_answer(setup: Setup) -> None:
 
 
 def test_the_end_is_the_one_that_the_chat_template_writes(setup: Setup) -> None:
-    pad = setup.engine._tokenizer.pad_token_id
-    other = (pad, setup.engine._tokenizer.eos_token_id)
+    pad = setup.engine.loaded.tokenizer.pad_token_id
+    other = (pad, setup.engine.loaded.tokenizer.eos_token_id)
     assert InferrerTokenizer(setup.text, load_completion_prompt("compact"), other).end == other[1]
     assert InferrerTokenizer(setup.text, load_completion_prompt("answer"), (pad,)).end == pad
     with pytest.raises(OptionError, match="no token that ends a reply"):
@@ -147,7 +147,7 @@ def test_the_end_is_the_one_that_the_chat_template_writes(setup: Setup) -> None:
 
 def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
     engine = TransformersEngine(str(save_model(tmp_path / "model", chat_template=None)), device="cpu")
-    text = HfPromptTokenizer(engine._tokenizer, "tiny")
+    text = HfPromptTokenizer(engine.loaded.tokenizer, "tiny")
     with pytest.raises(OptionError, match="no chat template, which the frame 'compact' needs"):
         InferrerTokenizer(text, load_completion_prompt("compact"), (2,))
     learned = InferrerTokenizer(text, load_completion_prompt("answer"), (2,)).encode(GROUPS[0])
@@ -160,4 +160,4 @@ def test_a_chat_template_that_refuses(tmp_path: Path) -> None:
     engine = TransformersEngine(str(save_model(tmp_path / "model", chat_template=template)), device="cpu")
     frame: CompletionPrompt = load_completion_prompt("compact")
     with pytest.raises(OptionError, match="only in verse"):
-        InferrerTokenizer(HfPromptTokenizer(engine._tokenizer, "tiny"), frame, (2,))
+        InferrerTokenizer(HfPromptTokenizer(engine.loaded.tokenizer, "tiny"), frame, (2,))
