@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from figures import Figure, report
-from flip_reward import FlipOptions, FlipReward, Group, Sampling, load_templates
+from flip_reward import FlipOptions, FlipReward, Group, Sampling
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow, RowMapper
 from flip_reward.data.sources import read_sources
@@ -30,7 +30,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples/responses.jsonl"
 SLOTS = (1, 2, 4)
 ROUNDS = 3
 CONTEXT_TOKENS = 1024
-OPTIONS = FlipOptions(load_templates("compact"), sampling=Sampling(max_tokens=48))
+OPTIONS = FlipOptions("compact", sampling=Sampling(max_tokens=48))
 Messages = list[dict[str, str]]
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from figures import Figure, report
-from flip_reward import FlipOptions, FlipReward, Group, RewardModel, Sampling, load_templates
+from flip_reward import FlipOptions, FlipReward, Group, RewardModel, Sampling
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow, RowMapper
 from flip_reward.data.sources import read_sources
@@ -130,7 +130,7 @@ def measure() -> Iterator[Figure]:
     groups = read_groups()
     engine = TransformersEngine(MODEL)
     likelihood = BackwardLikelihoodReward(engine)
-    flip = FlipReward(engine, FlipOptions(load_templates("compact"), sampling=Sampling(max_tokens=48)))
+    flip = FlipReward(engine, FlipOptions("compact", sampling=Sampling(max_tokens=48)))
     rewards_a_second(likelihood, groups)  # what is loaded at the first use
     yield compare(
         "backward likelihood",

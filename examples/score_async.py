@@ -6,16 +6,16 @@ Run `OPENAI_BASE_URL=http://localhost:8000/v1 python examples/score_async.py MOD
 import asyncio
 import sys
 
-from flip_reward import FlipReward, Group
+from flip_reward import Group, RewardConfig
 
 
 async def main(model: str | None) -> None:
     """Score three groups; the engine limits how many requests are in flight."""
-    reward = FlipReward.from_model(model)
+    reward = RewardConfig(model=model).load()
     groups = [Group.of(f"Name {count} fruits.", ["Apples, pears and plums."]) for count in ("two", "three", "four")]
     for group, scores in zip(groups, await reward.score(groups), strict=True):
         print(group.messages[0].content, scores[0].outcome, scores[0].value)
-    await reward.engine.aclose()
+    await reward.aclose()
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 Run `python examples/score_sync.py` (needs `pip install "flip-reward[local]"`).
 """
 
-from flip_reward import FlipReward, Group
+from flip_reward import Group, RewardConfig
 
-reward = FlipReward.from_model("embedded")
+reward = RewardConfig(model="embedded").load()
 [scores] = reward.score_sync([Group.of("Name three fruits.", ["Apples, pears and plums.", "It rains in Spain."])])
 for score in scores:
     print(score.outcome, score.value, score.inferred_instruction)

@@ -10,42 +10,46 @@ close the inferred instruction comes to the original one.
 """
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.prompts import Template, TemplatePair, load_templates
-from flip_reward.core.replies import ReplyPolicy
-from flip_reward.core.response import Target
-from flip_reward.core.score import Outcome, Score, Usage
-from flip_reward.core.similarity import Similarity
+from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.engines.base import Completion, Engine, Request, Sampling
-from flip_reward.engines.config import EngineConfig, resolve_engine
+from flip_reward.engines.config import load_engine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import FlipRewardError
+from flip_reward.metrics import f1_score, normalize_answer
+from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.flip import FlipOptions, FlipReward
+from flip_reward.rewards.judges.listwise import ListwiseJudge
+from flip_reward.rewards.judges.pairwise import PairwiseJudge
+from flip_reward.rewards.judges.pointwise import PointwiseJudge
 from flip_reward.rewards.similarities import load_similarity
+from flip_reward.selection.choice import select_best
 
 __all__ = [
+    "BackwardLikelihoodReward",
     "Completion",
+    "Cost",
     "Engine",
-    "EngineConfig",
     "FlipOptions",
     "FlipReward",
     "FlipRewardError",
     "Group",
+    "ListwiseJudge",
     "Message",
     "Outcome",
-    "ReplyPolicy",
+    "PairwiseJudge",
+    "PointwiseJudge",
     "Request",
+    "RewardConfig",
     "RewardModel",
     "Sampling",
     "Score",
     "ScriptedEngine",
-    "Similarity",
-    "Target",
-    "Template",
-    "TemplatePair",
-    "Usage",
+    "f1_score",
+    "load_engine",
     "load_similarity",
-    "load_templates",
-    "resolve_engine",
+    "normalize_answer",
+    "select_best",
 ]
 __version__ = "0.1.0"

@@ -10,6 +10,7 @@ from typing import TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from flip_reward.errors import DataError, MissingDependencyError, OptionError
+from flip_reward.settings import FlatSettings, names_of
 
 Recipe = TypeVar("Recipe", bound=BaseModel)
 
@@ -74,22 +75,41 @@ def _apply(override: str, content: dict[str, object]) -> None:
 
 def _explain(path: Path, model: type[BaseModel], error: ValidationError) -> DataError:
     first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"])) or "the whole"
-    if first["type"] != "extra_forbidden":
+    part, place = _part_at(model, first["loc"][:-1])
+    last = str(first["loc"][-1]) if first["loc"] else ""
+    where = ".".join(map(str, (*place, last))) or "the whole"
+    if first["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
         reason = "Input should have keys of its own" if first["type"] == "model_type" else first["msg"]
-        return DataError(f"the recipe {path}, {place}: {reason}")
-    known = list(_part_at(model, first["loc"][:-1]).model_fields)
-    near = get_close_matches(str(first["loc"][-1]), known, n=1)
-    suggestion = f"; did you mean {near[0]!r}?" if near else ""
-    return DataError(f"the recipe {path}: unknown key {place!r}{suggestion}", hint=f"keys are {', '.join(known)}")
+        return DataError(f"the recipe {path}, {where}: {reason.removeprefix('Value error, ')}")
+    known = names_of(part)
+    below = [f"{name}.{last}" for name in known if last in _settings_below(part, name)]
+    near = below or get_close_matches(last, known, n=1)
+    return DataError(
+        f"the recipe {path}: unknown key {where!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+        hint=f"keys are {', '.join(known)}",
+    )
 
 
-def _part_at(model: type[BaseModel], place: Sequence[int | str]) -> type[BaseModel]:
-    """The part of a recipe that a place inside of it names: numbers count the items of a list."""
-    for key in place:
+def _settings_below(part: type[BaseModel], name: str) -> Sequence[str]:
+    """The flat names of the settings in a key of a part; none where it holds no settings."""
+    field = part.model_fields.get(name)
+    models = [] if field is None else list(_models_in(field.annotation))
+    return [setting for model in models if issubclass(model, FlatSettings) for setting in names_of(model)]
+
+
+def _part_at(model: type[BaseModel], path: Sequence[int | str]) -> tuple[type[BaseModel], list[int | str]]:
+    """The part of a recipe that a path inside of it names, and the path as a user writes it.
+
+    Numbers count the items of a list, and what is below settings is given by flat names.
+    """
+    place: list[int | str] = []
+    for key in path:
+        if issubclass(model, FlatSettings):
+            break
+        place.append(key)
         if isinstance(key, str) and key in model.model_fields:
             model = next(_models_in(model.model_fields[key].annotation), model)
-    return model
+    return model, place
 
 
 def _models_in(annotation: object) -> Iterator[type[BaseModel]]:

@@ -32,7 +32,7 @@ def test_the_options_of_score(tmp_path: Path) -> None:
     assert [option for option in options if option != "--table/--no-table"] == [
         "--aggregation", "--api-key-env", "--base-url", "--batch-tokens", "--cache", "--columns", "--concurrency",
         "--context-tokens", "--device", "--dry-run", "--dtype", "--embedding-model", "--extra-body", "--help",
-        "--json", "--likelihood-value", "--limit",
+        "--json", "--likelihood-value", "--limit", "--logprobs-api",
         "--max-tokens", "--model", "--no-table", "--no-thinking", "--normalizer", "--one-order", "--orders",
         "--output", "--price-completion", "--price-prompt", "--reply-policy", "--reward", "--run-folder",
         "--samples", "--seed", "--similarity", "--slots", "--strict", "--structured", "--table", "--target",

@@ -112,7 +112,7 @@ def test_a_recipe(tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.jsonl")
     (tmp_path / "r.yaml").write_text(
         "benchmarks: [pairs.jsonl]\nrewards: [flip, copy]\nmodels: [{model: scripted}]\n"
-        "sampling: {temperature: 0.7}\nruns: 2\n"
+        "reward: {temperature: 0.7}\nruns: 2\n"
     )
     finished = run(tmp_path, "evaluate", "r.yaml", "-m", "scripted", "--limit", "6", "--run-folder", "e")
     assert finished.returncode == 0, finished.stderr

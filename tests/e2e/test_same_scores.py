@@ -4,7 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from flip_reward import FlipReward, Group
+from flip_reward import Group, RewardConfig, RewardModel
 from tests.e2e.command import read, run
 from tests.http.fault_server import FaultServer
 
@@ -26,16 +26,16 @@ def from_command(folder: Path, *arguments: str) -> SCORES:
     return scores
 
 
-def from_python(reward: FlipReward) -> SCORES:
+def from_python(reward: RewardModel) -> SCORES:
     return [[score.value for score in scores] for scores in reward.score_sync(example_groups())]
 
 
-def from_async_python(reward: FlipReward) -> SCORES:
+def from_async_python(reward: RewardModel) -> SCORES:
     async def score() -> SCORES:
         try:
             return [[score.value for score in scores] for scores in await reward.score(example_groups())]
         finally:
-            await reward.engine.aclose()
+            await reward.aclose()
 
     return asyncio.run(score())
 
@@ -43,17 +43,13 @@ def from_async_python(reward: FlipReward) -> SCORES:
 def test_over_http(tmp_path: Path) -> None:
     with FaultServer() as server:
         command = from_command(tmp_path, "--base-url", server.base_url, "--model", server.model)
-        reward = FlipReward.from_model(server.model, base_url=server.base_url)
+        reward = RewardConfig(model=server.model, base_url=server.base_url).load()
         assert command == from_python(reward) == from_async_python(reward)
     assert any(value not in (None, 0.0) for scores in command for value in scores)
 
 
 def test_in_this_process(tmp_path: Path) -> None:
     command = from_command(tmp_path, "--model", "embedded", "--max-tokens", "48", "-t", "compact")
-    from flip_reward import FlipOptions, Sampling
-    from flip_reward.core.prompts import load_templates
-
-    options = FlipOptions(load_templates("compact"), sampling=Sampling(max_tokens=48))
-    reward = FlipReward.from_model("embedded", options=options)
+    reward = RewardConfig(model="embedded", template="compact", max_tokens=48).load()
     assert command == from_python(reward) == from_async_python(reward)
     assert any(value not in (None, 0.0) for scores in command for value in scores)

@@ -54,7 +54,7 @@ def test_one_evaluation_holds_several_numbers_of_samples(tmp_path: Path) -> None
     command = ("evaluate", "-b", "pairs.jsonl", "-r", "flip", *SCRIPTED, "--run-folder", "eval")
     (tmp_path / "sampled.yaml").write_text(
         "benchmarks: [pairs.jsonl]\nrewards: [flip]\nmodels: [{model: scripted}]\n"
-        "samples: 8\naggregation: median\nsampling: {temperature: 0.7, seed: 1}\n"
+        "reward: {samples: 8, aggregation: median, temperature: 0.7, seed: 1}\n"
     )
     assert run(tmp_path, *command).returncode == 0
     assert run(tmp_path, *command, "--samples", "4", "--temperature", "0.7", "--seed", "1").returncode == 0

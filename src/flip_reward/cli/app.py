@@ -1,32 +1,54 @@
-"""The `flip-reward` command."""
+"""The `flip-reward` command. Each of its commands is imported when it is asked for."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from flip_reward import __version__
-from flip_reward.cli.commands import cache, data
-from flip_reward.cli.commands.best_of_n import best_of_n
-from flip_reward.cli.commands.compare import compare
-from flip_reward.cli.commands.evaluate import evaluate
-from flip_reward.cli.commands.export_adapter import export_adapter
-from flip_reward.cli.commands.report import report
-from flip_reward.cli.commands.rescore import rescore
-from flip_reward.cli.commands.score import score
-from flip_reward.cli.commands.serve import serve
-from flip_reward.cli.commands.train import train
-from flip_reward.cli.commands.tune_inferrer import tune_inferrer
-from flip_reward.cli.console import EXPLANATION, ExitCode, exit_code
+from flip_reward.cli.exit_codes import EXPLANATION, ExitCode, exit_code
 from flip_reward.errors import FlipRewardError
+
+COMMANDS = (
+    "score", "best-of-n", "rescore", "report", "evaluate", "compare", "train", "tune-inferrer", "export-adapter",
+    "serve", "data", "cache",
+)  # fmt: skip
+"""In the order of the help. Each is a function, or an app with commands of its own, in `commands/NAME.py`."""
+
+
+class LazyCommands(TyperGroup):
+    """The commands by name, each imported when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer hides the type
+        """Return the names in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer hides the types
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            near = get_close_matches(cmd_name, COMMANDS, n=1)
+            ctx.fail(f"No such command {cmd_name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        name = cmd_name.replace("-", "_")
+        module = import_module(f"flip_reward.cli.commands.{name}")
+        found = getattr(module, "app", None)
+        if found is None:
+            found = typer.Typer(add_completion=False, rich_markup_mode="rich")
+            found.command()(getattr(module, name))
+        command = get_command(found)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="flip-reward",
+    cls=LazyCommands,
     help="Reward responses by inferring the instruction behind them (FLIP), without references and without rubrics.",
     epilog=EXPLANATION,
     no_args_is_help=True,
@@ -34,18 +56,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(score)
-app.command()(best_of_n)
-app.command()(rescore)
-app.command()(report)
-app.command()(evaluate)
-app.command()(compare)
-app.command()(tune_inferrer)
-app.command()(train)
-app.command()(serve)
-app.command()(export_adapter)
-app.add_typer(cache.app, name="cache")
-app.add_typer(data.app, name="data")
 
 
 @app.callback(invoke_without_command=True)
@@ -63,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except FlipRewardError as error:
+        from rich.console import Console
+        from rich.text import Text
+
         console = Console(stderr=True, soft_wrap=True)
         console.print(Text(f"Error: {error}", style="bold red"))
         if error.hint:

@@ -22,7 +22,6 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from enum import IntEnum
 from types import FrameType
 from typing import TypeVar
 
@@ -41,7 +40,6 @@ from rich.text import Text
 
 from flip_reward.core.score import Outcome, Score
 from flip_reward.data.rows import InvalidRow
-from flip_reward.errors import EngineError, FlipRewardError, RunStoppedError, StorageError
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.scoring.summary import Summary
@@ -355,30 +353,3 @@ def stop_after_step(stop: StopSignal, tell: Callable[[str], None]) -> Iterator[N
         yield
     finally:
         restore()
-
-
-class ExitCode(IntEnum):
-    """Exit statuses, as `flip-reward --help` and the README list them."""
-
-    DONE = 0
-    BAD_USAGE = 2
-    PARTLY_DONE = 3
-    ENGINE_LOST = 4
-    DISK_FULL = 5
-    INTERRUPTED = 130
-
-
-EXPLANATION = (
-    "Exit status: 0 done; 2 a wrong option, input or run folder; 3 done, but rows were rejected or undecided, or the "
-    "engine failed for some responses; 4 the engine is not there or was lost; 5 the disk is full or not writable; "
-    "130 interrupted."
-)
-
-
-def exit_code(error: FlipRewardError) -> ExitCode:
-    """Return the exit status that an error ends the command with."""
-    if isinstance(error, StorageError):
-        return ExitCode.DISK_FULL
-    if isinstance(error, EngineError | RunStoppedError):
-        return ExitCode.ENGINE_LOST
-    return ExitCode.BAD_USAGE

@@ -1,19 +1,19 @@
-"""Options that several commands share, declared once."""
+"""The options that several commands share. Those of a reward and its model are made from `RewardConfig`'s fields."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 
-from flip_reward.core.replies import ReplyPolicy
-from flip_reward.core.response import Target
-from flip_reward.core.score import Aggregation
-from flip_reward.rewards.backward_likelihood import LikelihoodValue
-from flip_reward.rewards.judges.pairwise import Tournament
-
-_MODEL, _PROMPT, _JUDGE, _SAMPLING, _RUN = "Model", "Inference", "Judges", "Sampling", "Run"
+from flip_reward.data.rows import parse_columns
+from flip_reward.scoring.summary import Prices
+from flip_reward.settings import FlatSettings, Option, check_settings
 
 Inputs = Annotated[
     list[str],
@@ -24,225 +24,148 @@ Inputs = Annotated[
     ),
 ]
 
-ModelName = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="The inferring model: 'embedded' (the default without a server), PATH.gguf, hf://owner/repo/file.gguf, "
-        "transformers:NAME for one that transformers runs, or the name a server knows it by.",
-        rich_help_panel=_MODEL,
-    ),
-]
-BaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        help="An OpenAI-compatible server, such as http://localhost:8000/v1. OPENAI_BASE_URL is honoured.",
-        rich_help_panel=_MODEL,
-    ),
-]
-ApiKeyEnv = Annotated[
-    str, typer.Option(help="The environment variable that holds the API key.", rich_help_panel=_MODEL)
-]
-Concurrency = Annotated[
-    int,
-    typer.Option(min=1, help="The most requests in flight; adapts downwards to the server.", rich_help_panel=_MODEL),
-]
-TimeoutSeconds = Annotated[
-    float, typer.Option(min=0.1, help="How long one request may take.", rich_help_panel=_MODEL)
-]
-ExtraBody = Annotated[
-    str | None,
-    typer.Option(help="JSON object merged into every request body.", metavar="JSON", rich_help_panel=_MODEL),
-]
-NoThinking = Annotated[
-    bool,
-    typer.Option(
-        "--no-thinking", help="Switch thinking off through the server's chat template.", rich_help_panel=_MODEL
-    ),
-]
-CacheOption = Annotated[
-    str | None,
-    typer.Option(
-        "--cache",
-        help="The response cache, or 'off'. By default in the user's cache folder.",
-        metavar="PATH|off",
-        rich_help_panel=_MODEL,
-    ),
-]
-Slots = Annotated[
-    int | None,
-    typer.Option(min=1, help="Embedded model: requests answered at once.", rich_help_panel=_MODEL),
-]
-Threads = Annotated[int | None, typer.Option(min=1, help="Embedded model: threads.", rich_help_panel=_MODEL)]
-ContextTokens = Annotated[
-    int | None,
-    typer.Option(min=64, help="A model in this process: context of one request, in tokens.", rich_help_panel=_MODEL),
-]
+_RunOption = partial(typer.Option, rich_help_panel="Run")
 
-Dtype = Annotated[
-    str,
-    typer.Option(
-        help="transformers: auto, float32, bfloat16 or float16; auto takes what the processor is fast at.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Device = Annotated[
-    str | None, typer.Option(help="transformers: cpu, cuda:1, ...; a GPU where there is one.", rich_help_panel=_MODEL)
-]
-BatchTokens = Annotated[
-    int | None,
-    typer.Option(min=1, help="transformers: the most tokens computed at once.", rich_help_panel=_MODEL),
-]
+PricePrompt = Annotated[float | None, _RunOption(min=0, help="Price of a million prompt tokens.")]
+PriceCompletion = Annotated[float | None, _RunOption(min=0, help="Price of a million completion tokens.")]
+AsJson = Annotated[bool, _RunOption("--json", help="Print the summary as JSON and nothing else.")]
 
-TemplateName = Annotated[
-    str | None,
-    typer.Option(
-        "--template",
-        "-t",
-        help="The prompt: reasoned, direct, contextual, compact, ...; by default what suits the target.",
-        rich_help_panel=_PROMPT,
-    ),
-]
-TemplateDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="A folder with templates of your own, such as FLIP_SYSTEM.prompt and FLIP_USER.prompt.",
-        rich_help_panel=_PROMPT,
-    ),
-]
-TargetOption = Annotated[
-    Target, typer.Option(help="What is inferred: last-user, system or conversation.", rich_help_panel=_PROMPT)
-]
-SimilarityName = Annotated[
-    str,
-    typer.Option(
-        "--similarity",
-        help="How instructions are compared: f1, rouge-l, chrf, bleu or embedding.",
-        rich_help_panel=_PROMPT,
-    ),
-]
-NormalizerName = Annotated[
-    str, typer.Option("--normalizer", help="What a token is: english or multilingual.", rich_help_panel=_PROMPT)
-]
-EmbeddingModel = Annotated[
-    str | None,
-    typer.Option(help="For --similarity embedding: a model2vec model or folder.", rich_help_panel=_PROMPT),
-]
-ReplyPolicyOption = Annotated[
-    ReplyPolicy,
-    typer.Option(
-        "--reply-policy",
-        help="A reply without a verdict: 'strict' leaves it unscored, 'raw_text' scores it whole, as the paper's "
-        "code does.",
-        rich_help_panel=_PROMPT,
-    ),
-]
-SamplesOption = Annotated[
-    int,
-    typer.Option(
-        "--samples",
-        min=1,
-        help="flip: infer so many instructions from each response, at a temperature above 0.",
-        rich_help_panel=_PROMPT,
-    ),
-]
-AggregationOption = Annotated[
-    Aggregation,
-    typer.Option("--aggregation", help="flip: how several samples become one reward.", rich_help_panel=_PROMPT),
-]
-LikelihoodValueOption = Annotated[
-    LikelihoodValue,
-    typer.Option(
-        "--likelihood-value",
-        help="backward-likelihood: the sum of the log-probabilities, their mean for each token, or how much the "
-        "response adds to the sum (pmi).",
-        rich_help_panel=_PROMPT,
-    ),
-]
-Structured = Annotated[
-    bool,
-    typer.Option("--structured", help="Constrain replies to the JSON schema.", rich_help_panel=_PROMPT),
-]
 
-RewardName = Annotated[
-    str,
-    typer.Option(
-        "--reward",
-        help="'flip'; 'backward-likelihood', how likely the instruction is after the response; or a judge: "
-        "'pointwise' rates each response from 1 to 10, 'pairwise' compares two at a time, 'listwise' chooses the "
-        "best of all.",
-    ),
-]
-OrdersOption = Annotated[
-    int,
-    typer.Option("--orders", min=1, help="listwise: show the responses in so many orders.", rich_help_panel=_JUDGE),
-]
-OneOrder = Annotated[
-    bool,
-    typer.Option(
-        "--one-order", help="pairwise: show each pair once, in a drawn order, not in both.", rich_help_panel=_JUDGE
-    ),
-]
-TournamentOption = Annotated[
-    Tournament,
-    typer.Option("--tournament", help="pairwise: which of more than two responses meet.", rich_help_panel=_JUDGE),
-]
+@dataclass(frozen=True)
+class RunOptions:
+    """What a user chose about a run over a data set, and not about the reward and its model."""
 
-Temperature = Annotated[float, typer.Option(min=0.0, help="0 is greedy.", rich_help_panel=_SAMPLING)]
-MaxTokens = Annotated[int, typer.Option(min=1, help="The most tokens of a reply.", rich_help_panel=_SAMPLING)]
-TopP = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.", rich_help_panel=_SAMPLING)]
-Seed = Annotated[
-    int | None, typer.Option(min=0, max=2**63 - 1, help="Makes sampling repeatable.", rich_help_panel=_SAMPLING)
-]
+    run_folder: Annotated[
+        Path | None,
+        _RunOption(
+            "--run-folder",
+            "-r",
+            help="Where the run is kept and resumed from. By default below runs/, named after the input and the "
+            "options.",
+        ),
+    ] = None
+    output: Annotated[
+        Path | None,
+        _RunOption("--output", "-o", help="Also write the records in input order: .jsonl, .jsonl.gz or .parquet."),
+    ] = None
+    columns: Annotated[
+        str | None,
+        _RunOption(
+            help="Your names for our columns: instruction=question,response=answer.", metavar="OURS=YOURS,..."
+        ),
+    ] = None
+    limit: Annotated[int | None, _RunOption(min=1, help="Only so many rows.")] = None
+    strict: Annotated[bool, _RunOption("--strict", help="Stop at the first row that cannot be read.")] = False
+    dry_run: Annotated[bool, _RunOption("--dry-run", help="Show the first prompts and call nothing.")] = False
+    price_prompt: PricePrompt = None
+    price_completion: PriceCompletion = None
+    as_json: AsJson = False
+    table: Annotated[
+        bool | None,
+        _RunOption("--table/--no-table", help="Show the records as a table. By default when there are at most 50."),
+    ] = None
 
-RunFolderOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--run-folder",
-        "-r",
-        help="Where the run is kept and resumed from. By default below runs/, named after the input and the options.",
-        rich_help_panel=_RUN,
-    ),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="Also write the records in input order: .jsonl, .jsonl.gz or .parquet.",
-        rich_help_panel=_RUN,
-    ),
-]
-Columns = Annotated[
-    str | None,
-    typer.Option(
-        help="Your names for our columns: instruction=question,response=answer.",
-        metavar="OURS=YOURS,...",
-        rich_help_panel=_RUN,
-    ),
-]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only so many rows.", rich_help_panel=_RUN)]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Stop at the first row that cannot be read.", rich_help_panel=_RUN)
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show the first prompts and call nothing.", rich_help_panel=_RUN)
-]
-PricePrompt = Annotated[
-    float | None, typer.Option(min=0, help="Price of a million prompt tokens.", rich_help_panel=_RUN)
-]
-PriceCompletion = Annotated[
-    float | None, typer.Option(min=0, help="Price of a million completion tokens.", rich_help_panel=_RUN)
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print the summary as JSON and nothing else.", rich_help_panel=_RUN)
-]
-ShowTable = Annotated[
-    bool | None,
-    typer.Option(
-        "--table/--no-table",
-        help="Show the records as a table. By default when there are at most 50.",
-        rich_help_panel=_RUN,
-    ),
-]
+    @property
+    def column_names(self) -> dict[str, str]:
+        """Our column names to the user's."""
+        return parse_columns(self.columns) if self.columns else {}
+
+    @property
+    def prices(self) -> Prices | None:
+        """What tokens cost, where that was said."""
+        return read_prices(self.price_prompt, self.price_completion)
+
+
+def read_prices(prompt: float | None, completion: float | None) -> Prices | None:
+    """Read `--price-prompt` and `--price-completion`; None when neither was given.
+
+    Example:
+        >>> read_prices(0.1, None)
+        Prices(prompt=0.1, completion=0.0)
+    """
+    return None if prompt is None and completion is None else Prices(prompt or 0.0, completion or 0.0)
+
+
+def expand_options(
+    *, without: Collection[str] = (), only: Collection[str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for every setting of its arguments that are settings or dataclasses of options.
+
+    Typer reads options from a function's signature, so the decorated function has one that names them all.
+
+    Args:
+        without: Settings that the command has an option of its own for.
+        only: Settings that have an effect; None for all.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def is_wanted(name: str) -> bool:
+            return name not in without and (only is None or name in only)
+
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        groups = {one.name: _Group(one.annotation, is_wanted) for one in own if _Group.is_one(one.annotation)}
+
+        @wraps(command)
+        def run(**arguments: object) -> None:
+            made = {name: group.make(arguments) for name, group in groups.items()}
+            command(**arguments, **made)
+
+        expanded = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for one in own
+            for parameter in (groups[one.name].parameters if one.name in groups else (one,))
+        ]
+        run.__signature__ = inspect.Signature(expanded)  # type: ignore[attr-defined]  # inspect looks for it
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in expanded}
+        return run
+
+    return decorate
+
+
+class _Group:
+    """One argument of a command, as many options."""
+
+    def __init__(self, kind: type[Any], is_wanted: Callable[[str], bool]) -> None:
+        self._kind = kind
+        if issubclass(kind, FlatSettings):
+            self.parameters = [_to_parameter(one) for name, one in kind.options().items() if is_wanted(name)]
+        else:
+            hints = get_type_hints(kind, include_extras=True)
+            self.parameters = [_parameter(one.name, one.default, hints[one.name]) for one in fields(kind)]
+
+    @staticmethod
+    def is_one(annotation: object) -> bool:
+        return isinstance(annotation, type) and (issubclass(annotation, FlatSettings) or is_dataclass(annotation))
+
+    def make(self, arguments: dict[str, object]) -> object:
+        """Take the group's options out of the arguments of a call, and make what the command gets."""
+        chosen = {one.name: arguments.pop(one.name) for one in self.parameters}
+        if not issubclass(self._kind, FlatSettings):
+            return self._kind(**chosen)
+        changed = {one.name: chosen[one.name] for one in self.parameters if chosen[one.name] != one.default}
+        return check_settings(self._kind, changed, _flag)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _to_parameter(option: Option) -> inspect.Parameter:
+    """Turn a setting into a parameter that typer understands."""
+    kind, default = option.field.annotation, option.field.default
+    if get_origin(kind) is Mapping or isinstance(default, dict):
+        kind, default = str | None, None  # given as JSON text
+    bounds = {"min": option.limit("ge", "gt"), "max": option.limit("le", "lt")}
+    declared = typer.Option(
+        _flag(option.name),
+        *([option.setting.short] if option.setting.short else []),
+        help=option.field.description,
+        metavar=option.setting.metavar,
+        rich_help_panel=option.panel,
+        **{name: bound for name, bound in bounds.items() if bound is not None},
+    )
+    return _parameter(option.name, default, Annotated[kind, declared])
+
+
+def _parameter(name: str, default: object, annotation: Any) -> inspect.Parameter:  # noqa: ANN401 - an annotation
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

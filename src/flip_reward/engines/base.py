@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
+
+from pydantic import Field
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.response import replace_lone_surrogates
@@ -28,19 +30,18 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a completion is drawn.
+    """How a completion is drawn."""
 
-    Attributes:
-        temperature: 0 takes the likeliest token each time.
-        max_tokens: The most tokens to generate, at least 1.
-        top_p: Nucleus sampling, above 0 and at most 1. None leaves the engine's own.
-        seed: Makes sampling above temperature 0 repeatable, where the engine can.
-    """
+    panel: ClassVar[str] = "Sampling"
 
-    temperature: float = 0.0
-    max_tokens: int = 512
-    top_p: float | None = None
-    seed: int | None = None
+    temperature: Annotated[float, Field(ge=0, description="0 is greedy: the likeliest token each time.")] = 0.0
+    max_tokens: Annotated[int, Field(ge=1, description="The most tokens of a reply.")] = 512
+    top_p: Annotated[
+        float | None, Field(gt=0, le=1, description="Nucleus sampling. By default the engine's own.")
+    ] = None
+    seed: Annotated[
+        int | None, Field(ge=0, le=2**63 - 1, description="Makes sampling repeatable, where the engine can.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,105 +2,187 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field
 
 from flip_reward.engines.base import Engine
 from flip_reward.engines.cache import ResponseCache, default_cache_path
-from flip_reward.engines.engine_kinds import EngineKind, name_owners
 from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, locate_model
 from flip_reward.engines.lora.adapter import NAME, GgufAdapter, LoraName, find_lora_file
 from flip_reward.engines.lora.shipped import SHIPPED, Tuning
 from flip_reward.engines.middleware import build_stack
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.engines.tuned_folder import TunedFolder
-from flip_reward.errors import OptionError
+from flip_reward.errors import DataError, OptionError
+from flip_reward.settings import Setting, changed, declared
 
-_TRANSFORMERS = "transformers:"
+_BY_TRANSFORMERS = "transformers:"
+INFERRER = "inferrer.json"
 
 
-@dataclass(frozen=True, slots=True)
+def _read_object(value: object) -> object:
+    """Take a JSON text, which is all that a command line or a variable can hold, for what it says."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = None
+    if not isinstance(value, Mapping):
+        raise ValueError("""not a JSON object, such as {"top_k": 20}""")  # noqa: TRY004 - pydantic reports it
+    return value
+
+
+class EngineKind(StrEnum):
+    """A way to reach a language model."""
+
+    SERVER = "models of a server"
+    EMBEDDED = "models that llama.cpp runs in this process"
+    TRANSFORMERS = "models that transformers runs in this process"
+    SCRIPTED = "the scripted model"
+
+
+_SERVER = (EngineKind.SERVER,)
+_EMBEDDED = (EngineKind.EMBEDDED,)
+_TRANSFORMERS = (EngineKind.TRANSFORMERS,)
+_IN_PROCESS = (EngineKind.EMBEDDED, EngineKind.TRANSFORMERS)
+
+
+@dataclass(frozen=True)
 class EngineConfig:
-    """How a language model is reached.
+    """How a language model is reached. `Setting.only` says which kinds of engine have a setting; others refuse it."""
 
-    Attributes:
-        model: "embedded", a GGUF file, `hf://owner/repo/file.gguf`, one of these with `+ADAPTER`, a LoRA adapter as
-            a GGUF file or the folder of one, "scripted", "transformers:" and what `TransformersEngine` takes, or a
-            server's name for it. None is "embedded" without a server.
-        base_url: An OpenAI-compatible server, up to and including `/v1`. None takes OPENAI_BASE_URL where the model
-            is not one of this process.
-        api_key_env: The environment variable that holds the API key.
-        concurrency: The most requests in flight at a server.
-        timeout_seconds: How long one request to a server may take.
-        extra_body: Fields merged into every request to a server.
-        no_thinking: Ask the chat template to leave thinking out.
-        logprobs_api: How a server is asked how likely a text is: "auto" goes by what it says of itself, or
-            "prompt_logprobs" (vLLM), "sglang", "echo".
-        cache: A file for answers, "off", or None for the default place.
-        slots: Embedded models: how many requests are answered at once. None takes the measured default.
-        threads: Embedded models: None takes the CPUs this process may use.
-        context_tokens: Models in this process: prompt and reply of one request. None takes the default.
-        dtype: Models run by transformers: "auto", "float32", "bfloat16" or "float16".
-        device: Models run by transformers: None takes a GPU where there is one.
-        batch_tokens: Models run by transformers: the most tokens computed at once. None takes the default.
-    """
+    panel: ClassVar[str] = "Model"
 
-    model: str | None = None
-    base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 64
-    timeout_seconds: float = 600.0
-    extra_body: Mapping[str, object] = field(default_factory=dict)
-    no_thinking: bool = False
-    logprobs_api: str = "auto"
-    cache: str | None = "off"
-    slots: int | None = None
-    threads: int | None = None
-    context_tokens: int | None = None
-    dtype: str = "auto"
-    device: str | None = None
-    batch_tokens: int | None = None
+    model: Annotated[
+        str | None,
+        Field(
+            description="The language model: 'embedded' (the default without a server), PATH.gguf, "
+            "hf://owner/repo/file.gguf, either with +ADAPTER for a LoRA adapter, transformers:NAME for one that "
+            "transformers runs, or the name a server knows it by."
+        ),
+        Setting(short="-m"),
+    ] = None
+    base_url: Annotated[
+        str | None,
+        Field(
+            description="An OpenAI-compatible server, such as http://localhost:8000/v1. OPENAI_BASE_URL is honoured."
+        ),
+        Setting(only=_SERVER),
+    ] = None
+    api_key_env: Annotated[str, Field(description="The environment variable that holds the API key.")] = (
+        "OPENAI_API_KEY"
+    )
+    concurrency: Annotated[
+        int, Field(ge=1, description="The most requests in flight; adapts downwards to the server.")
+    ] = 64
+    timeout_seconds: Annotated[
+        float, Field(ge=0.1, description="How long one request may take."), Setting(only=_SERVER)
+    ] = 600.0
+    extra_body: Annotated[
+        Mapping[str, object],
+        BeforeValidator(_read_object),
+        Field(description="JSON object merged into every request body."),
+        Setting(only=_SERVER, metavar="JSON"),
+    ] = field(default_factory=dict)
+    no_thinking: Annotated[bool, Field(description="Switch thinking off through the model's chat template.")] = False
+    logprobs_api: Annotated[
+        str,
+        Field(
+            description="How a server is asked how likely a text is: auto goes by what it says of itself; "
+            "prompt_logprobs (vLLM), sglang or echo."
+        ),
+        Setting(only=_SERVER),
+    ] = "auto"
+    cache: Annotated[
+        str | None,
+        Field(description="The response cache, or 'off'. By default in the user's cache folder."),
+        Setting(metavar="PATH|off"),
+    ] = None
+    slots: Annotated[
+        int | None, Field(ge=1, description="Embedded model: requests answered at once."), Setting(only=_EMBEDDED)
+    ] = None
+    threads: Annotated[int | None, Field(ge=1, description="Embedded model: threads."), Setting(only=_EMBEDDED)] = (
+        None
+    )
+    context_tokens: Annotated[
+        int | None,
+        Field(ge=64, description="A model in this process: context of one request, in tokens."),
+        Setting(only=_IN_PROCESS),
+    ] = None
+    dtype: Annotated[
+        str,
+        Field(
+            description="transformers: auto, float32, bfloat16 or float16; auto takes what the processor is fast at."
+        ),
+        Setting(only=_TRANSFORMERS),
+    ] = "auto"
+    device: Annotated[
+        str | None,
+        Field(description="transformers: cpu, cuda:1, ...; a GPU where there is one."),
+        Setting(only=_TRANSFORMERS),
+    ] = None
+    batch_tokens: Annotated[
+        int | None,
+        Field(ge=1, description="transformers: the most tokens computed at once."),
+        Setting(only=_TRANSFORMERS),
+    ] = None
 
-    @property
-    def chosen(self) -> list[str]:
-        """The names of the options that are not left at their defaults.
+    def unsupported(self, environment: Mapping[str, str] = os.environ) -> list[str]:
+        """Return the settings that were changed and have no effect with this model.
 
-        Example:
-            >>> EngineConfig("embedded", slots=2).chosen
-            ['model', 'slots']
+        The scripted model takes them all: it stands in for any other, to try a command without one.
         """
-        default = EngineConfig()
-        return [one.name for one in fields(self) if getattr(self, one.name) != getattr(default, one.name)]
+        kind = _find_kind(self, environment)
+        if kind is EngineKind.SCRIPTED:
+            return []
+        return [name for name in changed(self) if kind not in (_kinds(name) or (kind,))]
 
 
-def resolve_engine(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> Engine:
-    """Build the engine that a configuration names.
+def _kinds(setting: str) -> tuple[str, ...]:
+    return next((one.only for one in declared(EngineConfig)[setting].metadata if isinstance(one, Setting)), ())
+
+
+def supported_by(setting: str) -> str:
+    """Say which kinds of engine have a setting.
+
+    Example:
+        >>> supported_by("threads")
+        'models that llama.cpp runs in this process'
+    """
+    return " and ".join(_kinds(setting))
+
+
+def load_engine(model: str | None = None, **settings: Any) -> Engine:  # noqa: ANN401 - EngineConfig has their types
+    """Make the engine of a model: one that answers requests, with retries, a limit on requests in flight and a cache.
+
+    Args:
+        model: "embedded" (the default without a server), PATH.gguf, `hf://owner/repo/file.gguf`, "transformers:NAME",
+            or the name by which a server knows it.
+        settings: Further fields of `EngineConfig`, such as `base_url`.
 
     Raises:
-        OptionError: There is no such model, it lacks a server, or an option has no effect with it.
+        OptionError: There is no such model, it lacks a server, or a setting has no effect with it.
         MissingDependencyError: The library that runs it is not installed.
 
     Example:
-        >>> resolve_engine(EngineConfig("scripted")).model
+        >>> load_engine("scripted").model
         'scripted'
     """
-    kind = _find_kind(config, environment)
-    if kind is EngineKind.EMBEDDED and config.model is not None and not _is_embedded(config.model):
-        near = get_close_matches(config.model, DEFAULT_NAMES, n=1)
-        raise OptionError(
-            f"no model {config.model!r} in this process" + (f"; did you mean {near[0]!r}?" if near else ""),
-            hint="name the server that has it with --base-url, a file that ends in .gguf, or transformers:NAME",
-        )
-    for option in kind.find_foreign(config.chosen):
-        raise OptionError(
-            f"the model {_name(config)!r} has no option {option.replace('_', ' ')!r}",
-            hint=f"{name_owners(option)} have it",
-        )
-    match kind:
+    return resolve_engine(EngineConfig(model, **settings))
+
+
+def resolve_engine(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> Engine:
+    """Make the engine that a configuration names; see `load_engine`."""
+    check_engine(config, environment)
+    match _find_kind(config, environment):
         case EngineKind.SCRIPTED:
             return build_stack(ScriptedEngine(), concurrency=config.concurrency)
         case EngineKind.TRANSFORMERS:
@@ -111,32 +193,63 @@ def resolve_engine(config: EngineConfig, environment: Mapping[str, str] = os.env
             return _in_process(config, environment)
 
 
-def share_options(configs: Sequence[EngineConfig], environment: Mapping[str, str] = os.environ) -> list[EngineConfig]:
-    """Leave each of several models those options that it has, where they were chosen for all together.
+def check_engine(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse what can be refused before a model is loaded.
 
     Raises:
-        OptionError: None of the models has an option that was chosen.
+        OptionError: There is no such model, it lacks a server, or a setting has no effect with it.
+    """
+    kind = _find_kind(config, environment)
+    if kind is EngineKind.EMBEDDED and config.model is not None and not _is_embedded(config.model):
+        near = get_close_matches(config.model, DEFAULT_NAMES, n=1)
+        raise OptionError(
+            f"no model {config.model!r} in this process" + (f"; did you mean {near[0]!r}?" if near else ""),
+            hint="name the server that has it with --base-url, a file that ends in .gguf, or transformers:NAME",
+        )
+    for name in config.unsupported(environment):
+        raise OptionError(
+            f"the model {_name(config)!r} has no option {name.replace('_', ' ')!r}",
+            hint=f"{supported_by(name)} have it",
+        )
+    if kind is EngineKind.SERVER:
+        if urlsplit(_find_server(config, environment) or "").scheme not in ("http", "https"):
+            raise OptionError("--base-url is not an http address", hint="for example http://localhost:8000/v1")
+        if config.model is None:
+            raise OptionError("which model of the server?", hint="name it with --model")
+
+
+def split_engine_options(
+    configs: Sequence[EngineConfig], environment: Mapping[str, str] = os.environ
+) -> list[EngineConfig]:
+    """Leave each of several models those settings that it has, where they were chosen for all together.
+
+    Raises:
+        OptionError: None of the models has a setting that was chosen.
 
     Example:
         >>> server = EngineConfig("m", "http://localhost:8000/v1", dtype="float32")
-        >>> [config.dtype for config in share_options([server, EngineConfig("transformers:m", dtype="float32")])]
+        >>> split = split_engine_options([server, EngineConfig("transformers:m", dtype="float32")])
+        >>> [config.dtype for config in split]
         ['auto', 'float32']
     """
-    foreign = [_find_kind(config, environment).find_foreign(config.chosen) for config in configs]
+    unsupported = [config.unsupported(environment) for config in configs]
     used = {
-        name for config, names in zip(configs, foreign, strict=True) for name in config.chosen if name not in names
+        name
+        for config, names in zip(configs, unsupported, strict=True)
+        for name in changed(config)
+        if name not in names
     }
-    for option in dict.fromkeys(name for names in foreign for name in names):
-        if option not in used:
+    for name in dict.fromkeys(name for names in unsupported for name in names):
+        if name not in used:
             models = ", ".join(repr(_name(config)) for config in configs)
             raise OptionError(
-                f"none of the models ({models}) has the option {option.replace('_', ' ')!r}",
-                hint=f"{name_owners(option)} have it",
+                f"none of the models ({models}) has the option {name.replace('_', ' ')!r}",
+                hint=f"{supported_by(name)} have it",
             )
     default = EngineConfig()
     return [
         replace(config, **{name: getattr(default, name) for name in names})
-        for config, names in zip(configs, foreign, strict=True)
+        for config, names in zip(configs, unsupported, strict=True)
     ]
 
 
@@ -151,8 +264,8 @@ def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.enviro
         True
     """
     model = config.model
-    if model is not None and model.startswith(_TRANSFORMERS):
-        model = model.removeprefix(_TRANSFORMERS)
+    if model is not None and model.startswith(_BY_TRANSFORMERS):
+        model = model.removeprefix(_BY_TRANSFORMERS)
         if tuning := _find_tuning_in(Path(model).expanduser()):
             return tuning
     elif config.base_url or (environment.get("OPENAI_BASE_URL") if model is None else not _is_embedded(model)):
@@ -169,8 +282,8 @@ def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.enviro
 
 
 def _find_tuning_in(folder: Path) -> Tuning | None:
-    if tuned := TunedFolder.read(folder):
-        return Tuning(tuned.frame)
+    if template := read_inferrer_template(folder):
+        return Tuning(template)
     path = folder / NAME
     return Tuning(GgufAdapter.read(path).template) if path.is_file() else None
 
@@ -195,7 +308,7 @@ def _is_embedded(model: str | None) -> bool:
 def _find_kind(config: EngineConfig, environment: Mapping[str, str]) -> EngineKind:
     if config.model == "scripted":
         return EngineKind.SCRIPTED
-    if config.model is not None and config.model.startswith(_TRANSFORMERS):
+    if config.model is not None and config.model.startswith(_BY_TRANSFORMERS):
         return EngineKind.TRANSFORMERS
     return EngineKind.EMBEDDED if _find_server(config, environment) is None else EngineKind.SERVER
 
@@ -214,7 +327,7 @@ def _by_transformers(config: EngineConfig, environment: Mapping[str, str]) -> En
     from flip_reward.engines.huggingface.engine import TransformersEngine
 
     engine = TransformersEngine(
-        _name(config).removeprefix(_TRANSFORMERS),
+        _name(config).removeprefix(_BY_TRANSFORMERS),
         dtype=config.dtype,
         device=config.device,
         context_tokens=config.context_tokens,
@@ -227,14 +340,9 @@ def _by_transformers(config: EngineConfig, environment: Mapping[str, str]) -> En
 def _over_http(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
     from flip_reward.engines.http.engine import HttpEngine
 
-    base_url = _find_server(config, environment) or ""
-    if urlsplit(base_url).scheme not in ("http", "https"):
-        raise OptionError("--base-url is no http address", hint="for example http://localhost:8000/v1")
-    if config.model is None:
-        raise OptionError("which model of the server?", hint="name it with --model")
     engine = HttpEngine(
-        base_url,
-        config.model,
+        _find_server(config, environment) or "",
+        _name(config),
         api_key=environment.get(config.api_key_env),
         extra_body=config.extra_body,
         no_thinking=config.no_thinking,
@@ -266,3 +374,23 @@ def _open_cache(cache: str | None, environment: Mapping[str, str]) -> ResponseCa
     if (cache or environment.get("FLIP_REWARD_CACHE")) == "off":
         return None
     return ResponseCache(Path(cache).expanduser() if cache else default_cache_path())
+
+
+def read_inferrer_template(folder: Path) -> str | None:
+    """Return the template that the model in a folder was tuned with; None where `inferrer.json` is not there.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    path = folder / INFERRER
+    if not path.is_file():
+        return None
+    try:
+        return str(json.loads(path.read_bytes())["frame"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read: it is damaged") from error
+
+
+def describe_inferrer(template: str) -> bytes:
+    """Return what `inferrer.json` holds for a model that was tuned with a template."""
+    return json.dumps({"frame": template}).encode() + b"\n"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from flip_reward.core.score import Aggregation
 from flip_reward.data.sources import SourceRow
 from flip_reward.engines.base import Engine
-from flip_reward.engines.config import EngineConfig, resolve_engine, share_options
+from flip_reward.engines.config import EngineConfig, resolve_engine, split_engine_options
 from flip_reward.errors import OptionError
 from flip_reward.evaluation.benchmarks.base import Benchmark
 from flip_reward.evaluation.folder import (
@@ -29,12 +28,13 @@ from flip_reward.evaluation.folder import (
 )
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.base import RewardModel
-from flip_reward.rewards.catalogue import REWARDS, RewardOptions, fit_to_model, load_reward
+from flip_reward.rewards.config import RewardConfig, split_settings
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.run_folder import CompletedRows, RunFolder
 from flip_reward.scoring.runner import Observer, Run, RunLimits, StopSignal
 from flip_reward.scoring.summary import Prices
+from flip_reward.settings import flatten
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ async def run_grid(
                     run = GridRun(benchmark, reward, number)
                     complete &= await _score_run(folder, run, observer, limits, stop, prices)
         finally:
-            await reward.runs[0].engine.aclose()
+            await reward.runs[0].aclose()
     return complete
 
 
@@ -214,14 +214,14 @@ def _pending_rows(benchmark: Benchmark, completed: CompletedRows) -> Iterator[So
 
 
 def line_up(
-    rewards: Sequence[str], models: Sequence[EngineConfig], options: RewardOptions | None = None, *, runs: int = 1
+    rewards: Sequence[str], models: Sequence[EngineConfig], config: RewardConfig | None = None, *, runs: int = 1
 ) -> list[GridReward]:
     """Make every reward with every model, and every control once.
 
     Args:
-        rewards: Names of the catalogue or of controls.
-        models: The models, each with the way to reach it; of the options that they share each takes its own.
-        options: What is chosen about the rewards; each takes what concerns it.
+        rewards: Names of rewards, with and without a model.
+        models: How each model is reached; of the settings that they share each takes its own.
+        config: What is chosen about the rewards; each takes what concerns it.
         runs: How often everything is asked, with seeds that follow one another.
 
     Returns:
@@ -229,66 +229,45 @@ def line_up(
         fit into one evaluation: "flip compact @ model", "flip compact x8 @ model", "flip compact x8 max @ model".
 
     Raises:
-        OptionError: There is no such reward or model, or an option concerns none of them.
+        OptionError: There is no such reward or model, or a setting concerns none of them.
         TemplateError: There is no such template.
         MissingDependencyError: The library that runs a model is not installed.
     """
-    options = options or RewardOptions()
+    config = config or RewardConfig()
     names = list(dict.fromkeys(rewards))
-    for name in names:
-        if name not in (*REWARDS, *CONTROLS):
-            near = get_close_matches(name.lower(), (*REWARDS, *CONTROLS), n=1)
-            suggestion = f"; did you mean {near[0]!r}?" if near else ""
-            raise OptionError(
-                f"unknown reward {name!r}{suggestion}",
-                hint=f"rewards are {', '.join(REWARDS)}; controls without a model are {', '.join(CONTROLS)}",
-            )
-    with_model = [name for name in names if name in REWARDS]
-    _refuse_options_of_nobody(with_model, options)
-    fitted = {name: options.fitting(name) for name in with_model}
-    _refuse_equal_runs(options, runs)
+    with_model = [name for name in names if name not in CONTROLS]
+    engines = split_engine_options(models) if with_model else []
+    configs = [config.updated(reward=name, engine=engine) for engine in engines for name in with_model]
+    configs = split_settings(configs) if configs else []
+    for one in configs:
+        one.check()
     lineup = [GridReward(name, None, (ControlReward(name),)) for name in names if name in CONTROLS]
-    for config in share_options(models) if with_model else ():
-        engine = resolve_engine(config)
-        chosen = {name: fit_to_model(own, name, config) for name, own in fitted.items()}
-        lineup += [_with_model(name, engine, own, runs) for name, own in chosen.items()]
+    for engine_config in engines:
+        engine = resolve_engine(engine_config)
+        lineup += [_with_model(one, engine, runs) for one in configs if one.engine == engine_config]
     return lineup
 
 
-def _with_model(name: str, engine: Engine, options: RewardOptions, runs: int) -> GridReward:
-    rewards = tuple(
-        load_reward(name, engine, replace(options, sampling=replace(options.sampling, seed=seed)))
-        for seed in _draw_seeds(options, runs)
-    )
-    words = [name]
-    if name in ("flip", "backward-likelihood"):
+def _with_model(config: RewardConfig, engine: Engine, runs: int) -> GridReward:
+    seeds = _draw_seeds(config, runs)
+    rewards = tuple((config if seed is None else config.updated(seed=seed)).load(engine) for seed in seeds)
+    own = flatten(config.part)
+    words = [config.reward]
+    if config.reward in ("flip", "backward-likelihood"):
         words.append(str(rewards[0].settings["template"]))
-    if options.likelihood_value is not LikelihoodValue.MEAN:
-        words.append(options.likelihood_value)
-    if options.samples > 1:
-        words.append(f"x{options.samples}")
-        words += [options.aggregation] if options.aggregation is not Aggregation.MEAN else []
+    if own.get("likelihood_value", LikelihoodValue.MEAN) is not LikelihoodValue.MEAN:
+        words.append(own["likelihood_value"])
+    if own.get("samples", 1) > 1:
+        words.append(f"x{own['samples']}")
+        words += [own["aggregation"]] if own["aggregation"] is not Aggregation.MEAN else []
     return GridReward(f"{' '.join(words)} @ {engine.model}", engine.model, rewards)
 
 
-def _draw_seeds(options: RewardOptions, runs: int) -> list[int | None]:
-    seed = options.sampling.seed
-    if runs == 1:
-        return [seed]
-    # The samples of a run have seeds that follow one another, and no two runs may share one.
-    return [(seed or 0) + run * options.samples for run in range(runs)]
-
-
-def _refuse_equal_runs(options: RewardOptions, runs: int) -> None:
-    if runs > 1 and options.sampling.temperature == 0:
+def _draw_seeds(config: RewardConfig, runs: int) -> list[int | None]:
+    """A seed for each run; None leaves the reward's own. The samples of a run have seeds that follow one another."""
+    own = flatten(config.part)
+    if runs == 1 or "seed" not in own:
+        return [None] * runs
+    if own["temperature"] == 0:
         raise OptionError("several runs at temperature 0 are all the same", hint="give a --temperature above 0")
-
-
-def _refuse_options_of_nobody(rewards: Sequence[str], options: RewardOptions) -> None:
-    fitted = [options.fitting(name) for name in rewards]
-    for field in fields(options):
-        wanted = getattr(options, field.name)
-        if fitted and all(getattr(own, field.name) != wanted for own in fitted):
-            raise OptionError(
-                f"none of the rewards ({', '.join(rewards)}) has the option {field.name.replace('_', ' ')!r}"
-            )
+    return [(own["seed"] or 0) + run * own.get("samples", 1) for run in range(runs)]

@@ -233,7 +233,7 @@ class TrainerReward:
     def close(self) -> None:
         """Write the cache, close connections and end the background thread."""
         if self._process_id == os.getpid():  # else the thread stayed behind in the process that was forked
-            self._loop.run(self.reward.engine.aclose())
+            self._loop.run(self.reward.aclose())
             self._loop.close()
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.core.conversation import Group
@@ -14,7 +17,15 @@ from flip_reward.core.prompts import CompletionPrompt, load_completion_prompt
 from flip_reward.core.response import InferenceTarget, Target, select_target, visible_answer
 from flip_reward.core.score import Cost, Likelihood, Outcome, Score
 from flip_reward.engines.base import Engine, LogprobRequest, TokenLogprobs
-from flip_reward.rewards.base import RewardModel, Settings, ask, gather_all
+from flip_reward.rewards.base import (
+    PromptOptions,
+    RewardModel,
+    Settings,
+    TargetSetting,
+    ask,
+    gather_all,
+    record_options,
+)
 
 PRIORS_KEPT = 10_000
 """So many instructions are remembered; the oldest are asked again."""
@@ -57,21 +68,18 @@ class LikelihoodValue(StrEnum):
         return likelihood.log_probability - likelihood.prior_log_probability
 
 
-@dataclass(frozen=True, slots=True)
-class BackwardLikelihoodOptions:
-    """How `BackwardLikelihoodReward` asks.
+@dataclass(frozen=True)
+class BackwardLikelihoodOptions(PromptOptions):
+    """How `BackwardLikelihoodReward` asks."""
 
-    Attributes:
-        prompt: The text around response and instruction.
-        value: What is made of the log-probabilities.
-        target: Which part of the conversation is the instruction.
-        reliability_limits: The limits of the model, where they are known; responses outside of them get cautions.
-    """
-
-    prompt: CompletionPrompt = field(default_factory=load_completion_prompt)
-    value: LikelihoodValue = LikelihoodValue.MEAN
-    target: Target = Target.LAST_USER
-    reliability_limits: ReliabilityLimits | None = None
+    target: TargetSetting = Target.LAST_USER
+    likelihood_value: Annotated[
+        LikelihoodValue,
+        Field(
+            description="backward-likelihood: the sum of the log-probabilities, their mean for each token, or how "
+            "much the response adds to the sum (pmi)."
+        ),
+    ] = LikelihoodValue.MEAN
 
 
 class BackwardLikelihoodReward(RewardModel):
@@ -81,8 +89,13 @@ class BackwardLikelihoodReward(RewardModel):
     are too small to follow a template. The engine must give the log-probabilities of a given text.
 
     Args:
-        engine: The language model.
+        engine: The language model; None renders prompts only.
         options: How it is asked.
+        prompt: A text of your own around response and instruction, in place of the one that the options name.
+        limits: The limits of the model, where they are known; responses outside of them get cautions.
+
+    Raises:
+        TemplateError: There is no such template, or it is malformed.
 
     Example:
         >>> from flip_reward import Group, ScriptedEngine
@@ -92,22 +105,30 @@ class BackwardLikelihoodReward(RewardModel):
         (-1.5, -3.0)
     """
 
-    def __init__(self, engine: Engine, options: BackwardLikelihoodOptions | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine | None,
+        options: BackwardLikelihoodOptions | None = None,
+        *,
+        prompt: CompletionPrompt | None = None,
+        limits: ReliabilityLimits | None = None,
+    ) -> None:
         self.engine = engine
-        self.options = options or BackwardLikelihoodOptions()
+        self.options = options = options or BackwardLikelihoodOptions()
+        self.prompt = prompt or load_completion_prompt(options.template, folder=options.template_dir)
+        self.limits = limits
         self._priors: OrderedDict[LogprobRequest, float] = OrderedDict()
 
     @property
     def settings(self) -> Settings:
         """Everything that a score depends on besides the group."""
-        template = self.options.prompt.template
         return {
             "reward": "backward-likelihood",
-            "engine": self.engine.identity,
-            "template": template.name,
-            "template_sha256": template.sha256,
-            "target": self.options.target.value,
-            "value": self.options.value.value,
+            **self.engine_settings,
+            "template": self.prompt.template.name,
+            "template_sha256": self.prompt.template.sha256,
+            "value": self.options.likelihood_value.value,
+            **record_options(self.options, ("template", "template_dir", "likelihood_value"), ("target",)),
         }
 
     def select_target(self, group: Group) -> InferenceTarget:
@@ -126,7 +147,9 @@ class BackwardLikelihoodReward(RewardModel):
             return tuple(Score(None, Outcome.EMPTY_INSTRUCTION) for _ in group.responses)
         answers = [visible_answer(response) for response in group.responses]
         prior: _Prior | Score | None = None
-        if self.options.value is LikelihoodValue.PMI and not all(isinstance(answer, Outcome) for answer in answers):
+        if self.options.likelihood_value is LikelihoodValue.PMI and not all(
+            isinstance(answer, Outcome) for answer in answers
+        ):
             prior = await self._ask_prior(target)
         if isinstance(prior, Score):
             return tuple(Score(None, answer) if isinstance(answer, Outcome) else prior for answer in answers)
@@ -136,21 +159,21 @@ class BackwardLikelihoodReward(RewardModel):
     async def _score(self, answer: str | Outcome, target: InferenceTarget, prior: _Prior | None) -> Score:
         if isinstance(answer, Outcome):
             return Score(None, answer)
-        limits = self.options.reliability_limits
+        limits = self.limits
 
         def read(logprobs: TokenLogprobs, cost: Cost) -> Score:
             likelihood = Likelihood(
                 math.fsum(logprobs.values), len(logprobs.values), None if prior is None else prior.log_probability
             )
             return Score(
-                self.options.value.of(likelihood),
+                self.options.likelihood_value.of(likelihood),
                 Outcome.SCORED,
                 likelihood=likelihood,
                 cost=cost,
                 cautions=limits.find_cautions(answer) if limits else (),
             )
 
-        return await ask(self.engine.logprobs(self._request(answer, target)), read)
+        return await ask(self.required_engine.logprobs(self._request(answer, target)), read)
 
     async def _ask_prior(self, target: InferenceTarget) -> _Prior | Score:
         """Ask for the likelihood without a response; what was asked for an instruction before costs nothing."""
@@ -158,7 +181,7 @@ class BackwardLikelihoodReward(RewardModel):
         known = self._priors.get(request)
         if known is not None:
             return _Prior(known, Cost(cached=True))
-        prior = await ask(self.engine.logprobs(request), _read_prior)
+        prior = await ask(self.required_engine.logprobs(request), _read_prior)
         if isinstance(prior, _Prior):
             self._priors[request] = prior.log_probability
             if len(self._priors) > PRIORS_KEPT:
@@ -166,7 +189,7 @@ class BackwardLikelihoodReward(RewardModel):
         return prior
 
     def _request(self, answer: str, target: InferenceTarget) -> LogprobRequest:
-        return LogprobRequest(self.options.prompt.format(answer, target), target.instruction.strip())
+        return LogprobRequest(self.prompt.format(answer, target), target.instruction.strip())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, ClassVar, Self, TypeAlias, TypeVar
+
+from pydantic import Field
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.response import InferenceTarget, replace_lone_surrogates, select_target
+from flip_reward.core.response import InferenceTarget, Target, replace_lone_surrogates, select_target
 from flip_reward.core.score import Cost, Outcome, Score
-from flip_reward.engines.base import Completion, Engine, LogprobRequest, Request, TokenLogprobs
-from flip_reward.errors import ContextTooLongError, EngineError, EngineUnavailableError, RequestRefusedError
+from flip_reward.engines.base import Completion, Engine, LogprobRequest, Request, Sampling, TokenLogprobs
+from flip_reward.errors import (
+    ContextTooLongError,
+    EngineError,
+    EngineUnavailableError,
+    OptionError,
+    RequestRefusedError,
+)
+from flip_reward.settings import Setting, flatten
 
 Settings = Mapping[str, str | int | float | bool | None]
 """What a reward's scores depend on, flat, so that two runs can be compared line by line."""
@@ -34,19 +46,84 @@ class ScoredGroup:
     instruction: str
 
 
+TargetSetting = Annotated[Target, Field(description="What is inferred: last-user, system or conversation.")]
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """What a language model is asked with."""
+
+    panel: ClassVar[str] = "Inference"
+
+    template: Annotated[
+        str | None,
+        Field(
+            description="The prompt: reasoned, direct, contextual, compact, ...; by default what suits the target "
+            "and the model."
+        ),
+        Setting(short="-t"),
+    ] = None
+    template_dir: Annotated[
+        Path | None,
+        Field(description="A folder with templates of your own, such as FLIP_SYSTEM.prompt and FLIP_USER.prompt."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class ReplyOptions(PromptOptions):
+    """How replies are asked for, by rewards that read them."""
+
+    structured: Annotated[bool, Field(description="Constrain replies to the JSON schema, where the engine can.")] = (
+        False
+    )
+    sampling: Sampling = Sampling()
+
+
 class RewardModel(ABC):
     """Scores groups of responses.
 
     A reward implements `score_responses`; everything else follows from it.
 
     Attributes:
-        engine: The language model behind it.
+        engine: The language model behind it; None for rewards that need none, and before there is one.
         independent: Each response of a group is scored without looking at the others, so a part of a group may be
             scored on its own.
     """
 
-    engine: Engine
+    engine: Engine | None = None
     independent: bool = True
+
+    async def aclose(self) -> None:
+        """Close the engine, where there is one; it may be used again."""
+        if self.engine is not None:
+            await self.engine.aclose()
+
+    def with_engine(self, engine: Engine) -> Self:
+        """Return the same reward with a language model behind it."""
+        bound = copy(self)
+        bound.engine = engine
+        return bound
+
+    @property
+    def required_engine(self) -> Engine:
+        """The language model behind it.
+
+        Raises:
+            OptionError: There is none.
+        """
+        if self.engine is None:
+            raise OptionError("the reward has no language model", hint="make it with RewardConfig.load()")
+        return self.engine
+
+    @property
+    def model_name(self) -> str:
+        """What the model is called; "none" where there is none."""
+        return "none" if self.engine is None else self.engine.model
+
+    @property
+    def engine_settings(self) -> Settings:
+        """The engine's part of the settings."""
+        return {} if self.engine is None else {"engine": self.engine.identity}
 
     @property
     @abstractmethod
@@ -116,7 +193,7 @@ class RewardModel(ABC):
             try:
                 return await self.score(groups)
             finally:
-                await self.engine.aclose()
+                await self.aclose()
 
         try:
             asyncio.get_running_loop()
@@ -124,6 +201,24 @@ class RewardModel(ABC):
             return asyncio.run(run())
         with ThreadPoolExecutor(max_workers=1) as thread:
             return thread.submit(asyncio.run, run()).result()
+
+
+def record_options(
+    options: PromptOptions, besides: Collection[str], always: Collection[str]
+) -> dict[str, str | int | float | bool | None]:
+    """Return options as a manifest records them.
+
+    Args:
+        options: A reward's own.
+        besides: Those that are recorded in another form.
+        always: Those that are recorded at their defaults too. Others are not, so that earlier runs can be resumed.
+    """
+    defaults = flatten(type(options)())
+    return {
+        name: value.value if isinstance(value, Enum) else value
+        for name, value in flatten(options).items()
+        if name in always or (name not in besides and value != defaults[name])
+    }
 
 
 async def gather_all(work: Iterable[Coroutine[object, object, T]]) -> list[T]:

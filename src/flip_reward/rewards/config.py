@@ -1,91 +1,83 @@
-"""`RewardConfig`: a reward and its model as one flat set of options, wherever they are written down."""
+"""`RewardConfig`: a reward and its model. Every setting is declared in one of its parts, and nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field, TypeAdapter
 
-from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.prompts import BUILT_IN, COMPLETION_PROMPTS
 from flip_reward.core.response import Target
-from flip_reward.core.score import Aggregation
-from flip_reward.engines.base import Engine, Sampling
-from flip_reward.engines.config import EngineConfig, resolve_engine
+from flip_reward.engines.base import Engine
+from flip_reward.engines.config import EngineConfig, check_engine, find_tuning, resolve_engine
+from flip_reward.errors import OptionError
 from flip_reward.redact import mask_secrets, strip_user_info
-from flip_reward.rewards.backward_likelihood import LikelihoodValue
+from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
 from flip_reward.rewards.base import RewardModel
-from flip_reward.rewards.catalogue import RewardOptions, fit_to_model, load_reward
-from flip_reward.rewards.environment import read_environment
-from flip_reward.rewards.judges.pairwise import Tournament
-from flip_reward.rewards.similarities import load_similarity
+from flip_reward.rewards.controls import CONTROLS, ControlReward
+from flip_reward.rewards.flip import FlipOptions, FlipReward
+from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
+from flip_reward.rewards.judges.pairwise import PairwiseJudge, PairwiseOptions
+from flip_reward.rewards.judges.pointwise import PointwiseJudge, PointwiseOptions
+from flip_reward.settings import FlatSettings, flatten, read_environment
 
 _PREFIX = "FLIP_REWARD_"
 
+_INFERRING: Mapping[str, tuple[Callable[..., RewardModel], Sequence[str]]] = MappingProxyType(
+    {"flip": (FlipReward, BUILT_IN), "backward-likelihood": (BackwardLikelihoodReward, COMPLETION_PROMPTS)}
+)
+"""The rewards that take template and limits from a tuned model, each with the package's templates for it."""
 
-def _read_json(value: object) -> object:
-    """Take a JSON text, which is all that an environment variable can hold, for what it says."""
-    from json import loads
+_JUDGES: Mapping[str, Callable[..., RewardModel]] = MappingProxyType(
+    {"pointwise": PointwiseJudge, "pairwise": PairwiseJudge, "listwise": ListwiseJudge}
+)
 
-    return loads(value) if isinstance(value, str) else value
+WITH_MODEL = (*_INFERRING, *_JUDGES)
+REWARDS = (*WITH_MODEL, *CONTROLS)
+"""The names of the rewards; the settings of one with a model stand in the part of `RewardConfig` of its name."""
 
 
-class RewardConfig(BaseModel):
-    """A reward and how its model is reached, with the names and defaults of `flip-reward score`'s options.
+class RewardConfig(FlatSettings):
+    """A reward and how its model is reached: what `flip-reward score` takes as options.
 
-    Recipes have it as their reward's section, and trainers that can only name a function give it as environment
-    variables.
+    Settings are given by flat names, as on the command line, in a recipe's `reward:` section and, in capitals after
+    FLIP_REWARD_, in the environment; or part by part. A flat name that several parts have goes to all of them.
 
     Example:
-        >>> config = RewardConfig.from_environment(
-        ...     {"FLIP_REWARD_MODEL": "scripted", "FLIP_REWARD_SAMPLES": "4", "FLIP_REWARD_TEMPERATURE": "0.7"}
-        ... )
+        >>> config = RewardConfig(model="scripted", samples=4, temperature=0.7)
+        >>> config.flip.samples, config.pointwise.sampling.temperature
+        (4, 0.7)
         >>> config.load().settings["samples"]
         4
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    reward: Annotated[
+        str,
+        Field(
+            description="'flip'; 'backward-likelihood', how likely the instruction is after the response; a judge: "
+            "'pointwise' rates each response from 1 to 10, 'pairwise' compares two at a time, 'listwise' chooses the "
+            "best of all; or without a model 'longest', 'shortest', 'copy', 'constant'."
+        ),
+    ] = "flip"
+    engine: EngineConfig = EngineConfig()
+    flip: FlipOptions = FlipOptions()
+    backward_likelihood: BackwardLikelihoodOptions = BackwardLikelihoodOptions()
+    pointwise: PointwiseOptions = PointwiseOptions()
+    pairwise: PairwiseOptions = PairwiseOptions()
+    listwise: ListwiseOptions = ListwiseOptions()
 
-    reward: str = "flip"
-    model: str | None = None
-    base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = Field(default=64, ge=1)
-    timeout_seconds: float = Field(default=600.0, ge=0.1)
-    extra_body: Annotated[dict[str, object], BeforeValidator(_read_json)] = {}
-    no_thinking: bool = False
-    cache: str | None = None
-    slots: int | None = Field(default=None, ge=1)
-    threads: int | None = Field(default=None, ge=1)
-    context_tokens: int | None = Field(default=None, ge=64)
-    dtype: str = "auto"
-    device: str | None = None
-    batch_tokens: int | None = Field(default=None, ge=1)
-    template: str | None = None
-    template_dir: Path | None = None
-    target: Target = Target.LAST_USER
-    similarity: str = "f1"
-    normalizer: str = "english"
-    embedding_model: str | None = None
-    reply_policy: ReplyPolicy = ReplyPolicy.STRICT
-    samples: int = Field(default=1, ge=1)
-    aggregation: Aggregation = Aggregation.MEAN
-    likelihood_value: LikelihoodValue = LikelihoodValue.MEAN
-    structured: bool = False
-    orders: int = Field(default=1, ge=1)
-    one_order: bool = False
-    tournament: Tournament = Tournament.ROUND_ROBIN
-    temperature: float = Field(default=0.0, ge=0)
-    max_tokens: int = Field(default=512, ge=1)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    seed: int | None = Field(default=None, ge=0)
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - pydantic checks them
+        super().__init__(**settings)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read the options from environment variables: FLIP_REWARD_ and the option's name in capitals.
+        """Read the settings from variables such as FLIP_REWARD_MODEL.
 
-        Those of them that begin with FLIP_REWARD_ON_ are left to whoever asked; empty ones count as not set.
+        Variables that begin with FLIP_REWARD_ON_ are left to whoever asked; empty ones count as not set.
 
         Args:
             environment: For example `os.environ`.
@@ -95,62 +87,31 @@ class RewardConfig(BaseModel):
         """
         return read_environment(cls, environment, _PREFIX, others=f"{_PREFIX}ON_")
 
-    @property
-    def engine_config(self) -> EngineConfig:
-        """How the reward's model is reached."""
-        return EngineConfig(
-            model=self.model,
-            base_url=self.base_url,
-            api_key_env=self.api_key_env,
-            concurrency=self.concurrency,
-            timeout_seconds=self.timeout_seconds,
-            extra_body=self.extra_body,
-            no_thinking=self.no_thinking,
-            cache=self.cache,
-            slots=self.slots,
-            threads=self.threads,
-            context_tokens=self.context_tokens,
-            dtype=self.dtype,
-            device=self.device,
-            batch_tokens=self.batch_tokens,
-        )
+    def check(self) -> RewardModel:
+        """Check everything that can be checked without a model: names, settings that have no effect, templates.
 
-    def to_record(self) -> dict[str, object]:
-        """Return the options as JSON values that may be written down: without passwords and keys.
-
-        Example:
-            >>> RewardConfig(base_url="http://bob:hunter2@host/v1").to_record()["base_url"]
-            'http://host/v1'
-        """
-        record = self.model_dump(mode="json")
-        record["extra_body"] = mask_secrets(record["extra_body"])
-        if self.base_url is not None:
-            record["base_url"] = strip_user_info(self.base_url)
-        return record
-
-    def reward_options(self) -> RewardOptions:
-        """Return what is chosen about the reward.
+        Returns:
+            The reward without its model: it renders prompts, and cannot score unless it needs no model.
 
         Raises:
-            FlipRewardError: The similarity cannot be loaded.
+            OptionError: There is no such reward, or a setting has no effect with it or its model.
+            TemplateError: There is no such template, or it is malformed.
+            FlipRewardError: The similarity or the model's adapter cannot be loaded.
         """
-        measure = load_similarity(self.similarity, normalizer=self.normalizer, embedding_model=self.embedding_model)
-        return RewardOptions(
-            template=self.template,
-            template_dir=self.template_dir,
-            sampling=Sampling(self.temperature, self.max_tokens, self.top_p, self.seed),
-            structured=self.structured,
-            order_seed=self.seed or 0,
-            target=self.target,
-            similarity=None if measure.name == "f1" else measure,
-            reply_policy=self.reply_policy,
-            samples=self.samples,
-            aggregation=self.aggregation,
-            likelihood_value=self.likelihood_value,
-            both_orders=not self.one_order,
-            tournament=self.tournament,
-            orders=self.orders,
-        )
+        [config] = split_settings([self])
+        if config.reward in CONTROLS:
+            return ControlReward(config.reward)
+        check_engine(config.engine)
+        if config.reward in _JUDGES:
+            return _JUDGES[config.reward](None, config.part)
+        make, templates = _INFERRING[config.reward]
+        options, tuning = config.part, find_tuning(config.engine)
+        if tuning is None:
+            return make(None, options)
+        chosen = options.template or options.template_dir or options.target is not Target.LAST_USER
+        if not chosen and tuning.template in templates:
+            options = replace(options, template=tuning.template)
+        return make(None, options, limits=tuning.reliability_limits)
 
     def load(self, engine: Engine | None = None) -> RewardModel:
         """Make the reward.
@@ -159,8 +120,84 @@ class RewardConfig(BaseModel):
             engine: The language model behind it, where it is at hand; by default the one that is named here.
 
         Raises:
-            OptionError: There is no such reward or model, or an option does not go with the reward.
-            FlipRewardError: The model, a template or the similarity cannot be loaded.
+            FlipRewardError: See `check`; or the model cannot be loaded.
         """
-        options = fit_to_model(self.reward_options(), self.reward, self.engine_config)
-        return load_reward(self.reward, engine or resolve_engine(self.engine_config), options)
+        reward = self.check()
+        return reward if self.reward in CONTROLS else reward.with_engine(engine or resolve_engine(self.engine))
+
+    @property
+    def part(self) -> Any:  # noqa: ANN401 - the options of one of the rewards
+        """What is chosen about the reward itself."""
+        return getattr(self, self.reward.replace("-", "_"))
+
+    @property
+    def own_settings(self) -> set[str]:
+        """The flat names of the settings that have an effect with this reward; those of engines are theirs to judge.
+
+        Raises:
+            OptionError: There is no such reward.
+        """
+        if self.reward in CONTROLS:
+            return {"reward", "concurrency"}
+        if self.reward not in WITH_MODEL:
+            near = get_close_matches(self.reward.lower(), REWARDS, n=1)
+            suggestion = f"; did you mean {near[0]!r}?" if near else ""
+            raise OptionError(f"unknown reward {self.reward!r}{suggestion}", hint=f"rewards are {', '.join(REWARDS)}")
+        return {"reward", *flatten(self.engine), *flatten(self.part)}
+
+    def to_record(self) -> dict[str, object]:
+        """Return the settings as JSON values that may be written down: without passwords and keys.
+
+        Example:
+            >>> RewardConfig(base_url="http://bob:hunter2@host/v1").to_record()["base_url"]
+            'http://host/v1'
+        """
+        own = {} if self.reward in CONTROLS else flatten(self.part)
+        record: dict[str, object] = TypeAdapter(dict[str, Any]).dump_python(self.flat() | own, mode="json")
+        record["extra_body"] = mask_secrets(self.engine.extra_body)
+        if self.engine.base_url is not None:
+            record["base_url"] = strip_user_info(self.engine.base_url)
+        return record
+
+
+def split_settings(configs: Sequence[RewardConfig]) -> list[RewardConfig]:
+    """Leave each of several rewards those settings that it has, where they were chosen for all together.
+
+    A template of the package stays with the rewards that know it, and with all of them where none does.
+
+    Raises:
+        OptionError: There is no such reward, or none has a setting that was chosen.
+
+    Example:
+        >>> configs = [RewardConfig(reward=name, orders=4, structured=True) for name in ("flip", "listwise")]
+        >>> flip, listwise = split_settings(configs)
+        >>> flip.changed(), listwise.changed()
+        (['structured'], ['reward', 'structured', 'orders'])
+    """
+    unused = [[name for name in config.changed() if name not in config.own_settings] for config in configs]
+    used = {name for config in configs for name in config.own_settings}
+    for name in dict.fromkeys(name for names in unused for name in names if name not in used):
+        label = name.replace("_", " ")
+        if len(configs) == 1:
+            owners = [repr(reward) for reward in WITH_MODEL if name in RewardConfig(reward=reward).own_settings]
+            raise OptionError(
+                f"the reward {configs[0].reward!r} has no option {label!r}",
+                hint=f"{' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it",
+            )
+        rewards = ", ".join(dict.fromkeys(config.reward for config in configs))
+        raise OptionError(f"none of the rewards ({rewards}) has the option {label!r}")
+    defaults = {name: option.field.default for name, option in RewardConfig.options().items()}
+    fitted = [
+        config.updated(**{name: defaults[name] for name in names})
+        for config, names in zip(configs, unused, strict=True)
+    ]
+    return fitted if len(fitted) == 1 else [_without_foreign_template(config) for config in fitted]
+
+
+def _without_foreign_template(config: RewardConfig) -> RewardConfig:
+    if config.reward in CONTROLS or config.part.template is None or config.part.template_dir is not None:
+        return config
+    _, own = _INFERRING.get(config.reward, (None, ()))
+    others = {name for reward, (_, names) in _INFERRING.items() if reward != config.reward for name in names}
+    foreign = config.reward in _JUDGES or config.part.template in others.difference(own)
+    return config.updated(template=None) if foreign else config

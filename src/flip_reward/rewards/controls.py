@@ -1,7 +1,4 @@
-"""Rewards that need no model: what a reward model must beat before its accuracy means anything.
-
-`ConstantReward`: the same for every response. A training that moves with it moves by accident.
-"""
+"""Rewards that need no model: what a reward model must beat before its accuracy means anything."""
 
 from __future__ import annotations
 
@@ -12,8 +9,6 @@ from flip_reward.core.conversation import Group
 from flip_reward.core.response import InferenceTarget, visible_answer
 from flip_reward.core.score import Outcome, Score
 from flip_reward.core.similarity import TokenF1
-from flip_reward.engines.base import Engine
-from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel, Settings
 
@@ -37,10 +32,14 @@ def _score_copy(instruction: str, answer: str) -> Score:
     return Score(match.value, Outcome.SCORED, match.precision, match.recall)
 
 
+def _score_alike(_instruction: str, _answer: str) -> Score:
+    return Score(0.5, Outcome.SCORED)
+
+
 _TOKEN_F1 = TokenF1()
 
 _MEASURES: MappingProxyType[str, Measure] = MappingProxyType(
-    {"longest": _score_length, "shortest": _score_brevity, "copy": _score_copy}
+    {"longest": _score_length, "shortest": _score_brevity, "copy": _score_copy, "constant": _score_alike}
 )
 CONTROLS = tuple(_MEASURES)
 """The names of the controls."""
@@ -53,6 +52,8 @@ class ControlReward(RewardModel):
     - "shortest": the same, negative.
     - "copy": token F1 of the response itself with the instruction, as if FLIP had inferred the response: what FLIP
       earns where a response repeats its instruction.
+    - "constant": 0.5 for every answer, from which nothing can be learned: a training that moves with it moves by
+      accident.
 
     Args:
         name: One of these.
@@ -71,7 +72,6 @@ class ControlReward(RewardModel):
             raise OptionError(f"unknown control {name!r}", hint=f"controls are {', '.join(_MEASURES)}")
         self._name = name
         self._measure = _MEASURES[name]
-        self.engine: Engine = ScriptedEngine(model="none")
 
     @property
     def settings(self) -> Settings:
@@ -85,32 +85,3 @@ class ControlReward(RewardModel):
     def _score(self, instruction: str, response: str) -> Score:
         answer = visible_answer(response)
         return Score(None, answer) if isinstance(answer, Outcome) else self._measure(instruction, answer)
-
-
-CONSTANT = "constant"
-"""A reward that is the same for every response, from which nothing can be learned: a control."""
-
-
-class ConstantReward(RewardModel):
-    """Rewards every response with an answer alike, so that no response of a group is better than the others.
-
-    Example:
-        >>> [scores] = ConstantReward().score_sync([Group.of("Name a fruit.", ["Pear.", "No.", " "])])
-        >>> [score.value for score in scores]
-        [0.5, 0.5, None]
-    """
-
-    def __init__(self) -> None:
-        self.engine: Engine = ScriptedEngine(model="none")
-
-    @property
-    def settings(self) -> Settings:
-        """Its name, which says it all."""
-        return {"reward": CONSTANT}
-
-    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:  # noqa: ARG002
-        """Give every answer the same."""
-        answers = [visible_answer(response) for response in group.responses]
-        return tuple(
-            Score(None, answer) if isinstance(answer, Outcome) else Score(0.5, Outcome.SCORED) for answer in answers
-        )

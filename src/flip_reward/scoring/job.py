@@ -94,7 +94,7 @@ class OpenedJob:
         try:
             return await run.score(rows, prices=job.prices)
         finally:
-            await job.reward.engine.aclose()
+            await job.reward.aclose()
 
     def write_output(self) -> None:
         """Write the records in input order to the output, if one is wanted."""

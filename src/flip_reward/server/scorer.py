@@ -42,7 +42,7 @@ class Scorer:
     def __init__(self, reward: RewardModel, limits: Limits, metrics: Metrics) -> None:
         self.reward = reward
         self.reward_name = str(reward.settings["reward"])
-        self.model = reward.engine.model
+        self.model = reward.model_name
         self.admission = Admission(limits.max_pending)
         self.health = EngineHealth(reward.engine)
         self._limits = limits
@@ -81,7 +81,7 @@ class Scorer:
     async def aclose(self) -> None:
         """Release what the engine holds."""
         await self.health.aclose()
-        await self.reward.engine.aclose()
+        await self.reward.aclose()
 
     def _exceeds(self, group: Group) -> RowError | None:
         limits = self._limits
@@ -178,10 +178,11 @@ class Admission:
 class EngineHealth:
     """Knows when the engine last answered, and asks it for one token when that was too long ago.
 
-    The probe goes to the engine inside its middleware, so that it fails at once and with the cause.
+    The probe goes to the engine inside its middleware, so that it fails at once and with the cause. A reward without
+    an engine always answers.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine | None) -> None:
         while isinstance(engine, EngineMiddleware):
             engine = engine.engine
         self._engine = engine
@@ -198,15 +199,15 @@ class EngineHealth:
             elif score.cost.attempts:
                 self._answers()
                 return
-        if failed and not self._trouble:
+        if failed and not self._trouble and self._engine is not None:
             self._answered_at = float("-inf")
-            self._start_probe()  # its failure can be logged in full, because it quotes no text of a client
+            self._start_probe(self._engine)  # its failure can be logged in full: it quotes no client
 
     async def check(self) -> bool:
         """Tell whether the engine answers."""
-        if time.monotonic() - self._answered_at < FRESH_SECONDS:
+        if self._engine is None or time.monotonic() - self._answered_at < FRESH_SECONDS:
             return True
-        return await asyncio.shield(self._start_probe())
+        return await asyncio.shield(self._start_probe(self._engine))
 
     async def aclose(self) -> None:
         """End a probe that is under way."""
@@ -214,15 +215,15 @@ class EngineHealth:
             self._probe.cancel()
             await asyncio.gather(self._probe, return_exceptions=True)
 
-    def _start_probe(self) -> asyncio.Task[bool]:
+    def _start_probe(self, engine: Engine) -> asyncio.Task[bool]:
         if self._probe is None or self._probe.done():
-            self._probe = asyncio.get_running_loop().create_task(self._ask())
+            self._probe = asyncio.get_running_loop().create_task(self._ask(engine))
         return self._probe
 
-    async def _ask(self) -> bool:
+    async def _ask(self, engine: Engine) -> bool:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await self._engine.complete(_PROBE)
+                await engine.complete(_PROBE)
         except (FlipRewardError, TimeoutError) as error:
             trouble = str(error) or f"no answer within {PROBE_SECONDS:g} s"
             if trouble != self._trouble:  # once, however often somebody asks

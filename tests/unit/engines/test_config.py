@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from flip_reward.engines.config import EngineConfig, resolve_engine, share_options
+from flip_reward.engines.config import EngineConfig, load_engine, resolve_engine, split_engine_options
 from flip_reward.engines.middleware import EngineMiddleware
 from flip_reward.errors import DataError, OptionError
 
@@ -12,8 +12,8 @@ SERVER = {"OPENAI_BASE_URL": "http://localhost:8000/v1", "OPENAI_API_KEY": "sk-t
 
 def test_a_server_named_or_in_the_environment() -> None:
     for config, environment in (
-        (EngineConfig("m", "http://localhost:8000/v1"), {}),
-        (EngineConfig("m"), SERVER),
+        (EngineConfig("m", "http://localhost:8000/v1", cache="off"), {}),
+        (EngineConfig("m", cache="off"), SERVER),
     ):
         engine = resolve_engine(config, environment)
         assert engine.identity.startswith("chat-completions m ")
@@ -25,13 +25,13 @@ def test_a_model_of_this_process_ignores_the_server_in_the_environment(tmp_path:
 
 
 def test_the_default_is_the_embedded_model() -> None:
-    engine = resolve_engine(EngineConfig(slots=1, context_tokens=128), {})
+    engine = resolve_engine(EngineConfig(slots=1, context_tokens=128, cache="off"), {})
     assert engine.model == "smollm2-135m+infer-en-1"
     assert engine.identity.startswith("embedded/smollm2-135m+infer-en-1/")
 
 
 def test_options_reach_the_server() -> None:
-    config = EngineConfig("m", "http://h/v1", extra_body={"top_k": 5}, no_thinking=True)
+    config = EngineConfig("m", "http://h/v1", extra_body={"top_k": 5}, no_thinking=True, cache="off")
     identity = resolve_engine(config, {}).identity
     assert '"top_k":5' in identity
     assert '"enable_thinking":false' in identity
@@ -43,8 +43,8 @@ def test_options_reach_the_server() -> None:
         (EngineConfig("embeded"), {}, "did you mean 'embedded'"),
         (EngineConfig("Qwen/Qwen3-4B"), {}, "in this process"),
         (EngineConfig(None, "http://h/v1"), {}, "which model"),
-        (EngineConfig("m", "http://h/v1", logprobs_api="vllm"), {}, "'vllm'"),
-        (EngineConfig("m", "localhost:8000"), {}, "no http address"),
+        (EngineConfig("m", "http://h/v1", logprobs_api="vllm"), {}, "named 'vllm'"),
+        (EngineConfig("m", "localhost:8000"), {}, "base-url is not an http address"),
         (EngineConfig("m", "http://h/v1", dtype="float32"), {}, "the model 'm' has no option 'dtype'"),
         (EngineConfig("m", device="cpu"), SERVER, "no option 'device'"),
         (EngineConfig("embedded", batch_tokens=64), {}, "the model 'embedded' has no option 'batch tokens'"),
@@ -54,10 +54,16 @@ def test_options_reach_the_server() -> None:
         (EngineConfig(None), {"OPENAI_BASE_URL": "http://bob:hunter2@h/v1"}, "which model"),
     ],
 )
-def test_what_names_no_engine(config: EngineConfig, environment: dict[str, str], message: str) -> None:
+def test_what_does_not_name_an_engine(config: EngineConfig, environment: dict[str, str], message: str) -> None:
     with pytest.raises(OptionError, match=message) as caught:
         resolve_engine(config, environment)
     assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_an_engine_by_its_model_and_settings() -> None:
+    assert load_engine("m", base_url="http://h/v1", no_thinking=True).model == "m"
+    with pytest.raises(OptionError, match="'slots'"):
+        load_engine("m", base_url="http://h/v1", slots=2)
 
 
 def test_the_scripted_model_stands_in_for_any_other() -> None:
@@ -68,13 +74,13 @@ def test_the_scripted_model_stands_in_for_any_other() -> None:
 def test_of_options_that_models_share_each_takes_its_own() -> None:
     chosen = EngineConfig(dtype="float32", threads=2, context_tokens=512, no_thinking=True)
     models = [replace(chosen, model=name) for name in ("m", "embedded", "transformers:m", "scripted")]
-    server, embedded, transformers, scripted = share_options(models, {"OPENAI_BASE_URL": "http://h/v1"})
+    server, embedded, transformers, scripted = split_engine_options(models, {"OPENAI_BASE_URL": "http://h/v1"})
     assert server == EngineConfig("m", no_thinking=True)
     assert embedded == EngineConfig("embedded", threads=2, context_tokens=512, no_thinking=True)
     assert transformers == EngineConfig("transformers:m", dtype="float32", context_tokens=512, no_thinking=True)
     assert scripted == models[3]
     with pytest.raises(OptionError, match=r"none of the models \('m', 'embedded'\) has the option 'dtype'"):
-        share_options(models[:2], {"OPENAI_BASE_URL": "http://h/v1"})
+        split_engine_options(models[:2], {"OPENAI_BASE_URL": "http://h/v1"})
 
 
 def test_the_cache_is_where_it_is_wanted(tmp_path: Path) -> None:

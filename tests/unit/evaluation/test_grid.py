@@ -12,7 +12,7 @@ import pytest
 
 from flip_reward.core.score import Score
 from flip_reward.data.rows import InvalidRow
-from flip_reward.engines.base import Request, Sampling
+from flip_reward.engines.base import Request
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineServerError, EngineUnavailableError, OptionError, RunError, RunMismatchError
 from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
@@ -21,7 +21,7 @@ from flip_reward.evaluation.folder import EvaluationOptions, open_folder, read_e
 from flip_reward.evaluation.grid import ExperimentGrid, GridReward, GridRun, prepare_folder, run_grid
 from flip_reward.evaluation.results import EvaluationResults, ExperimentResult, write_results
 from flip_reward.evaluation.tabulate import tabulate
-from flip_reward.rewards.catalogue import RewardOptions, load_reward
+from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.controls import ControlReward
 from flip_reward.scoring.runner import Observer, RunLimits, StopSignal
 from flip_reward.scoring.summary import Prices
@@ -71,7 +71,9 @@ class Watcher:
 
 
 def flip(inferrer: Inferrer) -> GridReward:
-    return GridReward("flip reasoned @ scripted", "scripted", (load_reward("flip", ScriptedEngine(inferrer)),))
+    return GridReward(
+        "flip reasoned @ scripted", "scripted", (RewardConfig(model="scripted").load(ScriptedEngine(inferrer)),)
+    )
 
 
 def control(name: str) -> GridReward:
@@ -191,7 +193,7 @@ def test_with_nothing_scored_the_interval_says_so(tmp_path: Path) -> None:
 
 def test_runs_are_folders_of_their_own_and_averaged(tmp_path: Path) -> None:
     engine = ScriptedEngine(Inferrer())
-    runs = tuple(load_reward("flip", engine, RewardOptions(sampling=Sampling(0.7, seed=seed))) for seed in (0, 1))
+    runs = tuple(RewardConfig(model="scripted", temperature=0.7, seed=seed).load(engine) for seed in (0, 1))
     watcher = Watcher()
     evaluate(tmp_path, [GridReward("flip", "scripted", runs)], watcher=watcher)
     assert [folder for folder, _ in watcher.runs] == ["cells/words--flip--run1", "cells/words--flip--run2"]
@@ -203,7 +205,9 @@ def test_runs_are_folders_of_their_own_and_averaged(tmp_path: Path) -> None:
 
 
 def test_order_flips_of_a_pairwise_judge(tmp_path: Path) -> None:
-    judge = load_reward("pairwise", ScriptedEngine(lambda _request: '{"BETTER_RESPONSE": "A"}'))
+    judge = RewardConfig(reward="pairwise", model="scripted").load(
+        ScriptedEngine(lambda _request: '{"BETTER_RESPONSE": "A"}')
+    )
     evaluate(tmp_path, [GridReward("pairwise", "scripted", (judge,))])
     [cell] = results_of(tmp_path).cells
     assert cell.order_flips is not None
@@ -217,7 +221,7 @@ def test_another_benchmark_or_setting_is_refused_with_the_difference(tmp_path: P
         evaluate(tmp_path, [control("longest")], [Benchmark("words", "preference", ITEMS[:5])])
     with pytest.raises(RunMismatchError, match="12 items there, 12 now, or the same number of others"):
         evaluate(tmp_path, [control("longest")], [Benchmark("words", "preference", ITEMS[::-1])])
-    changed = load_reward("flip", ScriptedEngine(), RewardOptions(structured=True))
+    changed = RewardConfig(model="scripted", structured=True).load(ScriptedEngine())
     with pytest.raises(RunMismatchError, match="flip reasoned @ scripted, structured: False there, True now"):
         evaluate(tmp_path, [GridReward("flip reasoned @ scripted", "scripted", (changed,))])
     assert len(read_evaluation(tmp_path).rewards) == 2
@@ -238,7 +242,7 @@ def test_an_engine_that_is_not_there_ends_it_and_keeps_what_is_finished(tmp_path
     def refuse(_request: Request) -> str:
         raise EngineUnavailableError("nobody listens")
 
-    lost = GridReward("flip", "lost", (load_reward("flip", ScriptedEngine(refuse)),))
+    lost = GridReward("flip", "lost", (RewardConfig(model="scripted").load(ScriptedEngine(refuse)),))
     with pytest.raises(EngineUnavailableError):
         evaluate(tmp_path, [control("longest"), lost])
     assert list(experiments(tmp_path)) == ["words/longest"]

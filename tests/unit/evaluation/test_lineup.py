@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 
 from flip_reward.core.score import Aggregation
-from flip_reward.engines.base import Sampling
 from flip_reward.engines.config import EngineConfig
 from flip_reward.errors import DataError, OptionError
 from flip_reward.evaluation.benchmarks.catalogue import BenchmarkName
 from flip_reward.evaluation.grid import line_up
 from flip_reward.evaluation.recipe import Recipe, RecipeModel
-from flip_reward.rewards.catalogue import RewardOptions
+from flip_reward.rewards.config import RewardConfig
 
 SCRIPTED = EngineConfig("scripted")
 SERVER = EngineConfig("m", "http://127.0.0.1:9/v1")
@@ -32,14 +31,14 @@ def test_controls_alone_need_no_model() -> None:
 
 
 def test_every_reward_takes_the_options_that_concern_it() -> None:
-    options = RewardOptions(template="direct", orders=3, sampling=Sampling(max_tokens=64))
+    options = RewardConfig(template="direct", orders=3, max_tokens=64)
     flip, listwise = line_up(["flip", "listwise"], [SCRIPTED], options)
     assert flip.label == "flip direct @ scripted"
     assert (flip.runs[0].settings["max_tokens"], listwise.runs[0].settings["orders"]) == (64, 3)
 
 
 def test_runs_differ_in_their_seed() -> None:
-    [flip] = line_up(["flip"], [SCRIPTED], RewardOptions(sampling=Sampling(0.7, seed=5)), runs=3)
+    [flip] = line_up(["flip"], [SCRIPTED], RewardConfig(temperature=0.7, seed=5), runs=3)
     assert [reward.settings["seed"] for reward in flip.runs] == [5, 6, 7]
     assert flip.to_entry().settings["runs"] == 3
     with pytest.raises(OptionError, match="all the same"):
@@ -47,25 +46,25 @@ def test_runs_differ_in_their_seed() -> None:
 
 
 def test_several_samples_have_a_label_and_seeds_of_their_own() -> None:
-    sampling = Sampling(0.7, seed=5)
-    best = RewardOptions(sampling=sampling, samples=8, aggregation=Aggregation.MAX)
-    flip, pointwise = line_up(["flip", "pointwise"], [SCRIPTED], RewardOptions(sampling=sampling, samples=4), runs=3)
+    several = RewardConfig(temperature=0.7, seed=5, samples=4)
+    best = several.updated(samples=8, aggregation=Aggregation.MAX)
+    flip, pointwise = line_up(["flip", "pointwise"], [SCRIPTED], several, runs=3)
     assert flip.label == "flip reasoned x4 @ scripted"
     assert [reward.settings["seed"] for reward in flip.runs] == [5, 9, 13], "no two runs share a sample"
     assert [reward.settings["seed"] for reward in pointwise.runs] == [5, 6, 7]
     assert pointwise.label == "pointwise @ scripted"
     assert line_up(["flip"], [SCRIPTED], best)[0].label == "flip reasoned x8 max @ scripted"
-    with pytest.raises(OptionError, match=r"none of the rewards \(pointwise\) has the option 'samples'"):
-        line_up(["pointwise"], [SCRIPTED], RewardOptions(sampling=sampling, samples=4))
+    with pytest.raises(OptionError, match="'pointwise' has no option 'samples'"):
+        line_up(["pointwise"], [SCRIPTED], several)
     with pytest.raises(OptionError, match="several samples at temperature 0"):
-        line_up(["flip"], [SCRIPTED], RewardOptions(samples=4))
+        line_up(["flip"], [SCRIPTED], RewardConfig(samples=4))
 
 
 def test_mistakes() -> None:
     with pytest.raises(OptionError, match="unknown reward 'flipp'; did you mean 'flip'"):
         line_up(["flipp"], [SCRIPTED])
-    with pytest.raises(OptionError, match=r"none of the rewards \(flip\) has the option 'orders'"):
-        line_up(["flip", "longest"], [SCRIPTED], RewardOptions(orders=3))
+    with pytest.raises(OptionError, match="'flip' has no option 'orders'"):
+        line_up(["flip", "longest"], [SCRIPTED], RewardConfig(orders=3))
 
 
 def write(path: Path, text: str) -> Path:
@@ -80,15 +79,12 @@ def test_a_recipe(tmp_path: Path) -> None:
     models:
       - {model: a, base_url: "http://localhost:1/v1", extra_body: {top_k: 1}}
       - {model: b}
-    sampling: {temperature: 0.5, max_tokens: 9}
+    reward: {temperature: 0.5, max_tokens: 9, samples: 4, aggregation: median, orders: 2}
     runs: 2
-    samples: 4
-    aggregation: median
-    orders: 2
     """
     recipe = Recipe.read(write(tmp_path / "r.yaml", text))
-    assert recipe.reward_options == RewardOptions(
-        sampling=Sampling(0.5, 9), samples=4, aggregation=Aggregation.MEDIAN, orders=2
+    assert recipe.reward == RewardConfig(
+        temperature=0.5, max_tokens=9, samples=4, aggregation=Aggregation.MEDIAN, orders=2
     )
     shared = EngineConfig(base_url="http://shared/v1", extra_body={"min_p": 0.1}, concurrency=3)
     one, other = (model.to_engine_config(shared) for model in recipe.models)
@@ -105,6 +101,10 @@ def test_a_recipe_is_narrowed_by_the_command_line_and_not_changed() -> None:
         recipe.joined(Recipe(models=[RecipeModel(model="c")]))
     with pytest.raises(OptionError, match="runs: a recipe says it all"):
         recipe.joined(Recipe(runs=5))
+    with pytest.raises(OptionError, match="temperature: a recipe says it all"):
+        recipe.joined(Recipe(reward=RewardConfig(temperature=0.5)))
+    reached = recipe.joined(Recipe(reward=RewardConfig(base_url="http://h/v1", concurrency=3)))
+    assert (reached.reward.engine.base_url, reached.reward.engine.concurrency) == ("http://h/v1", 3)
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,12 @@ def test_a_recipe_is_narrowed_by_the_command_line_and_not_changed() -> None:
         ("rewards: [flip", "is not YAML"),
         ("- flip", "holds no keys and values"),
         ("benchmark: [llmbar]", "unknown key 'benchmark'; did you mean 'benchmarks'"),
-        ("aggregation: sum", "aggregation: Input should be 'mean', 'max' or 'median'"),
+        ("reward: {aggregation: sum}", "reward.aggregation: Input should be 'mean', 'max' or 'median'"),
         ("runs: 0", "runs: Input should be greater"),
         ("models: [{modell: a}]", "unknown key 'models.0.modell'; did you mean 'model'"),
-        ("sampling: {top_p: 2}", "sampling.top_p: Input should be less"),
+        ("reward: {top_p: 2}", "reward.top_p: Input should be less"),
+        ("samples: 4", "unknown key 'samples'; did you mean 'reward.samples'"),
+        ("reward: {tempature: 2}", "unknown key 'reward.tempature'; did you mean 'temperature'"),
     ],
 )
 def test_bad_recipes(tmp_path: Path, text: str, message: str) -> None:
@@ -131,14 +133,14 @@ def test_a_missing_recipe(tmp_path: Path) -> None:
 
 def test_the_papers_recipe() -> None:
     recipe = Recipe.read(RECIPES / "paper_table.yaml")
-    assert (len(recipe.models), recipe.runs, recipe.sampling.max_tokens) == (13, 5, 512)
+    assert (len(recipe.models), recipe.runs, recipe.reward.flip.sampling.max_tokens) == (13, 5, 512)
     assert recipe.rewards == ["flip", "pointwise", "pairwise", "listwise"]
     [benchmark] = map(BenchmarkName.parse, recipe.benchmarks)
     assert benchmark == BenchmarkName("rewardbench2", None, ("Factuality", "Precise IF", "Math", "Focus"))
     lineup = line_up(
         recipe.rewards,
         [model.to_engine_config(EngineConfig()) for model in recipe.models],
-        recipe.reward_options,
+        recipe.reward,
         runs=recipe.runs,
     )
     assert len(lineup) == 4 * 13

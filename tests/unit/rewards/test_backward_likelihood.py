@@ -8,7 +8,6 @@ import pytest
 
 from flip_reward.core.cautions import Caution, ReliabilityLimits
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.prompts import load_completion_prompt
 from flip_reward.core.response import Target
 from flip_reward.core.score import Likelihood, Outcome
 from flip_reward.engines.base import LogprobRequest
@@ -20,14 +19,13 @@ from flip_reward.rewards.backward_likelihood import (
     BackwardLikelihoodReward,
     LikelihoodValue,
 )
-from flip_reward.rewards.catalogue import RewardOptions, load_reward
 from tests.http.fault_server import FaultServer
 
 FRUITS = Group.of("Name three fruits.", ["Apples, pears, plums.", "Name three fruits.", "  "])
 
 
 def reward_of(value: LikelihoodValue, engine: ScriptedEngine) -> BackwardLikelihoodReward:
-    return BackwardLikelihoodReward(engine, BackwardLikelihoodOptions(value=value))
+    return BackwardLikelihoodReward(engine, BackwardLikelihoodOptions(likelihood_value=value))
 
 
 def by_length(request: LogprobRequest) -> Sequence[float]:
@@ -133,7 +131,7 @@ def test_the_target_and_a_chat_frame() -> None:
         asked.append(request)
         return [-1.0]
 
-    options = BackwardLikelihoodOptions(load_completion_prompt("compact"), target=Target.SYSTEM)
+    options = BackwardLikelihoodOptions("compact", target=Target.SYSTEM)
     group = Group((Message("system", "Speak like a pirate."), Message("user", "Hello")), ("Arr!",), "1")
     BackwardLikelihoodReward(ScriptedEngine(logprob_script=script), options).score_sync([group])
     assert asked[0].continuation == "Speak like a pirate."
@@ -157,12 +155,12 @@ def test_an_engine_that_cannot_ends_the_run() -> None:
 def test_the_settings_tell_runs_apart() -> None:
     engine = ScriptedEngine()
     settings = [
-        load_reward("backward-likelihood", engine, options).settings
+        BackwardLikelihoodReward(engine, options).settings
         for options in (
-            RewardOptions(),
-            RewardOptions(likelihood_value=LikelihoodValue.SUM),
-            RewardOptions(template="compact"),
-            RewardOptions(target=Target.CONVERSATION),
+            BackwardLikelihoodOptions(),
+            BackwardLikelihoodOptions(likelihood_value=LikelihoodValue.SUM),
+            BackwardLikelihoodOptions("compact"),
+            BackwardLikelihoodOptions(target=Target.CONVERSATION),
         )
     ]
     assert len({tuple(one.items()) for one in settings}) == 4
@@ -178,7 +176,6 @@ def test_cautions_stand_beside_the_value() -> None:
     engine = ScriptedEngine(logprob_script=lambda _: [-1.0])
     group = Group.of("Name fruits.", ["Pears.", "", "Pears and plums."])
     for limits, expected in ((ReliabilityLimits(2, 0.8, 0.1), [(Caution.SHORT_RESPONSE,), (), ()]), (None, [()] * 3)):
-        options = BackwardLikelihoodOptions(reliability_limits=limits)
-        [scores] = BackwardLikelihoodReward(engine, options).score_sync([group])
+        [scores] = BackwardLikelihoodReward(engine, limits=limits).score_sync([group])
         assert [score.cautions for score in scores] == expected
         assert scores[0].value == -1.0

@@ -1,35 +1,98 @@
+"""One declaration of a setting: its flat name on the command line, in recipes and in the environment."""
+
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+from typer.testing import CliRunner
 
-from flip_reward.cli.scoring_options import ScoringOptions
+from flip_reward.cli.options import expand_options
+from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.response import Target
 from flip_reward.core.score import Aggregation
+from flip_reward.engines.base import Sampling
 from flip_reward.engines.config import EngineConfig
-from flip_reward.errors import OptionError
-from flip_reward.rewards.config import RewardConfig
+from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.errors import DataError, OptionError, TemplateError
+from flip_reward.recipe import read_recipe
+from flip_reward.rewards.backward_likelihood import LikelihoodValue
+from flip_reward.rewards.config import REWARDS, WITH_MODEL, RewardConfig, split_settings
+from flip_reward.rewards.flip import FlipOptions
+from flip_reward.rewards.judges.pairwise import Tournament
+
+EVERYTHING = {
+    "template": "direct",
+    "temperature": 0.5,
+    "max_tokens": 99,
+    "seed": 3,
+    "structured": True,
+    "target": Target.LAST_USER,
+    "normalizer": "multilingual",
+    "reply_policy": ReplyPolicy.RAW_TEXT,
+    "samples": 8,
+    "aggregation": Aggregation.MEDIAN,
+    "likelihood_value": LikelihoodValue.PMI,
+    "one_order": True,
+    "tournament": Tournament.KNOCKOUT,
+    "orders": 4,
+}
 
 
-def test_the_names_and_defaults_are_those_of_the_command() -> None:
-    command = {field.name: field.default for field in fields(ScoringOptions)}
-    for name, field in RewardConfig.model_fields.items():
-        default = command[name] if name != "extra_body" else {}
-        assert field.default == default, name
+@dataclass(frozen=True)
+class WiderFlip(FlipOptions):
+    brevity: Annotated[int, Field(ge=0, description="How much shorter is better.")] = 0
 
 
-def test_every_option_of_an_engine_can_be_chosen() -> None:
-    left_out = {field.name for field in fields(EngineConfig)} - set(RewardConfig.model_fields)
-    assert left_out == {"logprobs_api"}
+class WiderConfig(RewardConfig):
+    flip: WiderFlip = WiderFlip()
 
 
-def test_options_come_from_the_environment_with_their_types(tmp_path: Path) -> None:
+def test_one_more_setting_is_an_option_a_recipe_key_a_variable_and_recorded(tmp_path: Path) -> None:
+    seen: list[int] = []
+    app = typer.Typer()
+
+    @app.command()
+    @expand_options()
+    def command(config: WiderConfig) -> None:
+        seen.append(config.flip.brevity)
+
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+    assert "--brevity" in shown
+    assert "How much shorter is better." in shown
+    assert CliRunner().invoke(app, ["--brevity", "3", "--max-tokens", "9"]).exit_code == 0
+    assert CliRunner().invoke(app, ["--brevity", "-1"]).exit_code == 2
+    assert seen == [3]
+
+    class Recipe(BaseModel):
+        reward: WiderConfig = WiderConfig()
+
+    (tmp_path / "recipe.yaml").write_text("reward: {brevity: 4}")
+    assert read_recipe(tmp_path / "recipe.yaml", Recipe, extra="train").reward.flip.brevity == 4
+    with pytest.raises(DataError, match=r"reward\.brevty.*did you mean 'brevity'"):
+        read_recipe(tmp_path / "recipe.yaml", Recipe, ["reward.brevty=4"], extra="train")
+    config = WiderConfig.from_environment({"FLIP_REWARD_BREVITY": "5", "FLIP_REWARD_MODEL": "scripted"})
+    assert config.flip.brevity == 5
+    assert config.load().settings["brevity"] == 5
+    assert "brevity" not in WiderConfig.model_validate({"model": "scripted"}).load().settings, (
+        "earlier runs can be resumed"
+    )
+    with pytest.raises(OptionError, match="'pairwise' has no option 'brevity'"):
+        config.updated(reward="pairwise").check()
+
+
+def test_settings_come_from_the_environment_with_their_types(tmp_path: Path) -> None:
     config = RewardConfig.from_environment(
         {
             "FLIP_REWARD_REWARD": "flip",
             "FLIP_REWARD_MODEL": "scripted",
             "FLIP_REWARD_EXTRA_BODY": '{"top_k": 20}',
+            "FLIP_REWARD_LOGPROBS_API": "sglang",
             "FLIP_REWARD_NO_THINKING": "true",
             "FLIP_REWARD_AGGREGATION": "median",
             "FLIP_REWARD_TEMPLATE_DIR": str(tmp_path),
@@ -39,24 +102,23 @@ def test_options_come_from_the_environment_with_their_types(tmp_path: Path) -> N
             "HOME": "/",
         }
     )
-    assert config.engine_config == EngineConfig(
-        "scripted", extra_body={"top_k": 20}, no_thinking=True, timeout_seconds=7.5, cache=None
+    assert config.engine == EngineConfig(
+        "scripted", extra_body={"top_k": 20}, no_thinking=True, timeout_seconds=7.5, logprobs_api="sglang"
     )
-    assert config.aggregation is Aggregation.MEDIAN
-    assert config.template_dir == tmp_path
-    assert config.seed is None
+    assert config.flip.aggregation is Aggregation.MEDIAN
+    assert config.flip.template_dir == config.pointwise.template_dir == tmp_path
+    assert config.flip.sampling.seed is None
 
 
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        (
-            {"FLIP_REWARD_MODLE": "x"},
-            "variable FLIP_REWARD_MODLE; did you mean FLIP_REWARD_MODEL",
-        ),
-        ({"FLIP_REWARD_SAMPLES": "many"}, "FLIP_REWARD_SAMPLES: Input should be a valid integer"),
+        ({"FLIP_REWARD_MODLE": "x"}, "variable FLIP_REWARD_MODLE; did you mean FLIP_REWARD_MODEL"),
+        ({"FLIP_REWARD_SAMPLES": "many"}, "FLIP_REWARD_SAMPLES: "),
         ({"FLIP_REWARD_EXTRA_BODY": "{"}, "FLIP_REWARD_EXTRA_BODY: "),
-        ({"FLIP_REWARD_EXTRA_BODY": "3"}, "FLIP_REWARD_EXTRA_BODY: Input should be a valid dict"),
+        ({"FLIP_REWARD_EXTRA_BODY": "3"}, "FLIP_REWARD_EXTRA_BODY: "),
+        ({"FLIP_REWARD_TEMPERATURE": "-1"}, "FLIP_REWARD_TEMPERATURE: "),
+        ({"FLIP_REWARD_ENGINE": "x"}, "FLIP_REWARD_ENGINE"),
     ],
 )
 def test_mistakes_in_the_environment_are_named(environment: dict[str, str], message: str) -> None:
@@ -64,8 +126,129 @@ def test_mistakes_in_the_environment_are_named(environment: dict[str, str], mess
         RewardConfig.from_environment(environment)
 
 
-def test_options_of_another_reward_are_refused() -> None:
-    with pytest.raises(OptionError, match="has no option 'orders'"):
-        RewardConfig(model="scripted", orders=4).load()
-    with pytest.raises(OptionError, match="unknown reward 'flop'; did you mean 'flip'"):
-        RewardConfig(reward="flop", model="scripted").load()
+def test_settings_are_given_flat_or_part_by_part() -> None:
+    flat = RewardConfig(model="m", temperature=0.7, samples=4, template="direct")
+    assert flat.engine.model == "m"
+    assert flat.flip == FlipOptions("direct", sampling=Sampling(0.7), samples=4)
+    assert flat.backward_likelihood.template == flat.listwise.template == "direct"
+    parts = RewardConfig(engine={"model": "m"}, flip={"samples": 4, "sampling": {"temperature": 0.7}})
+    assert (parts.engine, parts.flip.samples, parts.pairwise.sampling) == (flat.engine, 4, Sampling())
+    assert flat.updated(samples=2, engine=EngineConfig("n")).changed() == [
+        "model",
+        "template",
+        "temperature",
+        "samples",
+    ]
+    for wrong in ({"sampels": 4}, {"flip": {"sampels": 4}}, {"engine": {"modle": "m"}}):
+        with pytest.raises(ValidationError):
+            RewardConfig(**wrong)
+
+
+def test_what_is_recorded_holds_no_secret() -> None:
+    config = RewardConfig(
+        base_url="http://bob:hunter2@h/v1", model="m", extra_body={"api_key": "sk-secret", "top_k": 1}
+    )
+    record = config.to_record()
+    assert "hunter2" not in str(record)
+    assert "sk-secret" not in str(record)
+    assert record["base_url"] == "http://h/v1"
+    assert RewardConfig.model_validate(yaml.safe_load(yaml.safe_dump(record))).engine.model == "m"
+
+
+@pytest.mark.parametrize("name", WITH_MODEL)
+def test_every_reward_can_be_made_by_name(name: str) -> None:
+    config = RewardConfig(reward=name, model="scripted")
+    reward = config.load()
+    assert reward.settings["reward"] == name
+    assert reward.independent == (name in {"flip", "backward-likelihood", "pointwise"})
+    checked = config.check()
+    assert checked.engine is None
+    assert {**checked.settings, "engine": reward.settings["engine"]} == reward.settings
+
+
+def test_rewards_that_need_no_model_have_none() -> None:
+    for name in ("longest", "shortest", "copy", "constant"):
+        reward = RewardConfig(reward=name).load()
+        assert (reward.engine, reward.settings) == (None, {"reward": name})
+        with pytest.raises(OptionError, match=f"'{name}' has no option 'model'"):
+            RewardConfig(reward=name, model="scripted").check()
+
+
+def test_settings_reach_the_rewards() -> None:
+    configs = [RewardConfig(reward=name, model="scripted", **EVERYTHING) for name in WITH_MODEL]
+    settings = {config.reward: config.check().settings for config in split_settings(configs)}
+    likelihood = settings.pop("backward-likelihood")
+    assert (likelihood["template"], likelihood["value"]) == ("direct", "pmi")
+    assert all(
+        (own["structured"], own["temperature"], own["max_tokens"]) == (True, 0.5, 99) for own in settings.values()
+    )
+    flip = settings["flip"]
+    assert (flip["template"], flip["similarity"], flip["reply_policy"]) == ("direct", "f1:multilingual", "raw_text")
+    assert (flip["samples"], flip["aggregation"]) == (8, "median")
+    pairwise = settings["pairwise"]
+    assert (pairwise["both_orders"], pairwise["tournament"], pairwise["order_seed"]) == (False, "knockout", 3)
+    assert (settings["listwise"]["orders"], settings["listwise"]["order_seed"]) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("reward", "settings", "named"),
+    [
+        ("flip", {"orders": 2}, "'orders'"),
+        ("pointwise", {"one_order": True}, "'one order'"),
+        ("pairwise", {"orders": 2}, "'orders'"),
+        ("listwise", {"tournament": Tournament.KNOCKOUT}, "'tournament'"),
+        ("listwise", {"target": Target.SYSTEM}, "'target'"),
+        ("pointwise", {"similarity": "rouge-l"}, "'similarity'"),
+        ("pairwise", {"samples": 8}, "'samples'"),
+        ("pointwise", {"aggregation": Aggregation.MAX}, "'aggregation'"),
+        ("flip", {"likelihood_value": LikelihoodValue.SUM}, "'likelihood value'"),
+        ("backward-likelihood", {"samples": 2}, "'samples'"),
+        ("backward-likelihood", {"temperature": 0.7}, "'temperature'"),
+        ("backward-likelihood", {"structured": True}, "'structured'"),
+        ("longest", {"similarity": "rouge-l"}, "'similarity'"),
+    ],
+)
+def test_settings_without_effect_are_refused_by_name(reward: str, settings: dict[str, object], named: str) -> None:
+    model = {} if reward == "longest" else {"model": "scripted"}
+    with pytest.raises(OptionError, match=named) as caught:
+        RewardConfig(reward=reward, **model, **settings).load()
+    assert f"'{reward}'" in str(caught.value)
+
+
+def test_of_settings_that_rewards_share_each_takes_its_own() -> None:
+    for template, takers in {
+        "reasoned": {"flip"},
+        "answer": {"backward-likelihood"},
+        "compact": {"flip", "backward-likelihood"},
+        "not there": {"flip", "backward-likelihood"},  # whom it is unknown to says so
+    }.items():
+        configs = split_settings([RewardConfig(reward=name, template=template) for name in WITH_MODEL])
+        assert {config.reward for config in configs if config.part.template == template} == takers
+    with pytest.raises(OptionError, match=r"none of the rewards \(flip, pairwise\) has the option 'orders'"):
+        split_settings([RewardConfig(reward=name, orders=2) for name in ("flip", "pairwise")])
+
+
+@pytest.mark.parametrize(("name", "near"), [("pairwse", "'pairwise'"), ("Flip", "'flip'"), ("longst", "'longest'")])
+def test_unknown_rewards(name: str, near: str) -> None:
+    with pytest.raises(OptionError, match=f"did you mean {near}"):
+        RewardConfig(reward=name).check()
+    with pytest.raises(OptionError, match="unknown reward 'gpt'") as caught:
+        RewardConfig(reward="gpt").check()
+    assert caught.value.hint == f"rewards are {', '.join(REWARDS)}"
+
+
+def test_one_folder_of_templates_serves_every_reward(tmp_path: Path) -> None:
+    texts = {
+        "FLIP": "{response}",
+        "FRAME": "{response} {instruction}",
+        "llmjudge_pointwise_rating": "{instruction} {response}",
+        "llmjudge_pairwise_ranking": "{instruction} {response_a} {response_b}",
+        "llmjudge_listwise_ranking": "{instruction} {responses}",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}_USER.prompt").write_text(text, encoding="utf-8")
+    engine = ScriptedEngine()
+    configs = [RewardConfig(reward=name, template_dir=tmp_path) for name in WITH_MODEL]
+    assert [one.load(engine).settings["template"] for one in configs] == [f"{tmp_path.name}/{name}" for name in texts]
+    with pytest.raises(TemplateError):
+        RewardConfig(reward="pairwise", template_dir=tmp_path, template="mine").check()

@@ -6,11 +6,9 @@ import pytest
 
 from flip_reward.core.cautions import Caution, ReliabilityLimits
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.prompts import load_templates
 from flip_reward.core.replies import ReplyPolicy
 from flip_reward.core.response import Target
 from flip_reward.core.score import Outcome, Score, Usage
-from flip_reward.core.similarity import TokenF1
 from flip_reward.engines.base import Completion, Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import (
@@ -128,7 +126,7 @@ def test_other_targets(target: Target, instruction: str) -> None:
         Message("assistant", "Hello, fellow"),
         Message("user", "A poem."),
     ]
-    options = FlipOptions(load_templates(target=target), target=target)
+    options = FlipOptions(target=target)
 
     def script(request: Request) -> str:
         assert instruction not in request.messages[-1].content
@@ -149,9 +147,9 @@ def test_options_reach_the_request() -> None:
         return "Name three fruits"
 
     sampling = Sampling(0.7, 99, 0.9, 3)
-    structured = FlipOptions(load_templates(), sampling=sampling, structured=True, reply_policy=ReplyPolicy.RAW_TEXT)
+    structured = FlipOptions(sampling=sampling, structured=True, reply_policy=ReplyPolicy.RAW_TEXT)
     assert score_one(script, structured).value == 1.0
-    plain = FlipOptions(load_templates("direct"), structured=True)
+    plain = FlipOptions("direct", structured=True)
     assert score_one(script, plain).value == 1.0
     assert (seen[0].sampling, seen[0].json_schema) == (sampling, INFERENCE_SCHEMA)
     assert seen[1].json_schema is None, "a template that asks for plain text is not forced into JSON"
@@ -159,13 +157,13 @@ def test_options_reach_the_request() -> None:
 
 def test_settings_tell_apart_what_changes_scores() -> None:
     variants = [
-        FlipOptions(load_templates()),
-        FlipOptions(load_templates("direct")),
-        FlipOptions(load_templates(), target=Target.CONVERSATION),
-        FlipOptions(load_templates(), similarity=TokenF1("multilingual")),
-        FlipOptions(load_templates(), sampling=Sampling(seed=1)),
-        FlipOptions(load_templates(), reply_policy=ReplyPolicy.RAW_TEXT),
-        FlipOptions(load_templates(), structured=True),
+        FlipOptions(),
+        FlipOptions("direct"),
+        FlipOptions(target=Target.CONVERSATION),
+        FlipOptions(normalizer="multilingual"),
+        FlipOptions(sampling=Sampling(seed=1)),
+        FlipOptions(reply_policy=ReplyPolicy.RAW_TEXT),
+        FlipOptions(structured=True),
     ]
     settings = [tuple(sorted(FlipReward(ScriptedEngine(), o).settings.items(), key=str)) for o in variants]
     assert len(set(settings)) == len(variants)
@@ -207,6 +205,6 @@ def test_cautions_stand_beside_the_value() -> None:
     engine = ScriptedEngine(lambda _: verdict("Name fruits."))
     group = Group.of("Name fruits.", ["Pears.", "", "Pears and plums."])
     for limits, expected in ((ReliabilityLimits(2, 0.8, 0.1), [(Caution.SHORT_RESPONSE,), (), ()]), (None, [()] * 3)):
-        [scores] = FlipReward(engine, FlipOptions(reliability_limits=limits)).score_sync([group])
+        [scores] = FlipReward(engine, limits=limits).score_sync([group])
         assert [score.cautions for score in scores] == expected
         assert scores[0].value == 1.0

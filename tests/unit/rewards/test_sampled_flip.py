@@ -121,7 +121,7 @@ def test_settings_name_several_samples_and_are_as_before_for_one() -> None:
 
 def test_numbers_of_samples_that_make_no_sense() -> None:
     with pytest.raises(OptionError, match="several samples at temperature 0 are all the same") as caught:
-        FlipOptions(samples=2)
+        FlipReward(ScriptedEngine(), FlipOptions(samples=2))
     assert caught.value.hint == "give a temperature above 0, for example --temperature 0.7"
     with pytest.raises(OptionError, match="at least 1 sample"):
-        FlipOptions(samples=0)
+        FlipReward(ScriptedEngine(), FlipOptions(samples=0))

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.prompts import load_templates
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Outcome, Score
 from flip_reward.core.similarity import TokenF1
@@ -189,7 +188,7 @@ def test_several_inputs_and_a_limit(tmp_path: Path) -> None:
 def test_another_configuration_is_refused_with_the_difference(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", simple_rows(1))
     run(job_for(Inferrer(), tmp_path / "run", source))
-    other = FlipReward(ScriptedEngine(Inferrer()), FlipOptions(load_templates("direct")))
+    other = FlipReward(ScriptedEngine(Inferrer()), FlipOptions("direct"))
     with pytest.raises(RunMismatchError, match="template: 'reasoned' there, 'direct' now"):
         run(ScoringJob(other, [source], tmp_path / "run"))
     write_rows(tmp_path / "rows.jsonl", simple_rows(2))

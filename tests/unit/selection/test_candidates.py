@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from flip_reward import Group, Outcome, Usage
+from flip_reward import Group, Outcome
+from flip_reward.core.score import Usage
 from flip_reward.errors import RunError
 from flip_reward.selection.candidates import CANDIDATES, Candidate, CandidateFile, SampledGroup
 

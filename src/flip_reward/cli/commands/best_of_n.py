@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flip_reward.cli import options, policy_options
 from flip_reward.cli.commands.session import (
     LONGEST_TABLE,
     STOPPED,
@@ -31,17 +30,18 @@ from flip_reward.cli.commands.session import (
     show_prompts,
     show_requests,
 )
-from flip_reward.cli.console import ExitCode, ProgressDisplay, print_summary, shorten
+from flip_reward.cli.console import ProgressDisplay, print_summary, shorten
+from flip_reward.cli.exit_codes import ExitCode
+from flip_reward.cli.options import Inputs, RunOptions, expand_options
 from flip_reward.cli.policy_options import PolicyOptions, told_of_policy
-from flip_reward.cli.scoring_options import ScoringOptions, with_scoring_options
 from flip_reward.core.score import Usage
 from flip_reward.data.readers import open_input, rereadable_inputs
-from flip_reward.data.rows import Input, InvalidRow, RowMapper, parse_columns
+from flip_reward.data.rows import Input, InvalidRow, RowMapper
 from flip_reward.data.sources import SourceRow, read_sources
-from flip_reward.engines.config import resolve_engine
-from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.engines.base import Request
+from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
-from flip_reward.scoring.runner import StopSignal
+from flip_reward.scoring.runner import RunLimits, StopSignal
 from flip_reward.scoring.summary import Summary
 from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGroup
 from flip_reward.selection.choice import TieRule
@@ -206,12 +206,12 @@ def run_best_of_n(
 
 
 def show_policy_prompts(
-    policy: Policy, inputs: Sequence[str], columns: Mapping[str, str], *, limit: int | None = None
+    policy: PolicyOptions, inputs: Sequence[str], columns: Mapping[str, str], *, limit: int | None = None
 ) -> None:
     """Print what the policy would be asked for the first rows, and call nothing. All candidates have one prompt."""
-    sources = [open_for_candidates(open_input(name), policy.count) for name in inputs]
+    sources = [open_for_candidates(open_input(name), policy.generate or 0) for name in inputs]
     rows = reject_answered(read_sources(sources, RowMapper(columns), limit=limit))
-    show_requests(rows, lambda group: [policy.request(group.messages, 0)], unit="candidate")
+    show_requests(rows, lambda group: [Request(group.messages, policy.sampling)], unit="candidate")
 
 
 def _for_candidates(open_source: Callable[[str], Input], policy: Policy) -> Callable[[str], Input]:
@@ -271,10 +271,12 @@ def _to_json(opened: OpenedJob, summary: Summary, tally: SelectionCounts) -> str
 _CHOICE = "Choice"
 
 
-@with_scoring_options
+@expand_options()
 def best_of_n(
-    inputs: options.Inputs,
-    scoring: ScoringOptions,
+    inputs: Inputs,
+    config: RewardConfig,
+    run: RunOptions,
+    policy: PolicyOptions,
     tie_rule: Annotated[
         TieRule,
         typer.Option(help="Which of several responses with the same highest reward.", rich_help_panel=_CHOICE),
@@ -282,13 +284,6 @@ def best_of_n(
     tie_seed: Annotated[
         int, typer.Option(help="random: another seed draws other lots.", rich_help_panel=_CHOICE)
     ] = 0,
-    generate: policy_options.Generate = None,
-    policy_model: policy_options.PolicyModel = None,
-    policy_base_url: policy_options.PolicyBaseUrl = None,
-    policy_api_key_env: policy_options.PolicyApiKeyEnv = "OPENAI_API_KEY",
-    policy_temperature: policy_options.PolicyTemperature = 1.0,
-    policy_max_tokens: policy_options.PolicyMaxTokens = 1024,
-    policy_seed: policy_options.PolicySeed = 0,
 ) -> None:
     """Choose the best of several responses: score them all, and keep the one with the highest reward.
 
@@ -307,36 +302,29 @@ def best_of_n(
       flip-reward best-of-n prompts.jsonl --generate 8 --policy-model Qwen/Qwen3-8B
       --policy-base-url http://localhost:8001/v1 --model Qwen/Qwen3-4B --base-url http://localhost:8000/v1
     """
-    config = scoring.to_config()
-    rehearsal = config.load(ScriptedEngine())  # mistakes come to light before a model loads
-    columns = parse_columns(scoring.columns) if scoring.columns else {}
-    policy_choice = PolicyOptions(
-        generate,
-        policy_model,
-        policy_base_url,
-        policy_api_key_env,
-        policy_temperature,
-        policy_max_tokens,
-        policy_seed,
-    )
-    policy = policy_choice.to_policy(scoring)
-    if policy is not None:
+    policy.check()
+    columns = run.column_names
+    if policy.generate is not None:
         check_columns(columns)
-    if scoring.dry_run:
-        if policy is None:
-            show_prompts(rehearsal, inputs, columns, limit=scoring.limit)
+        engine, policy_engine = policy.split_engines(config.engine)
+        config = config.updated(engine=engine)
+    reward = config.check()  # mistakes come to light before a model loads
+    if run.dry_run:
+        if policy.generate is None:
+            show_prompts(reward, inputs, columns, limit=run.limit)
         else:
-            show_policy_prompts(policy, inputs, columns, limit=scoring.limit)
+            show_policy_prompts(policy, inputs, columns, limit=run.limit)
         return
-    reward = config.load(resolve_engine(policy_choice.reach_reward(scoring)))
+    writer = None if policy.generate is None else policy.load(policy_engine)
+    reward = config.load()
     job = ScoringJob(
-        reward if policy is None else SampledReward(reward, policy),
+        reward if writer is None else SampledReward(reward, writer),
         inputs,
-        folder=scoring.run_folder,
-        output=scoring.output,
+        folder=run.run_folder,
+        output=run.output,
         columns=columns,
-        limit=scoring.limit,
-        limits=scoring.limits,
-        prices=scoring.prices,
+        limit=run.limit,
+        limits=RunLimits(workers=config.engine.concurrency, strict=run.strict),
+        prices=run.prices,
     )
-    run_best_of_n(job, TieBreaking(tie_rule, tie_seed), policy, as_json=scoring.as_json, table=scoring.table)
+    run_best_of_n(job, TieBreaking(tie_rule, tie_seed), writer, as_json=run.as_json, table=run.table)

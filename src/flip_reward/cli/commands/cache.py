@@ -9,7 +9,7 @@ import typer
 
 from flip_reward.engines.cache import ResponseCache, default_cache_path
 
-app = typer.Typer(help="Look at the response cache, or empty it.", no_args_is_help=True)
+app = typer.Typer(help="Look at the response cache, or empty it.", no_args_is_help=True, add_completion=False)
 
 CachePath = Annotated[
     Path | None, typer.Option("--cache", help="The cache file; by default the one in the user's cache folder.")

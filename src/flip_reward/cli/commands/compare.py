@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from flip_reward.cli import options
 from flip_reward.cli.commands.grid_session import print_comparisons
+from flip_reward.cli.options import AsJson
 from flip_reward.evaluation.compare import compare_folders
 from flip_reward.evaluation.statistics import check_libraries
 
@@ -21,7 +21,7 @@ _FOLDER_HELP = "A folder of 'flip-reward evaluate', or a run folder in its cells
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN", help=_FOLDER_HELP, show_default=False)],
     second: Annotated[Path, typer.Argument(metavar="RUN", help=_FOLDER_HELP, show_default=False)],
-    as_json: options.AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare rewards on the same items: the difference of their accuracies, and whether it can be told from none.
 

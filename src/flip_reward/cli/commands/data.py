@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from flip_reward.cli.console import ExitCode
+from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow, parse_columns
 from flip_reward.data.tables import check_output
@@ -28,7 +28,9 @@ from flip_reward.training.prompts.wildchat import WILDCHAT, WildChatOptions, bui
 
 _MOST_SHOWN = 20
 
-app = typer.Typer(help="Make and check the prompts that a policy is trained on.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make and check the prompts that a policy is trained on.", no_args_is_help=True, add_completion=False
+)
 
 Source = Annotated[
     str,

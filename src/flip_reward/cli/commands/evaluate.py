@@ -8,25 +8,22 @@ from typing import Annotated
 
 import typer
 
-from flip_reward.cli import options
 from flip_reward.cli.commands.grid_session import evaluate_grid
-from flip_reward.cli.scoring_options import read_extra_body, read_prices
-from flip_reward.core.replies import ReplyPolicy
-from flip_reward.core.score import Aggregation
-from flip_reward.engines.config import EngineConfig
+from flip_reward.cli.options import AsJson, PriceCompletion, PricePrompt, expand_options, read_prices
 from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items
 from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
 from flip_reward.evaluation.folder import EvaluationOptions
 from flip_reward.evaluation.grid import ExperimentGrid, line_up
-from flip_reward.evaluation.recipe import Recipe, RecipeModel, RecipeSampling
+from flip_reward.evaluation.recipe import Recipe, RecipeModel
 from flip_reward.evaluation.statistics import check_libraries
-from flip_reward.rewards.backward_likelihood import LikelihoodValue
-from flip_reward.rewards.judges.pairwise import Tournament
+from flip_reward.rewards.config import RewardConfig
 
 _GRID = "Grid"
 
 
+@expand_options(without=("reward", "model"))
 def evaluate(
+    config: RewardConfig,
     recipe: Annotated[
         Path | None, typer.Argument(metavar="[RECIPE.yaml]", help="An evaluation as a file.", show_default=False)
     ] = None,
@@ -77,36 +74,9 @@ def evaluate(
             rich_help_panel=_GRID,
         ),
     ] = None,
-    base_url: options.BaseUrl = None,
-    api_key_env: options.ApiKeyEnv = "OPENAI_API_KEY",
-    concurrency: options.Concurrency = 64,
-    timeout_seconds: options.TimeoutSeconds = 600.0,
-    extra_body: options.ExtraBody = None,
-    no_thinking: options.NoThinking = False,
-    cache: options.CacheOption = None,
-    slots: options.Slots = None,
-    threads: options.Threads = None,
-    context_tokens: options.ContextTokens = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = None,
-    batch_tokens: options.BatchTokens = None,
-    template: options.TemplateName = None,
-    template_dir: options.TemplateDir = None,
-    reply_policy: options.ReplyPolicyOption = ReplyPolicy.STRICT,
-    samples: options.SamplesOption = 1,
-    aggregation: options.AggregationOption = Aggregation.MEAN,
-    likelihood_value: options.LikelihoodValueOption = LikelihoodValue.MEAN,
-    structured: options.Structured = False,
-    orders: options.OrdersOption = 1,
-    one_order: options.OneOrder = False,
-    tournament: options.TournamentOption = Tournament.ROUND_ROBIN,
-    temperature: options.Temperature = 0.0,
-    max_tokens: options.MaxTokens = 512,
-    top_p: options.TopP = None,
-    seed: options.Seed = None,
-    price_prompt: options.PricePrompt = None,
-    price_completion: options.PriceCompletion = None,
-    as_json: options.AsJson = False,
+    price_prompt: PricePrompt = None,
+    price_completion: PriceCompletion = None,
+    as_json: AsJson = False,
 ) -> None:
     """Grade rewards on preference benchmarks: which of them tells better responses from worse ones?
 
@@ -127,43 +97,18 @@ def evaluate(
         benchmarks=benchmark or [],
         rewards=reward or [],
         models=[RecipeModel(model=name) for name in model] if model else [RecipeModel()],
-        sampling=RecipeSampling(temperature=temperature, max_tokens=max_tokens, top_p=top_p, seed=seed),
+        reward=config,
         runs=runs,
         limit=limit,
         skip_bad_rows=skip_bad_rows,
-        template=template,
-        template_dir=template_dir,
-        structured=structured,
-        reply_policy=reply_policy,
-        samples=samples,
-        aggregation=aggregation,
-        likelihood_value=likelihood_value,
-        orders=orders,
-        one_order=one_order,
-        tournament=tournament,
     )
     if recipe is not None:
         wanted = Recipe.read(recipe).joined(wanted)
     benchmarks = [(text, _load(text, wanted, sample_seed)) for text in wanted.benchmarks]
-    shared = EngineConfig(
-        base_url=base_url,
-        api_key_env=api_key_env,
-        concurrency=concurrency,
-        timeout_seconds=timeout_seconds,
-        extra_body=read_extra_body(extra_body),
-        no_thinking=no_thinking,
-        cache=cache,
-        slots=slots,
-        threads=threads,
-        context_tokens=context_tokens,
-        dtype=dtype,
-        device=device,
-        batch_tokens=batch_tokens,
-    )
     lineup = line_up(
         wanted.rewards,
-        [one.to_engine_config(shared) for one in wanted.models],
-        wanted.reward_options,
+        [one.to_engine_config(wanted.reward.engine) for one in wanted.models],
+        wanted.reward,
         runs=wanted.runs,
     )
     evaluation_options = EvaluationOptions(
@@ -172,7 +117,7 @@ def evaluate(
     evaluate_grid(
         ExperimentGrid(benchmarks, lineup, evaluation_options),
         run_folder or _default_folder([loaded for _, loaded in benchmarks]),
-        concurrency=concurrency,
+        concurrency=wanted.reward.engine.concurrency,
         prices=read_prices(price_prompt, price_completion),
         as_json=as_json,
     )

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flip_reward.cli.console import ExitCode, ProgressDisplay, drain_on_interrupt, run_in_event_loop
+from flip_reward.cli.console import ProgressDisplay, drain_on_interrupt, run_in_event_loop
+from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.evaluation.benchmarks.base import Benchmark
 from flip_reward.evaluation.folder import open_folder
 from flip_reward.evaluation.grid import ExperimentGrid, GridRun, prepare_folder, run_grid

@@ -8,22 +8,22 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flip_reward.cli import options
 from flip_reward.cli.console import print_summary
+from flip_reward.cli.options import AsJson, expand_options
+from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.similarities import load_similarity
 from flip_reward.scoring.rescore import rescore_run
 
 
+@expand_options(only=("similarity", "normalizer", "embedding_model"))
 def rescore(
+    config: RewardConfig,
     run: Annotated[Path, typer.Argument(help="A run folder of 'flip-reward score'.", show_default=False)],
-    similarity: options.SimilarityName = "f1",
-    normalizer: options.NormalizerName = "english",
-    embedding_model: options.EmbeddingModel = None,
     run_folder: Annotated[
         Path | None,
         typer.Option("--run-folder", "-r", help="Where to write; by default RUN/rescored/SIMILARITY."),
     ] = None,
-    as_json: options.AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare the inferred instructions of a run another way, without the model.
 
@@ -33,7 +33,8 @@ def rescore(
 
       flip-reward rescore runs/responses-1a2b3c4d --normalizer multilingual
     """
-    measure = load_similarity(similarity, normalizer=normalizer, embedding_model=embedding_model)
+    flip = config.flip
+    measure = load_similarity(flip.similarity, normalizer=flip.normalizer, embedding_model=flip.embedding_model)
     folder, summary = rescore_run(run, measure, run_folder)
     if as_json:
         typer.echo(summary.model_dump_json(indent=2))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from flip_reward.cli import options
 from flip_reward.cli.commands.session import run_job, show_prompts
-from flip_reward.cli.scoring_options import ScoringOptions, with_scoring_options
-from flip_reward.data.rows import parse_columns
-from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.cli.options import Inputs, RunOptions, expand_options
+from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.job import ScoringJob
+from flip_reward.scoring.runner import RunLimits
 
 
-@with_scoring_options
-def score(inputs: options.Inputs, scoring: ScoringOptions) -> None:
+@expand_options()
+def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
     """Score responses: infer the instruction behind each, and reward how close it comes to the original.
 
     Or let a judge rate or compare them (--reward).
@@ -29,20 +28,18 @@ def score(inputs: options.Inputs, scoring: ScoringOptions) -> None:
 
       flip-reward score best_of_n.jsonl --reward listwise --orders 4 --model PATH.gguf
     """
-    config = scoring.to_config()
-    rehearsal = config.load(ScriptedEngine())  # mistakes come to light before a model loads
-    columns = parse_columns(scoring.columns) if scoring.columns else {}
-    if scoring.dry_run:
-        show_prompts(rehearsal, inputs, columns, limit=scoring.limit)
+    reward = config.check()  # mistakes come to light before a model loads
+    if run.dry_run:
+        show_prompts(reward, inputs, run.column_names, limit=run.limit)
         return
     job = ScoringJob(
         config.load(),
         inputs,
-        folder=scoring.run_folder,
-        output=scoring.output,
-        columns=columns,
-        limit=scoring.limit,
-        limits=scoring.limits,
-        prices=scoring.prices,
+        folder=run.run_folder,
+        output=run.output,
+        columns=run.column_names,
+        limit=run.limit,
+        limits=RunLimits(workers=config.engine.concurrency, strict=run.strict),
+        prices=run.prices,
     )
-    run_job(job, as_json=scoring.as_json, table=scoring.table)
+    run_job(job, as_json=run.as_json, table=run.table)

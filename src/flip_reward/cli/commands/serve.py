@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from flip_reward.cli.scoring_options import ScoringOptions, with_reward_options
-from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.cli.options import expand_options
+from flip_reward.rewards.config import RewardConfig
 from flip_reward.server.run import serve as run_server
 from flip_reward.server.settings import Limits, OnUnscored, ServerSettings, choose_policy
 
 _SERVER, _LIMITS = "Server", "Limits"
 
 
-@with_reward_options
+@expand_options()
 def serve(
-    scoring: ScoringOptions,
+    config: RewardConfig,
     host: Annotated[
         str,
         typer.Option(help="The address to listen at. A public one needs a key.", rich_help_panel=_SERVER),
@@ -112,7 +112,5 @@ def serve(
         drain_seconds=drain_seconds,
         access_log=access_log,
     )
-    config = scoring.to_config()
-    rehearsal = config.load(ScriptedEngine())  # mistakes come to light before a model loads
-    name = rehearsal.settings["reward"]
+    name = config.check().settings["reward"]  # mistakes come to light before a model loads
     run_server(config.load, settings, lambda address: typer.echo(f"Serving {name} at {address} (see /docs)"))

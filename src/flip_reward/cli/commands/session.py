@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.text import Text
 
 from flip_reward.cli.console import (
-    ExitCode,
     ProgressDisplay,
     drain_on_interrupt,
     print_records,
@@ -22,6 +21,7 @@ from flip_reward.cli.console import (
     printable,
     run_in_event_loop,
 )
+from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.core.conversation import Group
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow, RowMapper
@@ -99,8 +99,9 @@ def score_opened(
         typer.Exit: It was stopped at once.
         FlipRewardError: See `Run.score`.
     """
-    asks_for_replies = not isinstance(opened.job.reward, BackwardLikelihoodReward)
-    if asks_for_replies and opened.job.reward.engine.model == SMOLLM2_135M.name:
+    reward = opened.job.reward
+    asks_for_replies = reward.engine is not None and not isinstance(reward, BackwardLikelihoodReward)
+    if asks_for_replies and reward.model_name == SMOLLM2_135M.name:
         console.print(Text(_TINY_MODEL, style="yellow"))
     if opened.folder.dropped_bytes:
         console.print("The last record was half-written and is scored again.")

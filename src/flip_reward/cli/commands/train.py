@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flip_reward.cli.console import ExitCode, TrainDisplay, stop_after_step
+from flip_reward.cli.console import TrainDisplay, stop_after_step
+from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.train import train_grpo

@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from flip_reward.cli.console import ExitCode, TuningDisplay, stop_after_step
+from flip_reward.cli.console import TuningDisplay, stop_after_step
+from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.inferrer.recipe import InferrerRecipe
 from flip_reward.training.inferrer.tune import tune_inferrer as tune

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flip_reward.data.files import storage_error
+from flip_reward.engines.config import read_inferrer_template
 from flip_reward.engines.lora.adapter import (
     ALPHA,
     BASE_FINGERPRINT,
@@ -26,7 +27,6 @@ from flip_reward.engines.lora.adapter import (
 )
 from flip_reward.engines.lora.base_model import BaseModelIdentity, SampledWeight, SampledWeights
 from flip_reward.engines.lora.gguf import GgufLayout
-from flip_reward.engines.tuned_folder import TunedFolder
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def export_adapter(folder: str, target: Path | None = None) -> Path:
     config, fingerprint = load_hf_config(adapter.base)
     identity = BaseModelIdentity.read(adapter.folder)
     target = target or adapter.folder / NAME
-    tuned = TunedFolder.read(adapter.folder)
-    frame = tuned.frame if tuned else ""
+    frame = read_inferrer_template(adapter.folder) or ""
     write_lora_file(target, adapter.folder, AdapterBase(config, fingerprint, identity), frame=frame)
     return target
 

@@ -8,8 +8,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from flip_reward.rewards.environment import read_environment
 from flip_reward.rewards.unscored import NONE, UnscoredPolicy
+from flip_reward.settings import read_environment
 
 _PREFIX = "FLIP_REWARD_ON_"
 

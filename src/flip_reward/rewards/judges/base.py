@@ -7,17 +7,17 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.judgement import Judgement, write_judgements
-from flip_reward.core.prompts import JudgeKind, Template, render_context
+from flip_reward.core.prompts import JudgeKind, Template, load_judge_template, render_context
 from flip_reward.core.replies import JudgeReply
 from flip_reward.core.response import InferenceTarget, visible_answer
 from flip_reward.core.score import Cost, Outcome, Score, Usage, describe_left_out
-from flip_reward.engines.base import Completion, Engine, JsonSchema, Request, Sampling
+from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
 from flip_reward.errors import ConversationError
-from flip_reward.rewards.base import RewardModel, Settings, ask
+from flip_reward.rewards.base import ReplyOptions, RewardModel, Settings, ask, record_options
 
 
 class Parse(Protocol):
@@ -28,19 +28,11 @@ class Parse(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class JudgeOptions:
-    """How every judge is asked.
+@dataclass(frozen=True)
+class JudgeOptions(ReplyOptions):
+    """How every judge is asked."""
 
-    Attributes:
-        template: The prompt.
-        sampling: How the reply is drawn; greedily and at most 512 tokens by default, as for FLIP.
-        structured: Constrain the reply to the JSON schema, where the engine can.
-    """
-
-    template: Template
-    sampling: Sampling = Sampling()
-    structured: bool = False
+    panel: ClassVar[str] = "Judges"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,36 +160,38 @@ class Judge(RewardModel):
     """A language model that is asked for a verdict on responses it is shown.
 
     Args:
-        engine: The judging model.
+        engine: The judging model; None renders prompts only.
         options: How it is asked.
+        template: A prompt of your own, in place of the one that the options name.
     """
 
     kind: JudgeKind
+    recorded_otherwise: tuple[str, ...] = ()
+    """Options that `settings` record in a form of their own."""
 
-    def __init__(self, engine: Engine, options: JudgeOptions) -> None:
+    def __init__(self, engine: Engine | None, options: JudgeOptions, template: Template | None = None) -> None:
         self.engine = engine
-        self._asking = options
+        self.template = template or load_judge_template(self.kind, folder=options.template_dir, name=options.template)
+        self._options = options
 
     @property
     def settings(self) -> Settings:
         """Everything that a score depends on besides the group."""
-        sampling = self._asking.sampling
+        besides = ("template", "template_dir", *self.recorded_otherwise)
         return {
             "reward": self.kind.value,
-            "engine": self.engine.identity,
-            "template": self._asking.template.name,
-            "template_sha256": self._asking.template.sha256,
-            "structured": self._asking.structured,
-            "temperature": sampling.temperature,
-            "max_tokens": sampling.max_tokens,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
+            **self.engine_settings,
+            "template": self.template.name,
+            "template_sha256": self.template.sha256,
+            **record_options(self._options, besides, _RECORDED),
         }
 
     def _make_request(self, judged: JudgeInput, shown: Mapping[str, str], schema: JsonSchema) -> Request:
-        options = self._asking
-        messages = options.template.format({**judged.question, **shown})
-        return Request(messages, options.sampling, schema if options.structured else None)
+        messages = self.template.format({**judged.question, **shown})
+        return Request(messages, self._options.sampling, schema if self._options.structured else None)
+
+
+_RECORDED = ("structured", "temperature", "max_tokens", "top_p", "seed")
 
 
 class GroupJudge(Judge):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.judgement import draw_orders
-from flip_reward.core.prompts import JudgeKind, Template, load_judge_template, render_list
+from flip_reward.core.prompts import JudgeKind, Template, render_list
 from flip_reward.core.replies import parse_list_choice
 from flip_reward.core.score import Score
 from flip_reward.engines.base import Engine, Request
@@ -25,26 +27,14 @@ from flip_reward.rewards.judges.base import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ListwiseOptions(JudgeOptions):
-    """How `ListwiseJudge` asks.
+    """How `ListwiseJudge` asks. A seed in `sampling` draws the orders too; each group has orders of its own.
 
-    Attributes:
-        orders: In how many orders the responses are shown, at least 1. They are all different, so there are no more
-            than the factorial of the number of responses.
-        order_seed: Another seed draws other orders. Each group has orders of its own.
-
-    Raises:
-        OptionError: `orders` is below 1.
+    All orders are different, so there are no more than the factorial of the number of responses.
     """
 
-    template: Template = field(default_factory=partial(load_judge_template, JudgeKind.LISTWISE))
-    orders: int = 1
-    order_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.orders < 1:
-            raise OptionError(f"responses are shown in at least 1 order, not in {self.orders}")
+    orders: Annotated[int, Field(ge=1, description="listwise: show the responses in so many orders.")] = 1
 
 
 class ListwiseJudge(GroupJudge):
@@ -54,8 +44,9 @@ class ListwiseJudge(GroupJudge):
     single order 1 for the best and 0 for the others. Without any verdict no response is scored.
 
     Args:
-        engine: The judging model.
+        engine: The judging model; None renders prompts only.
         options: How it is asked.
+        template: A prompt of your own, in place of the one that the options name.
 
     Example:
         >>> from flip_reward import Group, ScriptedEngine
@@ -70,14 +61,21 @@ class ListwiseJudge(GroupJudge):
 
     kind = JudgeKind.LISTWISE
 
-    def __init__(self, engine: Engine, options: ListwiseOptions | None = None) -> None:
+    recorded_otherwise = ("orders",)
+
+    def __init__(
+        self, engine: Engine | None, options: ListwiseOptions | None = None, *, template: Template | None = None
+    ) -> None:
         self.options = options or ListwiseOptions()
-        super().__init__(engine, self.options)
+        super().__init__(engine, self.options, template)
+        if self.options.orders < 1:
+            raise OptionError(f"responses are shown in at least 1 order, not in {self.options.orders}")
 
     @property
     def settings(self) -> Settings:
         """Everything that a score depends on besides the group."""
-        return {**super().settings, "orders": self.options.orders, "order_seed": self.options.order_seed}
+        own = self.options
+        return {**super().settings, "orders": own.orders, "order_seed": own.sampling.seed or 0}
 
     def render(self, group: Group) -> list[Request | None]:
         """Render the request of every order, without sending anything."""
@@ -93,10 +91,14 @@ class ListwiseJudge(GroupJudge):
     def _orders(self, group: Group, shown: JudgeInput) -> list[tuple[int, ...]]:
         if len(shown.answers) < 2:
             return []
-        return draw_orders(group, list(shown.answers), seed=self.options.order_seed, count=self.options.orders)
+        return draw_orders(
+            group, list(shown.answers), seed=self.options.sampling.seed or 0, count=self.options.orders
+        )
 
     async def _choose(self, judged: JudgeInput, order: Sequence[int]) -> JudgeCall:
-        return await call_judge(self.engine, self._request(judged, order), judged.show(order), parse_list_choice)
+        return await call_judge(
+            self.required_engine, self._request(judged, order), judged.show(order), parse_list_choice
+        )
 
     def _request(self, judged: JudgeInput, order: Sequence[int]) -> Request:
         schema = make_schema("BEST_RESPONSE_INDEX", {"type": "integer", "enum": list(range(len(order)))})

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from itertools import combinations
+from typing import Annotated
+
+from pydantic import Field
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.judgement import draw_orders
-from flip_reward.core.prompts import JudgeKind, Template, load_judge_template, render_text
+from flip_reward.core.prompts import JudgeKind, Template, render_text
 from flip_reward.core.replies import parse_pair_choice
 from flip_reward.core.score import Score
 from flip_reward.engines.base import Engine, Request
@@ -148,21 +150,19 @@ def _failures(matches: Sequence[Match]) -> list[JudgeCall]:
 PAIR_SCHEMA = make_schema("BETTER_RESPONSE", {"type": "string", "enum": ["A", "B"]})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PairwiseOptions(JudgeOptions):
-    """How `PairwiseJudge` asks.
+    """How `PairwiseJudge` asks. A seed in `sampling` draws the orders too; each group has orders of its own.
 
-    Attributes:
-        both_orders: Show each pair in both orders, and take a verdict that changes with the order for a tie. Else
-            each pair is shown once, in a drawn order.
-        tournament: Which responses of a group of more than two meet.
-        order_seed: Another seed draws other orders. Each group has orders of its own.
+    By default each pair is shown in both orders, and a verdict that changes with the order is a tie.
     """
 
-    template: Template = field(default_factory=partial(load_judge_template, JudgeKind.PAIRWISE))
-    both_orders: bool = True
-    tournament: Tournament = Tournament.ROUND_ROBIN
-    order_seed: int = 0
+    one_order: Annotated[bool, Field(description="pairwise: show each pair once, in a drawn order, not in both.")] = (
+        False
+    )
+    tournament: Annotated[Tournament, Field(description="pairwise: which of more than two responses meet.")] = (
+        Tournament.ROUND_ROBIN
+    )
 
 
 class PairwiseJudge(GroupJudge):
@@ -174,8 +174,9 @@ class PairwiseJudge(GroupJudge):
     `flip_reward.core.judgement.measure_position_bias`.
 
     Args:
-        engine: The judging model.
+        engine: The judging model; None renders prompts only.
         options: How it is asked.
+        template: A prompt of your own, in place of the one that the options name.
 
     Example:
         >>> from flip_reward import Group, ScriptedEngine
@@ -187,19 +188,22 @@ class PairwiseJudge(GroupJudge):
 
     kind = JudgeKind.PAIRWISE
 
-    def __init__(self, engine: Engine, options: PairwiseOptions | None = None) -> None:
+    recorded_otherwise = ("one_order", "tournament")
+
+    def __init__(
+        self, engine: Engine | None, options: PairwiseOptions | None = None, *, template: Template | None = None
+    ) -> None:
         self.options = options or PairwiseOptions()
-        super().__init__(engine, self.options)
+        super().__init__(engine, self.options, template)
 
     @property
     def settings(self) -> Settings:
         """Everything that a score depends on besides the group."""
-        options = self.options
         return {
             **super().settings,
-            "both_orders": options.both_orders,
-            "tournament": options.tournament.value,
-            "order_seed": options.order_seed,
+            "both_orders": not self.options.one_order,
+            "tournament": self.options.tournament.value,
+            "order_seed": self.options.sampling.seed or 0,
         }
 
     def render(self, group: Group) -> list[Request | None]:
@@ -225,16 +229,18 @@ class PairwiseJudge(GroupJudge):
         """The responses that are judged, for a knockout in a drawn order."""
         indices = list(shown.answers)
         if self.options.tournament is Tournament.KNOCKOUT:
-            [indices] = map(list, draw_orders(group, indices, seed=self.options.order_seed))
+            [indices] = map(list, draw_orders(group, indices, seed=self.options.sampling.seed or 0))
         return indices
 
     def _orders(self, group: Group, pair: tuple[int, int]) -> list[tuple[int, ...]]:
         """The orders in which a pair is shown. One order alone is drawn: a fixed one would favour a place."""
         options = self.options
-        return draw_orders(group, pair, seed=options.order_seed, count=2 if options.both_orders else 1)
+        return draw_orders(group, pair, seed=options.sampling.seed or 0, count=1 if options.one_order else 2)
 
     async def _choose(self, judged: JudgeInput, order: Sequence[int]) -> JudgeCall:
-        return await call_judge(self.engine, self._request(judged, order), judged.show(order), parse_pair_choice)
+        return await call_judge(
+            self.required_engine, self._request(judged, order), judged.show(order), parse_pair_choice
+        )
 
     def _request(self, judged: JudgeInput, order: Sequence[int]) -> Request:
         first, second = map(render_text, judged.show(order).values())

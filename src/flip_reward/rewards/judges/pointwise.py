@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.prompts import JudgeKind, Template, load_judge_template
+from flip_reward.core.prompts import JudgeKind, Template
 from flip_reward.core.replies import HIGHEST_RATING, LOWEST_RATING, parse_rating
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Score
@@ -17,19 +16,18 @@ from flip_reward.rewards.judges.base import Judge, JudgeInput, JudgeOptions, mak
 RATING_SCHEMA = make_schema("SCORE", {"type": "integer", "enum": list(range(LOWEST_RATING, HIGHEST_RATING + 1))})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PointwiseOptions(JudgeOptions):
     """How `PointwiseJudge` asks."""
-
-    template: Template = field(default_factory=partial(load_judge_template, JudgeKind.POINTWISE))
 
 
 class PointwiseJudge(Judge):
     """A judge that sees the conversation and one response, and rates it from 1 to 10. The reward is the rating.
 
     Args:
-        engine: The judging model.
+        engine: The judging model; None renders prompts only.
         options: How it is asked.
+        template: A prompt of your own, in place of the one that the options name.
 
     Example:
         >>> from flip_reward import Group, ScriptedEngine
@@ -41,8 +39,10 @@ class PointwiseJudge(Judge):
 
     kind = JudgeKind.POINTWISE
 
-    def __init__(self, engine: Engine, options: PointwiseOptions | None = None) -> None:
-        super().__init__(engine, options or PointwiseOptions())
+    def __init__(
+        self, engine: Engine | None, options: PointwiseOptions | None = None, *, template: Template | None = None
+    ) -> None:
+        super().__init__(engine, options or PointwiseOptions(), template)
 
     def render(self, group: Group) -> list[Request | None]:
         """Render the request of every response, without sending anything; None for one without an answer."""
@@ -70,7 +70,7 @@ class PointwiseJudge(Judge):
                 cost=cost,
             )
 
-        return await ask(self.engine.complete(self._request(judged, answer)), read)
+        return await ask(self.required_engine.complete(self._request(judged, answer)), read)
 
     def _request(self, judged: JudgeInput, answer: str) -> Request:
         return self._make_request(judged, {"response": answer}, RATING_SCHEMA)

@@ -19,10 +19,7 @@ from flip_reward.integrations.trl.metrics import describe_call, measure_call_cop
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.integrations.trl.patience import LEFT_OUT, Say, ScoredCall
 from flip_reward.integrations.trl_groups import Text, read_completion
-from flip_reward.rewards.base import RewardModel
-from flip_reward.rewards.catalogue import REWARDS
-from flip_reward.rewards.config import RewardConfig
-from flip_reward.rewards.controls import CONSTANT, ConstantReward
+from flip_reward.rewards.config import REWARDS, RewardConfig
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.samples import SampleRow, SampleTable, Split
 from flip_reward.training.prompts.rows import PromptRow, resolve_data_reward
@@ -138,18 +135,8 @@ class GrpoRewards:
                 raise EngineUnavailableError(f"{lacking}: {lost[0].detail}", hint=hint)
 
 
-def load_training_reward(config: RewardConfig) -> RewardModel:
-    """Make the reward of a section, which may be "constant" too.
-
-    Raises:
-        OptionError: There is no such reward or model, or an option does not go with the reward.
-        FlipRewardError: The model, a template or the similarity cannot be loaded.
-    """
-    return ConstantReward() if config.reward == CONSTANT else config.load()
-
-
 def _wrap(config: RewardConfig, options: TrlOptions, say: Say) -> TrlReward:
-    return TrlReward(load_training_reward(config), options, say)
+    return TrlReward(config.load(), options, say)
 
 
 def _find_section(recipe: GrpoRecipe, name: str) -> RewardConfig:
@@ -159,12 +146,12 @@ def _find_section(recipe: GrpoRecipe, name: str) -> RewardConfig:
     given = recipe.reward.reward
     if given == wanted:
         return recipe.reward
-    if given not in (*REWARDS, CONSTANT):
-        near = get_close_matches(given, (*REWARDS, CONSTANT), n=1)
+    if given not in REWARDS:
+        near = get_close_matches(given, REWARDS, n=1)
         suggestion = f"; did you mean {near[0]!r}?" if near else ""
         raise OptionError(
             f"unknown reward {given!r} in reward.reward{suggestion}",
-            hint=f"rewards are {', '.join((*REWARDS, CONSTANT))}",
+            hint=f"rewards are {', '.join(REWARDS)}",
         )
     raise OptionError(
         f"rows ask for the reward {name!r} ({wanted}), and the recipe's reward is {given!r}",

@@ -142,7 +142,7 @@ async def _probe(rewards: GrpoRewards) -> None:
         await rewards.probe()
     finally:
         for reward in (*rewards.by_dataset.values(), *rewards.not_trained_on.values()):
-            await reward.load().engine.aclose()
+            await reward.load().aclose()
 
 
 @contextmanager

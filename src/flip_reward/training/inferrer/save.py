@@ -12,7 +12,7 @@ from safetensors.torch import save as serialize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from flip_reward.data.files import storage_error, write_atomically
-from flip_reward.engines import tuned_folder
+from flip_reward.engines.config import INFERRER, describe_inferrer
 from flip_reward.engines.lora import adapter as lora_file
 from flip_reward.engines.lora.base_model import BASE, BaseModelIdentity
 from flip_reward.engines.lora.export import AdapterBase, write_lora_file
@@ -103,7 +103,7 @@ def save_model(
 
 def _write_frame(folder: Path, frame: str) -> None:
     if frame:
-        write_atomically(folder / tuned_folder.NAME, tuned_folder.TunedFolder(frame).to_bytes())
+        write_atomically(folder / INFERRER, describe_inferrer(frame))
 
 
 def _begin(folder: Path) -> Path:

@@ -8,9 +8,8 @@ from flip_reward.core.conversation import Group, Message
 from flip_reward.core.prompts import CompletionPrompt
 from flip_reward.engines.base import LogprobRequest
 from flip_reward.engines.huggingface.text import HfPromptTokenizer
-from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import FlipRewardError, OptionError, RequestRefusedError
-from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
+from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 
 IGNORED = -100
 """The label of a token that is read and not learned."""
@@ -64,7 +63,7 @@ class InferrerTokenizer:
                 hint="take the frame 'answer', or a model tuned to follow instructions",
             )
         self._text = text
-        self._reward = BackwardLikelihoodReward(ScriptedEngine(), BackwardLikelihoodOptions(frame))
+        self._reward = BackwardLikelihoodReward(None, prompt=frame)
         self.end = _find_end(text, stops, chat=not frame.is_completion)
 
     def encode(self, group: Group) -> TuningText | None:

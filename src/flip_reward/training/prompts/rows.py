@@ -25,14 +25,13 @@ from flip_reward.core.conversation import Group, Message
 from flip_reward.data.rows import CONVERSATION_COLUMNS, RESPONSE_COLUMNS, Input, InvalidRow, RowMapper, parse_columns
 from flip_reward.data.tables import write_table
 from flip_reward.errors import ConversationError, DataError, FlipRewardError
-from flip_reward.rewards.catalogue import REWARDS
-from flip_reward.rewards.controls import CONSTANT
+from flip_reward.rewards.config import REWARDS
 
 DATA_REWARDS: MappingProxyType[str, str] = MappingProxyType(
     {
         "general-flip": "flip",
         "general-quality": "pointwise",
-        **{f"general-{reward}": reward for reward in (*REWARDS, CONSTANT)},
+        **{f"general-{reward}": reward for reward in REWARDS},
     }
 )
 """The names in the column "dataset", and the rewards that they stand for. Published sets have the first two."""

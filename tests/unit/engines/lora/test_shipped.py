@@ -15,7 +15,7 @@ from flip_reward.engines.lora.export import AdapterBase, write_lora_file
 from flip_reward.engines.lora.gguf import GgufFile
 from flip_reward.engines.lora.shipped import FOLDER, MOST_BYTES, SHIPPED, ShippedAdapter, Tuning, locate_shipped
 from flip_reward.errors import DataError, OptionError
-from flip_reward.rewards.catalogue import RewardOptions, fit_to_model
+from flip_reward.rewards.config import RewardConfig
 from tests.gguf_models import save_adapter, save_gguf
 from tests.hf_models import save_model
 
@@ -78,15 +78,11 @@ def test_a_tuned_model_is_asked_as_it_was_tuned(folder: Path) -> None:
     for name in names:
         config = EngineConfig(name)
         assert find_tuning(config, {}) == Tuning("compact")
-        assert fit_to_model(RewardOptions(), "flip", config).template == "compact"
-        assert fit_to_model(RewardOptions(), "backward-likelihood", config).template == "compact"
-        assert fit_to_model(RewardOptions(), "pointwise", config).template is None
-        assert fit_to_model(RewardOptions(template="direct"), "flip", config).template == "direct"
-        assert fit_to_model(RewardOptions(), "flip", config).reliability_limits is None
+        for reward in ("flip", "backward-likelihood"):
+            assert RewardConfig(model=name, reward=reward).check().settings["template"] == "compact"
+        assert RewardConfig(model=name, template="direct").check().settings["template"] == "direct"
+        assert RewardConfig(model=name, reward="pointwise").check().settings["template"] == "pointwise"
     expected = SHIPPED.tuning if SHIPPED else None
-    for reward in ("flip", "backward-likelihood"):
-        fitted = fit_to_model(RewardOptions(), reward, EngineConfig("embedded"))
-        assert fitted.reliability_limits == (expected.reliability_limits if expected else None)
     assert [find_tuning(EngineConfig(name), {}) for name in (None, "embedded")] == [expected] * 2
     served = {"OPENAI_BASE_URL": "http://localhost:8000/v1"}
     assert find_tuning(EngineConfig(), served) is None

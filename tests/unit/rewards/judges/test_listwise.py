@@ -8,7 +8,7 @@ import pytest
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.judgement import read_judgements
 from flip_reward.core.score import Outcome, Score, Usage
-from flip_reward.engines.base import Request
+from flip_reward.engines.base import Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import ContextTooLongError, ConversationError, OptionError
 from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
@@ -30,7 +30,7 @@ def values(scores: tuple[Score, ...]) -> list[float | None]:
 def test_the_chosen_response_is_found_wherever_it_is_shown() -> None:
     for seed in range(6):
         judge = ScriptedJudge(BY_RANK)
-        options = ListwiseOptions(order_seed=seed)
+        options = ListwiseOptions(sampling=Sampling(seed=seed))
         [scores] = ListwiseJudge(ScriptedEngine(judge), options).score_sync([FOUR])
         assert values(scores) == [0, 1, 0, 0]
         assert len(judge.seen) == 1
@@ -51,14 +51,14 @@ def test_there_are_no_more_orders_than_there_are() -> None:
     assert len(judge.seen) == len(set(judge.seen)) == factorial(4)
     assert values(scores) == [0.25] * 4, "a judge that looks at the place alone prefers nobody"
     with pytest.raises(OptionError, match="at least 1 order"):
-        ListwiseOptions(orders=0)
+        ListwiseJudge(ScriptedEngine(), ListwiseOptions(orders=0))
 
 
 def test_each_group_has_orders_of_its_own_and_the_same_ones_again() -> None:
     groups = [Group.of(f"Name fruit {n}.", FOUR.responses) for n in range(30)]
 
     def orders(seed: int) -> list[tuple[str, ...]]:
-        judge = ListwiseJudge(ScriptedEngine(), ListwiseOptions(order_seed=seed))
+        judge = ListwiseJudge(ScriptedEngine(), ListwiseOptions(sampling=Sampling(seed=seed)))
         return [tuple(shown_responses(request)) for group in groups for request in judge.render(group) if request]
 
     assert orders(0) == orders(0)
@@ -156,6 +156,7 @@ def test_the_schema_knows_how_many_responses_there_are() -> None:
 
 def test_settings_tell_apart_what_changes_scores() -> None:
     base = ListwiseOptions()
-    variants = [base, replace(base, orders=2), replace(base, order_seed=1), replace(base, structured=True)]
+    seeded = replace(base, sampling=Sampling(seed=1))
+    variants = [base, replace(base, orders=2), seeded, replace(base, structured=True)]
     settings = [tuple(ListwiseJudge(ScriptedEngine(), variant).settings.values()) for variant in variants]
     assert len(set(settings)) == len(variants)

@@ -6,7 +6,7 @@ import pytest
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.judgement import measure_position_bias, read_judgements
 from flip_reward.core.score import Outcome, Score, Usage
-from flip_reward.engines.base import Request
+from flip_reward.engines.base import Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import ContextTooLongError, ConversationError, EngineUnavailableError
 from flip_reward.rewards.judges.pairwise import PAIR_SCHEMA, PairwiseJudge, PairwiseOptions, Tournament
@@ -55,7 +55,7 @@ def test_one_order_is_drawn_for_each_pair() -> None:
     """A judge that looks at the place alone must not learn which response comes first in a row."""
     groups = [Group.of(f"Name fruit {n}.", ["left", "right"]) for n in range(200)]
     judge = ScriptedJudge(prefer_first)
-    reward = PairwiseJudge(ScriptedEngine(judge), PairwiseOptions(both_orders=False))
+    reward = PairwiseJudge(ScriptedEngine(judge), PairwiseOptions(one_order=True))
     scores = [values(scores) for scores in reward.score_sync(groups)]
     assert len(judge.seen) == 200
     assert 70 <= scores.count([1, 0]) <= 130
@@ -128,7 +128,7 @@ def test_a_single_response_is_a_mistake() -> None:
 @pytest.mark.parametrize("both_orders", [True, False])
 def test_knockout_asks_less(both_orders: bool) -> None:
     judge = ScriptedJudge(BY_RANK)
-    options = PairwiseOptions(tournament=Tournament.KNOCKOUT, both_orders=both_orders)
+    options = PairwiseOptions(tournament=Tournament.KNOCKOUT, one_order=not both_orders)
     [scores] = PairwiseJudge(ScriptedEngine(judge), options).score_sync([FOUR])
     assert scores[1].value == 1
     assert sorted(score.value or 0 for score in scores) == [0, 0, 0.5, 1]
@@ -137,7 +137,7 @@ def test_knockout_asks_less(both_orders: bool) -> None:
 
 def test_the_draw_of_a_knockout_follows_the_seed() -> None:
     def first_round(seed: int) -> list[frozenset[str]]:
-        options = PairwiseOptions(tournament=Tournament.KNOCKOUT, order_seed=seed)
+        options = PairwiseOptions(tournament=Tournament.KNOCKOUT, sampling=Sampling(seed=seed))
         requests = PairwiseJudge(ScriptedEngine(), options).render(FOUR)
         return [frozenset(shown_responses(request)) for request in requests if request]
 
@@ -186,9 +186,9 @@ def test_the_judge_sees_the_earlier_turns() -> None:
 def test_settings_tell_apart_what_changes_scores() -> None:
     variants = [
         PairwiseOptions(),
-        PairwiseOptions(both_orders=False),
+        PairwiseOptions(one_order=True),
         PairwiseOptions(tournament=Tournament.KNOCKOUT),
-        PairwiseOptions(order_seed=1),
+        PairwiseOptions(sampling=Sampling(seed=1)),
         PairwiseOptions(structured=True),
     ]
     judges = [PairwiseJudge(ScriptedEngine(), variant) for variant in variants]

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.prompts import JudgeKind, load_judge_template
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.engines.base import Completion, Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
@@ -115,14 +114,13 @@ def test_a_conversation_without_an_instruction() -> None:
 
 def test_options_reach_the_request_and_the_settings(tmp_path: Path) -> None:
     (tmp_path / "pointwise.user.txt").write_text("{instruction} -> {response}", encoding="utf-8")
-    template = load_judge_template(JudgeKind.POINTWISE, folder=tmp_path)
     seen: list[Request] = []
 
     def script(request: Request) -> str:
         seen.append(request)
         return '{"SCORE": 5}'
 
-    options = PointwiseOptions(template, Sampling(0.7, 99, 0.9, 3), structured=True)
+    options = PointwiseOptions("pointwise", tmp_path, sampling=Sampling(0.7, 99, 0.9, 3), structured=True)
     rate_all(script, Group.of("{response}", "a"), options)
     assert (seen[0].sampling, seen[0].json_schema) == (options.sampling, RATING_SCHEMA)
     assert seen[0].messages == (Message("user", "{response} -> a"),)

@@ -63,7 +63,8 @@ def test_recipes_of_the_paper_have_its_numbers(name: str) -> None:
     assert recipe.model == "allenai/Olmo-3-7B-Think-DPO"
     assert recipe.truncated is Truncated.LEAVE_OUT
     assert (recipe.data.max_prompt_tokens, recipe.data.seed) == (2048, 1)
-    assert (recipe.reward.model, recipe.reward.max_tokens, recipe.reward.no_thinking) == ("Qwen/Qwen3-4B", 2048, True)
+    assert (recipe.reward.engine.model, recipe.reward.engine.no_thinking) == ("Qwen/Qwen3-4B", True)
+    assert recipe.reward.part.sampling.max_tokens == 2048
     [other] = recipe.evaluation.rewards
     assert {recipe.reward.reward, other.reward} == {"flip", "pointwise"}
     assert (recipe.reward.reward == "flip") == (name == "grpo_flip")
@@ -167,7 +168,7 @@ def test_a_section_of_rewards_has_the_reward_of_its_name(tmp_path: Path) -> None
         "general-quality": "pointwise",
         "general-flip": "flip",
     }
-    assert recipe.rewards["general-quality"].model == "m"
+    assert recipe.rewards["general-quality"].engine.model == "m"
 
 
 def test_numbers_that_yaml_takes_for_texts(tmp_path: Path) -> None:

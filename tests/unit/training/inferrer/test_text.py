@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.prompts import COMPLETION_PROMPTS, CompletionPrompt, load_completion_prompt, load_templates
+from flip_reward.core.prompts import COMPLETION_PROMPTS, CompletionPrompt, load_completion_prompt
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
 from flip_reward.errors import OptionError
-from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
+from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.training.inferrer.text import IGNORED, InferrerTokenizer
 from tests.hf_models import CHAT_TEMPLATE, TOKENIZERS, save_model
@@ -73,7 +73,7 @@ def test_the_learned_tokens_are_the_scored_ones_and_the_end(setup: Setup, name: 
     assert learned.tokens[-1] == setup.engine.loaded.tokenizer.eos_token_id
 
     recorder = Recorder(setup.engine)
-    [score] = BackwardLikelihoodReward(recorder, BackwardLikelihoodOptions(frame)).score_sync([group])[0]
+    [score] = BackwardLikelihoodReward(recorder, prompt=frame).score_sync([group])[0]
     [asked] = recorder.asked
     assert InferrerTokenizer(setup.text, frame, setup.stops).request(group) == asked
     assert score.likelihood is not None
@@ -95,7 +95,7 @@ def test_the_prefix_is_what_generation_is_given(setup: Setup, name: str) -> None
     for group in GROUPS:
         learned = InferrerTokenizer(setup.text, load_completion_prompt(name), setup.stops).encode(group)
         assert learned is not None
-        [request] = FlipReward(setup.engine, FlipOptions(load_templates(name))).render(group)
+        [request] = FlipReward(setup.engine, FlipOptions(name)).render(group)
         assert isinstance(request, Request)
         given = setup.engine.text.encode(setup.engine.text.render(request.messages))
         assert learned.tokens[: -learned.learned] == given
@@ -123,7 +123,7 @@ def test_thinking_is_skipped_in_what_is_learned_too(tmp_path: Path) -> None:
     text = HfPromptTokenizer(engine.loaded.tokenizer, "tiny", no_thinking=True)
     learned = InferrerTokenizer(text, load_completion_prompt("tuned"), (2,)).encode(GROUPS[0])
     assert learned is not None
-    [request] = FlipReward(engine, FlipOptions(load_templates("tuned"))).render(GROUPS[0])
+    [request] = FlipReward(engine, FlipOptions("tuned")).render(GROUPS[0])
     assert isinstance(request, Request)
     prompt = engine.text.render(request.messages)
     assert prompt.endswith("<think></think>")

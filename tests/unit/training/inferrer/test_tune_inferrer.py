@@ -10,7 +10,6 @@ import pytest
 from safetensors.torch import load_file
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.prompts import load_completion_prompt
 from flip_reward.engines.config import EngineConfig, find_tuning
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.loading import load_hf_model
@@ -105,7 +104,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 def score(model: Path | str) -> float:
     engine = TransformersEngine(str(model), dtype="float32", device="cpu")
     try:
-        reward = BackwardLikelihoodReward(engine, BackwardLikelihoodOptions(load_completion_prompt("tuned")))
+        reward = BackwardLikelihoodReward(engine, BackwardLikelihoodOptions("tuned"))
         groups = [Group.of(row["prompt"], row["response"]) for row in ROWS[:10]]
         return sum(one.value or 0.0 for [one] in reward.score_sync(groups)) / len(groups)
     finally:

@@ -1,0 +1,221 @@
+"""`FlatSettings`: settings declared once, in nested parts, and given by flat names wherever they are written down.
+
+A part is a frozen dataclass whose fields say everything about a setting: name, type, default, limits and help. From
+them come the keys of recipes, the `FLIP_REWARD_` variables, the options of the command line and what is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Self, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from flip_reward.errors import OptionError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a field's type and description do not say; stands in its `Annotated`.
+
+    Attributes:
+        only: The kinds of engine with which it has an effect; empty for all.
+        short: The short form of its command-line option, such as "-m".
+        metavar: What stands for its value in help.
+    """
+
+    only: tuple[str, ...] = ()
+    short: str | None = None
+    metavar: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One flat name, and the places in the parts that it stands for: several parts may have a setting in common."""
+
+    name: str
+    field: FieldInfo
+    panel: str | None
+    places: tuple[tuple[str, ...], ...]
+
+    @property
+    def setting(self) -> Setting:
+        """What its type and description do not say."""
+        return next((one for one in self.field.metadata if isinstance(one, Setting)), Setting())
+
+    def limit(self, *kinds: str) -> Any:  # noqa: ANN401 - a number of the setting's type
+        """Return its bound of one of some kinds ("ge", "gt", "le", "lt"); None where it has none."""
+        found = (getattr(one, kind, None) for one in self.field.metadata for kind in kinds)
+        return next((bound for bound in found if bound is not None), None)
+
+
+class FlatSettings(BaseModel):
+    """Settings in nested parts that can be given by flat names, or part by part.
+
+    Example:
+        >>> from flip_reward import RewardConfig
+        >>> RewardConfig(model="m", temperature=0.7).flip.sampling.temperature
+        0.7
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @classmethod
+    def options(cls) -> Mapping[str, Option]:
+        """Return every setting by its flat name, in the order of their declaration."""
+        return _list_options(cls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nest(cls, given: Any) -> Any:  # noqa: ANN401 - whatever was given
+        if not isinstance(given, Mapping):
+            return given
+        options = cls.options()
+        nested = {name: value for name, value in given.items() if name in cls.model_fields or name not in options}
+        for name in given.keys() - nested.keys():
+            for place in options[name].places:
+                _put(nested, place, given[name])
+        return nested
+
+    def flat(self) -> dict[str, Any]:
+        """Return every setting by its flat name."""
+        return {name: _get(self, option.places[0]) for name, option in self.options().items()}
+
+    def changed(self) -> list[str]:
+        """Return the flat names of the settings that are not at their defaults, in any of their places."""
+        return [
+            name
+            for name, option in self.options().items()
+            if any(_get(self, place) != option.field.default for place in option.places)
+        ]
+
+    def updated(self, **settings: object) -> Self:
+        """Return a copy with other parts, or other values for some flat names."""
+        own = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self).model_validate(own | settings)
+
+
+def names_of(model: type[BaseModel]) -> Sequence[str]:
+    """Return the names by which a user gives the settings of a model: flat ones where it has them."""
+    return list(model.options() if issubclass(model, FlatSettings) else model.model_fields)
+
+
+def read_environment(
+    model: type[Model], environment: Mapping[str, str], prefix: str, *, others: str | None = None
+) -> Model:
+    """Read settings, each from the variable of the prefix and its name in capitals; empty ones are not set.
+
+    Args:
+        model: What the settings have to be.
+        environment: For example `os.environ`.
+        prefix: What the variables begin with.
+        others: A longer prefix, of variables that are left to somebody else.
+
+    Raises:
+        OptionError: A variable is misspelt or has a wrong value.
+    """
+    names = names_of(model)
+    chosen: dict[str, str] = {}
+    for variable, value in environment.items():
+        if not value or not variable.startswith(prefix) or (others and variable.startswith(others)):
+            continue
+        name = variable.removeprefix(prefix).lower()
+        if name not in names:
+            near = get_close_matches(name, names, n=1)
+            suggestion = f"; did you mean {prefix}{near[0].upper()}?" if near else ""
+            raise OptionError(f"unknown environment variable {variable}{suggestion}")
+        chosen[name] = value
+    return check_settings(model, chosen, lambda name: f"{prefix}{name.upper()}")
+
+
+def check_settings(model: type[Model], chosen: Mapping[str, object], call: Callable[[str], str]) -> Model:
+    """Make settings of what a user chose.
+
+    Args:
+        model: What they have to be.
+        chosen: Values by name.
+        call: What the user calls a setting, from its name.
+
+    Raises:
+        OptionError: A value is wrong.
+    """
+    try:
+        return model.model_validate(chosen)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = next((str(key) for key in reversed(first["loc"]) if key in chosen), "")
+        place = f"{call(name)}: " if name else ""
+        raise OptionError(f"{place}{first['msg'].removeprefix('Value error, ')}") from error
+
+
+def flatten(part: Any) -> dict[str, Any]:  # noqa: ANN401 - a part of any settings
+    """Return every setting of a part, and of the parts in it, by its flat name."""
+    return {place[-1]: _get(part, place) for *_, place in _walk(type(part), ())}
+
+
+def changed(part: Any) -> list[str]:  # noqa: ANN401 - a part of any settings
+    """Return the names of a part's settings that are not at their defaults."""
+    return [name for name, info in declared(type(part)).items() if getattr(part, name) != info.default]
+
+
+def declared(part: type[Any]) -> Mapping[str, FieldInfo]:
+    """Return how each setting of a part is declared."""
+    if issubclass(part, BaseModel):
+        return part.model_fields
+    hints = get_type_hints(part, include_extras=True)
+    return {one.name: FieldInfo.from_annotated_attribute(hints[one.name], _default(one)) for one in fields(part)}
+
+
+def _default(field: Field[Any]) -> Any:  # noqa: ANN401 - of the field's type
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+@cache
+def _list_options(model: type[BaseModel]) -> dict[str, Option]:
+    found: dict[str, Option] = {}
+    for name, info, panel, place in _walk(model, ()):
+        known = found.get(name)
+        found[name] = Option(
+            name,
+            known.field if known else info,
+            known.panel if known else panel,
+            (
+                *(known.places if known else ()),
+                place,
+            ),
+        )
+    return found
+
+
+def _walk(part: type, above: tuple[str, ...]) -> Iterator[tuple[str, FieldInfo, str | None, tuple[str, ...]]]:
+    """Every setting below a part: its name, its declaration, its panel, and where it stands."""
+    for name, info in declared(part).items():
+        place = (*above, name)
+        if isinstance(info.annotation, type) and is_dataclass(info.annotation):
+            yield from _walk(info.annotation, place)
+        else:
+            owner = next((one for one in part.__mro__ if name in vars(one).get("__annotations__", {})), part)
+            yield name, info, getattr(owner, "panel", None), place
+
+
+def _put(nested: dict[str, Any], place: tuple[str, ...], value: object) -> None:
+    *parts, last = place
+    for part in parts:
+        inner = nested.get(part, {})
+        if is_dataclass(inner):
+            inner = {one.name: getattr(inner, one.name) for one in fields(inner)}
+        nested[part] = dict(inner) if isinstance(inner, Mapping) else {}
+        nested = nested[part]
+    nested[last] = value
+
+
+def _get(settings: object, place: tuple[str, ...]) -> Any:  # noqa: ANN401 - of the setting's type
+    for name in place:
+        settings = getattr(settings, name)
+    return settings
