@@ -1,7 +1,7 @@
-"""`ReliabilityLimits`: to which responses an inferrer applies, and what of them it cannot know.
+"""`ReliabilityLimits`: the responses that an inferrer was measured to tell apart, and cautions for the others.
 
-A reward for a response outside of it is a number like any other, and means less. So a caution stands beside the
-score, and what is done about it is the caller's choice.
+A reward for a response outside the limits is a number like any other, but of low confidence. So the score carries a
+caution, and what to do about it is the caller's choice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flip_reward.core.tokens import load_normalizer
 
 
 class Caution(StrEnum):
-    """Why a score means little: of such a response, the inferrer hardly tells which instruction it answers."""
+    """Why a score has low confidence: the inferrer can hardly tell which instruction such a response answers."""
 
     SHORT_RESPONSE = "short_response"
     """A few words, which would answer many instructions."""
@@ -26,7 +26,7 @@ class Caution(StrEnum):
 
 
 _FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
-# A line of code ends or begins like one, indented or not. Prose does so now and then, and never mostly.
+# Lines of code end or begin like this, indented or not. Prose does so now and then, but never mostly.
 _CODE_LINE = re.compile(
     r"""^\s*(?:
         [{}()\[\]]+[;,]? | .*[;{}]                                                 # brackets, and how statements end
@@ -50,18 +50,18 @@ _ENGLISH = frozenset({
 })
 # fmt: on
 _FEWEST_WORDS_OF_A_LANGUAGE = 12
-"""In fewer words a language does not show by how often its small words come."""
+"""With fewer words the share of small words does not tell the language."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityLimits:
-    """To which responses an inferrer applies, by thresholds that were measured for it.
+    """The responses that an inferrer is reliable for, by thresholds measured for it.
 
     Attributes:
         least_words: Responses with fewer words get `Caution.SHORT_RESPONSE`.
         most_code: Responses with a larger `share_of_code` get `Caution.MOSTLY_CODE`, 0 to 1.
         least_english: Responses of a dozen words and more with a smaller `share_of_english` get
-            `Caution.OTHER_LANGUAGE`, 0 to 1. 0 is for an inferrer of any language.
+            `Caution.OTHER_LANGUAGE`, 0 to 1. 0 for an inferrer of any language.
 
     Example:
         >>> reliability_limits = ReliabilityLimits(least_words=3, most_code=0.8, least_english=0.15)
@@ -74,7 +74,7 @@ class ReliabilityLimits:
     least_english: float
 
     def find_cautions(self, answer: str) -> tuple[Caution, ...]:
-        """Say what an inferrer cannot know of a response whose thinking section is taken off."""
+        """Return the cautions for a response, without its thinking section."""
         if share_of_code(answer) > self.most_code:
             return (Caution.MOSTLY_CODE,)  # its words are in no language
         words = load_normalizer("multilingual").tokenize(answer)

@@ -1,7 +1,7 @@
 """A conversation that a chat template has turned into one text, taken apart again.
 
-Trainers hand over what the policy saw and wrote: turns with their marks, one text. What the mark-up is of is told by
-the marks. Not every template is known; what is not recognised is None, and never guessed.
+Trainers hand over what the policy saw and wrote as one text, with the marks of the turns in it. The marks tell which
+template it was. A template that is not recognised gives None; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class RenderedChat:
 
 
 def strip_end_marks(text: str) -> str:
-    r"""Take the marks off that end a turn or fill a batch, and the white space before them.
+    r"""Take off the marks that end a turn or fill a batch, and the white space before them.
 
     Example:
         >>> strip_end_marks("Apples.<|im_end|>\n<|endoftext|><|endoftext|>")
@@ -130,9 +130,6 @@ def split_chat(text: str, *, trust_turns: bool = False) -> RenderedChat:
         trust_turns: Take the last of several assistant turns for the response. Only for policies that cannot write
             the marks of turns.
 
-    Raises:
-        ConversationError: The mark-up is not known, there is no response, or it cannot be told where it begins.
-
     Example:
         >>> split_chat("<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\nApple.<|im_end|>").response
         'Apple.'
@@ -153,12 +150,9 @@ def split_chat(text: str, *, trust_turns: bool = False) -> RenderedChat:
 
 
 def split_query(query: str, prompt: str) -> str:
-    """Take a rendered prompt off the beginning of a text, and return the response behind it.
+    """Take a rendered prompt off the beginning of a text, and return the response after it.
 
-    Where a prompt was too long, its beginning may be missing from the text, for trainers cut prompts on their left.
-
-    Raises:
-        ConversationError: The query does not begin with the prompt, or with what is left of it.
+    The beginning of a long prompt may be missing from the text, since trainers truncate prompts on the left.
 
     Example:
         >>> split_query("Name a fruit. Apple.", "Name a fruit.")

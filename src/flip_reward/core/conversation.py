@@ -38,7 +38,7 @@ class Group:
     Attributes:
         messages: The conversation up to the response, oldest first; it ends with the turn that is answered.
         responses: The candidates, in the caller's order.
-        id: Names the group in records. May be empty when nobody asks.
+        id: Names the group in records; may be empty.
 
     Example:
         >>> group = Group.of("Name three fruits.", ["Apples, pears and plums.", "It rains."])
@@ -66,7 +66,7 @@ class Group:
         *,
         id: str = "",  # noqa: A002 - the field's own name
     ) -> Self:
-        """Build a group from what callers have at hand.
+        """Build a group from texts or messages.
 
         Args:
             prompt: The instruction as text, or the conversation as messages or `{"role", "content"}` mappings.

@@ -1,9 +1,9 @@
 """Find a verdict, the value under a wanted key, in a model's reply. Nothing here raises on a reply.
 
-A reply is read in this order, and the first way that applies decides:
+A reply is read in this order; the first rule that applies decides:
 
 1. the last complete JSON object that holds the wanted key, on its own level or nested in objects;
-2. the only object with the key, mended by json-repair, when it was left open or written carelessly;
+2. the only object with the key, mended by json-repair, when it is incomplete or malformed;
 3. the only line that begins with the key and a colon.
 
 A response may plant a verdict, and a model may quote it while it reasons. Text that quotes a verdict inside another
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from flip_reward.core.response import THINKING_END, THINKING_START, replace_lone_surrogates, unwrap_answer
 
 MAX_CHARACTERS = 1 << 16
-"""Longer replies are not read: no verdict is that long, and mending one would block everything else."""
+"""Longer replies are not read: no verdict is that long, and repairing one would block everything else."""
 
 
 def _fold(key: str) -> str:
@@ -186,8 +186,11 @@ def _verdict_in(value: Mapping[str, object], key: VerdictKey, depth: int = _MAX_
     folded = {_fold(name): member for name, member in value.items()}
     for spelling in key.spellings:
         if spelling in folded:
-            reasoning = next((folded[name] for name in _REASONING_SPELLINGS if name in folded), None)
-            found = folded[spelling]
+            found, reasoning = folded[spelling], None
+            for name in _REASONING_SPELLINGS:
+                if name in folded:
+                    reasoning = folded[name]
+                    break
             return Verdict(
                 replace_lone_surrogates(found) if isinstance(found, str) else found,
                 replace_lone_surrogates(reasoning) if isinstance(reasoning, str) else None,

@@ -1,6 +1,6 @@
-"""`Judgement`: one verdict of a judge that was shown several responses, and how often the order decided.
+"""`Judgement`: one verdict of a judge that was shown several responses; and the order in which they were shown.
 
-The orders in which the responses of a group are shown to a judge: drawn by lot, and the same in every run.
+Orders are random, but the same in every run; `measure_position_bias` counts how often the order decided.
 """
 
 from __future__ import annotations
@@ -63,11 +63,7 @@ def write_judgements(judgements: Iterable[Judgement]) -> str:
 
 
 def read_judgements(text: str | None) -> tuple[Judgement, ...]:
-    """Read judgements back from a score's `raw_reply`; none from None.
-
-    Raises:
-        ValueError: The text was not written by `write_judgements`.
-    """
+    """Read judgements back from a score's `raw_reply`; none from None."""
     return tuple(map(_read, text.split("\n"))) if text else ()
 
 
@@ -131,7 +127,7 @@ def draw_orders(group: Group, indices: Sequence[int], *, seed: int = 0, count: i
     process, the platform or the version of Python.
 
     Args:
-        group: Its messages and responses go into the lot.
+        group: Its messages and responses go into the hash that decides.
         indices: The responses to order.
         seed: Another seed draws other orders.
         count: How many orders, at least 1. There are no more than the factorial of the number of indices.
@@ -142,15 +138,15 @@ def draw_orders(group: Group, indices: Sequence[int], *, seed: int = 0, count: i
         (6, [0, 1, 2])
     """
     texts = [[message.role, message.content] for message in group.messages], group.responses
-    lot = hashlib.sha256(json.dumps([seed, list(indices), *texts]).encode()).digest()
+    digest = hashlib.sha256(json.dumps([seed, list(indices), *texts]).encode()).digest()
     count = min(count, factorial(len(indices)))
     orders: dict[tuple[int, ...], None] = {}
     draw = 0
     while len(orders) < count:
-        orders[tuple(sorted(indices, key=lambda index: _rank(lot, draw, index)))] = None
+        orders[tuple(sorted(indices, key=lambda index: _rank(digest, draw, index)))] = None
         draw += 1
     return list(orders)
 
 
-def _rank(lot: bytes, draw: int, index: int) -> bytes:
-    return hashlib.sha256(lot + f"/{draw}/{index}".encode()).digest()
+def _rank(digest: bytes, draw: int, index: int) -> bytes:
+    return hashlib.sha256(digest + f"/{draw}/{index}".encode()).digest()

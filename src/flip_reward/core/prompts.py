@@ -299,9 +299,6 @@ def load_templates(
             earlier turns only if it has a placeholder for them.
         target: What is inferred.
         folder: A user's own templates; `name` is then one of the folder's, "FLIP" by default.
-
-    Raises:
-        TemplateError: There is no such template, or it is malformed.
     """
     if folder is not None:
         own = load_template(INFER, name, folder=folder)
@@ -319,9 +316,6 @@ def load_templates(
 def load_completion_prompt(name: str | None = None, *, folder: Path | None = None) -> CompletionPrompt:
     """Load a completion prompt: one of `COMPLETION_PROMPTS`, or one of a folder's, "FRAME" by default.
 
-    Raises:
-        TemplateError: There is no such prompt, or it is malformed.
-
     Example:
         >>> load_completion_prompt().is_completion, load_completion_prompt("compact").is_completion
         (True, False)
@@ -337,9 +331,6 @@ def load_judge_template(kind: JudgeKind, *, folder: Path | None = None, name: st
         folder: A user's own templates; None takes the one that comes with the package.
         name: Which template of the folder. By default the name that the code of arXiv 2602.13551 gives it, such as
             `llmjudge_pointwise_rating_USER.prompt`, or else the judge's own, such as `pointwise.user.txt`.
-
-    Raises:
-        TemplateError: There is no such template, or it is malformed.
 
     Example:
         >>> load_judge_template(JudgeKind.PAIRWISE).name

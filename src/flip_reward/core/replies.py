@@ -21,7 +21,7 @@ INSTRUCTION_KEY = VerdictKey.of("inferred instruction", "instruction")
 
 
 class ReplyStatus(StrEnum):
-    """What became of a reply."""
+    """Whether a reply could be read, and if not, why."""
 
     PARSED = "parsed"
     UNPARSEABLE = "unparseable"
@@ -182,14 +182,14 @@ _FRAME_WORDS = frozenset({
     "that", "the", "this", "to", "was", "were", "what", "with",
 })
 # fmt: on
-"""Words in which an echo is wrapped: "What is the user's question or instruction?"."""
+"""Words that an echo may be wrapped in: "What is the user's question or instruction?"."""
 
 
 def is_template_echo(instruction: str, template_text: str = "") -> bool:
     """Whether an instruction is the template's placeholder, or its own text, instead of an inference.
 
-    A piece of the template's text is an echo, also when it is reworded with words that say nothing. One word that is
-    not the template's is enough to be taken for an inference.
+    A piece of the template's text is an echo, also when it is wrapped in words that say nothing. One word that is not
+    the template's makes it an inference.
 
     Example:
         >>> is_template_echo("<your-inferred-instruction>"), is_template_echo("Name three fruits.")
@@ -245,7 +245,7 @@ class JudgeReply:
 
 
 def parse_rating(reply: str | None, finish_reason: str | None = "stop", *, shown: Sequence[str] = ()) -> JudgeReply:
-    """Read a rating of 1 to 10 under the key "SCORE". Anything outside is no rating; nothing is clipped.
+    """Read a rating of 1 to 10 under the key "SCORE". Anything outside is not a rating; nothing is clipped.
 
     Args:
         reply: The text as it came; None when the engine sent none.

@@ -41,9 +41,6 @@ def select_target(messages: tuple[Message, ...], target: Target = Target.LAST_US
     System and developer messages before the last user turn belong to the context too. Turns after it (a prefill, the
     results of tools) are not shown.
 
-    Raises:
-        ConversationError: The conversation has no message that could be the instruction.
-
     Example:
         >>> chat = (Message("user", "Hi"), Message("assistant", "Hello!"), Message("user", "Name a fruit."))
         >>> select_target(chat).instruction

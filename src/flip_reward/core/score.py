@@ -48,7 +48,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens one or more requests took, as the engine counted them."""
+    """Tokens that one or more requests took, as the engine counted them."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -131,13 +131,14 @@ class Score:
         inferred_instruction: What the model inferred, when a reply could be read.
         reasoning: The model's explanation, when it gave one.
         raw_reply: The reply as it came, kept so that it can be read again another way. For rewards that compare
-            responses the replies booked to this one, as JSON lines (`flip_reward.core.judgement.read_judgements`).
+            responses the replies attributed to this one, as JSON lines (see
+            `flip_reward.core.judgement.read_judgements`).
         detail: One line more on why the response is unscored, or on what its score leaves out.
         cost: What it took: tokens, requests and time.
         spread: With several samples, the standard deviation of their values; None with fewer than two.
         samples: Every sample, where several were drawn; `flip_reward.core.score` says how they become one.
         likelihood: How likely the instruction was, for rewards that ask for that.
-        cautions: Why the value means little, where the inferrer's limits are known.
+        cautions: Why the value has low confidence, where the inferrer's limits are known.
 
     Raises:
         ValueError: `value` and `outcome` disagree.
@@ -198,7 +199,7 @@ def aggregate(
         samples: At least one, in the order drawn.
         aggregation: How their values become one.
         cost: What the request took.
-        cautions: Why the value means little.
+        cautions: Why the value has low confidence.
 
     Returns:
         A score that holds the samples if there are several, and as `spread` the standard deviation of their values

@@ -66,9 +66,6 @@ class TokenF1:
         normalizer: What a token is: "english" (the authors') or "multilingual"; see
             `flip_reward.core.tokens.load_normalizer`.
 
-    Raises:
-        OptionError: There is no such normaliser.
-
     Example:
         >>> TokenF1().prepare("Define 'soil degradation'.").compare("What is soil degradation?")
         Match(value=0.5714285714285715, precision=0.5, recall=0.6666666666666666)
@@ -84,9 +81,13 @@ class TokenF1:
 
     def prepare(self, instruction: str) -> TokenBag:
         """Count the tokens of the original instruction, once for all the responses of its group."""
-        counts = Counter(self._normalizer.tokenize(instruction))
-        repeated = {token: count for token, count in counts.items() if count > 1}
-        return TokenBag(self._normalizer, counts.total(), frozenset(counts), repeated)
+        counts = Counter(self._normalizer.split(instruction))
+        for word in self._normalizer.ignored:
+            counts.pop(word, None)
+        length, repeated = counts.total(), {}
+        if length > len(counts):
+            repeated = {token: count for token, count in counts.items() if count > 1}
+        return TokenBag(self._normalizer, length, frozenset(counts), repeated)
 
 
 _NOTHING_SHARED = Match(0.0, 0.0, 0.0)

@@ -48,9 +48,6 @@ def load_normalizer(name: str) -> Normalizer:
     pictograph such as an emoji is a token. In scripts written without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar
     and others) every character is a token, with its combining marks, while a run of digits is one token. Accents are
     kept, and so are articles: which words are articles depends on the language.
-
-    Raises:
-        OptionError: There is no such normaliser.
     """
     for normalizer in _NORMALIZERS:
         if normalizer.name == name:

@@ -42,24 +42,21 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
-    """Say what is wrong with a place that should be written to."""
+    """Make the error for a file that cannot be written."""
     return StorageError(f"cannot write to {path}: {error.strerror or error}", hint="what was finished before is kept")
 
 
 class AppendOnlyFile:
-    """A file of whole lines. What `append` returned from has reached the operating system.
+    """A file of whole lines. When `append` returns, its lines have reached the operating system.
 
-    A line that could not be written whole, because the disk was full, is taken back; a half-written last line that a
-    killed process left is dropped when the file is opened.
+    A line that could not be written whole, because the disk was full, is removed again; a half-written last line that
+    a killed process left is dropped when the file is opened.
 
     Args:
         path: Made when missing.
 
     Attributes:
         dropped_bytes: Length of the half-written line that was dropped at the opening.
-
-    Raises:
-        StorageError: The file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,11 +72,7 @@ class AppendOnlyFile:
         self.dropped_bytes = size - self._end
 
     def append(self, lines: bytes) -> None:
-        """Append whole lines, all or none of them.
-
-        Raises:
-            StorageError: The disk is full or not writable.
-        """
+        """Append whole lines, all or none of them."""
         rest = memoryview(lines)
         try:
             while rest:

@@ -1,6 +1,7 @@
-"""The formats rows are read from: streams and files in, `RawRow` and `InvalidRow` out.
+"""The formats rows are read from: a stream or file in, `RawRow` and `InvalidRow` out.
 
-Bytes of a file as a stream, decompressed where its name says so.
+Compressed files are decompressed by a small stream of our own: `gzip` loses up to a buffer of rows before a damaged
+place, and `zstandard` ends silently where the data is cut off, or at the end of the first of several frames.
 """
 
 from __future__ import annotations
@@ -48,12 +49,8 @@ class _Decompressor(Protocol):
 def open_stream(path: Path) -> BinaryIO:
     """Open a file for reading, decompressed if its name ends in ".gz" or ".zst".
 
-    The stream raises `DamagedStreamError` where the data is damaged or ends too early, but only after it has given
-    out everything before that place; `gzip` loses up to a buffer of it, and `zstandard` ends silently.
-
-    Raises:
-        OSError: The file cannot be opened.
-        MissingDependencyError: zstandard is not installed.
+    The stream raises `DamagedStreamError` where the data is damaged or ends too early, after everything before that
+    place has been read.
     """
     compression = COMPRESSIONS.get(path.suffix.lower())
     if compression is None:
@@ -131,14 +128,14 @@ class _DecompressedFile(io.RawIOBase):
 
 
 LONGEST_CELL_CHARACTERS = 24 << 20
-"""In CSV. A quote that is never closed swallows no more than this before it is found out."""
+"""In CSV. A quote that is never closed swallows no more than this before it is noticed."""
 
 _PARQUET_BATCH_ROWS = 256
 _PARQUET_BUFFER_BYTES = 1 << 20
 
 
 def read_json_lines(stream: BinaryIO, skip: Skip) -> Iterator[Row]:
-    """Read one JSON object a line. Blank lines are left out and take up no position."""
+    """Read one JSON object a line. Blank lines are skipped and have no position."""
     position, line_number = -1, 0
     try:
         for line_number, line in enumerate(stream, 1):
@@ -185,11 +182,8 @@ def _reject_non_object(position: int, line_number: int, value: object) -> Invali
 def read_csv(stream: BinaryIO, skip: Skip, *, delimiter: str) -> Iterator[Row]:
     """Read comma- or tab-separated rows under a header row. Quoted cells may hold line breaks.
 
-    The rules on quotes are strict. Where they are broken, only the line the row begins on is given up and reading
-    goes on with the next line, so that a quote that is never closed does not take the rows after it along.
-
-    Raises:
-        DataError: The header cannot be read or names a column twice.
+    Quotes are read strictly. Where they are malformed only the line on which the row begins is rejected, and reading
+    goes on with the next line, so that a quote that is never closed does not swallow the rows after it.
     """
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL_CHARACTERS))
     with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
@@ -253,7 +247,7 @@ def _was_not_utf8(cells: list[str]) -> bool:
 
 
 class _Lines(Iterator[str]):
-    """The lines of a text, of which those of the row at hand can be read again."""
+    """The lines of a text; those of the current row can be read again."""
 
     def __init__(self, stream: Iterator[str]) -> None:
         self._stream = stream
@@ -277,13 +271,7 @@ class _Lines(Iterator[str]):
 
 
 def open_parquet(path: Path) -> ParquetFile:
-    """Open a Parquet file to be read with little memory.
-
-    Raises:
-        DataError: It is not a Parquet file.
-        MissingDependencyError: pyarrow is not installed.
-        OSError: The file cannot be opened.
-    """
+    """Open a Parquet file to be read with little memory."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

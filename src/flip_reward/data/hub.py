@@ -58,12 +58,7 @@ class HubName:
 
 
 def open_hub(name: HubName) -> Input:
-    """Open a data set on the hub, pinned to the revision it has now.
-
-    Raises:
-        DataError: The data set, its configuration or its split cannot be reached.
-        MissingDependencyError: datasets is not installed.
-    """
+    """Open a data set on the hub, pinned to the revision it has now."""
     try:
         from datasets import load_dataset
         from huggingface_hub import HfApi

@@ -1,7 +1,4 @@
-"""Open what a user names as input: a file, standard input, or a data set on the Hugging Face hub.
-
-Inputs that can be read more than once, standard input among them.
-"""
+"""Open what a user names as input: a file, standard input, or a data set on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -39,11 +36,11 @@ FORMATS = (*_STREAM_READERS, ".parquet")
 
 
 def open_input(source: str) -> Input:
-    """Open an input by its name. Nothing is read yet but, for Parquet and the hub, what describes the rows.
+    """Open an input by its name. Nothing is read yet, except the schema of Parquet files and of data sets on the hub.
 
     Args:
         source: A file in one of `FORMATS`; "-" for JSON lines from standard input; or a data set on the Hugging Face
-            hub, "owner/name:split" or "hf://datasets/owner/name@revision/config:split", of which everything behind
+            hub, "owner/name:split" or "hf://datasets/owner/name@revision/config:split", of which everything after
             the name may be left out. A name that could be both is a file where such a file or its folder exists.
 
     Raises:
@@ -122,7 +119,7 @@ def _read_parquet_file(path: Path, skip: Skip) -> Iterator[Row]:
 
 
 def _count_lines(path: Path) -> int:
-    """Count lines, blank ones too: good enough for a progress bar, and quicker than the hash that follows."""
+    """Count lines, blank ones included: good enough for a progress bar."""
     lines, last = 0, b"\n"
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -138,7 +135,7 @@ def _hash_file(path: Path) -> str:
 
 @contextmanager
 def _reported(path: Path) -> Iterator[None]:
-    """Turn what the operating system says about a file into what a user wants to know."""
+    """Turn errors of the operating system into messages that name the file."""
     try:
         yield
     except FileNotFoundError:
@@ -161,7 +158,7 @@ def _suggest_near_names(path: Path) -> str | None:
 def rereadable_inputs() -> Iterator[Callable[[str], Input]]:
     """Open inputs as `open_input` does, but keep standard input in a temporary file while the block runs.
 
-    What was kept has a fingerprint, so that a run over standard input is resumed when the same rows come again.
+    The copy has a fingerprint, so a run over standard input is resumed when the same rows come again.
     """
     with TemporaryDirectory(prefix="flip-reward-") as folder:
 

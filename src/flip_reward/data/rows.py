@@ -1,7 +1,4 @@
-"""Raw rows become groups: which columns hold the conversation and the responses, under which names.
-
-`Input`: something rows are read from, and what it yields for each of them.
-"""
+"""Rows: what an `Input` yields, and how `RowMapper` makes groups of them, whatever their columns are called."""
 
 from __future__ import annotations
 
@@ -13,6 +10,88 @@ from typing import Any, TypeAlias
 
 from flip_reward.core.conversation import Group, read_content
 from flip_reward.errors import ConversationError, DataError, OptionError
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """A row as it stands in the input, before anything is known about its columns.
+
+    Attributes:
+        position: Which row it is, from 0. Blank lines are not rows.
+        line: The line it begins on, from 1, for messages. In formats without lines, `position + 1`.
+        values: The columns by name.
+    """
+
+    position: int
+    line: int
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    """A row that cannot be used. The rows after it still are.
+
+    Attributes:
+        position: Which row it is, from 0. It has used up its position like any other row.
+        line: The line it begins on, from 1.
+        reason: Why, in words that need no context.
+        source: The input's name, where several inputs are read as one.
+    """
+
+    position: int
+    line: int
+    reason: str
+    source: str = ""
+
+
+Row: TypeAlias = RawRow | InvalidRow
+Skip: TypeAlias = Callable[[int], bool]
+"""Whether the row at a position (from 0) is finished and need not be read again."""
+
+
+def skip_nothing(position: int) -> bool:  # noqa: ARG001 - the signature of `Skip`
+    """Read every row."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Something rows are read from: a file, a data set on the hub, or standard input.
+
+    Attributes:
+        name: What identifies it among others, without folders: a file name, a data set's name, or "stdin".
+        size_hint: How many rows it has at most, where that is known without parsing them.
+
+    Example:
+        >>> numbers = [RawRow(i, i + 1, {"n": i}) for i in range(3)]
+        >>> source = Input("numbers", read=lambda skip: (row for row in numbers if not skip(row.position)))
+        >>> [row.position for row in source.rows(skip={1}.__contains__)]
+        [0, 2]
+    """
+
+    name: str
+    read: Callable[[Skip], Iterator[Row]]
+    digest: Callable[[], str | None] = lambda: None
+    size_hint: int | None = None
+
+    def rows(self, skip: Skip = skip_nothing) -> Iterator[Row]:
+        """Yield the rows one by one, in order, holding only a few in memory.
+
+        A bad row comes out as a `InvalidRow` and never ends the iteration. Data that ends too early or is damaged
+        (a gzip file cut off in the middle) comes out as one last `InvalidRow`, after every row before the damage.
+
+        Args:
+            skip: Tells by its position whether a row may be left out. In JSON lines such a row is not even parsed.
+        """
+        return self.read(skip)
+
+    def fingerprint(self) -> str | None:
+        """Return what changes whenever the rows do: a SHA-256 of a file's bytes, a revision of a data set.
+
+        None where nothing such exists (standard input).
+        """
+        return self.digest()
+
 
 CONVERSATION_COLUMNS = ("instruction", "prompt", "messages")
 """Where the conversation stands; the first one with a value counts."""
@@ -29,9 +108,6 @@ def parse_columns(text: str) -> dict[str, str]:
 
     Args:
         text: "ours=theirs" pairs, separated by commas.
-
-    Raises:
-        OptionError: A pair is malformed, its first name is none of `COLUMNS`, or two pairs exclude each other.
 
     Example:
         >>> parse_columns("instruction=question, response=answer")
@@ -62,13 +138,13 @@ _COLUMNS_EXAMPLE = "for example --columns instruction=question,response=answer"
 class RowMapper:
     """Makes groups of raw rows.
 
-    The shape is told row by row: an instruction or prompt (text, or a list of chat messages) or "messages", with one
-    "response" or several "responses"; or "messages" alone, whose last assistant message is the response to everything
-    before it. A column that holds null counts as missing as long as another can take its place.
+    The shape is recognised row by row: an instruction or prompt (text, or a list of chat messages) or "messages",
+    with one "response" or several "responses"; or "messages" alone, whose last assistant message is the response to
+    everything before it. A column that holds null counts as missing where another can take its place.
 
     Args:
-        columns: Our names to theirs, as from `parse_columns`. A mapped column must exist in every row, and takes the
-            place of the others of its kind.
+        columns: Our names to theirs, as from `parse_columns`. A mapped column must exist in every row, and
+            replaces the others of its kind.
 
     Example:
         >>> RowMapper({"response": "answer"}).to_group({"prompt": "Name a fruit.", "answer": "Apple."}, "7")
@@ -87,14 +163,11 @@ class RowMapper:
     def to_group(self, values: Mapping[str, object], default_id: str) -> Group:
         """Make the group a row stands for.
 
-        An empty response is kept, for it has an outcome of its own; an empty instruction is an error.
+        An empty response is kept, since it has an outcome of its own; an empty instruction is an error.
 
         Args:
             values: The row by column.
             default_id: The group's id where the row has none.
-
-        Raises:
-            DataError: The row lacks a column, or one of them holds something else than it should.
         """
         for column in self._mapped:
             if column not in values:
@@ -184,20 +257,21 @@ def _make_group(prompt: str | list[Any], responses: str | list[str], group_id: s
     except ConversationError as error:
         raise DataError(str(error), hint=error.hint) from error
     for message in group.messages:
-        _encodable(message.content, f"{message.role} message")
+        if not message.content.isascii():
+            _encodable(message.content, f"{message.role} message")
     for response in group.responses:
-        _encodable(response, "response")
+        if not response.isascii():
+            _encodable(response, "response")
     return group
 
 
 def _encodable(text: str, name: str) -> str:
     """Return the text unless it holds half a surrogate pair, which JSON can spell but nothing can send or store."""
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            lone = ord(text[error.start])
-            raise DataError(f"the {name} holds half a character (lone surrogate U+{lone:04X})") from None
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        lone = ord(text[error.start])
+        raise DataError(f"the {name} holds half a character (lone surrogate U+{lone:04X})") from None
     return text
 
 
@@ -239,90 +313,3 @@ _TYPE_NAMES: tuple[tuple[type, str], ...] = (
     (list, "a list"),
     (Mapping, "an object"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RawRow:
-    """A row as it stands in the input, before anything is known about its columns.
-
-    Attributes:
-        position: Which row it is, from 0. Blank lines are no rows.
-        line: The line it begins on, from 1, for messages. In formats without lines, `position + 1`.
-        values: The columns by name.
-    """
-
-    position: int
-    line: int
-    values: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidRow:
-    """A row that cannot be used. The rows after it still are.
-
-    Attributes:
-        position: Which row it is, from 0. It has used up its position like any other row.
-        line: The line it begins on, from 1.
-        reason: Why, in words that need no context.
-        source: The input's name, where several inputs are read as one.
-    """
-
-    position: int
-    line: int
-    reason: str
-    source: str = ""
-
-
-Row: TypeAlias = RawRow | InvalidRow
-Skip: TypeAlias = Callable[[int], bool]
-"""Whether the row at a position (from 0) is finished and need not be read again."""
-
-
-def skip_nothing(position: int) -> bool:  # noqa: ARG001 - the signature of `Skip`
-    """Read every row."""
-    return False
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """Something rows are read from: a file, a data set on the hub, or standard input.
-
-    Attributes:
-        name: What identifies it among others, without folders: a file name, a data set's name, or "stdin".
-        size_hint: How many rows it has at most, where that is known without parsing them.
-
-    Example:
-        >>> numbers = [RawRow(i, i + 1, {"n": i}) for i in range(3)]
-        >>> source = Input("numbers", read=lambda skip: (row for row in numbers if not skip(row.position)))
-        >>> [row.position for row in source.rows(skip={1}.__contains__)]
-        [0, 2]
-    """
-
-    name: str
-    read: Callable[[Skip], Iterator[Row]]
-    digest: Callable[[], str | None] = lambda: None
-    size_hint: int | None = None
-
-    def rows(self, skip: Skip = skip_nothing) -> Iterator[Row]:
-        """Yield the rows one by one, in order, holding only a few in memory.
-
-        A bad row comes out as a `InvalidRow` and never ends the iteration. Data that ends too early or is damaged
-        (a gzip file cut off in the middle) comes out as one last `InvalidRow`, after every row before the damage.
-
-        Args:
-            skip: Tells by its position whether a row may be left out. In JSON lines such a row is not even parsed.
-
-        Raises:
-            DataError: The input itself cannot be read any further: a file is gone, the hub does not answer.
-        """
-        return self.read(skip)
-
-    def fingerprint(self) -> str | None:
-        """Return what changes whenever the rows do: a SHA-256 of a file's bytes, a revision of a data set.
-
-        None where nothing such exists (standard input).
-
-        Raises:
-            DataError: The file cannot be read.
-        """
-        return self.digest()

@@ -28,15 +28,14 @@ from flip_reward.rewards.base import (
 )
 
 PRIORS_KEPT = 10_000
-"""So many instructions are remembered; the oldest are asked again."""
+"""How many instructions are remembered; for older ones the model is asked again."""
 
 
 class LikelihoodValue(StrEnum):
-    """What is made of the log-probabilities of an instruction x with n tokens after a response y, in nats.
+    """The reward made of the log-probabilities, in nats, of an instruction x with n tokens after a response y.
 
     Within a group the three order responses alike, unless the tokenizer joins the end of a response and the
-    beginning of the instruction: n and ln P(x) are those of the instruction. They differ in what they say about
-    different instructions.
+    beginning of the instruction: n and ln P(x) are those of the instruction. They differ between instructions.
     """
 
     SUM = "sum"

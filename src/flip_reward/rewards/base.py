@@ -195,12 +195,7 @@ class RewardModel(ABC):
             finally:
                 await self.aclose()
 
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(run())
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            return thread.submit(asyncio.run, run()).result()
+        return run_blocking(run())
 
 
 def record_options(

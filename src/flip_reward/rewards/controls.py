@@ -58,9 +58,6 @@ class ControlReward(RewardModel):
     Args:
         name: One of these.
 
-    Raises:
-        OptionError: There is no such control.
-
     Example:
         >>> [scores] = ControlReward("longest").score_sync([Group.of("Name a fruit.", ["Pear.", "A ripe pear."])])
         >>> [score.value for score in scores]

@@ -171,10 +171,6 @@ class EmbeddingCosine:
 
     Args:
         model: A local folder, or the name of a model on the Hugging Face hub.
-
-    Raises:
-        MissingDependencyError: model2vec is not installed.
-        OptionError: The model cannot be loaded.
     """
 
     def __init__(self, model: str = DEFAULT_EMBEDDING_MODEL) -> None:

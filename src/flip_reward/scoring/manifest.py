@@ -47,7 +47,7 @@ class RunConfiguration(BaseModel):
     def differences(self, other: RunConfiguration) -> list[str]:
         """Describe, a line each, where another configuration differs from this one."""
         if not (self.resumable and other.resumable):
-            return ["an input cannot be recognised (standard input), so it cannot be told where to go on"]
+            return ["an input cannot be recognised (standard input), so the run cannot be resumed"]
         mine, theirs = self._flat(), other._flat()
         return [
             f"{name}: {mine.get(name)!r} there, {theirs.get(name)!r} now"

@@ -47,11 +47,7 @@ class Record:
 
     @classmethod
     def from_line(cls, line: bytes) -> Record:
-        """Read a record back; one of an earlier version lacks the newer fields.
-
-        Raises:
-            ValueError: The line is not a whole record.
-        """
+        """Read a record back; one of an earlier version lacks the newer fields."""
         try:
             fields = orjson.loads(line)
             return cls(

@@ -1,10 +1,10 @@
-"""Score a stream of rows into a run folder: the one path that every command, server and trainer shares."""
+"""Score a stream of rows into a run folder: one session of a run."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from flip_reward.scoring.run_folder import RunFolder
 from flip_reward.scoring.summary import Prices, Summary
 
 FAILURES_BEFORE_STOP = 64
-"""So many failures of the engine in a row end a run: the server is gone, and a resumed run tries them again."""
+"""This many failures of the engine in a row end a run: the server is gone, and a resumed run tries them again."""
 
 
 class Observer(Protocol):
@@ -35,22 +35,68 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class StopSignal:
-    """Asks a run to finish what is in flight and take nothing more."""
+    """Asks a run to finish the rows in flight and start no more."""
 
     requested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """How a run uses the engine and when it ends.
+    """How many rows a run scores at once, and when it ends.
 
     Attributes:
-        workers: How many rows are in work at once. The engine limits its own requests besides.
+        workers: How many rows are scored at once. The engine limits its own requests besides.
         strict: Stop at the first row that cannot be read.
     """
 
     workers: int = 64
     strict: bool = False
+
+
+class FailureStreak:
+    """Counts the failures of an engine in a row.
+
+    Args:
+        name: What the engine is called in the error: "the engine", "the policy".
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._length = 0
+        self._last = ""
+
+    @property
+    def lost(self) -> bool:
+        """Whether there were so many that the engine must be gone."""
+        return self._length >= FAILURES_BEFORE_STOP
+
+    def add(self, detail: str | None) -> None:
+        """Count one failure."""
+        self._length += 1
+        self._last = detail or self._last
+
+    def end(self) -> None:
+        """Begin anew: the engine has answered."""
+        self._length = 0
+
+    def raise_if_lost(self) -> None:
+        """End the session with a RunStoppedError if the engine is gone."""
+        if self.lost:
+            raise RunStoppedError(
+                f"{self._name} failed {self._length} times in a row, last: {self._last}",
+                hint="everything finished is kept; run the same command again to go on",
+            )
+
+
+async def run_workers(count: int, work: Callable[[], Coroutine[object, object, None]]) -> None:
+    """Run so many workers at once; the first error cancels the others and is raised."""
+    workers = [asyncio.create_task(work()) for _ in range(count)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 class Run:
@@ -78,30 +124,18 @@ class Run:
         self._limits = limits or RunLimits()
         self._observer = observer
         self._stop = stop or StopSignal()
-        self._failures_in_a_row = 0
-        self._last_failure = ""
+        self._failures = FailureStreak("the engine")
         self._left_early = False
 
     async def score(self, rows: Iterator[SourceRow | InvalidRow], *, prices: Prices | None = None) -> Summary:
-        """Score the rows that are not completed yet, and write the summary.
-
-        Raises:
-            DataError: A row cannot be read and the run is strict.
-            EngineUnavailableError: The engine will never answer.
-            RunStoppedError: The engine has failed too many times in a row.
-            StorageError: The disk is full.
-        """
+        """Score the rows that are not completed yet, and write the summary, whatever ends the session."""
         started = time.perf_counter()
         complete = False
-        workers = [asyncio.create_task(self._work(rows)) for _ in range(self._limits.workers)]
         try:
-            await asyncio.gather(*workers)
-            self._raise_if_engine_is_gone()
+            await run_workers(self._limits.workers, lambda: self._work(rows))
+            self._failures.raise_if_lost()
             complete = not self._left_early
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
             summary = self._folder.tally.summarise(
                 complete=complete and not self._folder.tally.outcomes[Outcome.ENGINE_FAILURE],
                 interrupted=self._left_early,
@@ -119,7 +153,7 @@ class Run:
                 self._reject(row)
             else:
                 await self._score_row(row)
-            if self._stop.requested or self._failures_in_a_row >= FAILURES_BEFORE_STOP:
+            if self._stop.requested or self._failures.lost:
                 self._left_early = True
                 return
 
@@ -160,14 +194,6 @@ class Run:
             if not score.cost.attempts:
                 continue  # nothing was asked for it: another response of its group stands for the request
             if score.outcome is Outcome.ENGINE_FAILURE:
-                self._failures_in_a_row += 1
-                self._last_failure = score.detail or ""
+                self._failures.add(score.detail)
             else:
-                self._failures_in_a_row = 0
-
-    def _raise_if_engine_is_gone(self) -> None:
-        if self._failures_in_a_row >= FAILURES_BEFORE_STOP:
-            raise RunStoppedError(
-                f"the engine failed {self._failures_in_a_row} times in a row, last: {self._last_failure}",
-                hint="everything finished is kept; run the same command again to go on",
-            )
+                self._failures.end()

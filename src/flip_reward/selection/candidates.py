@@ -80,11 +80,7 @@ class Candidate:
 
     @classmethod
     def from_line(cls, line: bytes) -> Candidate:
-        """Read a candidate back.
-
-        Raises:
-            ValueError: The line is not a whole candidate.
-        """
+        """Read a candidate back."""
         try:
             fields = orjson.loads(line)
             failure = fields.pop("failure")
@@ -128,10 +124,6 @@ class CandidateFile:
 
     Attributes:
         found: How many candidates earlier sessions left that are not sampled again.
-
-    Raises:
-        RunError: A line is damaged.
-        StorageError: The file cannot be written to.
 
     Example:
         >>> from tempfile import TemporaryDirectory

@@ -23,7 +23,7 @@ class TieRule(StrEnum):
     SHORTEST = "shortest"
     """The one with the fewest characters, its thinking section not counted; the first of those."""
     RANDOM = "random"
-    """One by lot, which depends on the seed and the group's id alone: not on the run, or the order of the rows."""
+    """A random one, which depends on the seed and the group's id alone: not on the run or the order of the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,19 @@ def select_best(
 ) -> Selection:
     """Choose the response with the highest value.
 
-    Values tie when they are exactly equal: two that differ in the last bit do not. Responses without a value are left
-    out, whatever the reason; the rest is chosen from without them.
+    Values tie when they are exactly equal: two that differ in the last bit do not. Responses without a value never
+    win, whatever the reason.
 
     Args:
         group: The conversation and its responses.
         scores: A score for each response, in their order.
-        tie_rule: Which response is chosen when several have the highest value.
-        seed: For `TieRule.RANDOM`: another seed draws other lots. A group without an id is known by its texts.
+        tie_rule: Which response is chosen when several have the highest value: the first, the shortest, or a random
+            one.
+        seed: For `TieRule.RANDOM`. A group without an id is identified by its texts.
+
+    Returns:
+        The chosen response and its index, which responses tied, and how many have no value. Without any value nothing
+        is chosen, and `reason` says why.
 
     Raises:
         ValueError: There is not one score for each response, or a value is not a number.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,10 +13,10 @@ from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.data.rows import RESPONSE_COLUMNS, Input, InvalidRow, RawRow, Row, Skip
 from flip_reward.data.sources import SourceRow
 from flip_reward.engines.base import Completion, Engine, Request, Sampling
-from flip_reward.errors import ConversationError, DataError, OptionError, RunStoppedError
+from flip_reward.errors import ConversationError, DataError, OptionError
 from flip_reward.rewards.base import Rendered, RewardModel, Settings, ask, gather_all
 from flip_reward.scoring.run_folder import SeenIds
-from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits, StopSignal
+from flip_reward.scoring.runner import FailureStreak, RunLimits, StopSignal, run_workers
 from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGroup
 
 
@@ -29,9 +28,6 @@ class Policy:
         engine: The model.
         count: How many responses each row gets, at least 2.
         sampling: How they are sampled, above temperature 0. Candidate number i has the seed + i.
-
-    Raises:
-        OptionError: All candidates of a row would be the same one.
     """
 
     engine: Engine
@@ -141,8 +137,7 @@ class Rollout:
         self._limits = limits
         self._observer = observer
         self._stop = stop
-        self._failures_in_a_row = 0
-        self._last_failure: str | None = None
+        self._failures = FailureStreak("the policy")
 
     async def run(self, rows: Iterator[SourceRow | InvalidRow], reward: RewardModel, seen_ids: SeenIds) -> None:
         """Sample the candidates that are missing. Rows that will not be scored get none.
@@ -151,27 +146,13 @@ class Rollout:
             rows: The rows; their groups' responses do not matter.
             reward: What will score them: a row without an instruction for it gets no candidates.
             seen_ids: Of two rows with the same id, the second gets none.
-
-        Raises:
-            DataError: A row cannot be read and the session is strict.
-            EngineUnavailableError: The policy will never answer.
-            RunStoppedError: The policy has failed too many times in a row.
-            StorageError: The disk is full.
         """
         wanted = self._wanted(rows, reward, seen_ids)
-        workers = [asyncio.create_task(self._work(wanted)) for _ in range(self._limits.workers)]
         try:
-            await asyncio.gather(*workers)
+            await run_workers(self._limits.workers, lambda: self._work(wanted))
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
             await self._policy.engine.aclose()
-        if self._lost:
-            raise RunStoppedError(
-                f"the policy failed {self._failures_in_a_row} times in a row, last: {self._last_failure}",
-                hint="everything finished is kept; run the same command again to go on",
-            )
+        self._failures.raise_if_lost()
 
     def _wanted(
         self, rows: Iterator[SourceRow | InvalidRow], reward: RewardModel, seen_ids: SeenIds
@@ -185,15 +166,11 @@ class Rollout:
                 where = f"{checked.source}, line {checked.line}"
                 raise DataError(f"{where}: {checked.reason}", hint="leave out --strict to go on")
 
-    @property
-    def _lost(self) -> bool:
-        return self._failures_in_a_row >= FAILURES_BEFORE_STOP
-
     async def _work(self, rows: Iterator[SourceRow]) -> None:
         for row in rows:  # shared by all workers: each takes the next one
             await gather_all(self._sample(row, index) for index in self._file.pending(row.position))
             self._observer.row_sampled()
-            if self._stop.requested or self._lost:
+            if self._stop.requested or self._failures.lost:
                 return
 
     async def _sample(self, row: SourceRow, index: int) -> None:
@@ -220,8 +197,10 @@ class Rollout:
             )
         self._file.append(candidate)
         self._observer.sampled(candidate)
-        self._failures_in_a_row = 0 if candidate.completed else self._failures_in_a_row + 1
-        self._last_failure = candidate.detail or self._last_failure
+        if candidate.completed:
+            self._failures.end()
+        else:
+            self._failures.add(candidate.detail)
 
 
 def _check(row: SourceRow, reward: RewardModel, seen_ids: SeenIds) -> SourceRow | InvalidRow:
@@ -255,11 +234,7 @@ def _not_sampled(row: SourceRow, index: int, seed: int) -> Candidate:
 
 
 def check_columns(columns: Mapping[str, str]) -> None:
-    """Refuse columns that would hold responses.
-
-    Raises:
-        OptionError: A column of responses is mapped.
-    """
+    """Refuse columns that would hold responses."""
     for ours in RESPONSE_COLUMNS:
         if ours in columns:
             raise OptionError(f"--columns: {ours!r} has no place here: the responses are generated")

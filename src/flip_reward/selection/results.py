@@ -146,9 +146,6 @@ def choose_in_run(
         rows: All rows of its input, in order.
         tie_rule: See `select_best`.
         seed: See `select_best`.
-
-    Raises:
-        RunError: The records do not belong to the rows.
     """
     for position, records in groupby(read_records_in_input_order(folder), key=attrgetter("row")):
         found = list(records)
@@ -165,10 +162,5 @@ def choose_in_run(
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
-    """Write a line for each result: JSON lines, gzipped JSON lines or Parquet, by the file's name.
-
-    Raises:
-        OptionError: The format is unknown by the file's name.
-        StorageError: The disk is full or not writable. Nothing is left behind.
-    """
+    """Write a line for each result: JSON lines, gzipped JSON lines or Parquet, by the file's name."""
     write_table(path, map(ResultLine.of, results), ResultLine)

@@ -120,8 +120,8 @@ def test_settings_name_several_samples_and_are_as_before_for_one() -> None:
 
 
 def test_numbers_of_samples_that_make_no_sense() -> None:
-    with pytest.raises(OptionError, match="several samples at temperature 0 are all the same") as caught:
+    with pytest.raises(OptionError, match="temperature 0") as caught:
         FlipReward(ScriptedEngine(), FlipOptions(samples=2))
-    assert caught.value.hint == "give a temperature above 0, for example --temperature 0.7"
-    with pytest.raises(OptionError, match="at least 1 sample"):
+    assert "--temperature" in (caught.value.hint or "")
+    with pytest.raises(OptionError, match="sample"):
         FlipReward(ScriptedEngine(), FlipOptions(samples=0))

@@ -203,11 +203,7 @@ class GroupJudge(Judge):
     independent = False
 
     def select_target(self, group: Group) -> InferenceTarget:
-        """Choose the last user message.
-
-        Raises:
-            ConversationError: The group has no user message, or a single response.
-        """
+        """Choose the last user message; a group with a single response is refused with a ConversationError."""
         if len(group.responses) < 2:
             raise ConversationError(
                 f"a {self.kind.value} judge compares responses, and there is only one",

@@ -1,6 +1,6 @@
 """`PairwiseJudge`: a language model sees two responses at a time and chooses the better one.
 
-How the responses of a group meet in pairs, and what they earn by it.
+With more than two responses the pairs are the matches of a tournament, and a response earns by the matches it wins.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Tournament(StrEnum):
     """Which responses of a group meet."""
 
     ROUND_ROBIN = "round-robin"
-    """Each meets each: N(N-1)/2 matches."""
+    """Every pair meets: N(N-1)/2 matches."""
     KNOCKOUT = "knockout"
-    """Who loses is out: N-1 matches."""
+    """The loser of a match is out: N-1 matches."""
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class Pairing:
     """Two responses, judged in one order or in both.
 
     Attributes:
@@ -69,8 +69,8 @@ class Match:
         return None if None in chosen else chosen.count(index) / len(chosen)
 
 
-Play = Callable[[int, int], Coroutine[object, object, Match]]
-"""Lets two responses meet."""
+Play = Callable[[int, int], Coroutine[object, object, Pairing]]
+"""Puts two responses to the judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +83,11 @@ class Standings:
     """
 
     scores: Mapping[int, Score]
-    matches: Sequence[Match]
+    matches: Sequence[Pairing]
 
 
 async def play_round_robin(entrants: Sequence[int], play: Play) -> Standings:
-    """Let each meet each. A response earns the share of its matches that it won, ties counting half, 0 to 1.
+    """Let every pair meet. A response earns the share of its matches that it won, ties counting half, 0 to 1.
 
     A match without a verdict does not count. A response with no other matches is unscored.
     """
@@ -101,7 +101,7 @@ async def play_round_robin(entrants: Sequence[int], play: Play) -> Standings:
 
 
 async def play_knockout(entrants: Sequence[int], play: Play) -> Standings:
-    """Let neighbours meet and the winners meet again, until one is left.
+    """Let neighbours meet, then the winners, until one is left.
 
     A response earns the share of the rounds that it survived, 0 to 1; a tie counts half a round for both. Where the
     number is odd the last has a free round, which counts as survived, and goes first into the next one.
@@ -117,7 +117,7 @@ async def play_knockout(entrants: Sequence[int], play: Play) -> Standings:
     survived: defaultdict[int, float] = defaultdict(float)
     counted = dict.fromkeys(entrants, rounds)
     stranded: set[int] = set()
-    matches: list[Match] = []
+    matches: list[Pairing] = []
     left = list(entrants)
     while len(left) > 1:
         free = left[-1:] if len(left) % 2 else []
@@ -143,7 +143,7 @@ async def play_knockout(entrants: Sequence[int], play: Play) -> Standings:
     return Standings(scores, matches)
 
 
-def _failures(matches: Sequence[Match]) -> list[JudgeCall]:
+def _failures(matches: Sequence[Pairing]) -> list[JudgeCall]:
     return [failed for match in matches for failed in match.failures]
 
 
@@ -217,9 +217,9 @@ class PairwiseJudge(GroupJudge):
         return [self._request(judged, order) for pair in pairs for order in self._orders(group, pair)]
 
     async def _compare(self, group: Group, shown: JudgeInput) -> tuple[Mapping[int, Score], Sequence[JudgeCall]]:
-        async def play(one: int, other: int) -> Match:
+        async def play(one: int, other: int) -> Pairing:
             calls = await gather_all(self._choose(shown, order) for order in self._orders(group, (one, other)))
-            return Match(one, other, tuple(calls))
+            return Pairing(one, other, tuple(calls))
 
         knockout = self.options.tournament is Tournament.KNOCKOUT
         standings = await (play_knockout if knockout else play_round_robin)(self._entrants(group, shown), play)

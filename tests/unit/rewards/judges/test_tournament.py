@@ -8,7 +8,7 @@ import pytest
 from flip_reward.core.judgement import Judgement
 from flip_reward.core.score import Outcome, Score
 from flip_reward.rewards.judges.base import JudgeCall
-from flip_reward.rewards.judges.pairwise import Match, Standings, play_knockout, play_round_robin
+from flip_reward.rewards.judges.pairwise import Pairing, Standings, play_knockout, play_round_robin
 
 
 def verdict(chosen: int | None, *shown: int, outcome: Outcome = Outcome.UNPARSEABLE_REPLY) -> JudgeCall:
@@ -24,7 +24,7 @@ class Pairs:
         self._ties, self._failures = ties, failures or {}
         self.played: list[tuple[int, int]] = []
 
-    async def __call__(self, one: int, other: int) -> Match:
+    async def __call__(self, one: int, other: int) -> Pairing:
         self.played.append((one, other))
         pair = frozenset((one, other))
         if outcome := self._failures.get(pair):
@@ -33,7 +33,7 @@ class Pairs:
             calls = verdict(one, one, other), verdict(other, other, one)
         else:
             calls = verdict(max(pair), one, other), verdict(max(pair), other, one)
-        return Match(one, other, calls)
+        return Pairing(one, other, calls)
 
 
 def values(standings: Standings) -> dict[int, float | None]:
@@ -71,9 +71,9 @@ def test_a_failure_of_the_engine_goes_first_so_that_it_is_tried_again() -> None:
 
 
 def test_one_order_alone_decides_nothing_where_both_were_asked() -> None:
-    match = Match(0, 1, (verdict(0, 0, 1), verdict(None, 1, 0)))
+    match = Pairing(0, 1, (verdict(0, 0, 1), verdict(None, 1, 0)))
     assert match.points(0) is None
-    assert Match(0, 1, (verdict(0, 0, 1),)).points(0) == 1
+    assert Pairing(0, 1, (verdict(0, 0, 1),)).points(0) == 1
 
 
 def test_knockout_gives_the_share_of_rounds_survived() -> None:
