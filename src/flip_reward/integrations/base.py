@@ -1,12 +1,8 @@
 """The reward that the environment describes, for trainers that can only name a function.
 
-Such a trainer imports a function and calls it; there is no place to hand a model over. So the reward and its model
-are environment variables: FLIP_REWARD_ and the name of an option of `flip-reward score` in capitals, for example
-FLIP_REWARD_MODEL and FLIP_REWARD_BASE_URL. Nothing is read or loaded before the first response is to be scored.
-
-`OncePerProcess`: something expensive that a process makes once, when it is first needed.
-
-`BackgroundLoop`: asynchronous work for callers that block, or that have event loops of their own.
+Such a trainer imports a function and calls it, and there is no place to hand a model over. So the reward and its
+model are environment variables: FLIP_REWARD_ and the name of an option of `flip-reward score` in capitals, for
+example FLIP_REWARD_MODEL and FLIP_REWARD_BASE_URL. Nothing is read or loaded before the first response is scored.
 """
 
 from __future__ import annotations
@@ -15,14 +11,13 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Generic, Self, TypeVar
 
-from flip_reward.core.conversation import Group
 from flip_reward.core.score import Score
 from flip_reward.errors import OptionError
-from flip_reward.integrations.samples import Batch, Completion, Prompt, read_sample
+from flip_reward.integrations.samples import TextOrChat, group_samples, in_order
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.unscored import UnscoredPolicy
@@ -30,60 +25,106 @@ from flip_reward.rewards.unscored import UnscoredPolicy
 T = TypeVar("T")
 
 
-class OncePerProcess(Generic[T]):
-    """Calls a function once in each process and gives its result to everybody, as `functools.cache` does for one.
+class TrainerReward:
+    """A reward as trainers call it: from plain functions and from any event loop.
 
-    Threads that come at once wait for the first of them, so that a model is not loaded twice. A forked process makes
-    its own: threads and connections do not survive a fork. A call that fails is made again by the next caller.
+    All scoring is done on one event loop in the background (see `BackgroundLoop`).
 
     Args:
-        make: What to call.
+        reward: Scores the groups.
+        on_unscored: What the user chose for responses without a score. None leaves it to the trainer's file.
 
     Example:
-        >>> made = []
-        >>> once = OncePerProcess(lambda: made.append("model") or len(made))
-        >>> once(), once(), made
-        (1, 1, ['model'])
+        >>> reward = TrainerReward.from_environment({"FLIP_REWARD_MODEL": "scripted"})
+        >>> [score] = reward.score_samples(["Say hi."], ["It rains in Spain."])
+        >>> score.outcome
+        <Outcome.SCORED: 'scored'>
+        >>> reward.close()
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._places: dict[int, _Place[T]] = {}
+    def __init__(self, reward: RewardModel, on_unscored: UnscoredPolicy | None = None) -> None:
+        self.reward = reward
+        self.on_unscored = on_unscored
+        self._loop = BackgroundLoop()
+        self._process_id = os.getpid()
 
-    def __call__(self) -> T:
-        """Return the result, and make it before where this process has none."""
-        # `setdefault` is a single step. A lock here could be held by another thread at the moment of a fork, and the
-        # new process would wait for it for ever.
-        place = self._places.setdefault(os.getpid(), _Place())
-        with place.lock:
-            if not place.made:
-                place.made.append(self._make())
-            return place.made[0]
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Load the reward that environment variables describe, for example those of `os.environ`."""
+        return cls.load(RewardConfig.from_environment(environment), environment)
 
-    def forget(self) -> list[T]:
-        """Let the next call of this process make it anew.
+    @classmethod
+    def load(cls, config: RewardConfig, environment: Mapping[str, str]) -> Self:
+        """Load a reward; the environment says what unscored responses are worth."""
+        on_unscored = UnscoredPolicy.from_environment(environment)
+        return cls(config.load(), on_unscored)
 
-        Returns:
-            What was made so far, one thing or nothing, so that it can be closed.
+    def policy(self, default: UnscoredPolicy, chosen: str | float | None = None) -> UnscoredPolicy:
+        """Return what to do about unscored responses.
+
+        Args:
+            default: Where neither the trainer's configuration nor the environment says anything.
+            chosen: What the trainer's own configuration says, if anything; it comes first.
         """
-        place = self._places.pop(os.getpid(), None)
-        return place.made if place else []
+        return UnscoredPolicy.parse(chosen) if chosen is not None else self.on_unscored or default
 
+    def check_independent(self, trainer: str) -> None:
+        """Refuse a reward that compares responses, for trainers that ask for one at a time."""
+        if not self.reward.independent:
+            raise OptionError(
+                f"{trainer} asks for one response at a time, but the reward {self.reward.settings['reward']!r} "
+                "compares responses",
+                hint="choose FLIP_REWARD_REWARD=flip, backward-likelihood or pointwise",
+            )
 
-class _Place(Generic[T]):
-    """Where one process keeps its own."""
+    def score_samples(self, prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat]) -> list[Score]:
+        """Score the samples of a step, one score for each, from synchronous code.
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.made: list[T] = []
+        Args:
+            prompts: For each sample the instruction, the conversation as messages, or as a chat template renders it.
+            completions: For each sample what the policy wrote.
+
+        Raises:
+            ConversationError: A message lacks a role or text, or a conversation has no instruction.
+            EngineUnavailableError: The engine will never answer.
+        """
+        return self._loop.run(self._score(prompts, completions))
+
+    async def score_samples_async(
+        self, prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat]
+    ) -> list[Score]:
+        """Score the samples of a step from any event loop; see `score_samples`."""
+        return await self._loop.join(self._score(prompts, completions))
+
+    def score_one(self, prompt: TextOrChat, completion: TextOrChat, *, trainer: str) -> Score:
+        """Score one sample for a trainer that hands over one at a time; see `score_samples`."""
+        self.check_independent(trainer)
+        [score] = self.score_samples([prompt], [completion])
+        return score
+
+    async def score_one_async(self, prompt: TextOrChat, completion: TextOrChat, *, trainer: str) -> Score:
+        """Score one sample for a trainer that hands over one at a time, from any event loop."""
+        self.check_independent(trainer)
+        [score] = await self.score_samples_async([prompt], [completion])
+        return score
+
+    async def _score(self, prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat]) -> list[Score]:
+        groups = group_samples(prompts, completions)
+        return in_order(groups, await self.reward.score([one.group for one in groups]))
+
+    def close(self) -> None:
+        """Write the cache, close connections and end the background thread."""
+        if self._process_id == os.getpid():  # else the thread stayed behind in the process that was forked
+            self._loop.run(self.reward.aclose())
+            self._loop.close()
 
 
 class BackgroundLoop:
     """An event loop in a thread of its own.
 
-    Some trainers call a reward from a plain function, some from inside a running event loop that it must not run, and
-    some with `asyncio.run`, a new loop at each call. Work handed over here always meets the same loop, so connections
-    stay open from call to call, and a limit on requests in flight holds for the whole process.
+    Some trainers call a reward from a plain function, some inside a running event loop that it must not run, and some
+    with `asyncio.run`, a new loop at each call. Work handed over here always meets the same loop, so connections stay
+    open from call to call, and a limit on requests in flight holds for the whole process.
 
     Example:
         >>> async def double(number):
@@ -118,7 +159,7 @@ class BackgroundLoop:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        """End the thread. What is still in work is cancelled."""
+        """Cancel the work that is left, and end the thread."""
         self.run(_cancel_the_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -133,118 +174,51 @@ async def _cancel_the_others() -> None:
     await asyncio.get_running_loop().shutdown_asyncgens()
 
 
-class TrainerReward:
-    """A reward as trainers call it: from plain functions and from any event loop.
+class OncePerProcess(Generic[T]):
+    """Calls a function once in each process and gives its result to every caller, as `functools.cache` does in one.
 
-    All scoring is done on one event loop in the background (see `BackgroundLoop`).
-
-    Args:
-        reward: What scores.
-        on_unscored: What the user chose for responses without a score. None leaves it to the trainer's file.
+    Threads that come at once wait for the first of them, so that a model is not loaded twice. A forked process makes
+    its own, because threads and connections do not survive a fork. After a call that fails the next one tries again.
 
     Example:
-        >>> reward = TrainerReward.from_environment({"FLIP_REWARD_MODEL": "scripted"})
-        >>> [score] = reward.score_samples(["Say hi."], ["It rains in Spain."])
-        >>> score.outcome
-        <Outcome.SCORED: 'scored'>
-        >>> reward.close()
+        >>> made = []
+        >>> once = OncePerProcess(lambda: made.append("model") or len(made))
+        >>> once(), once(), made
+        (1, 1, ['model'])
     """
 
-    def __init__(self, reward: RewardModel, on_unscored: UnscoredPolicy | None = None) -> None:
-        self.reward = reward
-        self.on_unscored = on_unscored
-        self._loop = BackgroundLoop()
-        self._process_id = os.getpid()
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._results: dict[int, _Result[T]] = {}
 
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Load what environment variables describe.
+    def __call__(self) -> T:
+        """Return this process's result; make it first where there is none."""
+        # `setdefault` is a single step. A lock here could be held by another thread at the moment of a fork, and the
+        # new process would wait for it for ever.
+        process_id = os.getpid()
+        result = self._results.get(process_id) or self._results.setdefault(process_id, _Result())
+        with result.lock:
+            if not result.made:
+                result.made.append(self._make())
+            return result.made[0]
 
-        Args:
-            environment: For example `os.environ`.
+    def forget(self) -> list[T]:
+        """Let the next call of this process make it anew; return what was made, one thing or none, to be closed."""
+        result = self._results.pop(os.getpid(), None)
+        return result.made if result else []
 
-        Raises:
-            OptionError: A variable is misspelt or has a wrong value.
-            FlipRewardError: The model, a template or the similarity cannot be loaded.
-        """
-        on_unscored = UnscoredPolicy.from_environment(environment)
-        return cls(RewardConfig.from_environment(environment).load(), on_unscored)
 
-    def policy(self, default: UnscoredPolicy, chosen: str | float | None = None) -> UnscoredPolicy:
-        """Return what to do about unscored responses: what the trainer's configuration or the environment says.
+class _Result(Generic[T]):
+    """What one process has made, one thing or none."""
 
-        Args:
-            default: Where nobody says anything.
-            chosen: What the trainer's own configuration says, if anything; it comes first.
-
-        Raises:
-            OptionError: `chosen` cannot be read.
-        """
-        return UnscoredPolicy.parse(chosen) if chosen is not None else self.on_unscored or default
-
-    def check_independent(self, trainer: str) -> None:
-        """Make sure that the reward can score a response alone, for trainers that ask for one at a time.
-
-        Raises:
-            OptionError: It compares the responses of a group.
-        """
-        if not self.reward.independent:
-            raise OptionError(
-                f"{trainer} asks for one response at a time, but the reward {self.reward.settings['reward']!r} "
-                "compares responses",
-                hint="choose FLIP_REWARD_REWARD=flip, backward-likelihood or pointwise",
-            )
-
-    def score_one(self, prompt: Prompt, completion: Completion, *, trainer: str) -> Score:
-        """Score one sample for a trainer that hands over one at a time, from synchronous code.
-
-        Raises:
-            OptionError: The reward compares responses.
-            ConversationError: There is no instruction to infer.
-            EngineUnavailableError: The engine will never answer.
-        """
-        self.check_independent(trainer)
-        return self.score([read_sample(prompt, completion)])[0][0]
-
-    async def score_one_async(self, prompt: Prompt, completion: Completion, *, trainer: str) -> Score:
-        """Score one sample for a trainer that hands over one at a time, from any event loop; see `score_one`."""
-        self.check_independent(trainer)
-        [[score]] = await self.score_async([read_sample(prompt, completion)])
-        return score
-
-    def score(self, groups: Iterable[Group]) -> list[tuple[Score, ...]]:
-        """Score groups from synchronous code, also below a running event loop; see `RewardModel.score`."""
-        return self._loop.run(self.reward.score(groups))
-
-    async def score_async(self, groups: Iterable[Group]) -> list[tuple[Score, ...]]:
-        """Score groups from any event loop; see `RewardModel.score`."""
-        return await self._loop.join(self.reward.score(groups))
-
-    def score_samples(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Score]:
-        """Score the samples of a step, one score for each, from synchronous code; see `Batch.of`."""
-        batch = Batch.of(prompts, completions)
-        return batch.in_order(self.score(batch.groups))
-
-    async def score_samples_async(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Score]:
-        """Score the samples of a step, one score for each, from any event loop; see `Batch.of`."""
-        batch = Batch.of(prompts, completions)
-        return batch.in_order(await self.score_async(batch.groups))
-
-    def close(self) -> None:
-        """Write the cache, close connections and end the background thread."""
-        if self._process_id == os.getpid():  # else the thread stayed behind in the process that was forked
-            self._loop.run(self.reward.aclose())
-            self._loop.close()
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.made: list[T] = []
 
 
 def load_for_process(config: RewardConfig) -> TrainerReward:
-    """Load a reward that is closed when the process ends; the environment says what unscored responses are worth.
-
-    Raises:
-        FlipRewardError: See `TrainerReward.from_environment`.
-    """
-    on_unscored = UnscoredPolicy.from_environment(os.environ)
-    reward = TrainerReward(config.load(), on_unscored)
+    """Load a reward that is closed when the process ends."""
+    reward = TrainerReward.load(config, os.environ)
     atexit.register(reward.close)
     return reward
 

@@ -4,8 +4,8 @@
       reward_funcs: [flip_reward.integrations.plain.flip]
 
 TRL 1.16 and newer has a file of its own, `flip_reward.integrations.trl`, which does more. A response that could not
-be scored is an error unless FLIP_REWARD_ON_UNSCORED says otherwise: axolotl, and TRL in older versions, add up
-rewards in a way that makes a 0 of None.
+be scored is an error unless FLIP_REWARD_ON_UNSCORED says otherwise: axolotl and older versions of TRL count None as 0
+when they add rewards up.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flip_reward.integrations.base import environment_reward
-from flip_reward.integrations.samples import Completion, Prompt
+from flip_reward.integrations.samples import TextOrChat
 from flip_reward.rewards.unscored import RAISE
 
 
-def flip(prompts: Sequence[Prompt], completions: Sequence[Completion], **_columns: object) -> list[float | None]:
+def flip(prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat], **_columns: object) -> list[float | None]:
     """Score the samples of a step. Those with the same prompt are one group.
 
     Args:

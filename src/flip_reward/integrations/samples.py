@@ -1,33 +1,106 @@
-"""What trainers hold, prompts and completions as text or chat messages, becomes groups."""
+"""What trainers hold, prompts and completions as text or chat messages, becomes groups, and scores become theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
 from flip_reward.core.chat_template import read_prompt
 from flip_reward.core.conversation import Group, Message, read_content
 from flip_reward.core.score import Score
 from flip_reward.errors import ConversationError
 
-ChatMessage: TypeAlias = Message | Mapping[str, object]
-Prompt: TypeAlias = str | Sequence[ChatMessage]
-Completion: TypeAlias = str | Sequence[ChatMessage]
+MessageLike: TypeAlias = Message | Mapping[str, object]
+TextOrChat: TypeAlias = str | Sequence[MessageLike]
+"""A prompt or a completion: plain text, or chat messages. A text prompt may be what a chat template made of them."""
+
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 
 
-def read_response(completion: Completion) -> str:
+@dataclass(frozen=True, slots=True)
+class SampleGroup:
+    """Samples of one conversation.
+
+    Attributes:
+        group: The conversation and what the policy wrote.
+        places: Where each response of the group stands in the trainer's call.
+    """
+
+    group: Group
+    places: tuple[int, ...]
+
+    def only(self, places: Collection[int]) -> SampleGroup | None:
+        """Return the part of the group that stands at some places; None where that is nothing."""
+        kept = [index for index, place in enumerate(self.places) if place in places]
+        if len(kept) == len(self.places):
+            return self
+        return SampleGroup(self.group.only(kept), tuple(self.places[index] for index in kept)) if kept else None
+
+
+def group_samples(
+    prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat], size: int | None = None
+) -> list[SampleGroup]:
+    r"""Put samples of the same conversation into one group, so that rewards can compare them.
+
+    A prompt that a chat template has rendered is taken apart again; what the template began the response with, such
+    as "<think>", belongs to the response.
+
+    Args:
+        prompts: For each sample the instruction, or the conversation up to the response.
+        completions: For each sample what the policy wrote.
+        size: How many samples a whole group has, where the trainer says; more of one conversation are several groups.
+
+    Example:
+        >>> groups = group_samples(["Name a fruit.", "Name a bird.", "Name a fruit."], ["Apple.", "Owl.", "Pear."])
+        >>> [(one.group.responses, one.places) for one in groups]
+        [(('Apple.', 'Pear.'), (0, 2)), (('Owl.',), (1,))]
+        >>> [one] = group_samples(["<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\n"], ["Apple."])
+        >>> one.group.messages
+        (Message(role='user', content='Name a fruit.'),)
+    """
+    found: dict[tuple[Message, ...], tuple[list[int], list[str]]] = {}
+    earlier: TextOrChat | None = None
+    messages: tuple[Message, ...] = ()
+    prefill = ""
+    for place, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        if prompt != earlier:  # trainers repeat a prompt for each of its samples
+            messages, prefill = _read_conversation(prompt)
+            earlier = prompt
+        places, responses = found.setdefault(messages, ([], []))
+        places.append(place)
+        responses.append(prefill + read_response(completion))
+    groups = []
+    for messages, (places, responses) in found.items():
+        step = size or len(places)
+        for start in range(0, len(places), step):
+            group = Group(messages, tuple(responses[start : start + step]))
+            groups.append(SampleGroup(group, tuple(places[start : start + step])))
+    return groups
+
+
+def in_order(groups: Sequence[SampleGroup], scores: Sequence[Sequence[Score]]) -> list[Score]:
+    """Return the scores of groups in the order of the samples."""
+    by_place = {
+        place: score
+        for one, found in zip(groups, scores, strict=True)
+        for place, score in zip(one.places, found, strict=True)
+    }
+    return [by_place[place] for place in range(len(by_place))]
+
+
+def read_response(completion: TextOrChat) -> str:
     """Return the text of a completion that is scored: a text as it is, of messages the last of the assistant.
 
-    Earlier turns of the completion (calls of tools, their results) are steps on the way. Without any assistant
-    message the response is empty, which has an outcome of its own.
-
-    Raises:
-        ConversationError: The message holds something else than text.
+    Earlier turns, calls of tools and their results, are steps on the way. Where a trainer has split off the thinking
+    section and no answer followed, the section comes back unclosed, so that the response counts as unfinished.
+    Without any text the response is blank, which is an outcome of its own.
 
     Example:
         >>> read_response([{"role": "assistant", "content": "Apples, pears and plums."}])
         'Apples, pears and plums.'
+        >>> read_response([{"role": "assistant", "content": "", "reasoning_content": "Fruits..."}])
+        '<think>Fruits...'
     """
     if isinstance(completion, str):
         return completion
@@ -36,79 +109,17 @@ def read_response(completion: Completion) -> str:
             if message.role == "assistant":
                 return message.content
         elif message.get("role") == "assistant":
-            text = read_content(message)
-            if text is None:
+            content = read_content(message) if message.get("content") is not None else ""
+            if content is None:
                 raise ConversationError("the assistant's message has no text content")
-            return text
+            thoughts = next((text for key in _THOUGHTS if isinstance(text := message.get(key), str) and text), None)
+            return content if thoughts is None or content.strip() else f"<think>{thoughts}"
     return ""
 
 
-def read_sample(prompt: Prompt, completion: Completion) -> Group:
-    r"""Return one sample as a group.
-
-    A prompt that is one text may be what a chat template made of the conversation; it is taken apart again, and what
-    the template began the response with ("<think>") belongs to the response.
-
-    Args:
-        prompt: The instruction, the conversation as messages, or the conversation as a chat template renders it.
-        completion: What the policy wrote.
-
-    Raises:
-        ConversationError: A message lacks a role or text, or there is none.
-
-    Example:
-        >>> read_sample("<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\n", "Apple.")
-        Group(messages=(Message(role='user', content='Name a fruit.'),), responses=('Apple.',), id='')
-    """
-    response = read_response(completion)
+def _read_conversation(prompt: TextOrChat) -> tuple[tuple[Message, ...], str]:
+    """Return the messages of a prompt, and what the chat template began the response with."""
     if not isinstance(prompt, str):
-        return Group.of(prompt, response)
+        return Group.of(prompt, "").messages, ""
     rendered = read_prompt(prompt)
-    return Group(rendered.messages, (rendered.prefill + response,))
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The samples of a training step as groups, and the way back to the trainer's order.
-
-    Attributes:
-        groups: One for each different conversation, in the order of their first samples.
-        places: For each sample, which group it is in, and which of the group's responses it is.
-
-    Example:
-        >>> batch = Batch.of(["Name a fruit.", "Name a bird.", "Name a fruit."], ["Apple.", "Owl.", "Pear."])
-        >>> [group.responses for group in batch.groups]
-        [('Apple.', 'Pear.'), ('Owl.',)]
-        >>> batch.places
-        ((0, 0), (1, 0), (0, 1))
-    """
-
-    groups: tuple[Group, ...]
-    places: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def of(cls, prompts: Iterable[Prompt], completions: Iterable[Completion]) -> Self:
-        """Put samples of the same conversation into one group, so that rewards can compare them.
-
-        Args:
-            prompts: For each sample the instruction, or the conversation up to the response (see `read_sample`).
-            completions: For each sample what the policy wrote.
-
-        Raises:
-            ConversationError: A message lacks a role or text.
-            ValueError: There are not as many prompts as completions.
-        """
-        responses: dict[tuple[Message, ...], list[str]] = {}
-        numbers: dict[tuple[Message, ...], int] = {}
-        places: list[tuple[int, int]] = []
-        for prompt, completion in zip(prompts, completions, strict=True):
-            group = read_sample(prompt, completion)
-            number = numbers.setdefault(group.messages, len(numbers))
-            members = responses.setdefault(group.messages, [])
-            places.append((number, len(members)))
-            members.extend(group.responses)
-        return cls(tuple(Group(messages, tuple(texts)) for messages, texts in responses.items()), tuple(places))
-
-    def in_order(self, scores: Sequence[Sequence[Score]]) -> list[Score]:
-        """Return the scores of the groups in the order of the samples."""
-        return [scores[group][response] for group, response in self.places]
+    return rendered.messages, rendered.prefill

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from flip_reward.core.chat_template import strip_end_marks
 from flip_reward.integrations.base import environment_reward
-from flip_reward.integrations.samples import Prompt
+from flip_reward.integrations.samples import TextOrChat
 from flip_reward.rewards.unscored import RAISE
 
 TRAINER = "slime"
@@ -24,7 +24,7 @@ class Sample(Protocol):
     """What is read of slime's `Sample`."""
 
     @property
-    def prompt(self) -> Prompt:
+    def prompt(self) -> TextOrChat:
         """The messages, or with --apply-chat-template the text that the template makes of them."""
 
     @property

@@ -17,13 +17,14 @@ from pathlib import Path
 from statistics import fmean
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from flip_reward.data.files import write_atomically
 from flip_reward.errors import MissingDependencyError, OptionError, RunError
 from flip_reward.report import REPORT
 
 MANIFEST, METRICS, SAMPLES = "manifest.json", "metrics.jsonl", "samples"
+_OVERLAP, _OVERLAP_BEFORE = "instruction_4gram_overlap", "copied_4grams"  # the second in folders written before
 _HINT = "the folder is written by 'flip-reward train'"
 
 
@@ -38,7 +39,7 @@ class TrainingSample(BaseModel):
     reward: float | None
     outcome: str
     inferred_instruction: str | None
-    copied_4grams: float | None
+    instruction_4gram_overlap: float | None = Field(validation_alias=AliasChoices(_OVERLAP, _OVERLAP_BEFORE))
     not_trained_on: str
 
     @property
@@ -81,7 +82,8 @@ def read_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
             entry = orjson.loads(line)
             for name, value in entry.items():
                 if isinstance(value, int | float) and name != "step":
-                    found.setdefault(name, {})[entry["step"]] = float(value)
+                    known = name.replace(_OVERLAP_BEFORE, _OVERLAP)
+                    found.setdefault(known, {})[entry["step"]] = float(value)
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{folder / METRICS} cannot be read", hint=_HINT) from error
     return {name: sorted(points.items()) for name, points in found.items()}
@@ -260,7 +262,7 @@ def _draw(metrics: Mapping[str, Sequence[tuple[int, float]]]) -> str:
             other = name.removeprefix("eval_not_trained_on/")
             pictures.append(draw_curves(f"Held out, not trained on: {other}", [Curve(other, metrics[name])]))
     for text, title in (
-        ("/copied_4grams", "Share of the instruction's 4-grams copied into the response"),
+        ("/instruction_4gram_overlap", "Share of the instruction's 4-grams copied into the response"),
         ("/length_correlation", "Rank correlation of reward and length within groups"),
         ("/zero_variance", "Share of groups without variance"),
         ("/outcomes/scored", "Share of samples that were scored"),
@@ -280,7 +282,11 @@ def _tabulate(before: Sequence[TrainingSample], after: Sequence[TrainingSample])
         means = [_mean(one.others.get(name) for one in part) for part in (before, after)]
         rows.append((f"{name}, not trained on", means[0], means[1]))
     rows.append(
-        ("4-grams copied", _mean(one.copied_4grams for one in before), _mean(one.copied_4grams for one in after))
+        (
+            "4-grams copied",
+            _mean(one.instruction_4gram_overlap for one in before),
+            _mean(one.instruction_4gram_overlap for one in after),
+        )
     )
     cells = (f"<tr><th>{escape(name)}</th><td>{_number(a)}</td><td>{_number(b)}</td></tr>" for name, a, b in rows)
     return "".join(cells)

@@ -25,8 +25,8 @@ def folder(tmp_path: Path) -> Path:
     )
     entries = [
         {"step": 0, "eval_reward": 0.2, "eval_not_trained_on/backward-likelihood": -2.0},
-        {"step": 1, "reward": 0.1, "general-flip/copied_4grams": 0.0, "loss": 0.1},
-        {"step": 2, "reward": None, "general-flip/copied_4grams": 0.5},
+        {"step": 1, "reward": 0.1, "general-flip/copied_4grams": 0.0, "loss": 0.1},  # as it was called before
+        {"step": 2, "reward": None, "general-flip/instruction_4gram_overlap": 0.5},
         {"step": 2, "eval_reward": 0.6},
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))

@@ -16,6 +16,7 @@ from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow, parse_columns
 from flip_reward.data.tables import check_output
 from flip_reward.errors import DataError
+from flip_reward.integrations.verl.data import VerlColumns, write_verl_parquet
 from flip_reward.training.prompts.rows import (
     DATA_REWARDS,
     PromptRow,
@@ -43,6 +44,9 @@ Source = Annotated[
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="The new file: .jsonl, .jsonl.gz or .parquet.", show_default=False)
 ]
+Columns = Annotated[
+    str | None, typer.Option(help="Your names for our columns: prompt=question.", metavar="OURS=YOURS,...")
+]
 Reward = Annotated[str, typer.Option("--reward", help=f"The reward of every row: {', '.join(DATA_REWARDS)}.")]
 
 
@@ -51,9 +55,7 @@ def convert(
     source: Source,
     output: Output,
     reward: Reward = "general-flip",
-    columns: Annotated[
-        str | None, typer.Option(help="Your names for our columns: prompt=question.", metavar="OURS=YOURS,...")
-    ] = None,
+    columns: Columns = None,
 ) -> None:
     """Make training rows of prompts or chats, or switch training rows to another reward.
 
@@ -135,6 +137,37 @@ def check(source: Source) -> None:
     typer.echo(f"{source}: {good:,} good rows ({_say_why(rewards) or 'no reward'}), {len(bad):,} bad ones")
     if bad or not good:
         raise typer.Exit(ExitCode.BAD_USAGE)
+
+
+@app.command()
+def verl(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="JSONL (.gz, .zst), CSV or Parquet files, or hub data sets (owner/name:split).",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new .parquet file.", show_default=False)],
+    data_source: Annotated[
+        str, typer.Option(help="What verl groups validation metrics by; by default the input's name.")
+    ] = "",
+    ability: Annotated[str, typer.Option(help="verl's name for the kind of task.")] = "chat",
+    split: Annotated[str, typer.Option(help="Goes into extra_info.")] = "train",
+    columns: Columns = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Write only so many rows from the start.")] = None,
+) -> None:
+    """Write prompts as a Parquet file with verl's columns, which its reward function needs.
+
+    Examples:
+
+      flip-reward data verl prompts.jsonl -o train.parquet
+    """
+    check_output(output)
+    constant = VerlColumns(data_source, ability, split, parse_columns(columns) if columns else {}, limit)
+    count = write_verl_parquet(sources, output, constant)
+    typer.echo(f"{output}: {count:,} {'row' if count == 1 else 'rows'}")
 
 
 def _list(bad: list[InvalidRow], most: int | None = _MOST_SHOWN) -> None:

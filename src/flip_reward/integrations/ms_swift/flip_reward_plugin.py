@@ -3,9 +3,9 @@ r"""The reward for ms-swift 4.6, as an external plugin file.
     swift rlhf --rlhf_type grpo --reward_funcs flip \
         --external_plugins "$(python -m flip_reward.integrations ms_swift)" ...
 
-Importing this file registers the reward function "flip", which is what ms-swift imports such files for. ms-swift
-takes None for "no reward from this function", but adds rewards up in a way that makes a 0 of it where no other
-function gave one; so a response that could not be scored is an error unless FLIP_REWARD_ON_UNSCORED says otherwise.
+ms-swift imports this file, which registers the reward function "flip". It takes None for "no reward from this
+function", but where no other function gave one it adds rewards up to 0; so a response that could not be scored is an
+error unless FLIP_REWARD_ON_UNSCORED says otherwise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from swift.rewards import AsyncORM, orms
 
 from flip_reward.integrations.base import environment_reward
-from flip_reward.integrations.samples import ChatMessage
+from flip_reward.integrations.samples import MessageLike
 from flip_reward.rewards.unscored import RAISE
 
 
@@ -23,7 +23,7 @@ class FlipReward(AsyncORM):  # type: ignore[misc]  # ms-swift has no types
     """Scores a batch at once. The samples of one conversation are one group."""
 
     async def __call__(
-        self, completions: Sequence[str], *, messages: Sequence[Sequence[ChatMessage]], **_columns: object
+        self, completions: Sequence[str], *, messages: Sequence[Sequence[MessageLike]], **_columns: object
     ) -> list[float | None]:
         """Score a batch.
 

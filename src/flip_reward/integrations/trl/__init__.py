@@ -1,7 +1,7 @@
 """The reward for TRL's GRPOTrainer (and RLOOTrainer), 1.16 or newer.
 
-From the command line, with the reward and its model as environment variables (see `RewardConfig`, and for what begins
-with FLIP_REWARD_ON_ see `TrlOptions`):
+From the command line, with the reward and its model as environment variables (see `RewardConfig`; those that begin
+with FLIP_REWARD_ON_ are `TrlOptions`):
 
     export FLIP_REWARD_MODEL=Qwen/Qwen3-4B FLIP_REWARD_BASE_URL=http://localhost:8000/v1
     trl grpo --reward_funcs flip_reward.integrations.trl.flip_reward ...
@@ -20,10 +20,10 @@ from typing import Protocol
 
 from flip_reward.errors import OptionError, RunStoppedError
 from flip_reward.integrations.base import OncePerProcess
-from flip_reward.integrations.trl.metrics import describe_call, describe_samples, measure_call_copying
-from flip_reward.integrations.trl.options import TrlOptions, Truncated
+from flip_reward.integrations.samples import SampleGroup, TextOrChat, group_samples
+from flip_reward.integrations.trl.metrics import describe_call, describe_samples, measure_overlaps
+from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.integrations.trl.patience import PatientScorer, Say, ScoredCall
-from flip_reward.integrations.trl_groups import Text, check_whole, read_groups
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig
 
@@ -46,7 +46,7 @@ class TrlReward:
     It can be pickled when it was made from a `RewardConfig`.
 
     Args:
-        reward: The reward, or how it is made; then the model is loaded by `load` or the first call.
+        reward: The reward, or its configuration; then the model is loaded by `load` or the first call.
         options: How it behaves inside of a trainer.
         say: Told when the reward's model does not answer; by default a warning is logged.
 
@@ -90,8 +90,8 @@ class TrlReward:
 
     async def __call__(
         self,
-        prompts: Sequence[Text],
-        completions: Sequence[Text],
+        prompts: Sequence[TextOrChat],
+        completions: Sequence[TextOrChat],
         completion_ids: Sequence[list[int]] | None = None,
         log_extra: LogExtra | None = None,
         log_metric: LogMetric | None = None,
@@ -118,14 +118,22 @@ class TrlReward:
         call = await self.score(prompts, completions, completion_ids)
         if call.problem is not None:
             raise RunStoppedError(call.problem, hint="the trainer's last checkpoint is where to go on from")
-        self.tell(call, completion_ids, log_extra, log_metric)
+        if log_metric is not None:
+            lengths = _lengths(call, completion_ids)
+            for name, value in describe_call(call, lengths, measure_overlaps(call)).items():
+                log_metric(f"{self.__name__}/{name}", value)
+        if log_extra is not None:
+            for column, values in describe_samples(call).items():
+                log_extra(column, values)
+        if None not in call.scores:
+            return self.options.unscored.rewards([score for score in call.scores if score is not None])
         rewards = iter(self.options.unscored.rewards([score for score in call.scores if score is not None]))
         return [None if score is None else next(rewards) for score in call.scores]
 
     async def score(
         self,
-        prompts: Sequence[Text],
-        completions: Sequence[Text],
+        prompts: Sequence[TextOrChat],
+        completions: Sequence[TextOrChat],
         completion_ids: Sequence[list[int]] | None = None,
         num_generations: int | None = None,
     ) -> ScoredCall:
@@ -139,44 +147,45 @@ class TrlReward:
 
         Raises:
             EngineUnavailableError: The reward's model has never answered and never will.
-            OptionError: The reward compares responses and a group is not whole, or truncated completions are to be
-                left out and their tokens are not given.
+            OptionError: The reward compares responses and a group is not whole, or truncated completions are masked
+                and their tokens are not given.
         """
         reward = self.load()
         num_generations = num_generations or self.options.num_generations
-        groups = read_groups(prompts, completions, num_generations)
+        groups = group_samples(prompts, completions, num_generations)
         if not reward.independent and num_generations is not None:
-            check_whole(groups, num_generations)
-        if self.options.truncated is Truncated.LEAVE_OUT and completion_ids is None:
-            raise OptionError("truncated completions can only be told by completion_ids, which are not given")
-        left_out = frozenset(
-            place for place, tokens in enumerate(completion_ids or []) if self.options.is_truncated(tokens)
-        )
-        self._scorer = self._scorer or PatientScorer(reward, self.options, self._say)
-        return await self._scorer.score(groups, left_out)
+            _check_whole(groups, num_generations)
+        masked: list[int] = []
+        if self.options.mask_truncated_completions:
+            if completion_ids is None:
+                raise OptionError("mask_truncated_completions needs completion_ids, which are not given")
+            masked = [place for place, tokens in enumerate(completion_ids) if self.options.masks(tokens)]
+        if self._scorer is None:
+            self._scorer = PatientScorer(reward, self.options, self._say)
+        return await self._scorer.score(groups, frozenset(masked))
 
-    def tell(
-        self,
-        call: ScoredCall,
-        completion_ids: Sequence[list[int]] | None,
-        log_extra: LogExtra | None,
-        log_metric: LogMetric | None,
-    ) -> None:
-        """Hand metrics and columns to TRL."""
-        if log_metric is not None:
-            copied = measure_call_copying(call)
-            for name, value in describe_call(call, _lengths(call, completion_ids), copied).items():
-                log_metric(f"{self.__name__}/{name}", value)
-        if log_extra is not None:
-            for column, values in describe_samples(call).items():
-                log_extra(column, values)
+
+def _check_whole(groups: Sequence[SampleGroup], num_generations: int) -> None:
+    """Refuse a batch that does not hold every group as a whole, its samples one after the other."""
+    for one in groups:
+        if len(one.places) != num_generations or one.places[-1] - one.places[0] >= num_generations:
+            raise OptionError(
+                f"the reward compares the {num_generations} responses to a prompt, but this process does not have "
+                "a whole group of them",
+                hint="make per_device_train_batch_size x steps_per_generation (and per_device_eval_batch_size) a "
+                "multiple of num_generations, so that no group is split between processes",
+            )
 
 
 def _lengths(call: ScoredCall, completion_ids: Sequence[list[int]] | None) -> list[int]:
-    """The length of each sample: in tokens where they are known, else in characters."""
+    """Return the length of each sample: in tokens where they are known, else in characters."""
     if completion_ids is not None:
         return [len(tokens) for tokens in completion_ids]
-    return [len(response) for one in call.groups for response in one.group.responses]
+    lengths = [0] * len(call.scores)
+    for one in call.groups:
+        for place, response in zip(one.places, one.group.responses, strict=True):
+            lengths[place] = len(response)
+    return lengths
 
 
 def _load() -> TrlReward:
@@ -186,12 +195,13 @@ def _load() -> TrlReward:
     return reward
 
 
-_environment_reward = OncePerProcess(_load)
+environment_reward = OncePerProcess(_load)
+"""Returns the reward of `os.environ`, loaded by the first call of each process."""
 
 
 async def flip_reward(
-    prompts: Sequence[Text],
-    completions: Sequence[Text],
+    prompts: Sequence[TextOrChat],
+    completions: Sequence[TextOrChat],
     completion_ids: Sequence[list[int]] | None = None,
     log_extra: LogExtra | None = None,
     log_metric: LogMetric | None = None,
@@ -206,5 +216,5 @@ async def flip_reward(
         RunStoppedError: More than FLIP_REWARD_ON_MAX_UNSCORED_SHARE of the batch stayed unscored.
         FlipRewardError: The model, a template or the similarity cannot be loaded.
     """
-    reward = _environment_reward()
+    reward = environment_reward()
     return await reward(prompts, completions, completion_ids, log_extra, log_metric, **columns)

@@ -1,26 +1,22 @@
-"""What can be chosen about the reward as TRL's trainers call it."""
+"""What can be chosen about the reward inside of TRL's trainers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from flip_reward.errors import OptionError
 from flip_reward.rewards.unscored import NONE, UnscoredPolicy
 from flip_reward.settings import read_environment
 
 _PREFIX = "FLIP_REWARD_ON_"
-
-
-class Truncated(StrEnum):
-    """What becomes of a completion that ended at the token limit."""
-
-    SCORE = "score"
-    """It is scored like any other."""
-    LEAVE_OUT = "leave_out"
-    """It is not scored, and counts for nothing in its group's baseline. Nothing is asked about it."""
+_RENAMED = {
+    "TRUNCATED": "MASK_TRUNCATED_COMPLETIONS",
+    "PAUSE_SECONDS": "OUTAGE_POLL_SECONDS",
+    "PATIENCE_SECONDS": "OUTAGE_TIMEOUT_SECONDS",
+}
 
 
 def _read_policy(value: object) -> object:
@@ -36,19 +32,24 @@ class TrlOptions(BaseModel):
 
     Example:
         >>> options = TrlOptions.from_environment(
-        ...     {"FLIP_REWARD_ON_TRUNCATED": "leave_out", "FLIP_REWARD_ON_MAX_COMPLETION_LENGTH": "512"}
+        ...     {
+        ...         "FLIP_REWARD_ON_MASK_TRUNCATED_COMPLETIONS": "true",
+        ...         "FLIP_REWARD_ON_MAX_COMPLETION_LENGTH": "512",
+        ...     }
         ... )
-        >>> options.is_truncated([5] * 512), options.is_truncated([5] * 100)
+        >>> options.masks([5] * 512), options.masks([5] * 100)
         (True, False)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     unscored: Annotated[UnscoredPolicy, BeforeValidator(_read_policy)] = NONE
-    """What TRL is given for a sample that could not be scored. None is best: TRL leaves it out of the baseline."""
-    truncated: Truncated = Truncated.SCORE
+    """What TRL gets for a sample that could not be scored. None is best: TRL leaves it out of the baseline."""
+    mask_truncated_completions: bool = False
+    """A completion that ended at the token limit has no reward, and counts for nothing in its group's baseline.
+    The model is not asked about it."""
     max_completion_length: int | None = Field(default=None, ge=1)
-    """The trainer's option of this name, for TRL tells a reward the tokens but not their limit."""
+    """The trainer's option of this name: TRL tells a reward the tokens but not their limit."""
     end_tokens: Annotated[frozenset[int], BeforeValidator(_read_list)] = frozenset()
     """Tokens that end a completion; one that has them at the limit is whole."""
     num_generations: int | None = Field(default=None, ge=1)
@@ -57,31 +58,27 @@ class TrlOptions(BaseModel):
     """When a larger part of a call is unscored because the model does not answer, the reward waits and asks again;
     when it stays so, for whatever reason, the training ends rather than learns from nothing. A model that answers
     nothing at all is waited for, and ends the training, whatever the share."""
-    pause_seconds: float = Field(default=30.0, gt=0)
+    outage_poll_seconds: float = Field(default=30.0, gt=0)
     """How long it waits before it asks again."""
-    patience_seconds: float = Field(default=1800.0, ge=0)
+    outage_timeout_seconds: float = Field(default=1800.0, ge=0)
     """How long it goes on waiting."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read the options from environment variables: FLIP_REWARD_ON_ and the option's name in capitals.
-
-        Args:
-            environment: For example `os.environ`. Empty variables count as not set.
-
-        Raises:
-            OptionError: A variable is misspelt or has a wrong value.
-        """
+        """Read the options from variables: FLIP_REWARD_ON_ and the name in capitals. Empty ones count as not set."""
+        for old, new in _RENAMED.items():
+            if environment.get(_PREFIX + old):
+                raise OptionError(f"{_PREFIX}{old} is now {_PREFIX}{new}")
         return read_environment(cls, environment, _PREFIX)
 
     @model_validator(mode="after")
     def _know_the_limit(self) -> Self:
-        if self.truncated is Truncated.LEAVE_OUT and self.max_completion_length is None:
-            raise ValueError("truncated completions can be left out only when max_completion_length is known")
+        if self.mask_truncated_completions and self.max_completion_length is None:
+            raise ValueError("mask_truncated_completions needs max_completion_length")
         return self
 
-    def is_truncated(self, tokens: list[int]) -> bool:
-        """Whether a completion with these tokens is to be left out because it ended at the limit."""
-        if self.truncated is Truncated.SCORE or self.max_completion_length is None:
+    def masks(self, tokens: list[int]) -> bool:
+        """Whether a completion with these tokens has no reward, because it ended at the limit."""
+        if not self.mask_truncated_completions or self.max_completion_length is None:
             return False
         return len(tokens) >= self.max_completion_length and tokens[-1] not in self.end_tokens

@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flip_reward.core.conversation import Group
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import EngineUnavailableError, NoLogprobsError
+from flip_reward.integrations.samples import SampleGroup
 from flip_reward.integrations.trl.options import TrlOptions
-from flip_reward.integrations.trl_groups import SampleGroup
 from flip_reward.rewards.base import RewardModel, gather_all
 
 Say = Callable[[str], None]
-Scores = dict[int, Score]
-"""Scores by the sample's place in the call."""
 
 LEFT_OUT = "truncated"
-"""Stands for the outcome of a completion that was left out."""
+"""Stands for the outcome of a completion that is masked."""
 _NOT_ASKED = frozenset(
     {Outcome.EMPTY_RESPONSE, Outcome.UNFINISHED_THINKING, Outcome.EMPTY_INSTRUCTION, Outcome.NOTHING_TO_COMPARE}
 )
@@ -35,7 +32,7 @@ class ScoredCall:
     Attributes:
         groups: The groups of the call.
         instructions: What the responses of each group are scored against.
-        scores: One for each sample; None for those that were left out because they are truncated.
+        scores: One for each sample; None for those that are masked because they are truncated.
         seconds: How long the trainer waited.
         problem: Why too much of it is unscored for a training to go on; None when enough is scored.
     """
@@ -53,110 +50,103 @@ class ScoredCall:
 
 
 class PatientScorer:
-    """Scores calls, and waits for a model that went away.
-
-    Args:
-        reward: What scores.
-        options: How long it waits, and when it gives up.
-        say: Told about waiting.
-    """
+    """Scores calls, and waits for a model that went away. `say` is told about waiting."""
 
     def __init__(self, reward: RewardModel, options: TrlOptions, say: Say) -> None:
         self._reward, self._options, self._say = reward, options, say
         self._answered = False
 
-    async def score(self, groups: Sequence[SampleGroup], left_out: frozenset[int] = frozenset()) -> ScoredCall:
-        """Score the samples of a call, all at once.
+    async def score(self, groups: Sequence[SampleGroup], masked: frozenset[int] = frozenset()) -> ScoredCall:
+        """Score the samples of a call, all at once; masked ones are not scored, and not shown to others.
 
-        Args:
-            groups: Their groups.
-            left_out: Samples that are not scored, and that are not shown to rewards that compare.
-
-        Raises:
-            EngineUnavailableError: The model has never answered and never will.
-            ConversationError: A prompt has no instruction.
+        An `EngineUnavailableError` says that the model has never answered and never will.
         """
         started = time.perf_counter()
         targets = [self._reward.select_target(one.group) for one in groups]
-        samples = sum(len(one.group.responses) for one in groups)
-        wanted = {place for one in groups for place in one.places} - left_out
-        scores: Scores = {}
+        samples = sum([len(one.places) for one in groups])
+        wanted = [*zip(groups, targets, strict=True)]
+        if masked:
+            wanted = _only(wanted, set(range(samples)) - masked)
+        asked = wanted
+        scores: dict[int, Score] = {}
         while True:
-            missing = frozenset(place for place in wanted if place not in scores or scores[place].outcome.retryable)
-            scores |= await self._ask(groups, targets, left_out, missing)
-            away = sum(score.outcome.retryable for score in scores.values())
-            waited = time.perf_counter() - started
-            enough = away <= self._options.max_unscored_share * len(wanted) and not _is_silent(scores)
-            if enough or waited >= self._options.patience_seconds:
+            scores |= await self._ask(asked)
+            unscored = {place: score for place, score in scores.items() if score.value is None}
+            lost = {place for place, score in unscored.items() if score.outcome.retryable}
+            if not lost or self._is_enough(len(lost), scores, time.perf_counter() - started):
                 break
             self._say(
-                f"The reward's model does not answer{_quote(scores)}: {away} of {len(wanted)} samples are "
-                f"unscored. Asking again in {self._options.pause_seconds:g} s"
+                f"The reward's model does not answer{_quote(unscored)}: {len(lost)} of {len(scores)} samples are "
+                f"unscored. Asking again in {self._options.outage_poll_seconds:g} s"
             )
-            await asyncio.sleep(self._options.pause_seconds)
-        call = ScoredCall(
+            await asyncio.sleep(self._options.outage_poll_seconds)
+            asked = self._unanswered(wanted, lost)
+        problem = self._find_problem(scores, unscored) if unscored else None
+        if problem is None and samples and len(unscored) == len(scores):
+            counts = _count([*(score.outcome.value for score in scores.values()), *[LEFT_OUT] * len(masked)])
+            self._say(f"None of the {samples} samples of a batch has a score: {counts}")
+        return ScoredCall(
             groups,
             [target.instruction for target in targets],
             [scores.get(place) for place in range(samples)],
             time.perf_counter() - started,
-            self._find_problem(scores),
+            problem,
         )
-        if call.problem is None and samples and all(reward is None for reward in call.rewards):
-            counts = _count([score.outcome.value if score else LEFT_OUT for score in call.scores])
-            self._say(f"None of the {samples} samples of a batch has a score: {counts}")
-        return call
 
-    async def _ask(
-        self,
-        groups: Sequence[SampleGroup],
-        targets: Sequence[InferenceTarget],
-        left_out: frozenset[int],
-        missing: frozenset[int],
-    ) -> Scores:
-        """Score the missing samples; of rewards that compare, every group that misses one."""
-        asked: list[tuple[list[int], Group, InferenceTarget]] = []
-        for one, target in zip(groups, targets, strict=True):
-            if self._reward.independent:
-                places = [place for place in one.places if place in missing]
-            else:
-                places = [place for place in one.places if place not in left_out]
-                places = places if missing.intersection(places) else []
-            if places:
-                asked.append((places, one.group.only([place - one.start for place in places]), target))
+    async def _ask(self, asked: Sequence[tuple[SampleGroup, InferenceTarget]]) -> dict[int, Score]:
+        """Score groups; return each score by its place in the call."""
         try:
-            found = await gather_all(self._reward.score_responses(part, target) for _, part, target in asked)
+            found = await gather_all([self._reward.score_responses(one.group, target) for one, target in asked])
         except EngineUnavailableError as error:
             if isinstance(error, NoLogprobsError) or not self._answered:
                 raise
             lost = Score(None, Outcome.ENGINE_FAILURE, detail=str(error))
-            return {place: lost for places, _, _ in asked for place in places}
+            return {place: lost for one, _ in asked for place in one.places}
         self._answered = True
         return {
             place: score
-            for (places, _, _), scores in zip(asked, found, strict=True)
-            for place, score in zip(places, scores, strict=True)
+            for (one, _), scores in zip(asked, found, strict=True)
+            for place, score in zip(one.places, scores, strict=True)
         }
 
-    def _find_problem(self, scores: Scores) -> str | None:
-        unscored = [score.outcome.value for score in scores.values() if score.value is None]
-        failed = f"{len(unscored)} of {len(scores)} samples could not be scored: {_count(unscored)}{_quote(scores)}"
+    def _unanswered(
+        self, wanted: Sequence[tuple[SampleGroup, InferenceTarget]], lost: set[int]
+    ) -> list[tuple[SampleGroup, InferenceTarget]]:
+        """Return what to ask again: the lost samples; of rewards that compare, every group that lost one."""
+        if self._reward.independent:
+            return _only(wanted, lost)
+        return [(one, target) for one, target in wanted if lost.intersection(one.places)]
+
+    def _is_enough(self, lost: int, scores: Mapping[int, Score], waited_seconds: float) -> bool:
+        if waited_seconds >= self._options.outage_timeout_seconds:
+            return True
+        return lost <= self._options.max_unscored_share * len(scores) and not _is_silent(scores)
+
+    def _find_problem(self, scores: Mapping[int, Score], unscored: Mapping[int, Score]) -> str | None:
+        counts = _count(score.outcome.value for score in unscored.values())
+        failed = f"{len(unscored)} of {len(scores)} samples could not be scored: {counts}{_quote(unscored)}"
         if len(unscored) > self._options.max_unscored_share * len(scores):
             return f"{failed}, which is more than max_unscored_share={self._options.max_unscored_share:g}"
         return f"{failed}; the reward's model answered nothing" if _is_silent(scores) else None
 
 
-def _is_silent(scores: Scores) -> bool:
+def _only(
+    groups: Sequence[tuple[SampleGroup, InferenceTarget]], places: set[int]
+) -> list[tuple[SampleGroup, InferenceTarget]]:
+    return [(part, target) for one, target in groups if (part := one.only(places)) is not None]
+
+
+def _is_silent(scores: Mapping[int, Score]) -> bool:
     """Whether the model was asked, and answered nothing."""
     outcomes = {score.outcome for score in scores.values()} - _NOT_ASKED
     return bool(outcomes) and all(outcome.retryable for outcome in outcomes)
 
 
-def _count(outcomes: Sequence[str]) -> str:
+def _count(outcomes: Iterable[str]) -> str:
     return ", ".join(f"{outcome} {count}" for outcome, count in Counter(outcomes).most_common())
 
 
-def _quote(scores: Scores) -> str:
+def _quote(unscored: Mapping[int, Score]) -> str:
     """Return in brackets the first thing that was said about a failure."""
-    details = (score.detail for score in scores.values() if score.value is None and score.detail)
-    detail = next(details, None)
+    detail = next((score.detail for score in unscored.values() if score.detail), None)
     return f" ({detail})" if detail else ""

@@ -3,9 +3,9 @@
     reward.custom_reward_function.path=pkg://flip_reward.integrations.verl
     reward.custom_reward_function.name=compute_score
 
-verl hands over the response, but of the conversation only what stands in the data's `extra_info`; `verl_data` writes
-it there. verl knows no missing rewards: a response that could not be scored is an error, or a number of the user's
-choice (`+reward.custom_reward_function.reward_kwargs.on_unscored=-0.5`, or FLIP_REWARD_ON_UNSCORED).
+verl hands over the response, and of the conversation only what is in the data's `extra_info`; `flip-reward data verl`
+writes it there. verl has no missing rewards: a response that could not be scored is an error, or a number of the
+user's choice (`+reward.custom_reward_function.reward_kwargs.on_unscored=-0.5`, or FLIP_REWARD_ON_UNSCORED).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import TypedDict, cast
 from flip_reward.core.score import Score
 from flip_reward.errors import DataError
 from flip_reward.integrations.base import environment_reward
-from flip_reward.integrations.samples import ChatMessage, Prompt
+from flip_reward.integrations.samples import MessageLike, TextOrChat
 from flip_reward.rewards.unscored import RAISE, UnscoredPolicy
 
 TRAINER = "verl"
-_HINT = "write the data with `python -m flip_reward.integrations.verl.data INPUT OUTPUT.parquet`"
+_HINT = "write the data with `flip-reward data verl INPUT -o OUTPUT.parquet`"
 
 
 class VerlScore(TypedDict):
@@ -85,13 +85,13 @@ def compute_score_sync(
     return _to_verl(reward.score_one(_find_prompt(extra_info), solution_str, trainer=TRAINER), policy)
 
 
-def _find_prompt(extra_info: Mapping[str, object] | None) -> Prompt:
+def _find_prompt(extra_info: Mapping[str, object] | None) -> TextOrChat:
     prompt = (extra_info or {}).get("prompt")
     if isinstance(prompt, str):
         return prompt
     if prompt is None or not isinstance(prompt, Iterable):
-        raise DataError("the sample's extra_info holds no prompt, which the reward compares with", hint=_HINT)
-    return list(cast("Iterable[ChatMessage]", prompt))  # of an array, where pandas has read the Parquet file
+        raise DataError("the sample's extra_info has no 'prompt', which the reward compares with", hint=_HINT)
+    return list(cast("Iterable[MessageLike]", prompt))  # of an array, where pandas has read the Parquet file
 
 
 def _to_verl(score: Score, policy: UnscoredPolicy) -> VerlScore:

@@ -1,16 +1,11 @@
-"""Inputs of ours as Parquet files with verl's columns.
-
-    python -m flip_reward.integrations.verl.data prompts.jsonl train.parquet --ability chat
+"""Our inputs as Parquet files with verl's columns, for `flip-reward data verl`.
 
 The columns are those of verl 0.9's own examples: data_source, prompt (chat messages), ability, reward_model (style
-and ground truth) and extra_info. The conversation stands in extra_info once more, because that is what verl hands to
-a reward function.
+and ground truth) and extra_info, which has the conversation once more: verl hands it to reward functions.
 """
 
 from __future__ import annotations
 
-import sys
-from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +14,10 @@ from typing import TypedDict
 from flip_reward.core.conversation import Message
 from flip_reward.core.response import select_target
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import RESPONSE_COLUMNS, Input, InvalidRow, RawRow, Row, RowMapper, Skip, parse_columns
+from flip_reward.data.rows import RESPONSE_COLUMNS, Input, InvalidRow, RawRow, Row, RowMapper, Skip
 from flip_reward.data.sources import read_sources
 from flip_reward.data.tables import write_table
-from flip_reward.errors import ConversationError, DataError, FlipRewardError
+from flip_reward.errors import ConversationError, DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +40,17 @@ class VerlColumns:
 
 
 def write_verl_parquet(inputs: Sequence[str], output: Path, constant: VerlColumns | None = None) -> int:
-    """Write inputs as one Parquet file with verl's columns.
+    """Write inputs as one Parquet file with verl's columns, and return how many rows it has.
 
-    Args:
-        inputs: Files or data sets on the hub, whose rows hold prompts (see `open_input`). Responses are left out, for
-            the policy gives its own.
-        output: The file, which appears whole or not at all.
-        constant: What is the same in every row.
-
-    Returns:
-        How many rows were written.
-
-    Raises:
-        DataError: A row holds no prompt, or cannot be read.
-        MissingDependencyError: pyarrow is not installed.
-        StorageError: The output cannot be written.
+    The inputs are files or data sets on the hub whose rows hold prompts; responses are left out, because the policy
+    gives its own. The file appears whole or not at all: a row without a prompt is a `DataError`.
     """
     return write_table(output, to_verl_rows(inputs, constant or VerlColumns()), _VerlRow)
 
 
 def to_verl_rows(inputs: Sequence[str], constant: VerlColumns) -> Iterator[Mapping[str, object]]:
-    """Read inputs as rows of verl's columns.
-
-    Raises:
-        DataError: A row holds no prompt, or cannot be read.
-    """
-    sources = [_without_need_of_responses(open_input(name), constant.columns) for name in inputs]
+    """Read inputs as rows of verl's columns."""
+    sources = [_with_blank_responses(open_input(name), constant.columns) for name in inputs]
     for row in read_sources(sources, RowMapper(constant.columns), limit=constant.limit):
         if isinstance(row, InvalidRow):
             raise DataError(f"{row.source}, line {row.line}: {row.reason}")
@@ -93,7 +73,7 @@ def to_verl_rows(inputs: Sequence[str], constant: VerlColumns) -> Iterator[Mappi
         }
 
 
-def _without_need_of_responses(source: Input, columns: Mapping[str, str]) -> Input:
+def _with_blank_responses(source: Input, columns: Mapping[str, str]) -> Input:
     """Give every row that holds only a prompt a blank response, so that it is read like one that has a response."""
 
     def read(skip: Skip) -> Iterator[Row]:
@@ -131,31 +111,3 @@ class _VerlRow(TypedDict):
     ability: str
     reward_model: _RewardModelColumn
     extra_info: _ExtraInfoColumn
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Convert files from the command line."""
-    parser = ArgumentParser(prog="python -m flip_reward.integrations.verl.data", description=_DESCRIPTION)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="JSON lines, JSON, CSV, Parquet or hf://NAME")
-    parser.add_argument("output", type=Path, metavar="OUTPUT.parquet")
-    parser.add_argument("--data-source", default="", help="by default the input's name")
-    parser.add_argument("--ability", default="chat")
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--columns", help="ours=theirs pairs, for example prompt=question")
-    parser.add_argument("--limit", type=int)
-    chosen = parser.parse_args(arguments)
-    try:
-        columns = parse_columns(chosen.columns) if chosen.columns else {}
-        constant = VerlColumns(chosen.data_source, chosen.ability, chosen.split, columns, chosen.limit)
-        count = write_verl_parquet(chosen.inputs, chosen.output, constant)
-    except FlipRewardError as error:
-        print(f"error: {error}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)  # noqa: T201
-        return 1
-    print(f"{count} {'row' if count == 1 else 'rows'} -> {chosen.output}")  # noqa: T201
-    return 0
-
-
-_DESCRIPTION = "Write prompts as a Parquet file with verl's columns."
-
-if __name__ == "__main__":
-    sys.exit(main())

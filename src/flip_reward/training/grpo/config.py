@@ -45,7 +45,7 @@ def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resume
         "eval_strategy": "steps" if evaluate else "no",
         "eval_on_start": looks,
         # A process whose rewards are there waits for the one that is still asking for its own.
-        "ddp_timeout": _WAIT_SECONDS + math.ceil(recipe.patience_seconds + recipe.pause_seconds),
+        "ddp_timeout": _WAIT_SECONDS + math.ceil(recipe.outage_timeout_seconds + recipe.outage_poll_seconds),
         # bfloat16 is slow on most processors, and their memory is large.
         **({"use_cpu": True, "bf16": False, "dataloader_pin_memory": False} if on_cpu else {}),
     }

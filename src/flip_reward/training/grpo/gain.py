@@ -81,7 +81,7 @@ def _average(samples: Sequence[TrainingSample]) -> dict[str, dict[int, float]]:
     """The figures of each prompt, by name and by the prompt's row."""
     collected: dict[str, dict[int, list[float]]] = {}
     for sample in samples:
-        figures = {"reward": sample.reward, **sample.others, _COPIED: sample.copied_4grams}
+        figures = {"reward": sample.reward, **sample.others, _COPIED: sample.instruction_4gram_overlap}
         for name, value in {**figures, _CHARACTERS: float(len(sample.response))}.items():
             if value is not None:
                 collected.setdefault(name, {}).setdefault(sample.row, []).append(value)

@@ -18,7 +18,6 @@ from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import PydanticCustomError
 
 from flip_reward.errors import DataError, MissingDependencyError
-from flip_reward.integrations.trl.options import Truncated
 from flip_reward.recipe import read_recipe
 from flip_reward.redact import is_secret_field, strip_user_info
 from flip_reward.rewards.config import RewardConfig
@@ -156,6 +155,13 @@ def _know_by_name(sections: dict[str, RewardConfig]) -> dict[str, RewardConfig]:
     return known
 
 
+_RENAMED = {
+    "truncated": "mask_truncated_completions: true or false",
+    "pause_seconds": "outage_poll_seconds",
+    "patience_seconds": "outage_timeout_seconds",
+}
+
+
 class GrpoRecipe(_Part):
     """What is trained, on what, with which reward, and how.
 
@@ -176,18 +182,27 @@ class GrpoRecipe(_Part):
     """Where rows have several rewards: those of the others, by the name in "dataset", which says the reward too."""
     evaluation: GrpoEvaluation = GrpoEvaluation()
     output: Path | None = None
-    truncated: Truncated = Truncated.SCORE
-    """What becomes of completions that end at `max_completion_length`."""
+    mask_truncated_completions: bool = False
+    """A completion that ends at `max_completion_length` has no reward, and its group's baseline does without it.
+    `grpo.mask_truncated_completions` only leaves it out of the loss."""
     max_unscored_share: float = Field(default=0.5, ge=0, le=1)
     """When more of a batch stays unscored, the training stops with a checkpoint."""
-    pause_seconds: float = Field(default=30.0, gt=0)
+    outage_poll_seconds: float = Field(default=30.0, gt=0)
     """How long it waits for a reward's model that does not answer, before it asks again."""
-    patience_seconds: float = Field(default=1800.0, ge=0)
+    outage_timeout_seconds: float = Field(default=1800.0, ge=0)
     """How long it goes on asking."""
     lora: LoraOptions | None = None
     """Train a LoRA adapter, in place of all weights."""
     grpo: Annotated[dict[str, object], AfterValidator(check_grpo_fields)] = {}
     """Fields of TRL's GRPOConfig, called as they are there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_renamed(cls, keys: object) -> object:
+        for old, new in _RENAMED.items():
+            if isinstance(keys, dict) and old in keys:
+                raise PydanticCustomError("renamed", "{old} is now {new}", {"old": old, "new": new})
+        return keys
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
@@ -214,7 +229,8 @@ class GrpoRecipe(_Part):
 
     def settings(self) -> dict[str, str | int | float | bool | None]:
         """Return what the result depends on besides the rewards and the rows, one value a key."""
-        flat: dict[str, str | int | float | bool | None] = {"model": self.model, "truncated": self.truncated.value}
+        truncated = "leave_out" if self.mask_truncated_completions else "score"  # as in manifests written before
+        flat: dict[str, str | int | float | bool | None] = {"model": self.model, "truncated": truncated}
         data = {f"data.{name}": value for name, value in self.data.model_dump(mode="json").items()}
         lora = {} if self.lora is None else {f"lora.{name}": value for name, value in self.lora.model_dump().items()}
         trained = {f"grpo.{name}": value for name, value in self.grpo.items() if name not in _NOT_LEARNED}

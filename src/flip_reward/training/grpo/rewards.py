@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from flip_reward.core.conversation import Group
 from flip_reward.errors import EngineUnavailableError, FlipRewardError, NoLogprobsError, OptionError
+from flip_reward.integrations.samples import TextOrChat, read_response
 from flip_reward.integrations.trl import LogExtra, LogMetric, TrlReward
-from flip_reward.integrations.trl.metrics import describe_call, measure_call_copying
+from flip_reward.integrations.trl.metrics import describe_call, measure_overlaps
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.integrations.trl.patience import LEFT_OUT, Say, ScoredCall
-from flip_reward.integrations.trl_groups import Text, read_completion
 from flip_reward.rewards.config import REWARDS, RewardConfig
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.samples import SampleRow, SampleTable, Split
@@ -166,7 +166,7 @@ class _Part:
     name: str
     places: Sequence[int]
     call: ScoredCall
-    copied: Sequence[float | None]
+    overlaps: Sequence[float | None]
 
 
 class GrpoRewardCall:
@@ -194,8 +194,8 @@ class GrpoRewardCall:
 
     async def __call__(
         self,
-        prompts: Sequence[Text],
-        completions: Sequence[Text],
+        prompts: Sequence[TextOrChat],
+        completions: Sequence[TextOrChat],
         completion_ids: Sequence[list[int]],
         dataset: Sequence[Sequence[str]],
         row: Sequence[int],
@@ -237,8 +237,8 @@ class GrpoRewardCall:
         name: str,
         reward: TrlReward,
         places: Sequence[int],
-        prompts: Sequence[Text],
-        completions: Sequence[Text],
+        prompts: Sequence[TextOrChat],
+        completions: Sequence[TextOrChat],
         completion_ids: Sequence[list[int]],
     ) -> _Part:
         call = await reward.score(
@@ -247,10 +247,10 @@ class GrpoRewardCall:
             [completion_ids[place] for place in places],
             self.num_generations,
         )
-        return _Part(name, places, call, measure_call_copying(call))
+        return _Part(name, places, call, measure_overlaps(call))
 
     async def _score_otherwise(
-        self, prompts: Sequence[Text], completions: Sequence[Text], completion_ids: Sequence[list[int]]
+        self, prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat], completion_ids: Sequence[list[int]]
     ) -> list[_Part]:
         if self.split is Split.TRAIN:
             return []
@@ -271,7 +271,7 @@ class GrpoRewardCall:
     ) -> None:
         for part in parts:
             lengths = [len(completion_ids[place]) for place in part.places]
-            for name, value in describe_call(part.call, lengths, part.copied).items():
+            for name, value in describe_call(part.call, lengths, part.overlaps).items():
                 log_metric(f"{part.name}/{name}", value)
         for part in others:
             known = [value for value in part.call.rewards if value is not None]
@@ -289,8 +289,8 @@ def _add_up(count: int, parts: Sequence[_Part]) -> list[float | None]:
 
 
 def _describe(
-    prompts: Sequence[Text],
-    completions: Sequence[Text],
+    prompts: Sequence[TextOrChat],
+    completions: Sequence[TextOrChat],
     completion_ids: Sequence[list[int]],
     rows: Sequence[int],
     rewards: Sequence[float | None],
@@ -317,8 +317,8 @@ def _describe(
 
 
 def _describe_one(
-    prompt: Text,
-    completion: Text,
+    prompt: TextOrChat,
+    completion: TextOrChat,
     tokens: Sequence[int],
     row: int,
     reward: float | None,
@@ -330,13 +330,13 @@ def _describe_one(
     return SampleRow(
         row=row,
         messages=Group.of(prompt, "").messages,
-        response=read_completion(completion),
+        response=read_response(completion),
         tokens=len(tokens),
         reward=reward,
         outcome=LEFT_OUT if score is None else score.outcome.value,
         inferred_instruction=None if score is None else score.inferred_instruction,
         precision=None if score is None else score.precision,
         recall=None if score is None else score.recall,
-        copied_4grams=part.copied[index],
+        instruction_4gram_overlap=part.overlaps[index],
         not_trained_on=further,
     )

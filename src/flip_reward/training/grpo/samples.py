@@ -45,7 +45,7 @@ class SampleRow:
         inferred_instruction: What the reward's model took for the instruction, where it says.
         precision: Of the inferred instruction.
         recall: Likewise.
-        copied_4grams: How much of the instruction it copies.
+        instruction_4gram_overlap: How much of the instruction it copies.
         not_trained_on: Further rewards by name, of held-out prompts.
     """
 
@@ -58,7 +58,7 @@ class SampleRow:
     inferred_instruction: str | None = None
     precision: float | None = None
     recall: float | None = None
-    copied_4grams: float | None = None
+    instruction_4gram_overlap: float | None = None
     not_trained_on: Mapping[str, float | None] = field(default_factory=dict)
 
     def to_columns(self, step: int) -> dict[str, object]:
@@ -83,7 +83,7 @@ class SampleColumns(TypedDict):
     outcome: str
     precision: float | None
     recall: float | None
-    copied_4grams: float | None
+    instruction_4gram_overlap: float | None
     tokens: int
     not_trained_on: str
     messages: str

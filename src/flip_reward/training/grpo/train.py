@@ -128,12 +128,12 @@ def train_grpo(
 
 def _make_options(recipe: GrpoRecipe, config: GRPOConfig) -> TrlOptions:
     return TrlOptions(
-        truncated=recipe.truncated,
+        mask_truncated_completions=recipe.mask_truncated_completions,
         max_completion_length=config.max_completion_length,
         num_generations=config.num_generations,
         max_unscored_share=recipe.max_unscored_share,
-        pause_seconds=recipe.pause_seconds,
-        patience_seconds=recipe.patience_seconds,
+        outage_poll_seconds=recipe.outage_poll_seconds,
+        outage_timeout_seconds=recipe.outage_timeout_seconds,
     )
 
 

@@ -17,7 +17,7 @@ from flip_reward.errors import (
 )
 from flip_reward.integrations import trl
 from flip_reward.integrations.trl import TrlReward
-from flip_reward.integrations.trl.options import TrlOptions, Truncated
+from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.rewards.unscored import RAISE
@@ -75,7 +75,7 @@ async def test_a_batch_with_metrics_and_columns() -> None:
     assert sum(value for name, value in metrics.items() if name.startswith("outcomes/")) == 1.0
     assert metrics["zero_variance"] == 0.0
     assert metrics["length_correlation"] == 1.0
-    assert metrics["copied_4grams"] == pytest.approx((1.0 + 0.0 + 0.5) / 3)
+    assert metrics["instruction_4gram_overlap"] == pytest.approx((1.0 + 0.0 + 0.5) / 3)
     assert metrics["completion_tokens"] > 0
     assert metrics["precision"] <= 1.0
     assert metrics["seconds"] >= 0
@@ -99,7 +99,7 @@ async def test_everything_of_a_call_is_asked_at_once() -> None:
 
 async def test_truncated_completions_are_left_out_and_never_asked_about() -> None:
     engine = ScriptedEngine(answer)
-    options = TrlOptions(truncated=Truncated.LEAVE_OUT, max_completion_length=3, end_tokens=frozenset({2}))
+    options = TrlOptions(mask_truncated_completions=True, max_completion_length=3, end_tokens=frozenset({2}))
     reward, log = TrlReward(FlipReward(engine), options), Log()
     tokens = [[5, 5, 5], [5, 5, 2], [5, 2], [5, 5]]
     rewards = await reward(PROMPTS, COMPLETIONS, completion_ids=tokens, log_extra=log.extra, log_metric=log.metric)
@@ -116,7 +116,7 @@ async def test_what_an_unscored_sample_is_given_can_be_chosen() -> None:
     assert TrlOptions.from_environment({"FLIP_REWARD_ON_UNSCORED": "raise"}).unscored == RAISE
     constant = TrlOptions.from_environment({"FLIP_REWARD_ON_UNSCORED": "-1"})
     assert (await TrlReward(flip(), constant)(PROMPTS, COMPLETIONS))[2] == -1.0
-    strict = TrlOptions(unscored=RAISE, truncated=Truncated.LEAVE_OUT, max_completion_length=3)
+    strict = TrlOptions(unscored=RAISE, mask_truncated_completions=True, max_completion_length=3)
     with pytest.raises(UnscoredError, match="2 of 4 responses could not be scored: empty_response 2"):
         await TrlReward(flip(), strict)([*PROMPTS, "x"], [*COMPLETIONS[:3], "", "cut"], [[1]] * 4 + [[1, 1, 1]])
     assert await TrlReward(flip(), strict)(PROMPTS[:2], COMPLETIONS[:2], [[1, 1, 1], [1]]) == [None, 0.0]
@@ -130,8 +130,10 @@ async def test_a_reward_that_compares_wants_whole_groups() -> None:
     reward = TrlReward(judge, TrlOptions(num_generations=2))
     rewards = await reward(["a"] * 2 + ["b"] * 2, ["x", "y", "z", "w"])
     assert sorted(value for value in rewards if value is not None) == [0.0, 0.0, 1.0, 1.0]
-    with pytest.raises(OptionError, match="has only 1 of them"):
-        await reward(["a", "b", "b"], ["x", "y", "z"])
+    for prompts in (["a", "b", "b"], ["a", "b", "b", "a"], ["b", "a", "a"]):  # as processes get them from one batch
+        with pytest.raises(OptionError, match="compares the 2 responses") as caught:
+            await reward(prompts, ["x"] * len(prompts))
+        assert "num_generations" in str(caught.value.hint)
 
 
 def lost(after: int, until: int) -> ScriptedEngine:
@@ -148,7 +150,7 @@ def lost(after: int, until: int) -> ScriptedEngine:
 
 async def test_a_model_that_goes_away_is_waited_for() -> None:
     said: list[str] = []
-    options = TrlOptions(pause_seconds=0.001, max_unscored_share=0.0)
+    options = TrlOptions(outage_poll_seconds=0.001, max_unscored_share=0.0)
     reward = TrlReward(FlipReward(lost(after=1, until=4)), options, said.append)
     with pytest.raises(RunStoppedError, match="1 of 4 samples could not be scored: empty_response 1"):
         await reward(PROMPTS, COMPLETIONS)  # the blank one is no reason to wait
@@ -160,7 +162,7 @@ async def test_a_model_that_goes_away_is_waited_for() -> None:
 
 async def test_a_model_that_stays_away_ends_the_training() -> None:
     said: list[str] = []
-    options = TrlOptions(pause_seconds=0.001, patience_seconds=0.02, max_unscored_share=0.25)
+    options = TrlOptions(outage_poll_seconds=0.001, outage_timeout_seconds=0.02, max_unscored_share=0.25)
     reward = TrlReward(FlipReward(lost(after=3, until=10**9)), options, said.append)
     assert await reward(PROMPTS, COMPLETIONS) != [None] * 4
     with pytest.raises(RunStoppedError, match="3 of 3 samples could not be scored: engine_failure 3") as caught:
@@ -174,7 +176,9 @@ async def test_a_model_that_answers_nothing_is_waited_for_whatever_the_share(
     back_after: int, *, rewarded: bool
 ) -> None:
     said: list[str] = []
-    options = TrlOptions(pause_seconds=0.001, patience_seconds=5.0 if rewarded else 0.02, max_unscored_share=1.0)
+    options = TrlOptions(
+        outage_poll_seconds=0.001, outage_timeout_seconds=5.0 if rewarded else 0.02, max_unscored_share=1.0
+    )
     reward = TrlReward(FlipReward(lost(after=3, until=back_after)), options, said.append)
     await reward(PROMPTS, COMPLETIONS)
     if rewarded:
@@ -188,7 +192,7 @@ async def test_a_model_that_answers_nothing_is_waited_for_whatever_the_share(
 
 async def test_a_call_without_any_reward_is_told_of_once() -> None:
     said: list[str] = []
-    options = TrlOptions(truncated=Truncated.LEAVE_OUT, max_completion_length=2, max_unscored_share=1.0)
+    options = TrlOptions(mask_truncated_completions=True, max_completion_length=2, max_unscored_share=1.0)
     reward = TrlReward(flip(), options, said.append)
     assert await reward(PROMPTS, COMPLETIONS, completion_ids=[[5, 5]] * 4) == [None] * 4
     assert said == ["None of the 4 samples of a batch has a score: truncated 4"]
@@ -202,7 +206,7 @@ async def test_what_never_answered_is_not_waited_for() -> None:
     def unavailable(_: Request) -> str:
         raise EngineUnavailableError("no such model")
 
-    reward = TrlReward(FlipReward(ScriptedEngine(unavailable)), TrlOptions(pause_seconds=1000))
+    reward = TrlReward(FlipReward(ScriptedEngine(unavailable)), TrlOptions(outage_poll_seconds=1000))
     with pytest.raises(EngineUnavailableError, match="no such model"):
         await reward(PROMPTS, COMPLETIONS)
 
@@ -219,9 +223,12 @@ async def test_pickled_and_loaded_elsewhere() -> None:
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"FLIP_REWARD_ON_TRUNCATD": "score"}, "did you mean FLIP_REWARD_ON_TRUNCATED?"),
-        ({"FLIP_REWARD_ON_TRUNCATED": "drop"}, "FLIP_REWARD_ON_TRUNCATED: Input should be 'score' or 'leave_out'"),
-        ({"FLIP_REWARD_ON_TRUNCATED": "leave_out"}, "only when max_completion_length is known"),
+        ({"FLIP_REWARD_ON_END_TOKEN": "1"}, "FLIP_REWARD_ON_END_TOKENS"),
+        ({"FLIP_REWARD_ON_OUTAGE_POLL_SECONDS": "0"}, "FLIP_REWARD_ON_OUTAGE_POLL_SECONDS: "),
+        ({"FLIP_REWARD_ON_MASK_TRUNCATED_COMPLETIONS": "true"}, "max_completion_length"),
+        ({"FLIP_REWARD_ON_TRUNCATED": "leave_out"}, "FLIP_REWARD_ON_MASK_TRUNCATED_COMPLETIONS"),
+        ({"FLIP_REWARD_ON_PAUSE_SECONDS": "1"}, "FLIP_REWARD_ON_OUTAGE_POLL_SECONDS"),
+        ({"FLIP_REWARD_ON_PATIENCE_SECONDS": "1"}, "FLIP_REWARD_ON_OUTAGE_TIMEOUT_SECONDS"),
         ({"FLIP_REWARD_ON_MAX_UNSCORED_SHARE": "2"}, "FLIP_REWARD_ON_MAX_UNSCORED_SHARE: "),
     ],
 )
@@ -238,7 +245,9 @@ def test_the_guide_lists_every_variable_with_its_default() -> None:
     assert [name.lower() for name, _ in rows] == list(TrlOptions.model_fields)
     for name, shown in rows:
         value = getattr(defaults, name.lower())
-        if shown:
+        if shown == "false":
+            assert value is False
+        elif shown:
             assert TrlOptions.from_environment({f"FLIP_REWARD_ON_{name}": shown}) == defaults
             assert shown in ("none", str(value))
         else:
@@ -246,7 +255,7 @@ def test_the_guide_lists_every_variable_with_its_default() -> None:
 
 
 async def test_the_function_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    trl._environment_reward.forget()
+    trl.environment_reward.forget()
     monkeypatch.setenv("FLIP_REWARD_MODEL", "scripted")
     monkeypatch.setenv("FLIP_REWARD_CACHE", "off")
     monkeypatch.setenv("FLIP_REWARD_ON_END_TOKENS", "2,7")
@@ -254,9 +263,9 @@ async def test_the_function_reads_the_environment(monkeypatch: pytest.MonkeyPatc
         log = Log()
         [reward] = await trl.flip_reward(["Say hi."], ["Say hi."], log_metric=log.metric, answer=["hi"])
         assert reward == log.metrics["flip_reward/mean"] > 0
-        assert trl._environment_reward().options.end_tokens == {2, 7}
+        assert trl.environment_reward().options.end_tokens == {2, 7}
     finally:
-        trl._environment_reward.forget()
+        trl.environment_reward.forget()
 
 
 def test_a_prompt_without_a_user_turn_is_the_callers_mistake() -> None:

@@ -35,9 +35,9 @@ def test_without_a_prompt_the_data_has_to_be_converted(
     extra_info: dict[str, object] | None, set_environment: SetEnvironment
 ) -> None:
     set_environment()
-    with pytest.raises(DataError, match="holds no prompt") as caught:
+    with pytest.raises(DataError, match="extra_info") as caught:
         compute_score_sync("chat", "It rains.", "", extra_info)
-    assert "verl.data" in str(caught.value.hint)
+    assert "flip-reward data verl" in str(caught.value.hint)
 
 
 async def test_a_policy_that_makes_no_sense_is_told_before_anything_is_asked(set_environment: SetEnvironment) -> None:

@@ -100,8 +100,8 @@ def run(folder: Path, reward: RewardModel, output: str, recipe: GrpoRecipe, note
         max_completion_length=config.max_completion_length,
         num_generations=config.num_generations,
         max_unscored_share=recipe.max_unscored_share,
-        pause_seconds=recipe.pause_seconds,
-        patience_seconds=recipe.patience_seconds,
+        outage_poll_seconds=recipe.outage_poll_seconds,
+        outage_timeout_seconds=recipe.outage_timeout_seconds,
     )
     wrapped = TrlReward(reward, options, notes.say)
     rewards = GrpoRewards({"general-flip": wrapped}, {})
@@ -341,7 +341,10 @@ def test_no_room_for_the_policy(folder: Path) -> None:
 
 def test_a_model_that_dies_stops_the_training_with_a_checkpoint(folder: Path) -> None:
     recipe = make_recipe(
-        folder, pause_seconds=0.01, patience_seconds=0.05, grpo={"max_steps": 6, "save_steps": 100, "eval_steps": 100}
+        folder,
+        outage_poll_seconds=0.01,
+        outage_timeout_seconds=0.05,
+        grpo={"max_steps": 6, "save_steps": 100, "eval_steps": 100},
     )
     reward, notes = DyingReward(calls_left=12), Notes()
     with pytest.raises(RunStoppedError, match="engine_failure 8") as caught:
@@ -462,7 +465,7 @@ def test_an_engine_error_of_flip_is_an_outcome_and_not_a_crash(folder: Path) -> 
     def fail(_: Request) -> str:
         raise EngineConnectionError("cut off")
 
-    recipe = make_recipe(folder, pause_seconds=0.01, patience_seconds=0.0, grpo={"eval_strategy": "no"})
+    recipe = make_recipe(folder, outage_poll_seconds=0.01, outage_timeout_seconds=0.0, grpo={"eval_strategy": "no"})
     with pytest.raises(RunStoppedError, match="engine_failure 8") as caught:
         run(folder, FlipReward(ScriptedEngine(fail)), "out", recipe, Notes())
     assert "nothing was learned yet" in str(caught.value.hint)

@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from flip_reward.errors import DataError, FlipRewardError, OptionError
-from flip_reward.integrations.trl.options import Truncated
 from flip_reward.training.grpo.config import find_unsafe_saving, make_grpo_config
 from flip_reward.training.grpo.recipe import TRACKERS, GrpoRecipe
 from tests.unit.training.grpo_cases import make_recipe
@@ -61,7 +60,7 @@ def test_recipes_of_the_paper_have_its_numbers(name: str) -> None:
     batch = [recipe.grpo[key] for key in ("per_device_train_batch_size", "gradient_accumulation_steps")]
     assert batch == [1, 32]  # on six processes 192 responses: 24 prompts x 8
     assert recipe.model == "allenai/Olmo-3-7B-Think-DPO"
-    assert recipe.truncated is Truncated.LEAVE_OUT
+    assert recipe.mask_truncated_completions
     assert (recipe.data.max_prompt_tokens, recipe.data.seed) == (2048, 1)
     assert (recipe.reward.engine.model, recipe.reward.engine.no_thinking) == ("Qwen/Qwen3-4B", True)
     assert recipe.reward.part.sampling.max_tokens == 2048
@@ -73,6 +72,8 @@ def test_recipes_of_the_paper_have_its_numbers(name: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["truncated=leave_out"], "truncated is now mask_truncated_completions"),
+        (["patience_seconds=1"], "patience_seconds is now outage_timeout_seconds"),
         (["modle=x"], "unknown key 'modle'; did you mean 'model'?"),
         (["grpo.learning_rat=1"], "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
         (["grpo.num_generations=many"], "num_generations: Input should be a valid integer"),
@@ -146,7 +147,7 @@ def test_trackers_by_name(tmp_path: Path, tracker: str) -> None:
 
 
 def test_processes_wait_for_one_that_waits_for_its_rewards(tmp_path: Path) -> None:
-    recipe = make_recipe(tmp_path, patience_seconds=7200.0, pause_seconds=60.0)
+    recipe = make_recipe(tmp_path, outage_timeout_seconds=7200.0, outage_poll_seconds=60.0)
     assert make_grpo_config(recipe, tmp_path, evaluate=False, resumed=False).ddp_timeout > 7260
     chosen = make_recipe(tmp_path, grpo={"ddp_timeout": 9})
     assert make_grpo_config(chosen, tmp_path, evaluate=False, resumed=False).ddp_timeout == 9

@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 from flip_reward.integrations.trl.metrics import (
     correlate_ranks,
     correlate_within_groups,
-    measure_copying,
+    instruction_4gram_overlap,
     share_without_variance,
 )
 
@@ -44,7 +44,7 @@ def test_long_responses_to_one_prompt_are_no_preference_for_length() -> None:
     ],
 )
 def test_copying(instruction: str, response: str, share: float | None) -> None:
-    assert measure_copying(instruction, response) == share
+    assert instruction_4gram_overlap(instruction, response) == share
 
 
 def test_groups_without_variance() -> None:
