@@ -7,7 +7,7 @@ them come the keys of recipes, the `FLIP_REWARD_` variables, the options of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Self, TypeVar, get_type_hints
@@ -42,17 +42,16 @@ class Option:
     name: str
     field: FieldInfo
     panel: str | None
+    setting: Setting
     places: tuple[tuple[str, ...], ...]
-
-    @property
-    def setting(self) -> Setting:
-        """What its type and description do not say."""
-        return next((one for one in self.field.metadata if isinstance(one, Setting)), Setting())
 
     def limit(self, *kinds: str) -> Any:  # noqa: ANN401 - a number of the setting's type
         """Return its bound of one of some kinds ("ge", "gt", "le", "lt"); None where it has none."""
-        found = (getattr(one, kind, None) for one in self.field.metadata for kind in kinds)
-        return next((bound for bound in found if bound is not None), None)
+        for bound in self.field.metadata:
+            for kind in kinds:
+                if hasattr(bound, kind):
+                    return getattr(bound, kind)
+        return None
 
 
 class FlatSettings(BaseModel):
@@ -85,15 +84,12 @@ class FlatSettings(BaseModel):
 
     def flat(self) -> dict[str, Any]:
         """Return every setting by its flat name."""
-        return {name: _get(self, option.places[0]) for name, option in self.options().items()}
+        return flatten(self)
 
     def changed(self) -> list[str]:
         """Return the flat names of the settings that are not at their defaults, in any of their places."""
-        return [
-            name
-            for name, option in self.options().items()
-            if any(_get(self, place) != option.field.default for place in option.places)
-        ]
+        found = _find_changed(self)
+        return [name for name in self.options() if name in found]
 
     def updated(self, **settings: object) -> Self:
         """Return a copy with other parts, or other values for some flat names."""
@@ -155,8 +151,12 @@ def check_settings(model: type[Model], chosen: Mapping[str, object], call: Calla
 
 
 def flatten(part: Any) -> dict[str, Any]:  # noqa: ANN401 - a part of any settings
-    """Return every setting of a part, and of the parts in it, by its flat name."""
-    return {place[-1]: _get(part, place) for *_, place in _walk(type(part), ())}
+    """Return every setting of a part, and of the parts in it, by its flat name; the first where several share one."""
+    flat: dict[str, Any] = {}
+    for name in declared(type(part)):
+        value = getattr(part, name)
+        flat = {**flatten(value), **flat} if is_dataclass(value) else {**flat, name: value}
+    return flat
 
 
 def changed(part: Any) -> list[str]:  # noqa: ANN401 - a part of any settings
@@ -164,10 +164,21 @@ def changed(part: Any) -> list[str]:  # noqa: ANN401 - a part of any settings
     return [name for name, info in declared(type(part)).items() if getattr(part, name) != info.default]
 
 
+def _find_changed(part: Any) -> set[str]:  # noqa: ANN401 - a part of any settings
+    found: set[str] = set()
+    for name in changed(part):
+        value = getattr(part, name)
+        found |= _find_changed(value) if is_dataclass(value) else {name}
+    return found
+
+
 def declared(part: type[Any]) -> Mapping[str, FieldInfo]:
     """Return how each setting of a part is declared."""
-    if issubclass(part, BaseModel):
-        return part.model_fields
+    return part.model_fields if issubclass(part, BaseModel) else _declared_in_dataclass(part)  # type: ignore[arg-type]
+
+
+@cache
+def _declared_in_dataclass(part: type[Any]) -> dict[str, FieldInfo]:
     hints = get_type_hints(part, include_extras=True)
     return {one.name: FieldInfo.from_annotated_attribute(hints[one.name], _default(one)) for one in fields(part)}
 
@@ -179,29 +190,22 @@ def _default(field: Field[Any]) -> Any:  # noqa: ANN401 - of the field's type
 @cache
 def _list_options(model: type[BaseModel]) -> dict[str, Option]:
     found: dict[str, Option] = {}
-    for name, info, panel, place in _walk(model, ()):
-        known = found.get(name)
-        found[name] = Option(
-            name,
-            known.field if known else info,
-            known.panel if known else panel,
-            (
-                *(known.places if known else ()),
-                place,
-            ),
-        )
+    for option in _walk(model, ()):
+        known = found.get(option.name)
+        found[option.name] = replace(known, places=(*known.places, *option.places)) if known else option
     return found
 
 
-def _walk(part: type, above: tuple[str, ...]) -> Iterator[tuple[str, FieldInfo, str | None, tuple[str, ...]]]:
-    """Every setting below a part: its name, its declaration, its panel, and where it stands."""
+def _walk(part: type[Any], above: tuple[str, ...]) -> Iterator[Option]:
+    """Every setting below a part, once for each place where it stands."""
     for name, info in declared(part).items():
         place = (*above, name)
         if isinstance(info.annotation, type) and is_dataclass(info.annotation):
             yield from _walk(info.annotation, place)
         else:
-            owner = next((one for one in part.__mro__ if name in vars(one).get("__annotations__", {})), part)
-            yield name, info, getattr(owner, "panel", None), place
+            [owner] = [one for one in part.__mro__ if name in vars(one).get("__annotations__", {})][:1]
+            [setting] = [one for one in info.metadata if isinstance(one, Setting)] or [Setting()]
+            yield Option(name, info, getattr(owner, "panel", None), setting, (place,))
 
 
 def _put(nested: dict[str, Any], place: tuple[str, ...], value: object) -> None:
@@ -213,9 +217,3 @@ def _put(nested: dict[str, Any], place: tuple[str, ...], value: object) -> None:
         nested[part] = dict(inner) if isinstance(inner, Mapping) else {}
         nested = nested[part]
     nested[last] = value
-
-
-def _get(settings: object, place: tuple[str, ...]) -> Any:  # noqa: ANN401 - of the setting's type
-    for name in place:
-        settings = getattr(settings, name)
-    return settings

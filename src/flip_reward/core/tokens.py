@@ -73,17 +73,12 @@ _PUNCTUATION = string.punctuation.encode()
 _ARTICLES = frozenset(("a", "an", "the"))
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 
-_ASCII_SPACES = {code for code in range(128) if chr(code).isspace()}
-_ASCII_CONTROLS = {code for code in range(128) if not chr(code).isprintable()} - _ASCII_SPACES
-
-
-def _map_ascii(code: int) -> int:
-    if code in _ASCII_SPACES:
-        return ord(" ")
-    return 0 if code in _ASCII_CONTROLS else ord(chr(code).lower())
-
-
-_FOLD_ASCII = bytes(_map_ascii(code) if code < 128 else code for code in range(256))
+_SPACES = b"\t\n\v\f\r\x1c\x1d\x1e\x1f "  # where str.split() splits
+_CONTROLS = bytes([*range(9), *range(14, 28), 127])
+_FOLD_ASCII = bytes.maketrans(
+    string.ascii_uppercase.encode() + _SPACES + _CONTROLS,
+    string.ascii_lowercase.encode() + b" " * len(_SPACES) + b"\0" * len(_CONTROLS),
+)
 
 
 def _split_english(text: str) -> list[str]:
