@@ -30,7 +30,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a completion is drawn."""
+    """How a completion is drawn.
+
+    Example:
+        >>> Sampling(temperature=0.7, seed=1).max_tokens
+        512
+    """
 
     panel: ClassVar[str] = "Sampling"
 
@@ -66,6 +71,10 @@ class Request:
         sampling: How the reply is drawn.
         json_schema: Constrains the reply, where given.
         n: How many replies are drawn, at least 1.
+
+    Example:
+        >>> Request((Message("user", "Name three fruits."),), Sampling(temperature=0.7, seed=1), n=2).repeatable
+        True
     """
 
     messages: tuple[Message, ...]
@@ -110,6 +119,10 @@ class Completion:
         attempts: How many times the request was sent.
         cached: The reply came from the response cache.
         others: The further completions of a request with `n` above 1. Their usage is counted in this one's.
+
+    Example:
+        >>> Completion("Apples, pears and plums.").finish_reason
+        'stop'
     """
 
     text: str | None
@@ -145,6 +158,21 @@ class Engine(Protocol):
 
     Batching, where the backend wants it, is the engine's own matter. Retries, limits, caching and de-duplication are
     engines around engines (`middleware.py`).
+
+    Example:
+        >>> from flip_reward.errors import NoLogprobsError
+        >>> class Shouting:
+        ...     model = identity = "shouting"
+        ...
+        ...     async def complete(self, request):
+        ...         return Completion(request.messages[-1].content.upper())
+        ...
+        ...     async def logprobs(self, request):
+        ...         raise NoLogprobsError("shouting")
+        ...
+        ...     async def aclose(self): ...
+        >>> isinstance(Shouting(), Engine)
+        True
     """
 
     @property

@@ -26,7 +26,7 @@ def echo_last_words(request: Request) -> str:
 
 
 def expect_known_words(request: LogprobRequest) -> list[float]:
-    """Take the words of a continuation for its tokens; those that the prefix holds too are more likely.
+    """Score the words of a continuation as its tokens; those that the prefix holds too are more likely.
 
     Example:
         >>> expect_known_words(LogprobRequest("Apples and pears. The question was:", " Which fruit and nuts?"))
@@ -46,9 +46,9 @@ class ScriptedEngine:
 
     Args:
         script: Called once for each reply. An `EngineError` it raises is this engine's failure.
-        logprob_script: Called for each question how likely a text is.
+        logprob_script: Called for each request for log-probabilities.
         latency_seconds: How long each answer takes.
-        model: The name it goes by.
+        model: The model's name.
 
     Attributes:
         requests: How many requests it has answered or failed.
@@ -80,7 +80,7 @@ class ScriptedEngine:
         """Answer from the script."""
         if request.n > 1:
             return await complete_one_by_one(request, self.complete)
-        await self._take_time()
+        await self._delay()
         reply = self._script(request)
         if isinstance(reply, Completion):
             return reply
@@ -88,21 +88,17 @@ class ScriptedEngine:
         return Completion(reply, usage=Usage(prompt_words, reply.count(" ") + 1))
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
-        """Answer from the script for log-probabilities.
-
-        Raises:
-            RequestRefusedError: The continuation is empty.
-        """
+        """Answer from the script for log-probabilities."""
         if not request.continuation:
             raise RequestRefusedError("there is no continuation to score", status=400)
-        await self._take_time()
+        await self._delay()
         values = tuple(self._logprob_script(request))
         return TokenLogprobs(values, Usage(len(values)))
 
     async def aclose(self) -> None:
         """Nothing to release."""
 
-    async def _take_time(self) -> None:
+    async def _delay(self) -> None:
         self.requests += 1
         if self._latency_seconds:
             await asyncio.sleep(self._latency_seconds)

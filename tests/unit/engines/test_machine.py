@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flip_reward.engines.machine import count_usable_cpus
+from flip_reward.engines.machine import count_usable_cpus, has_fast_bfloat16
 
 
 def count_with_quota(folder: Path, text: str) -> int:
@@ -32,3 +32,11 @@ def test_cpus_taken_from_this_process_do_not_count(tmp_path: Path) -> None:
         assert count_usable_cpus(tmp_path / "absent") == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def test_bfloat16_is_fast_where_the_processor_has_it() -> None:
+    torch = pytest.importorskip("torch")
+    features = torch.cpu.get_capabilities()
+    expected = any(features.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    assert has_fast_bfloat16(torch.device("cpu")) == expected
+    assert not has_fast_bfloat16(torch.device("mps"))

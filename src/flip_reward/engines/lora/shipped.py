@@ -10,10 +10,10 @@ from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.errors import DataError
 
 FOLDER = Path(__file__).parent / "adapters"
-"""Holds the adapter as a GGUF file, which both engines read, and MODEL_CARD.md, which says what it is."""
+"""Holds the adapter as a GGUF file, which both engines in this process read, and its MODEL_CARD.md."""
 
-MOST_BYTES = 10_000_000
-"""So large an adapter may be to come with the package."""
+MAX_BYTES = 10_000_000
+"""The largest adapter that may come with the package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Tuning:
     """How a model was tuned to infer.
 
     Attributes:
-        template: The template, and frame, that it was tuned with; None where the adapter does not say.
-        reliability_limits: To which responses it applies, where that was measured.
+        template: The template, and completion prompt, that it was tuned with; None where the adapter does not say.
+        reliability_limits: For which responses it is reliable, where that was measured.
     """
 
     template: str | None
@@ -31,7 +31,7 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class ShippedAdapter:
-    """An adapter of which every byte is known.
+    """An adapter whose bytes are known.
 
     Attributes:
         file_name: The file in `FOLDER`; without ".gguf" it is the adapter's name.
@@ -49,9 +49,9 @@ SHIPPED: ShippedAdapter | None = ShippedAdapter(
     "f63eb26ee5678e503e95a3c67be8327ed5e09a8656449b6bec4d733a0e9734a5",
     Tuning("tuned", ReliabilityLimits(least_words=4, most_code=0.8, least_english=0.1)),
 )
-"""What "embedded" adds to SmolLM2-135M; None: "embedded" is the plain model.
+"""What "embedded" adds to SmolLM2-135M; with None "embedded" is the plain model.
 
-What was measured of the thresholds: docs/results/tuned-inferrer.md.
+How the limits were measured: docs/results/tuned-inferrer.md.
 """
 
 
@@ -64,7 +64,7 @@ def locate_shipped(adapter: ShippedAdapter | None = SHIPPED, folder: Path = FOLD
     if adapter is None:
         return None
     path = folder / adapter.file_name
-    remedy = "install flip-reward again, or take the plain model, --model smollm2-135m"
+    remedy = "install flip-reward again, or use the plain model, --model smollm2-135m"
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()

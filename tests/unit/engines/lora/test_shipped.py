@@ -13,7 +13,7 @@ from flip_reward.engines.lora.adapter import GgufAdapter
 from flip_reward.engines.lora.base_model import GgufWeights
 from flip_reward.engines.lora.export import AdapterBase, write_lora_file
 from flip_reward.engines.lora.gguf import GgufFile
-from flip_reward.engines.lora.shipped import FOLDER, MOST_BYTES, SHIPPED, ShippedAdapter, Tuning, locate_shipped
+from flip_reward.engines.lora.shipped import FOLDER, MAX_BYTES, SHIPPED, ShippedAdapter, Tuning, locate_shipped
 from flip_reward.errors import DataError, OptionError
 from flip_reward.rewards.config import RewardConfig
 from tests.gguf_models import save_adapter, save_gguf
@@ -61,7 +61,7 @@ def test_the_default_model_is_tuned_and_its_plain_name_is_not() -> None:
 def test_what_is_shipped_is_small_fits_and_is_described() -> None:
     path = locate_shipped()
     assert path is not None
-    assert path.stat().st_size <= MOST_BYTES
+    assert path.stat().st_size <= MAX_BYTES
     adapter = GgufAdapter.read(path)
     adapter.check(GgufWeights(GgufFile.read(locate_model("smollm2-135m").path), "smollm2-135m"))
     assert SHIPPED is not None
