@@ -34,7 +34,7 @@ def compare_folders(a: Path, b: Path) -> FolderComparison:
     """Compare the rewards of one folder with those of another.
 
     Each is an evaluation folder or one of the run folders in its `cells`. A RunError says what keeps them from being
-    compared: a folder that cannot be read or is not scored to its end, or other items.
+    compared: a folder that cannot be read or is not scored on all items, or other items.
     """
     if a.resolve() == b.resolve():
         raise OptionError("both are the same folder")
@@ -71,7 +71,7 @@ def _read_grades(path: Path) -> dict[str, list[RewardGrades]]:
         if run is None or run in experiment.entry.runs:
             found.setdefault(experiment.entry.benchmark, []).append(experiment.named_grades)
     if not found:
-        raise RunError(f"{path} holds nothing that is scored to its end", hint="run the same evaluation again")
+        raise RunError(f"{path} has no reward that was scored on all items", hint="run the same evaluation again")
     return found
 
 
@@ -88,7 +88,7 @@ def _refuse_other_items(benchmark: str, ours: Sequence[BenchmarkItem], theirs: S
     ]
     found = [line for line in differences if line] or ["the same items in another order"]
     raise RunError(
-        f"the two hold different items of {benchmark}:\n  " + "\n  ".join(found),
+        f"the two folders have different items of {benchmark}:\n  " + "\n  ".join(found),
         hint="evaluate both on the same benchmark, with the same --limit and --sample-seed",
     )
 

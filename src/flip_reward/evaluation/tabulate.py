@@ -78,7 +78,7 @@ def read_data(folder: Path) -> EvaluationData:
 
 
 def tabulate(folder: Path) -> EvaluationData:
-    """Compute the results of an evaluation folder. An experiment that is not scored to its end is left out."""
+    """Compute the results of an evaluation folder. Experiments that are not scored on all items are left out."""
     evaluation = read_evaluation(folder)
     items = {benchmark.name: read_items(folder, benchmark.name) for benchmark in evaluation.benchmarks}
     experiments = list(grade_experiments(folder, evaluation, items))
@@ -98,7 +98,7 @@ def tabulate(folder: Path) -> EvaluationData:
 
 @dataclass(frozen=True, slots=True)
 class GradedExperiment:
-    """An experiment that is scored to its end.
+    """An experiment that is scored on all items.
 
     Attributes:
         entry: Which one.
@@ -125,7 +125,7 @@ class GradedExperiment:
 
 
 def grade_experiments(folder: Path, evaluation: Evaluation, items: Items) -> Iterator[GradedExperiment]:
-    """Grade the experiments that are scored to their end, benchmark by benchmark."""
+    """Grade the experiments that are scored on all items, benchmark by benchmark."""
     rewards = {entry.label: entry for entry in evaluation.rewards}
     for benchmark in evaluation.benchmarks:
         protocol = load_protocol(benchmark.protocol)
@@ -166,7 +166,7 @@ def read_run(folder: Path, items: Sequence[BenchmarkItem]) -> RunRecords:
     for record in read_records(folder):
         row, index = record.row, record.response_index
         if row >= len(items) or record.group_id != items[row].id or index >= len(found[row]):
-            raise RunError(f"{folder} holds records of other items than the evaluation")
+            raise RunError(f"{folder} has records of items that are not in the evaluation")
         found[row][index] = record  # the last record of a response counts
     return found
 

@@ -172,7 +172,7 @@ def collect_items(
             item = to_item(row)
             _refuse_repetition(lines, item.id, row.line, f"the id {item.id!r}")
             content = (item.group.messages, frozenset(item.group.responses))
-            _refuse_repetition(lines, content, row.line, "the same prompt and responses")
+            _refuse_repetition(lines, content, row.line, "the prompt with these responses")
         except DataError as error:
             bad.append(InvalidRow(row.position, row.line, str(error)))
         else:
@@ -191,7 +191,7 @@ def collect_items(
 
 def _refuse_repetition(lines: dict[object, int], key: object, line: int, what: str) -> None:
     if key in lines:
-        raise DataError(f"{what}: line {lines[key]} has it already")
+        raise DataError(f"{what} is already in line {lines[key]}")
     lines[key] = line
 
 
