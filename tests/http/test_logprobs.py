@@ -1,4 +1,4 @@
-"""How likely a text is, over HTTP: the same numbers in every form, and never one that means nothing."""
+"""How likely a text is, over HTTP: the same numbers by every API, and never one that means nothing."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from tests.http.fault_server import TRANSIENT, Choose, Fault, FaultServer, at_fi
 from tests.http.logprob_servers import Answer, LogprobServer
 from tests.http.toy_model import score, tokenize
 
-FORMS = ("vllm", "sglang", "acme")
-"""What servers call themselves; each answers in a form of its own, and "acme" in that of `echo`."""
+OWNERS = ("vllm", "sglang", "acme")
+"""What servers call themselves; each has an API of its own, and "acme" has `echo`."""
 
 KEY = "sk-a-very-secret-key"
 
@@ -75,8 +75,8 @@ async def fail(
     return caught.value
 
 
-class TestTheSameNumbersInEveryForm:
-    @pytest.mark.parametrize("owner", FORMS)
+class TestTheSameNumbersByEveryApi:
+    @pytest.mark.parametrize("owner", OWNERS)
     @pytest.mark.parametrize(("prefix", "continuation"), CLEAR)
     async def test_as_computed_directly(self, owner: str, prefix: str, continuation: str) -> None:
         with LogprobServer(owner) as server:
@@ -95,7 +95,7 @@ class TestTheSameNumbersInEveryForm:
         assert isinstance(failure, RequestRefusedError)
         assert "where the continuation begins" in str(failure)
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     def test_of_any_text_the_same_numbers_or_none(self, owner: str) -> None:
         texts = st.text(st.sampled_from("abcTheé \n�🍎"), min_size=1, max_size=12)
 
@@ -118,7 +118,7 @@ class TestTheSameNumbersInEveryForm:
         assert len(score("ab", "c")) == 1
         assert len(tokenize("abc")) == 3
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     async def test_usage_is_what_the_scoring_request_took(self, owner: str) -> None:
         with LogprobServer(owner) as server:
             engine = HttpEngine(server.base_url, server.model)
@@ -128,7 +128,7 @@ class TestTheSameNumbersInEveryForm:
         assert (answer.attempts, answer.cached) == (1, False)
 
 
-class TestTheFormIsFoundOut:
+class TestTheApiIsDetected:
     @pytest.mark.parametrize(
         ("owner", "paths"),
         [
@@ -173,7 +173,7 @@ class TestTheFormIsFoundOut:
         assert isinstance(failure, NoLogprobsError)
         assert ("/generate" if api == "sglang" else "ignores `prompt_logprobs`") in str(failure)
 
-    def test_there_must_be_such_a_form(self) -> None:
+    def test_there_must_be_such_an_api(self) -> None:
         with pytest.raises(OptionError, match="'vllm'") as caught:
             HttpEngine("http://host/v1", "model", logprobs_api="vllm")
         assert "prompt_logprobs, echo, sglang" in str(caught.value.hint)
@@ -208,22 +208,22 @@ class TestWhatCannotBeAsked:
             assert "completion frame" in str(caught.value.hint)
             assert not server.received
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     async def test_nothing(self, owner: str) -> None:
         with LogprobServer(owner) as server:
             assert isinstance(await fail(server, "The car", ""), RequestRefusedError)
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     async def test_more_than_fits(self, owner: str) -> None:
         with LogprobServer(owner, context_tokens=8) as server:
             assert type(await fail(server, "The car" * 5)) is ContextTooLongError
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     async def test_a_text_after_nothing_follows_the_token_before_every_text(self, owner: str) -> None:
         with LogprobServer(owner) as server:
             assert await ask(server, "", "The cat") == score("", "The cat")
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     async def test_a_text_after_nothing_where_no_token_comes_before(self, owner: str) -> None:
         with LogprobServer(owner, split=lambda text: tokenize(text)[1:]) as server:
             failure = await fail(server, "", "The cat")
@@ -247,7 +247,7 @@ Spoil = Callable[[Answer], Answer]
 
 
 def spoil_last(value: object) -> Spoil:
-    """Replace the last token's log-probability in every form."""
+    """Replace the last token's log-probability for every API."""
 
     def change(answer: Answer) -> Answer:
         if "meta_info" in answer:
@@ -265,7 +265,7 @@ def spoil_last(value: object) -> Spoil:
 
 
 def drop_last(answer: Answer) -> Answer:
-    """Leave out the last token of the prompt in every form."""
+    """Leave out the last token of the prompt for every API."""
     if "meta_info" in answer:
         answer["meta_info"]["input_token_logprobs"].pop()
         return answer
@@ -279,7 +279,7 @@ def drop_last(answer: Answer) -> Answer:
 
 
 def confuse_tokens(answer: Answer) -> Answer:
-    """Answer about another token than the last one in every form."""
+    """Answer about another token than the last one for every API."""
     if "meta_info" in answer:
         answer["meta_info"]["input_token_logprobs"][-1][1] += 1
         return answer
@@ -300,13 +300,13 @@ def spoil_echo(**fields: object) -> Spoil:
 
 
 class TestNoNumberThatMeansNothing:
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     @pytest.mark.parametrize("value", [None, "-1.0", True, math.nan, [-1.0]])
     async def test_a_missing_value(self, owner: str, value: object) -> None:
         with LogprobServer(owner, change=spoil_last(value)) as server:
             assert type(await fail(server)) is MalformedCompletionError
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     @pytest.mark.parametrize("value", [-9999.0, -1e300])
     async def test_minus_infinity(self, owner: str, value: float) -> None:
         with LogprobServer(owner, change=spoil_last(value)) as server:
@@ -314,24 +314,24 @@ class TestNoNumberThatMeansNothing:
         assert isinstance(failure, RequestRefusedError)
         assert "minus infinity" in str(failure)
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     async def test_logits(self, owner: str) -> None:
         with LogprobServer(owner, change=spoil_last(12.5)) as server:
             failure = await fail(server)
         assert isinstance(failure, NoLogprobsError)
         assert "numbers above 0 (12.5)" in str(failure)
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     async def test_rounding_is_no_logit(self, owner: str) -> None:
         with LogprobServer(owner, change=spoil_last(1e-6)) as server:
             assert (await ask(server, "The car", " sat"))[-1] == 0.0
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     async def test_fewer_tokens_than_asked_about(self, owner: str) -> None:
         with LogprobServer(owner, change=drop_last) as server:
             assert type(await fail(server)) is MalformedCompletionError
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     async def test_other_tokens_than_asked_about(self, owner: str) -> None:
         with LogprobServer(owner, change=confuse_tokens) as server:
             assert isinstance(await fail(server, "🍎", " sat"), MalformedCompletionError | RequestRefusedError)
@@ -394,7 +394,7 @@ def on_scoring(choose: Choose) -> Choose:
 
 
 class TestFailures:
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     @pytest.mark.parametrize("fault", TRANSIENT)
     async def test_one_that_passes_costs_one_more_attempt(self, owner: str, fault: Fault) -> None:
         with LogprobServer(owner, on_scoring(at_first(fault))) as server:
@@ -417,14 +417,14 @@ class TestFailures:
             (Fault.REFUSED, RequestRefusedError),
         ],
     )
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     async def test_each_has_the_error_that_a_completion_has(
         self, owner: str, fault: Fault, error: type[EngineError]
     ) -> None:
         with LogprobServer(owner, at_first(fault, times=9)) as server:
             assert type(await fail(server)) is error
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     async def test_a_wrong_key_ends_the_run_and_leaks_nowhere(self, owner: str) -> None:
         with LogprobServer(owner, api_key="another key") as server:
             failure = await fail(server, api_key=KEY)
@@ -432,7 +432,7 @@ class TestFailures:
         assert "does not accept the API key" in str(failure)
         assert KEY not in str(failure)
 
-    @pytest.mark.parametrize("owner", FORMS)
+    @pytest.mark.parametrize("owner", OWNERS)
     async def test_an_unknown_model_ends_the_run(self, owner: str) -> None:
         with LogprobServer(owner) as server:
             engine = HttpEngine(server.base_url, "test-modle", logprobs_api="echo")
@@ -458,7 +458,7 @@ class TestFailures:
             await engine.aclose()
 
 
-@pytest.mark.parametrize("owner", FORMS)
+@pytest.mark.parametrize("owner", OWNERS)
 async def test_fields_of_chats_and_draws_are_left_out(owner: str) -> None:
     extra = {"top_k": 5, "reasoning_effort": "low", "max_tokens": 9, "priority": 3, "provider": {"only": ["acme"]}}
     with LogprobServer(owner) as server:

