@@ -24,6 +24,7 @@ from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.rewards.judges.pairwise import PairwiseJudge
 from flip_reward.rewards.judges.pointwise import PointwiseJudge
 from flip_reward.rewards.similarities import load_similarity
+from flip_reward.scoring.job import score_file, score_file_async
 from flip_reward.selection.choice import select_best
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
     "load_engine",
     "load_similarity",
     "normalize_answer",
+    "score_file",
+    "score_file_async",
     "select_best",
 ]
 __version__ = "0.1.0"

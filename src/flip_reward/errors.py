@@ -33,7 +33,16 @@ from __future__ import annotations
 
 
 class FlipRewardError(Exception):
-    """The root of the tree. `hint` is one more line: what the user can do about it. Tracebacks show it too."""
+    """The root of the tree. `hint` is one more line: what the user can do about it. Tracebacks show it too.
+
+    Example:
+        >>> from flip_reward import RewardConfig
+        >>> try:
+        ...     RewardConfig(reward="flipp").load()
+        ... except FlipRewardError as error:
+        ...     print(error)
+        unknown reward 'flipp'; did you mean 'flip'?
+    """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

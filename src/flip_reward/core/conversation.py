@@ -19,6 +19,13 @@ class Message:
     Attributes:
         role: Who speaks: "system", "developer", "user", "assistant" or "tool".
         content: The text, as it is.
+
+    Raises:
+        ConversationError: The role is unknown.
+
+    Example:
+        >>> Group.of([Message("system", "Be brief."), Message("user", "Name a fruit.")], "Pear.").responses
+        ('Pear.',)
     """
 
     role: Role

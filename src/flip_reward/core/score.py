@@ -14,7 +14,12 @@ from flip_reward.core.cautions import Caution
 
 
 class Outcome(StrEnum):
-    """Whether a response was scored and, if not, why. Failure is never a low reward."""
+    """Whether a response was scored and, if not, why. Failure is never a low reward.
+
+    Example:
+        >>> Outcome("truncated_reply").retryable
+        False
+    """
 
     SCORED = "scored"
     EMPTY_RESPONSE = "empty_response"
@@ -72,6 +77,10 @@ class Cost:
         attempts: How many requests were sent; 0 when none was needed.
         latency_seconds: From the first attempt to the last answer, waiting included.
         cached: The reply came from the response cache.
+
+    Example:
+        >>> Cost(Usage(prompt_tokens=40, completion_tokens=9), attempts=2).usage.completion_tokens
+        9
     """
 
     usage: Usage = Usage()

@@ -88,6 +88,17 @@ class RewardModel(ABC):
         engine: The language model behind it; None for rewards that need none, and before there is one.
         independent: Each response of a group is scored without looking at the others, so a part of a group may be
             scored on its own.
+
+    Example:
+        >>> from flip_reward import Group, Outcome, RewardModel, Score
+        >>> class Exclamations(RewardModel):
+        ...     settings = {"reward": "exclamations"}
+        ...
+        ...     async def score_responses(self, group, target):
+        ...         return tuple(Score(float(text.count("!")), Outcome.SCORED) for text in group.responses)
+        >>> [scores] = Exclamations().score_sync([Group.of("Say hi.", ["Hi!", "Hi."])])
+        >>> [score.value for score in scores]
+        [1.0, 0.0]
     """
 
     engine: Engine | None = None
