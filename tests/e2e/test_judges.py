@@ -44,7 +44,7 @@ def test_pairs_and_resuming(tmp_path: Path) -> None:
         command = ("score", "rows.jsonl", "--reward", "pairwise", *model)
         finished = run(tmp_path, *command, "-r", "run")
         assert finished.returncode == 3, "one row has nothing to compare"
-        assert "there is only one" in finished.stdout
+        assert "line 2: " in finished.stdout
         run(tmp_path, *command, "-r", "run")
         assert len(judge.seen) == 2
         run(tmp_path, *command, "-r", "once", "--one-order", "--tournament", "knockout")
@@ -71,6 +71,6 @@ def test_a_dry_run_shows_what_the_judge_is_asked(tmp_path: Path) -> None:
     assert finished.returncode == 0, finished.stderr
     assert "request 0: prompt" in finished.stdout
     assert "request 1: prompt" in finished.stdout
-    assert "rejected, a pairwise judge compares responses" in finished.stdout
+    assert "line 2: rejected" in finished.stdout
     assert '"BETTER_RESPONSE"' in finished.stdout
     assert not (tmp_path / "runs").exists()

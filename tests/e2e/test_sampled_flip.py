@@ -68,17 +68,17 @@ def test_one_evaluation_holds_several_numbers_of_samples(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        (["--samples", "4"], "--temperature 0.7"),
+        (["--samples", "4"], "--temperature"),
         (["--samples", "0", "--temperature", "1"], "--samples"),
-        (["--samples", "4", "--temperature", "1", "--reward", "pointwise"], "has no option 'samples'"),
+        (["--samples", "4", "--temperature", "1", "--reward", "pointwise"], "'samples'"),
         (["--aggregation", "sum"], "--aggregation"),
     ],
 )
-def test_wrong_usage(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_wrong_usage(tmp_path: Path, arguments: list[str], named: str) -> None:
     write_rows(tmp_path / "rows.jsonl", ROWS)
     finished = run(tmp_path, "score", "rows.jsonl", *SCRIPTED, *arguments)
     assert finished.returncode == 2
-    assert message in finished.stderr
+    assert named in finished.stderr
     assert not (tmp_path / "runs").exists()
