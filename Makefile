@@ -4,8 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Each process that runs tests takes about 2 GB.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test test-fast check format bench clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 12
@@ -18,7 +21,10 @@ test: $(VENV)/.dev  ## Install what the tests need and run them
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "Installing Chromium for the tests of the report ..." && \
 	  apt-get update -qq && apt-get install -qq -y chromium >/dev/null; } || \
 	  echo "There is no Chromium, so the tests of the report in a browser are skipped."
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
+
+test-fast: $(VENV)/.dev  ## Run the quick tests of single parts and of the engines
+	@$(PYTEST) -m "not slow" tests/unit tests/contract
 
 check: $(VENV)/.dev  ## Lint, types and import directions
 	@$(BIN)/ruff check .

@@ -67,7 +67,9 @@ def test_output_in_input_order(tmp_path: Path) -> None:
 
 
 def test_standard_input(tmp_path: Path) -> None:
-    finished = run_process(tmp_path, "score", "-", *SCRIPTED, stdin='{"prompt": "Name a fruit.", "response": "A pear."}\n')
+    finished = run_process(
+        tmp_path, "score", "-", *SCRIPTED, stdin='{"prompt": "Name a fruit.", "response": "A pear."}\n'
+    )
     assert "1 of 1 responses scored" in finished.stdout
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
