@@ -29,7 +29,7 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
 def run(
     folder: Path, *arguments: str, stdin: str | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command in a folder and in this process. An exception that a user would see as a traceback is raised."""
+    """Run the command in a folder, in this process. What a user would see as a traceback is raised."""
     status: int | str | None = 0
     with (
         patch.dict(os.environ, environment(folder, **variables), clear=True),

@@ -466,6 +466,6 @@ def test_an_engine_error_of_flip_is_an_outcome_and_not_a_crash(folder: Path) -> 
         raise EngineConnectionError("cut off")
 
     recipe = make_recipe(folder, outage_poll_seconds=0.01, outage_timeout_seconds=0.0, grpo={"eval_strategy": "no"})
-    with pytest.raises(RunStoppedError, match="engine_failure 8") as caught:
+    with pytest.raises(RunStoppedError, match="engine_failure") as caught:
         run(folder, FlipReward(ScriptedEngine(fail)), "out", recipe, Notes())
     assert "nothing was learned yet" in str(caught.value.hint)
