@@ -399,11 +399,9 @@ def test_a_reward_that_is_down_at_the_start_stops_before_the_policy_is_loaded(fo
         model=str(folder / "no-such-policy"),
         reward={"model": "judge", "base_url": "http://127.0.0.1:9/v1", "cache": "off"},
     )
-    with pytest.raises(
-        EngineUnavailableError, match=r"'general-flip' does not answer: .* refuses connections"
-    ) as caught:
+    with pytest.raises(EngineUnavailableError, match="general-flip") as caught:
         train_grpo(recipe, folder / "out")
-    assert caught.value.hint == "is the server running? Give its address with base_url"
+    assert "base_url" in str(caught.value.hint)
     assert not (folder / "out").exists()
 
 
