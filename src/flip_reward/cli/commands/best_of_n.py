@@ -21,7 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flip_reward.cli.commands.session import (
+from flip_reward.cli.console import ProgressDisplay, print_summary, shorten
+from flip_reward.cli.exit_codes import ExitCode
+from flip_reward.cli.options import Inputs, RunOptions, expand_options
+from flip_reward.cli.policy_options import PolicyOptions, told_of_policy
+from flip_reward.cli.session import (
     LONGEST_TABLE,
     STOPPED,
     print_places,
@@ -30,10 +34,6 @@ from flip_reward.cli.commands.session import (
     show_prompts,
     show_requests,
 )
-from flip_reward.cli.console import ProgressDisplay, print_summary, shorten
-from flip_reward.cli.exit_codes import ExitCode
-from flip_reward.cli.options import Inputs, RunOptions, expand_options
-from flip_reward.cli.policy_options import PolicyOptions, told_of_policy
 from flip_reward.core.score import Usage
 from flip_reward.data.readers import open_input, rereadable_inputs
 from flip_reward.data.rows import Input, InvalidRow, RowMapper

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flip_reward.cli.commands.session import run_job, show_prompts
 from flip_reward.cli.options import Inputs, RunOptions, expand_options
+from flip_reward.cli.session import run_job, show_prompts
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.job import ScoringJob
 from flip_reward.scoring.runner import RunLimits
