@@ -213,25 +213,19 @@ def _pending_rows(benchmark: Benchmark, completed: CompletedRows) -> Iterator[So
             yield SourceRow(position, benchmark.name, position + 1, item.group)
 
 
-def line_up(
+def load_rewards(
     rewards: Sequence[str], models: Sequence[EngineConfig], config: RewardConfig | None = None, *, runs: int = 1
 ) -> list[GridReward]:
-    """Make every reward with every model, and every control once.
+    """Load every reward with every model, and every control once.
+
+    Labels tell FLIP with one sample, with several and with their best apart, so that all of them fit into one
+    evaluation: "flip compact @ model", "flip compact x8 @ model", "flip compact x8 max @ model".
 
     Args:
         rewards: Names of rewards, with and without a model.
         models: How each model is reached; of the settings that they share each takes its own.
         config: What is chosen about the rewards; each takes what concerns it.
-        runs: How often everything is asked, with seeds that follow one another.
-
-    Returns:
-        Rewards whose labels tell FLIP with one sample, with several and with their best apart, so that all of them
-        fit into one evaluation: "flip compact @ model", "flip compact x8 @ model", "flip compact x8 max @ model".
-
-    Raises:
-        OptionError: There is no such reward or model, or a setting concerns none of them.
-        TemplateError: There is no such template.
-        MissingDependencyError: The library that runs a model is not installed.
+        runs: How often everything is asked, each time with other seeds.
     """
     config = config or RewardConfig()
     names = list(dict.fromkeys(rewards))
@@ -241,11 +235,11 @@ def line_up(
     configs = split_settings(configs) if configs else []
     for one in configs:
         one.check()
-    lineup = [GridReward(name, None, (ControlReward(name),)) for name in names if name in CONTROLS]
+    loaded = [GridReward(name, None, (ControlReward(name),)) for name in names if name in CONTROLS]
     for engine_config in engines:
         engine = resolve_engine(engine_config)
-        lineup += [_with_model(one, engine, runs) for one in configs if one.engine == engine_config]
-    return lineup
+        loaded += [_with_model(one, engine, runs) for one in configs if one.engine == engine_config]
+    return loaded
 
 
 def _with_model(config: RewardConfig, engine: Engine, runs: int) -> GridReward:

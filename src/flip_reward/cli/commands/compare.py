@@ -10,11 +10,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from flip_reward.cli.commands.grid_session import print_comparisons
 from flip_reward.cli.options import AsJson
 from flip_reward.evaluation.compare import compare_folders
-from flip_reward.evaluation.statistics import check_libraries
+from flip_reward.evaluation.results import ComparisonResult
+from flip_reward.evaluation.statistics import Estimate, check_libraries
 
+_MOST_SHOWN = 20
 _FOLDER_HELP = "A folder of 'flip-reward evaluate', or a run folder in its cells/."
 
 
@@ -43,3 +44,25 @@ def compare(
     print_comparisons(console, comparison.results)
     for name in comparison.left_out:
         console.print(Text(f"{name}: only in one of them, left out"))
+
+
+def print_comparisons(console: Console, comparisons: list[ComparisonResult]) -> None:
+    """Print which of two rewards is better, as far as that can be told."""
+    for comparison in comparisons[:_MOST_SHOWN]:
+        better = {"a better": comparison.a, "b better": comparison.b}.get(comparison.verdict)
+        said = "not told apart" if better is None else f"{better} is better"
+        console.print(
+            Text(
+                f"{comparison.benchmark}: {comparison.a} - {comparison.b}: {comparison.difference.value:+.3f} "
+                f"({format_interval(comparison.difference, signed=True)}), p {comparison.holm_p:.3g}: {said}"
+            ),
+            soft_wrap=True,
+        )
+    if len(comparisons) > _MOST_SHOWN:
+        console.print(f"and {len(comparisons) - _MOST_SHOWN} more comparisons in the results")
+
+
+def format_interval(estimate: Estimate, *, signed: bool = False) -> str:
+    """Write an interval as "low to high"."""
+    sign = "+" if signed else ""
+    return f"{estimate.low:{sign}.3f} to {estimate.high:{sign}.3f}"

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from flip_reward.cli.commands.grid_session import evaluate_grid
+from flip_reward.cli.commands.compare import format_interval, print_comparisons
+from flip_reward.cli.console import ProgressDisplay, drain_on_interrupt, run_in_event_loop
+from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import AsJson, PriceCompletion, PricePrompt, expand_options, read_prices
 from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items
 from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
-from flip_reward.evaluation.folder import EvaluationOptions
-from flip_reward.evaluation.grid import ExperimentGrid, line_up
+from flip_reward.evaluation.folder import EvaluationOptions, open_folder
+from flip_reward.evaluation.grid import ExperimentGrid, GridRun, load_rewards, prepare_folder, run_grid
 from flip_reward.evaluation.recipe import Recipe, RecipeModel
+from flip_reward.evaluation.results import EvaluationResults, write_results
 from flip_reward.evaluation.statistics import check_libraries
+from flip_reward.evaluation.tabulate import tabulate
+from flip_reward.report.evaluation import build_report
 from flip_reward.rewards.config import RewardConfig
+from flip_reward.scoring.runner import Observer, RunLimits, StopSignal
+from flip_reward.scoring.summary import Prices
 
 _GRID = "Grid"
 
@@ -105,7 +118,7 @@ def evaluate(
     if recipe is not None:
         wanted = Recipe.read(recipe).joined(wanted)
     benchmarks = [(text, _load(text, wanted, sample_seed)) for text in wanted.benchmarks]
-    lineup = line_up(
+    rewards = load_rewards(
         wanted.rewards,
         [one.to_engine_config(wanted.reward.engine) for one in wanted.models],
         wanted.reward,
@@ -114,8 +127,8 @@ def evaluate(
     evaluation_options = EvaluationOptions(
         limit=wanted.limit, sample_seed=sample_seed, price_prompt=price_prompt, price_completion=price_completion
     )
-    evaluate_grid(
-        ExperimentGrid(benchmarks, lineup, evaluation_options),
+    _evaluate_grid(
+        ExperimentGrid(benchmarks, rewards, evaluation_options),
         run_folder or _default_folder([loaded for _, loaded in benchmarks]),
         concurrency=wanted.reward.engine.concurrency,
         prices=read_prices(price_prompt, price_completion),
@@ -132,3 +145,99 @@ def _default_folder(benchmarks: list[Benchmark]) -> Path:
     """The same items find their folder again, whatever is graded on them."""
     digest = hashlib.sha256("".join(sorted(one.sha256 for one in benchmarks)).encode()).hexdigest()
     return Path("evaluations") / f"{'-'.join(one.name for one in benchmarks)[:60]}-{digest[:8]}"
+
+
+def _evaluate_grid(
+    grid: ExperimentGrid, folder: Path, *, concurrency: int, prices: Prices | None, as_json: bool
+) -> None:
+    """Evaluate with a progress bar for every run, write the results and the report, and show the results."""
+    console = Console(stderr=as_json)
+    for _, benchmark in grid.benchmarks:
+        _warn(console, benchmark)
+    stop = StopSignal()
+    complete = False
+
+    async def work() -> bool:
+        display = _GridDisplay(console)
+        with drain_on_interrupt(stop, display.say):
+            return await run_grid(
+                folder, grid, display, limits=RunLimits(workers=concurrency), stop=stop, prices=prices
+            )
+
+    with open_folder(folder):
+        prepare_folder(folder, grid)
+        try:
+            complete = run_in_event_loop(work)
+        except asyncio.CancelledError:
+            stop.requested = True
+        finally:
+            data = tabulate(folder)
+            write_results(folder, data.results)
+            report = build_report(folder, data)
+    if as_json:
+        typer.echo(data.results.model_dump_json(indent=2))
+    else:
+        _print_results(console, data.results)
+    for line in (f"Evaluation folder: {folder}", f"Report: {report}"):
+        console.print(Text(line), soft_wrap=True)
+    if stop.requested:
+        console.print("Stopped. The same command goes on from here.")
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if not complete:
+        raise typer.Exit(ExitCode.PARTLY_DONE)
+
+
+class _GridDisplay:
+    """Shows the progress of one run after the other."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def watch(self, run: GridRun, *, completed_items: int) -> Iterator[Observer]:
+        """Show a bar while the run is scored."""
+        items = len(run.benchmark.items)
+        self.say(f"{run.title}: {items - completed_items} of {items} items to score")
+        display = ProgressDisplay(self._console, rows=items, settled_rows=completed_items)
+        with display.shown():
+            yield display
+
+    def say(self, message: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(Text(message))
+
+
+def _warn(console: Console, benchmark: Benchmark) -> None:
+    if benchmark.bad_rows:
+        console.print(Text(f"{benchmark.name}: left out {len(benchmark.bad_rows)} bad rows", style="yellow"))
+    if benchmark.shared_prompts:
+        console.print(
+            Text(
+                f"{benchmark.name}: {benchmark.shared_prompts} of {len(benchmark.items)} items share their prompt "
+                "with another; the intervals assume that items are independent and may be too narrow",
+                style="yellow",
+            )
+        )
+
+
+def _print_results(console: Console, results: EvaluationResults) -> None:
+    """Print a table for every benchmark, and the comparisons."""
+    for benchmark in results.benchmarks:
+        cells = [cell for cell in results.cells if cell.benchmark == benchmark.name]
+        if not cells:
+            continue
+        table = Table(title=f"{benchmark.name}: {benchmark.items} items", title_justify="left")
+        table.add_column("reward", overflow="fold")
+        for column in ("accuracy", "95 % interval", "ties wrong", "unscored"):
+            table.add_column(column, justify="right")
+        for cell in sorted(cells, key=lambda cell: -cell.overall.fractional.value):
+            accuracy = cell.overall
+            table.add_row(
+                Text(cell.reward),
+                f"{accuracy.fractional.value:.3f}",
+                format_interval(accuracy.fractional),
+                f"{accuracy.strict.value:.3f}",
+                str(accuracy.unscored_items),
+            )
+        console.print(table)
+    print_comparisons(console, results.comparisons)

@@ -1,4 +1,4 @@
-"""Names -> rewards, and recipes."""
+"""Evaluations as files."""
 
 from pathlib import Path
 
@@ -8,63 +8,11 @@ from flip_reward.core.score import Aggregation
 from flip_reward.engines.config import EngineConfig
 from flip_reward.errors import DataError, OptionError
 from flip_reward.evaluation.benchmarks.catalogue import BenchmarkName
-from flip_reward.evaluation.grid import line_up
+from flip_reward.evaluation.grid import load_rewards
 from flip_reward.evaluation.recipe import Recipe, RecipeModel
 from flip_reward.rewards.config import RewardConfig
 
-SCRIPTED = EngineConfig("scripted")
-SERVER = EngineConfig("m", "http://127.0.0.1:9/v1")
 RECIPES = Path(__file__).parents[3] / "recipes"
-
-
-def test_every_reward_with_every_model_and_every_control_once() -> None:
-    lineup = line_up(["flip", "longest", "pairwise"], [SCRIPTED, SERVER])
-    assert [reward.label for reward in lineup] == [
-        "longest", "flip reasoned @ scripted", "pairwise @ scripted", "flip reasoned @ m", "pairwise @ m",
-    ]  # fmt: skip
-    assert [reward.model for reward in lineup] == [None, "scripted", "scripted", "m", "m"]
-    assert lineup[1].runs[0].engine is lineup[2].runs[0].engine, "a model is loaded once"
-
-
-def test_controls_alone_need_no_model() -> None:
-    assert [reward.label for reward in line_up(["copy"], [EngineConfig("no such model")])] == ["copy"]
-
-
-def test_every_reward_takes_the_options_that_concern_it() -> None:
-    options = RewardConfig(template="direct", orders=3, max_tokens=64)
-    flip, listwise = line_up(["flip", "listwise"], [SCRIPTED], options)
-    assert flip.label == "flip direct @ scripted"
-    assert (flip.runs[0].settings["max_tokens"], listwise.runs[0].settings["orders"]) == (64, 3)
-
-
-def test_runs_differ_in_their_seed() -> None:
-    [flip] = line_up(["flip"], [SCRIPTED], RewardConfig(temperature=0.7, seed=5), runs=3)
-    assert [reward.settings["seed"] for reward in flip.runs] == [5, 6, 7]
-    assert flip.to_entry().settings["runs"] == 3
-    with pytest.raises(OptionError, match="all the same"):
-        line_up(["flip"], [SCRIPTED], runs=3)
-
-
-def test_several_samples_have_a_label_and_seeds_of_their_own() -> None:
-    several = RewardConfig(temperature=0.7, seed=5, samples=4)
-    best = several.updated(samples=8, aggregation=Aggregation.MAX)
-    flip, pointwise = line_up(["flip", "pointwise"], [SCRIPTED], several, runs=3)
-    assert flip.label == "flip reasoned x4 @ scripted"
-    assert [reward.settings["seed"] for reward in flip.runs] == [5, 9, 13], "no two runs share a sample"
-    assert [reward.settings["seed"] for reward in pointwise.runs] == [5, 6, 7]
-    assert pointwise.label == "pointwise @ scripted"
-    assert line_up(["flip"], [SCRIPTED], best)[0].label == "flip reasoned x8 max @ scripted"
-    with pytest.raises(OptionError, match="'pointwise' has no option 'samples'"):
-        line_up(["pointwise"], [SCRIPTED], several)
-    with pytest.raises(OptionError, match="several samples at temperature 0"):
-        line_up(["flip"], [SCRIPTED], RewardConfig(samples=4))
-
-
-def test_mistakes() -> None:
-    with pytest.raises(OptionError, match="unknown reward 'flipp'; did you mean 'flip'"):
-        line_up(["flipp"], [SCRIPTED])
-    with pytest.raises(OptionError, match="'flip' has no option 'orders'"):
-        line_up(["flip", "longest"], [SCRIPTED], RewardConfig(orders=3))
 
 
 def write(path: Path, text: str) -> Path:
@@ -137,13 +85,13 @@ def test_the_papers_recipe() -> None:
     assert recipe.rewards == ["flip", "pointwise", "pairwise", "listwise"]
     [benchmark] = map(BenchmarkName.parse, recipe.benchmarks)
     assert benchmark == BenchmarkName("rewardbench2", None, ("Factuality", "Precise IF", "Math", "Focus"))
-    lineup = line_up(
+    rewards = load_rewards(
         recipe.rewards,
         [model.to_engine_config(EngineConfig()) for model in recipe.models],
         recipe.reward,
         runs=recipe.runs,
     )
-    assert len(lineup) == 4 * 13
-    assert {len(reward.runs) for reward in lineup} == {5}
+    assert len(rewards) == 4 * 13
+    assert {len(reward.runs) for reward in rewards} == {5}
     text = (RECIPES / "paper_table.yaml").read_text()
     assert all(f"vllm serve {model.model} " in text for model in recipe.models)
