@@ -1,10 +1,9 @@
 """The reward for open-instruct, as a verifier of the name "general-flip".
 
-Rows of the data set choose it by `dataset: general-flip`; what stands in `ground_truth` is not looked at.
-open-instruct collects the verifiers that are defined when its trainer starts, so start it with
-`open_instruct_launch`, which imports this file first.
+Rows of the data set choose it with `dataset: general-flip`; `ground_truth` is not used. open-instruct collects the
+verifiers that exist when its trainer starts, so start it with `open_instruct_launch`, which imports this file first.
 
-open-instruct knows no missing rewards: a response that could not be scored is an error, or a number of the user's
+open-instruct has no missing rewards: a response that could not be scored is an error, or a number of the user's
 choice (FLIP_REWARD_ON_UNSCORED), which counts with `--verification_reward` like any other.
 """
 
@@ -30,7 +29,7 @@ _TURN = re.compile(rf"^({'|'.join(sorted(ROLES))}): ", re.MULTILINE)
 class GeneralFlipVerifier(VerifierFunction):  # type: ignore[misc]  # open-instruct has no types
     """Scores one response against the instruction in the prompt.
 
-    It holds nothing, so that it can be sent to other processes; each of them loads the reward for itself.
+    It holds nothing, so that it can be sent to other processes; each loads the reward for itself.
     """
 
     def __init__(self, verifier_config: VerifierConfig | None = None) -> None:
@@ -79,14 +78,11 @@ class GeneralFlipVerifier(VerifierFunction):  # type: ignore[misc]  # open-instr
 def read_query(query: str | None) -> tuple[Message, ...]:
     """Read a prompt as open-instruct writes it, or as a chat template renders it.
 
-    Open-instruct writes the role and a colon before every message, one below the other. A line inside of a message
-    that begins like this cannot be told from a message.
-
-    Raises:
-        DataError: There is none.
+    Open-instruct writes the role and a colon before every message, one below the other. A line of a message that
+    begins like this cannot be told from a message.
     """
     if not query:
-        raise DataError("open-instruct gave no query, which the reward compares with")
+        raise DataError("open-instruct gave no query, but the reward compares responses with it")
     starts = list(_TURN.finditer(query))
     if not starts or starts[0].start() > 0:
         return read_prompt(query).messages

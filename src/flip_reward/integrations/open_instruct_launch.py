@@ -2,7 +2,8 @@
 
     python -m flip_reward.integrations.open_instruct_launch open_instruct/grpo_fast.py --dataset_mixer_list ...
 
-Whatever would follow `python` follows the launcher: a script, or -m and a module.
+What would follow `python` follows the launcher: a script, or -m and a module. It is a file of its own because it has
+to run before open_instruct is imported.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     --reward.remote_url "$(python -m flip_reward.integrations openrlhf)"
 
-OpenRLHF runs a function in place of a reward server when the address ends in ".py". It calls it for one sample at a
-time, in a thread. An error is only logged by OpenRLHF ("Failed to fetch reward from remote RM"), and the missing
-reward ends the step a little later; so read the log of the rollout workers for the reason.
+When the address ends in ".py", OpenRLHF calls a function in place of a reward server, one sample at a time in a
+thread. It only logs an error ("Failed to fetch reward from remote RM"), and the missing reward ends the step a little
+later; the log of the rollout workers has the reason.
 """
 
 from __future__ import annotations

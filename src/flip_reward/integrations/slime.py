@@ -3,8 +3,8 @@
     --custom-rm-path flip_reward.integrations.slime.reward
     --custom-rm-path flip_reward.integrations.slime.group_reward --group-rm
 
-Rewards that compare responses need the second form. slime knows no missing rewards: a response that could not be
-scored is an error, or a number of the user's choice (FLIP_REWARD_ON_UNSCORED).
+Rewards that compare responses need the second form. slime has no missing rewards: a response that could not be scored
+is an error, or a number of the user's choice (FLIP_REWARD_ON_UNSCORED).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from flip_reward.rewards.unscored import RAISE
 TRAINER = "slime"
 
 
-class Sample(Protocol):
-    """What is read of slime's `Sample`."""
+class SlimeSample(Protocol):
+    """The parts of slime's `Sample` that are used."""
 
     @property
     def prompt(self) -> TextOrChat:
@@ -32,7 +32,7 @@ class Sample(Protocol):
         """What the policy wrote, perhaps with an end mark."""
 
 
-async def reward(args: object, sample: Sample, **_further: object) -> float:
+async def reward(args: object, sample: SlimeSample, **_further: object) -> float:
     """Score one sample.
 
     Raises:
@@ -45,7 +45,7 @@ async def reward(args: object, sample: Sample, **_further: object) -> float:
     return number
 
 
-async def group_reward(args: object, samples: Sequence[Sample], **_further: object) -> list[float]:  # noqa: ARG001
+async def group_reward(args: object, samples: Sequence[SlimeSample], **_further: object) -> list[float]:  # noqa: ARG001
     """Score the samples of a group, or of several; those of one conversation are compared with each other.
 
     Raises:

@@ -13,7 +13,7 @@ The judge may name a model of its own, and further options by the names of `flip
     base_url = "http://localhost:8000/v1"
     options.template = "compact"
 
-verifiers knows no missing rewards, but rollouts that failed: prime-rl learns nothing from those. So a response that
+verifiers has no missing rewards, but rollouts can fail, and prime-rl learns nothing from those. So a response that
 could not be scored is an error, which fails its rollout alone, or a number of the user's choice.
 """
 
@@ -65,19 +65,15 @@ class FlipJudgeConfig(JudgeConfig):  # type: ignore[misc]  # mypy does not look 
     """A field of the task that holds the instruction; empty for the task's prompt."""
 
     @model_validator(mode="after")
-    def _refuse_what_has_no_meaning_here(self) -> FlipJudgeConfig:
+    def _check(self) -> FlipJudgeConfig:
         if self.prompt is not None:
-            raise ValueError("the judge has templates, no prompt: choose one by options = { template = ... }")
+            raise ValueError("the judge takes no prompt: choose a template with options = { template = ... }")
         if self.options and not self.model:
             raise ValueError("options go with a model; the environment describes the whole reward")
         return self
 
     def to_reward_config(self) -> RewardConfig:
-        """Return the reward that is described here.
-
-        Raises:
-            ValidationError: There is no such option, or it has a wrong value.
-        """
+        """Return the configuration of the judge's own reward."""
         sampling = self.sampling.model_dump(exclude_none=True)
         chosen = {name: sampling[name] for name in ("temperature", "max_tokens", "top_p", "seed") if name in sampling}
         server = {"model": self.model, "base_url": self.base_url, "api_key_env": self.api_key_var}
@@ -90,7 +86,7 @@ class FlipJudge(Judge[float, FlipJudgeConfig]):  # type: ignore[misc]  # mypy do
     async def score(self, task: TaskData, trace: Trace) -> float:
         """Score the last reply of a rollout; see `flip`."""
         config = self.config
-        reward = _load(config.to_reward_config().model_dump_json()) if config.model else environment_reward()
+        reward = _loader(config.to_reward_config().model_dump_json())() if config.model else environment_reward()
         if config.question_field:
             instruction = getattr(task, config.question_field, None)
             if not isinstance(instruction, str):
@@ -112,7 +108,7 @@ async def _score(
 
 
 def _read_conversation(task: TaskData, trace: Trace) -> list[Turn]:
-    """What was said before the reply: the task's prompt, or where the user opens the conversation, the trace."""
+    """Return what was said before the reply: the task's prompt; where the user opens the conversation, the trace."""
     if task.prompt is None:
         messages: list[Message] = list(trace.messages)
         while messages and not isinstance(messages.pop(), AssistantMessage):
@@ -128,11 +124,7 @@ def _to_turn(message: Message) -> Turn:
     return Turn(message.role, content_text(message.content))
 
 
-def _load(config: str) -> TrainerReward:
-    return _loader(config)()
-
-
 @cache
 def _loader(config: str) -> OncePerProcess[TrainerReward]:
-    """Make the loader of a configuration: verifiers makes judges anew for every rollout, and loads a model once."""
+    """Return the loader of a configuration: verifiers makes judges anew for every rollout."""
     return OncePerProcess(lambda: load_for_process(RewardConfig.model_validate_json(config)))

@@ -204,7 +204,7 @@ async def test_verifiers_judge_with_a_model_of_its_own(
 @pytest.mark.parametrize(
     ("judge", "message"),
     [
-        ({"prompt": __file__}, "has templates, no prompt"),
+        ({"prompt": __file__}, "prompt"),
         ({"options": {"template": "compact"}}, "options go with a model"),
         ({"model": "scripted", "options": {"samles": 3}}, "samles"),
     ],

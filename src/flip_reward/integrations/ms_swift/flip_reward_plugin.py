@@ -19,7 +19,7 @@ from flip_reward.integrations.samples import MessageLike
 from flip_reward.rewards.unscored import RAISE
 
 
-class FlipReward(AsyncORM):  # type: ignore[misc]  # ms-swift has no types
+class FlipOrm(AsyncORM):  # type: ignore[misc]  # ms-swift has no types
     """Scores a batch at once. The samples of one conversation are one group."""
 
     async def __call__(
@@ -44,4 +44,4 @@ class FlipReward(AsyncORM):  # type: ignore[misc]  # ms-swift has no types
         return policy.rewards(await reward.score_samples_async(prompts, completions))
 
 
-orms["flip"] = FlipReward
+orms["flip"] = FlipOrm
