@@ -7,6 +7,9 @@ import pytest
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.evaluation.benchmarks.base import Benchmark
 from flip_reward.evaluation.grid import GridReward
+from flip_reward.evaluation.results import write_results
+from flip_reward.evaluation.tabulate import read_data, tabulate
+from flip_reward.report.evaluation import build_report
 from flip_reward.rewards.config import RewardConfig
 from tests.unit.evaluation.grids import BENCHMARK, ITEMS, Inferrer, control, evaluate, experiments, flip, results_of
 
@@ -65,3 +68,11 @@ def test_failures_are_unscored_until_they_are_tried_again(tmp_path: Path) -> Non
     inferrer.failing.clear()
     assert evaluate(tmp_path, [flip(inferrer)])
     assert results_of(tmp_path).cells[0].overall.unscored_items == 0
+
+
+def test_what_is_handed_over_is_what_stands_in_the_folder(tmp_path: Path) -> None:
+    evaluate(tmp_path, [flip(Inferrer("w3")), control("longest")])
+    data = tabulate(tmp_path)
+    write_results(tmp_path, data.results)
+    assert read_data(tmp_path) == data
+    assert build_report(tmp_path, data).read_bytes() == build_report(tmp_path).read_bytes()
