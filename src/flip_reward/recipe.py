@@ -77,10 +77,10 @@ def _explain(path: Path, model: type[BaseModel], error: ValidationError) -> Data
     first = error.errors(include_url=False)[0]
     part, place = _part_at(model, first["loc"][:-1])
     last = str(first["loc"][-1]) if first["loc"] else ""
-    where = ".".join(map(str, (*place, last))) or "the whole"
+    where = ".".join(map(str, (*place, last) if last else place))
     if first["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
         reason = "Input should have keys of its own" if first["type"] == "model_type" else first["msg"]
-        return DataError(f"the recipe {path}, {where}: {reason.removeprefix('Value error, ')}")
+        return DataError(f"the recipe {path}{', ' if where else ''}{where}: {reason.removeprefix('Value error, ')}")
     known = names_of(part)
     below = [f"{name}.{last}" for name in known if last in _settings_below(part, name)]
     near = below or get_close_matches(last, known, n=1)

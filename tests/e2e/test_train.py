@@ -26,7 +26,7 @@ RECIPE: dict[str, Any] = {
     "model": "tiny",
     "data": {"source": "rows.jsonl", "held_out": 0.2},
     "reward": {"model": "scripted", "cache": "off"},
-    "evaluation": {"rewards": [{"reward": "backward-likelihood", "model": "scripted", "cache": "off"}]},
+    "held_out_rewards": [{"reward": "backward-likelihood", "model": "scripted", "cache": "off"}],
     "grpo": {
         "learning_rate": 1e-2, "max_steps": 10, "num_generations": 4, "per_device_train_batch_size": 8,
         "max_completion_length": 8, "gradient_checkpointing": False, "use_cpu": True, "save_steps": 2,

@@ -26,10 +26,7 @@ exclude: [evaluation.jsonl]
 keep_near_duplicates: true
 held_out: 0.1
 lora: {rank: 4}
-learning_rate: 0.01
-batch_rows: 2
-checkpoint_every: 5
-log_every: 5
+sft: {learning_rate: 0.01, per_device_train_batch_size: 2, save_steps: 5, logging_steps: 5}
 """
 
 
@@ -43,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_killed_resumed_and_used(folder: Path) -> None:
-    arguments = ["tune-inferrer", "recipe.yaml", "precision=float32", "-o", "tuned"]
+    arguments = ["tune-inferrer", "recipe.yaml", "sft.bf16=false", "-o", "tuned"]
     process = start(folder, *arguments, "seed=1")
     deadline = time.monotonic() + 90
     while not list(folder.glob("tuned/checkpoints/*/whole")) and time.monotonic() < deadline:
@@ -93,7 +90,7 @@ def test_killed_resumed_and_used(folder: Path) -> None:
     ("arguments", "message"),
     [
         (["missing.yaml"], "the recipe missing.yaml cannot be read"),
-        (["recipe.yaml", "learning_rat=1"], "did you mean 'learning_rate'?"),
+        (["recipe.yaml", "sft.learning_rat=1"], "did you mean 'learning_rate'?"),
         (["recipe.yaml", "data=[{source: row.jsonl}]"], "near names in .: rows.jsonl"),
         (["recipe.yaml", "model=tinny"], "'tinny'"),
         (["recipe.yaml", "max_tokens=8"], "no row is left to learn from"),

@@ -2,10 +2,6 @@
 
 What a person sees of work in steps: a bar on a terminal, otherwise a line every ten seconds.
 
-What a person sees of a training.
-
-What a person sees of a tuning.
-
 The event loop that commands run on.
 
 Ctrl-C once finishes what is in flight; twice stops at once.
@@ -19,22 +15,15 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -43,8 +32,7 @@ from flip_reward.data.rows import InvalidRow
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.scoring.summary import Summary
-from flip_reward.training.common.progress import GrpoProgress
-from flip_reward.training.common.tuning_progress import TuningProgress
+from flip_reward.training.common.progress import Progress
 
 _LINE_EVERY_SECONDS = 10.0
 _LONGEST_CELL = 90
@@ -62,7 +50,7 @@ class ProgressDisplay:
         self._outcomes: Counter[Outcome] = Counter()
         self._rejected = 0
         self._sum = 0.0
-        self._bar = Progress(
+        self._bar = ProgressBar(
             TextColumn("[progress.description]{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -203,11 +191,8 @@ def _counts(summary: Summary) -> str:
     return line
 
 
-_STEP_LINE_EVERY_SECONDS = 10.0
-
-
 class StepsDisplay:
-    """Shows how the steps go.
+    """Shows how the steps of a training go: a bar on a terminal, otherwise a line every ten seconds.
 
     Args:
         console: Where.
@@ -218,7 +203,7 @@ class StepsDisplay:
     def __init__(self, console: Console, work: str, *, silent: bool = False) -> None:
         self._console, self._silent = console, silent
         self._last_line = time.monotonic()
-        self._bar = Progress(
+        self._bar = ProgressBar(
             TextColumn(work),
             BarColumn(),
             MofNCompleteColumn(),
@@ -243,59 +228,20 @@ class StepsDisplay:
         if not self._silent:
             self._bar.console.print(Text(message, style="yellow" if warning else ""), soft_wrap=True)
 
-    def _move(self, step: int, steps: int, seconds_left: float | None, state: Sequence[str]) -> None:
-        left = [] if seconds_left is None else [f"{timedelta(seconds=round(seconds_left))} left"]
-        shown = ", ".join([*left, *state])
+    def advanced(self, progress: Progress) -> None:
+        """Move the bar."""
+        left = progress.seconds_left
+        parts = [] if left is None else [f"{timedelta(seconds=round(left))} left"]
+        for name, value in progress.figures.items():
+            parts.append(f"{value:,.0f} {name}" if name.endswith("/s") else f"{name} {value:.3f}")
+        shown = ", ".join(parts)
         if self._console.is_terminal:
-            self._bar.update(self._task, total=steps, completed=step, state=shown, visible=True)
+            self._bar.update(self._task, total=progress.steps, completed=progress.step, state=shown, visible=True)
             return
         now = time.monotonic()
-        if now - self._last_line >= _STEP_LINE_EVERY_SECONDS:
+        if now - self._last_line >= _LINE_EVERY_SECONDS:
             self._last_line = now
-            self.say(f"Step {step:,} of {steps:,}{', ' if shown else ''}{shown}")
-
-
-class TrainDisplay(StepsDisplay):
-    """Shows how a training goes.
-
-    Args:
-        console: Where.
-        silent: Show nothing: for all processes of a training but the first.
-    """
-
-    def __init__(self, console: Console, *, silent: bool = False) -> None:
-        super().__init__(console, "training", silent=silent)
-
-    def advanced(self, progress: GrpoProgress) -> None:
-        """Move the bar."""
-        state = []
-        if progress.reward is not None:
-            state.append(f"reward {progress.reward:.3f}")
-        if progress.held_out_reward is not None:
-            state.append(f"held out {progress.held_out_reward:.3f}")
-        self._move(progress.step, progress.steps, progress.seconds_left, state)
-
-
-class TuningDisplay(StepsDisplay):
-    """Shows how a tuning goes.
-
-    Args:
-        console: Where.
-    """
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console, "tuning")
-
-    def advanced(self, progress: TuningProgress) -> None:
-        """Move the bar."""
-        state = []
-        if progress.tokens_per_second is not None:
-            state.append(f"{progress.tokens_per_second:,.0f} tokens/s")
-        if progress.loss is not None:
-            state.append(f"loss {progress.loss:.3f}")
-        if progress.held_out_loss is not None:
-            state.append(f"held out {progress.held_out_loss:.3f}")
-        self._move(progress.step, progress.steps, progress.seconds_left, state)
+            self.say(f"Step {progress.step:,} of {progress.steps:,}{', ' if shown else ''}{shown}")
 
 
 T = TypeVar("T")

@@ -24,7 +24,9 @@ from flip_reward.errors import MissingDependencyError, OptionError, RunError
 from flip_reward.report import REPORT
 
 MANIFEST, METRICS, SAMPLES = "manifest.json", "metrics.jsonl", "samples"
-_OVERLAP, _OVERLAP_BEFORE = "instruction_4gram_overlap", "copied_4grams"  # the second in folders written before
+# The second names are those in folders written before.
+_OVERLAP, _OVERLAP_BEFORE = "instruction_4gram_overlap", "copied_4grams"
+_HELD_OUT, _HELD_OUT_BEFORE = "held_out_rewards", "not_trained_on"
 _HINT = "the folder is written by 'flip-reward train'"
 
 
@@ -40,12 +42,12 @@ class TrainingSample(BaseModel):
     outcome: str
     inferred_instruction: str | None
     instruction_4gram_overlap: float | None = Field(validation_alias=AliasChoices(_OVERLAP, _OVERLAP_BEFORE))
-    not_trained_on: str
+    held_out_rewards: str = Field(validation_alias=AliasChoices(_HELD_OUT, _HELD_OUT_BEFORE))
 
     @property
     def others(self) -> dict[str, float | None]:
-        """Rewards that were not trained on, by name."""
-        found: dict[str, float | None] = orjson.loads(self.not_trained_on)
+        """Rewards that only score held-out prompts, by name."""
+        found: dict[str, float | None] = orjson.loads(self.held_out_rewards)
         return found
 
 
@@ -82,7 +84,7 @@ def read_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
             entry = orjson.loads(line)
             for name, value in entry.items():
                 if isinstance(value, int | float) and name != "step":
-                    known = name.replace(_OVERLAP_BEFORE, _OVERLAP)
+                    known = name.replace(_OVERLAP_BEFORE, _OVERLAP).replace(_HELD_OUT_BEFORE, _HELD_OUT)
                     found.setdefault(known, {})[entry["step"]] = float(value)
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{folder / METRICS} cannot be read", hint=_HINT) from error
@@ -258,8 +260,8 @@ def _draw(metrics: Mapping[str, Sequence[tuple[int, float]]]) -> str:
         )
     ]
     for name in metrics:
-        if name.startswith("eval_not_trained_on/"):
-            other = name.removeprefix("eval_not_trained_on/")
+        if name.startswith("eval_held_out_rewards/"):
+            other = name.removeprefix("eval_held_out_rewards/")
             pictures.append(draw_curves(f"Held out, not trained on: {other}", [Curve(other, metrics[name])]))
     for text, title in (
         ("/instruction_4gram_overlap", "Share of the instruction's 4-grams copied into the response"),

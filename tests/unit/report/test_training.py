@@ -14,7 +14,7 @@ def make_sample(row: int, response: str, reward: float | None) -> SampleRow:
     return SampleRow(
         row, (Message("user", f"Question {row} <b>?"),), response, 3, reward,
         "scored" if reward is not None else "empty_reply", "inferred & <i>escaped</i>",
-        not_trained_on={"backward-likelihood": -2.0},
+        held_out_rewards={"backward-likelihood": -2.0},
     )  # fmt: skip
 
 

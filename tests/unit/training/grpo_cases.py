@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flip_reward.training.common.progress import GrpoProgress
+from flip_reward.training.common.progress import Progress
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from tests.e2e.command import write_rows
 from tests.hf_models import save_model, train_word_pieces
@@ -48,10 +48,10 @@ class Notes:
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.progress: list[GrpoProgress] = []
+        self.progress: list[Progress] = []
 
     def say(self, message: str, *, warning: bool = False) -> None:
         self.said.append(f"Warning: {message}" if warning else message)
 
-    def advanced(self, progress: GrpoProgress) -> None:
+    def advanced(self, progress: Progress) -> None:
         self.progress.append(progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -11,29 +12,51 @@ from rich.console import Console
 from rich.text import Text
 
 from flip_reward.cli.options import AsJson
+from flip_reward.errors import OptionError
 from flip_reward.evaluation.compare import compare_folders
 from flip_reward.evaluation.results import ComparisonResult
 from flip_reward.evaluation.statistics import Estimate, check_libraries
+from flip_reward.report.training import is_training
 
 _MOST_SHOWN = 20
-_FOLDER_HELP = "A folder of 'flip-reward evaluate', or a run folder in its cells/."
+_FOLDER_HELP = (
+    "Two folders of 'flip-reward evaluate', or run folders in their cells/; or folders of 'flip-reward train' that "
+    "differ in the seed."
+)
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN", help=_FOLDER_HELP, show_default=False)],
-    second: Annotated[Path, typer.Argument(metavar="RUN", help=_FOLDER_HELP, show_default=False)],
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help=_FOLDER_HELP, show_default=False)],
+    step: Annotated[
+        int | None,
+        typer.Option(
+            help="Of trainings: compare with the responses after this step, not the last.", show_default=False
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare rewards on the same items: the difference of their accuracies, and whether it can be told from none.
+    """Compare rewards on the same items, or what trainings changed on held-out prompts.
+
+    Of two evaluations: the difference of their accuracies, and whether it can be told from none. Of trainings: each
+    figure of held-out prompts before the first step and after the last, with an interval over prompts.
 
     Examples:
 
       flip-reward compare evaluations/before evaluations/after
 
       flip-reward compare EVAL/cells/llmbar--longest EVAL/cells/llmbar--copy
+
+      flip-reward compare trained/seed-1 trained/seed-2 --step 15
     """
+    if all(map(is_training, folders)):
+        _compare_trainings(folders, step, as_json=as_json)
+        return
+    if step is not None:
+        raise OptionError("--step is for folders of trainings", hint="'flip-reward train' makes them")
+    if len(folders) != 2:
+        raise OptionError(f"evaluations are compared two at a time, and there are {len(folders)}")
     check_libraries()
-    comparison = compare_folders(first, second)
+    comparison = compare_folders(folders[0], folders[1])
     if as_json:
         results = [result.model_dump() for result in comparison.results]
         typer.echo(
@@ -66,3 +89,13 @@ def format_interval(estimate: Estimate, *, signed: bool = False) -> str:
     """Write an interval as "low to high"."""
     sign = "+" if signed else ""
     return f"{estimate.low:{sign}.3f} to {estimate.high:{sign}.3f}"
+
+
+def _compare_trainings(folders: list[Path], step: int | None, *, as_json: bool) -> None:
+    from flip_reward.training.grpo.eval_delta import measure_eval_deltas, tabulate_eval_deltas
+
+    deltas = measure_eval_deltas(folders, step=step)
+    if as_json:
+        typer.echo(orjson.dumps({"eval_deltas": [asdict(delta) for delta in deltas]}, option=orjson.OPT_INDENT_2))
+    else:
+        typer.echo(tabulate_eval_deltas(deltas))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flip_reward.cli.console import TrainDisplay, stop_after_step
+from flip_reward.cli.console import StepsDisplay, stop_after_step
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.grpo.recipe import GrpoRecipe
@@ -51,7 +51,7 @@ def train(
     folder = output or wanted.output or Path("trained") / recipe.stem
     console = Console()
     stop = StopSignal()
-    display = TrainDisplay(console, silent=os.environ.get("RANK", "0") != "0")
+    display = StepsDisplay(console, "training", silent=os.environ.get("RANK", "0") != "0")
     with display.shown(), stop_after_step(stop, display.say):
         manifest = train_grpo(wanted, folder, observer=display, stop=stop)
     outcome = manifest.outcome

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from flip_reward.cli.console import TuningDisplay, stop_after_step
+from flip_reward.cli.console import StepsDisplay, stop_after_step
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.inferrer.recipe import InferrerRecipe
@@ -34,20 +34,20 @@ def tune_inferrer(
 ) -> None:
     """Tune a small model to infer instructions from responses.
 
-    The tuned model is used by '--model transformers:FOLDER', with the frame of the recipe as '--template'. The same
+    Use the tuned model with '--model transformers:FOLDER' and the template of the recipe as '--template'. The same
     command again goes on where it stopped.
 
     Examples:
 
       flip-reward tune-inferrer recipes/tune_inferrer_cpu.yaml data_folder=data -o tuned/small
 
-      flip-reward tune-inferrer recipes/tune_inferrer_gpu.yaml model=Qwen/Qwen3-0.6B learning_rate=1e-4 lora.rank=32
+      flip-reward tune-inferrer recipes/tune_inferrer_gpu.yaml model=Qwen/Qwen3-0.6B sft.learning_rate=1e-4
     """
     wanted = InferrerRecipe.read(recipe, overrides or [])
     folder = output or wanted.output or Path("tuned") / recipe.stem
     console = Console()
     stop = StopSignal()
-    display = TuningDisplay(console)
+    display = StepsDisplay(console, "tuning")
     with display.shown(), stop_after_step(stop, display.say):
         manifest = tune(wanted, folder, observer=display, stop=stop)
     outcome = manifest.outcome
@@ -59,15 +59,17 @@ def tune_inferrer(
         console.print(Text(f"Loss on held-out rows: {losses}"))
     console.print(Text(f"Tuned model: {folder}"), soft_wrap=True)
     console.print(
-        Text(f"Use it: --model transformers:{folder} --reward backward-likelihood {_name_frame(wanted)}"),
+        Text(f"Use it: --model transformers:{folder} --reward backward-likelihood {_name_template(wanted)}"),
         soft_wrap=True,
     )
 
 
-def _name_frame(recipe: InferrerRecipe) -> str:
+def _name_template(recipe: InferrerRecipe) -> str:
     """Say with which options a scoring asks in the words that were learned."""
-    if recipe.frame_dir is None:
+    if recipe.template_dir is None:
         options = f"--template {recipe.load_completion_prompt().template.name}"
     else:
-        options = f"--template-dir {recipe.frame_dir}" + (f" --template {recipe.frame}" if recipe.frame else "")
+        options = f"--template-dir {recipe.template_dir}" + (
+            f" --template {recipe.template}" if recipe.template else ""
+        )
     return options + (" --no-thinking" if recipe.no_thinking else "")

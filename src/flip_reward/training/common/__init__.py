@@ -1,1 +1,5 @@
-"""What GRPO and the tuning of an inferrer share: checkpoints, manifest, progress."""
+"""What GRPO and the tuning of an inferrer share.
+
+Light: `recipe`, `manifest`, `checkpoints`, `progress`, `libraries`. Heavy and imported late: `trainer`, the mixin and
+the callback of both trainers.
+"""

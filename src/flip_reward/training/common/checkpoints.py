@@ -1,4 +1,4 @@
-"""Checkpoints of a tuning: which of them are whole, and so can be gone on from."""
+"""Checkpoints of a training: which of them are whole, so that it can go on from them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def drop_oldest(folder: Path, keep: int, *, best: Path | None = None) -> None:
     needed = [checkpoint for checkpoint in newest_first if checkpoint in (newest_first[0], best)]
     others = [checkpoint for checkpoint in newest_first if checkpoint not in needed]
     for checkpoint in others[max(0, keep - len(needed)) :]:
-        with suppress(OSError):  # first of all, so that what is left after a kill counts for nothing
+        with suppress(OSError):  # first, so that nothing partial counts after a kill
             (checkpoint / _WHOLE).unlink(missing_ok=True)
         shutil.rmtree(checkpoint, ignore_errors=True)
 

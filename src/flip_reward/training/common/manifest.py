@@ -1,21 +1,26 @@
-"""`TrainingManifest`: what the manifests of everything that is trained share."""
+"""`manifest.json` of a training: from what, on what, how, by which versions, and what came of it.
+
+Folders of earlier versions resume: their settings are read under the names of today.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import ClassVar, Self
+from types import MappingProxyType
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flip_reward.data.files import write_atomically
 from flip_reward.errors import RunError, RunMismatchError
+from flip_reward.rewards.base import Settings
 from flip_reward.scoring.manifest import RunConfiguration, Session
 from flip_reward.training.common.checkpoints import FOLDER, find_last
 
 MANIFEST = "manifest.json"
-FORMAT = 1
-"""The layout of the folder. A folder of another layout is refused."""
+METRICS = "metrics.jsonl"
 
 _REPORTED_PACKAGES = ("torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "datasets")
 
@@ -27,17 +32,24 @@ class ManifestPart(BaseModel):
 
 
 class TrainingManifest(ManifestPart):
-    """The content of `manifest.json`: from what, on what, how, by which versions."""
+    """The content of `manifest.json`, whatever is trained."""
 
     subject: ClassVar[str]
     """What the folder holds, for errors."""
 
-    format: int = FORMAT
+    format: Literal[1] = 1
+    """The layout of the folder."""
+    kind: str
     configuration: RunConfiguration
     """What the result depends on. A folder is resumed only with the same one."""
     sessions: list[Session]
     outcome: ManifestPart | None = None
     """None until it is finished."""
+
+    @classmethod
+    def upgrade(cls, settings: Settings) -> Settings:
+        """Return the settings of an earlier version under the names of today."""
+        return settings
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -48,23 +60,22 @@ class TrainingManifest(ManifestPart):
         """
         path = folder / MANIFEST
         try:
-            return cls.model_validate_json(path.read_bytes())
+            manifest = cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
             raise RunError(
                 f"{path} cannot be read as the manifest of {cls.subject}", hint="give another folder with --output"
             ) from error
+        settings = dict(cls.upgrade(manifest.configuration.settings))
+        configuration = manifest.configuration.model_copy(update={"settings": settings})
+        return manifest.model_copy(update={"configuration": configuration})
 
     @classmethod
     def read_for(cls, folder: Path, configuration: RunConfiguration) -> Self | None:
         """Read the manifest of a folder where a configuration is to go on; None where it begins.
 
         Without a checkpoint nothing was learned yet, and another recipe may begin anew.
-
-        Args:
-            folder: The folder.
-            configuration: What is to go on.
 
         Raises:
             RunError: See `read`.
@@ -73,23 +84,15 @@ class TrainingManifest(ManifestPart):
         manifest = cls.read(folder)
         if manifest is None:
             return None
-        learned = find_last(folder / FOLDER) is not None or manifest.outcome is not None
-        if not learned and manifest.configuration.differences(configuration):
+        differences = manifest.configuration.differences(configuration)
+        if not differences:
+            return manifest
+        if manifest.outcome is None and find_last(folder / FOLDER) is None:
             return None
-        manifest.check(configuration)
-        return manifest
-
-    def check(self, configuration: RunConfiguration) -> None:
-        """Make sure that the folder belongs to a configuration.
-
-        Raises:
-            RunMismatchError: It does not.
-        """
-        if differences := self.configuration.differences(configuration):
-            raise RunMismatchError(
-                f"the folder holds {self.subject} of another recipe:\n  " + "\n  ".join(differences),
-                hint="give another folder with --output, or the same recipe",
-            )
+        raise RunMismatchError(
+            f"the folder holds {cls.subject} of another recipe:\n  " + "\n  ".join(differences),
+            hint="give another folder with --output, or the same recipe",
+        )
 
     def write(self, folder: Path) -> None:
         """Write the manifest so that it is there whole or not at all.
@@ -98,6 +101,107 @@ class TrainingManifest(ManifestPart):
             StorageError: The disk is full or not writable.
         """
         write_atomically(folder / MANIFEST, self.model_dump_json(indent=2).encode() + b"\n")
+
+
+class GrpoOutcome(ManifestPart):
+    """What came of GRPO. Rewards are means over samples; held-out ones over the scored responses."""
+
+    steps: int
+    held_out_reward_before: float | None
+    """Before the first step; None where nobody looked then."""
+    held_out_reward: float | None
+    """After the last step, likewise."""
+
+
+class GrpoManifest(TrainingManifest):
+    """The manifest of a policy. It stands in every checkpoint too."""
+
+    subject: ClassVar[str] = "a training"
+
+    kind: Literal["grpo"] = "grpo"
+    recipe: dict[str, object]
+    """The whole recipe, with every default, without passwords and keys."""
+    grpo: dict[str, object]
+    """The whole GRPOConfig, with every default of the installed version."""
+    rows: int
+    held_out_rows: int
+    rows_sha256: str
+    outcome: GrpoOutcome | None = None
+
+
+class SourceSummary(ManifestPart):
+    """What became of the rows of one source."""
+
+    name: str
+    rows: int
+    removed: dict[str, int]
+    """How many were left out, by reason."""
+    held_out: int
+    kept: int
+    seen_in_an_epoch: int
+
+
+class TuningOutcome(ManifestPart):
+    """What came of a tuning. Losses are nats a token; those of held-out rows are means over batches."""
+
+    steps: int
+    train_loss: float | None
+    """Of the last steps that were logged together."""
+    held_out_loss_before: float | None
+    held_out_loss: float | None
+
+
+TUNING_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "epochs": "sft.num_train_epochs",
+        "max_steps": "sft.max_steps",
+        "batch_rows": "sft.per_device_train_batch_size",
+        "accumulate": "sft.gradient_accumulation_steps",
+        "learning_rate": "sft.learning_rate",
+        "schedule": "sft.lr_scheduler_type",
+        "warmup": "sft.warmup_steps",
+        "weight_decay": "sft.weight_decay",
+        "max_gradient_norm": "sft.max_grad_norm",
+        "precision": "sft.bf16",
+        "device": "sft.use_cpu",
+        "gradient_checkpointing": "sft.gradient_checkpointing",
+        "checkpoint_every": "sft.save_steps",
+        "evaluate_every": "sft.eval_steps",
+        "log_every": "sft.logging_steps",
+        "frame": "template",
+        "frame_dir": "template_dir",
+    }
+)
+"""Keys of tuning recipes, and of the settings of tuned models, before the section `sft` and after."""
+
+_NOT_LEARNED_FROM = ("checkpoint_every", "evaluate_every", "log_every")
+
+
+class TuningManifest(TrainingManifest):
+    """The manifest of a tuned model."""
+
+    subject: ClassVar[str] = "a tuned model"
+
+    kind: Literal["inferrer"] = "inferrer"
+    sources: list[SourceSummary]
+    evaluated_prompts: int
+    """So many prompts of evaluations were kept out."""
+    tokens_in_an_epoch: int
+    outcome: TuningOutcome | None = None
+
+    @classmethod
+    def upgrade(cls, settings: Settings) -> Settings:
+        """Read settings from before the section `sft`."""
+        if "batch_rows" not in settings:
+            return settings
+        meant: dict[str, str | int | float | bool | None] = {
+            **settings,
+            "max_steps": -1 if settings["max_steps"] is None else settings["max_steps"],
+            "precision": settings["precision"] == "bfloat16",
+            "device": settings["device"] == "cpu",
+        }
+        renamed = {**TUNING_KEYS, "frame_sha256": "template_sha256"}
+        return {renamed.get(name, name): meant[name] for name in meant if name not in _NOT_LEARNED_FROM}
 
 
 def describe_session() -> Session:

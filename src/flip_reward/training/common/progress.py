@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class GrpoProgress:
+class Progress:
     """Where a training stands.
 
     Attributes:
         step: Steps done, those of earlier sessions included.
         steps: All steps.
-        reward: The mean over the last steps that were logged together.
-        held_out_reward: Of the last evaluation.
+        figures: What was measured last, by name: "reward", "loss", "held out", "tokens/s".
         seconds_left: At this pace; None before the first step.
     """
 
     step: int
     steps: int
-    reward: float | None = None
-    held_out_reward: float | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
     seconds_left: float | None = None
 
 
-class GrpoObserver(Protocol):
-    """Someone who watches."""
+class TrainingObserver(Protocol):
+    """Someone who watches a training."""
 
     def say(self, message: str, *, warning: bool = False) -> None:
         """Something worth a line."""
 
-    def advanced(self, progress: GrpoProgress) -> None:
-        """A step is done, or a reward is known."""
+    def advanced(self, progress: Progress) -> None:
+        """A step is done, or a figure is known."""
 
 
-class SilentGrpoObserver:
+class SilentObserver:
     """Watches and says nothing."""
 
     def say(self, message: str, *, warning: bool = False) -> None:
         """Take no notice."""
 
-    def advanced(self, progress: GrpoProgress) -> None:
+    def advanced(self, progress: Progress) -> None:
         """Take no notice."""

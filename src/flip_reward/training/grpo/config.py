@@ -1,10 +1,9 @@
-"""A recipe -> TRL's GRPOConfig, with what follows from the rest of the recipe. Imported late, for it is heavy."""
+"""Makes TRL's GRPOConfig of a recipe. Imported late, for it is heavy."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -12,8 +11,8 @@ from trl import GRPOConfig
 
 from flip_reward.errors import OptionError
 from flip_reward.training.common.checkpoints import FOLDER
-from flip_reward.training.common.libraries import name_checkpointing
-from flip_reward.training.grpo.recipe import TRACKERS, GrpoRecipe
+from flip_reward.training.common.libraries import make_trl_config
+from flip_reward.training.grpo.recipe import GrpoRecipe
 
 _WAIT_SECONDS = 1800
 """How long processes wait for each other where none of them waits for a reward's model; the trainer's default."""
@@ -32,8 +31,7 @@ def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resume
         OptionError: The fields do not go together, or a batch does not divide by num_generations; the library of a
             tracker is not installed.
     """
-    wanted = dict(recipe.grpo)
-    _check_trackers(wanted.setdefault("report_to", "none"))
+    wanted = {"report_to": "none", **recipe.grpo}
     on_cpu = bool(wanted.get("use_cpu")) or not torch.cuda.is_available()
     looks = evaluate and wanted.get("eval_strategy", "steps") not in ("no", None)
     defaults: dict[str, object] = {
@@ -57,11 +55,7 @@ def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resume
         )
     values["eval_on_start"] = bool(values["eval_on_start"]) and evaluate and not resumed
     _check_bounds(values)
-    try:
-        return GRPOConfig(**name_checkpointing(GRPOConfig, values))
-    except (ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise OptionError(f"TRL does not take the section grpo: {reason}", hint=_explain_batch(reason)) from error
+    return make_trl_config(GRPOConfig, values, section="grpo", explain=_explain_batch)
 
 
 def find_unsafe_saving(config: GRPOConfig) -> str | None:
@@ -94,13 +88,3 @@ def _explain_batch(reason: str) -> str | None:
     return (
         "a batch is processes x per_device_train_batch_size x gradient_accumulation_steps (or steps_per_generation)"
     )
-
-
-def _check_trackers(chosen: object) -> None:
-    names = chosen if isinstance(chosen, list) else [chosen]
-    for name in names:
-        if name not in TRACKERS:
-            raise OptionError(f"unknown tracker {name!r} in grpo.report_to", hint=f"known are {', '.join(TRACKERS)}")
-        libraries = {"none": (), "tensorboard": ("tensorboard", "tensorboardX")}.get(str(name), (str(name),))
-        if libraries and not any(map(find_spec, libraries)):
-            raise OptionError(f"the tracker {name} is not installed", hint=f"pip install {name}")

@@ -1,7 +1,4 @@
-"""The rewards of a recipe: loaded, asked once before anything else, and found for every row.
-
-`GrpoRewardCall`: what TRL calls for the rewards of a batch, and what is written down about it.
-"""
+"""The rewards of a recipe: loaded, asked once before anything else, and called by TRL for every batch."""
 
 from __future__ import annotations
 
@@ -40,11 +37,11 @@ class GrpoRewards:
 
     Attributes:
         by_dataset: Those that are learned from, by the name in the column "dataset".
-        not_trained_on: Those that only look at held-out prompts, by a name that is good for a metric.
+        held_out: Those that only score held-out prompts, by a name that is good for a metric.
     """
 
     by_dataset: Mapping[str, TrlReward]
-    not_trained_on: Mapping[str, TrlReward]
+    held_out: Mapping[str, TrlReward]
 
     @classmethod
     def load(cls, recipe: GrpoRecipe, rows: Sequence[PromptRow], options: TrlOptions, say: Say) -> GrpoRewards:
@@ -57,7 +54,7 @@ class GrpoRewards:
         names = dict.fromkeys(name for row in rows for name in row.datasets)
         by_dataset = {name: _wrap(_find_section(recipe, name), options, say) for name in names}
         others: dict[str, TrlReward] = {}
-        for config in recipe.evaluation.rewards:
+        for config in recipe.held_out_rewards:
             label = config.reward if config.reward not in others else f"{config.reward}-{len(others) + 1}"
             others[label] = _wrap(config, options, say)
         for reward in (*by_dataset.values(), *others.values()):
@@ -91,7 +88,7 @@ class GrpoRewards:
                 hint="make grpo.per_device_train_batch_size x grpo.steps_per_generation (where it is not set, "
                 "grpo.gradient_accumulation_steps) a multiple of grpo.num_generations",
             )
-        comparing += [name for name, reward in self.not_trained_on.items() if not reward.load().independent]
+        comparing += [name for name, reward in self.held_out.items() if not reward.load().independent]
         responses = config.num_generations_eval or config.num_generations
         if not comparing or not evaluate:
             return
@@ -110,7 +107,7 @@ class GrpoRewards:
     def know_end_tokens(self, tokens: Iterable[int | None]) -> None:
         """Say which tokens end a completion; one that has them at the limit is not cut off."""
         known = frozenset(token for token in tokens if token is not None)
-        for reward in (*self.by_dataset.values(), *self.not_trained_on.values()):
+        for reward in (*self.by_dataset.values(), *self.held_out.values()):
             reward.options = reward.options.model_copy(update={"end_tokens": known})
 
     async def probe(self) -> None:
@@ -119,7 +116,7 @@ class GrpoRewards:
         Raises:
             EngineUnavailableError: A reward's model does not answer.
         """
-        for name, reward in (*self.by_dataset.items(), *self.not_trained_on.items()):
+        for name, reward in (*self.by_dataset.items(), *self.held_out.items()):
             model = reward.load()
             lacking = f"the model behind the reward {name!r} does not answer"
             try:
@@ -170,7 +167,7 @@ class _Part:
 
 
 class GrpoRewardCall:
-    """Scores a batch with the rewards that its rows ask for, several of them added up.
+    """What TRL calls: scores a batch with the rewards that its rows ask for, several of them added up.
 
     A sample of which one reward is missing has none: with a part of the sum it would look worse than it is.
 
@@ -258,7 +255,7 @@ class GrpoRewardCall:
         return await asyncio.gather(
             *(
                 self._score(name, reward, everything, prompts, completions, completion_ids)
-                for name, reward in self._rewards.not_trained_on.items()
+                for name, reward in self._rewards.held_out.items()
             )
         )
 
@@ -276,7 +273,7 @@ class GrpoRewardCall:
         for part in others:
             known = [value for value in part.call.rewards if value is not None]
             if known:
-                log_metric(f"not_trained_on/{part.name}", sum(known) / len(known))
+                log_metric(f"held_out_rewards/{part.name}", sum(known) / len(known))
 
 
 def _add_up(count: int, parts: Sequence[_Part]) -> list[float | None]:
@@ -338,5 +335,5 @@ def _describe_one(
         precision=None if score is None else score.precision,
         recall=None if score is None else score.recall,
         instruction_4gram_overlap=part.overlaps[index],
-        not_trained_on=further,
+        held_out_rewards=further,
     )

@@ -46,7 +46,7 @@ class SampleRow:
         precision: Of the inferred instruction.
         recall: Likewise.
         instruction_4gram_overlap: How much of the instruction it copies.
-        not_trained_on: Further rewards by name, of held-out prompts.
+        held_out_rewards: Further rewards by name, of held-out prompts.
     """
 
     row: int
@@ -59,13 +59,13 @@ class SampleRow:
     precision: float | None = None
     recall: float | None = None
     instruction_4gram_overlap: float | None = None
-    not_trained_on: Mapping[str, float | None] = field(default_factory=dict)
+    held_out_rewards: Mapping[str, float | None] = field(default_factory=dict)
 
     def to_columns(self, step: int) -> dict[str, object]:
         """Return the row as it stands in a file. Messages and further rewards are JSON texts."""
         values = asdict(self)
         values["messages"] = orjson.dumps([asdict(one) for one in self.messages]).decode()
-        values["not_trained_on"] = orjson.dumps(dict(self.not_trained_on)).decode()
+        values["held_out_rewards"] = orjson.dumps(dict(self.held_out_rewards)).decode()
         values["prompt"] = self.messages[-1].content
         values["response"] = replace_lone_surrogates(self.response)
         return {"step": step, **values}
@@ -85,7 +85,7 @@ class SampleColumns(TypedDict):
     recall: float | None
     instruction_4gram_overlap: float | None
     tokens: int
-    not_trained_on: str
+    held_out_rewards: str
     messages: str
 
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flip_reward.data.files import storage_error
-from flip_reward.errors import MissingDependencyError
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.scoring.manifest import RunConfiguration
 from flip_reward.scoring.run_folder import locked
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common import checkpoints
-from flip_reward.training.common.grpo_manifest import GrpoManifest
-from flip_reward.training.common.libraries import quiet_libraries
-from flip_reward.training.common.manifest import describe_session
-from flip_reward.training.common.progress import GrpoObserver, SilentGrpoObserver
+from flip_reward.training.common.libraries import quiet_libraries, require_libraries
+from flip_reward.training.common.manifest import GrpoManifest, describe_session
+from flip_reward.training.common.progress import SilentObserver, TrainingObserver
 from flip_reward.training.grpo.data import GrpoRows, prepare_rows
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.rewards import GrpoRewards
@@ -33,12 +29,12 @@ if TYPE_CHECKING:
 
 
 def train_grpo(
-    recipe: GrpoRecipe, folder: Path, *, observer: GrpoObserver | None = None, stop: StopSignal | None = None
+    recipe: GrpoRecipe, folder: Path, *, observer: TrainingObserver | None = None, stop: StopSignal | None = None
 ) -> GrpoManifest:
     """Train a policy with GRPO on a reward of this package.
 
     The folder then holds the policy in `model/`, and `manifest.json`, `metrics.jsonl`, the samples of every step (see
-    `grpo_samples`) and the last checkpoints. A training that was cut off goes on from the last checkpoint and ends as
+    `samples`) and the last checkpoints. A training that was cut off goes on from the last checkpoint and ends as
     if it had not been, unless vLLM draws the responses; a finished one is left as it is. Under `accelerate launch`
     every process calls this.
 
@@ -63,13 +59,11 @@ def train_grpo(
         StorageError: The disk is full or not writable. The last checkpoint is kept.
         MissingDependencyError: TRL or PEFT is not installed.
     """
-    observer, stop = observer or SilentGrpoObserver(), stop or StopSignal()
-    for library in ("trl", "datasets", "pyarrow", *(("peft",) if recipe.lora else ())):
-        if find_spec(library) is None:
-            raise MissingDependencyError(library, extra="train")
+    observer, stop = observer or SilentObserver(), stop or StopSignal()
+    require_libraries("trl", "datasets", "pyarrow", *(("peft",) if recipe.lora else ()))
     rows = prepare_rows(recipe.data)
     evaluate = bool(rows.held_out)
-    with quiet_libraries(), _no_texts_of_samples():
+    with quiet_libraries():
         from flip_reward.training.grpo.config import find_unsafe_saving, make_grpo_config
 
         # Before anything is loaded: it says what does not go together.
@@ -141,20 +135,8 @@ async def _probe(rewards: GrpoRewards) -> None:
     try:
         await rewards.probe()
     finally:
-        for reward in (*rewards.by_dataset.values(), *rewards.not_trained_on.values()):
+        for reward in (*rewards.by_dataset.values(), *rewards.held_out.values()):
             await reward.load().aclose()
-
-
-@contextmanager
-def _no_texts_of_samples() -> Iterator[None]:
-    """Keep TRL from printing a whole sample at each step that has one without a reward: they are counted."""
-    logger = logging.getLogger("trl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 @contextmanager
@@ -176,7 +158,7 @@ def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _describe(rows: GrpoRows, observer: GrpoObserver) -> None:
+def _describe(rows: GrpoRows, observer: TrainingObserver) -> None:
     left_out = f"; {rows.left_out} left out" if rows.left_out else ""
     observer.say(f"{len(rows.train):,} prompts to learn from, {len(rows.held_out):,} held out{left_out}")
 

@@ -1,8 +1,6 @@
-"""GRPO with TRL: rows and rewards in, a trained policy out. Imported only where it is used, for it is heavy.
+"""GRPO with TRL: rows and rewards in, a trained policy out. Imported late, for it is heavy.
 
-`GrpoTrainer`: TRL's GRPOTrainer with runs that repeat, and an end where nothing is scored.
-
-Nothing of GRPO itself is changed.
+`GrpoTrainer` is TRL's GRPOTrainer with runs that repeat, and an end where nothing is scored. GRPO is unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +14,15 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers import (
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
@@ -24,11 +30,10 @@ from flip_reward.engines.files import DEFAULT_NAMES
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunStoppedError
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common.checkpoints import FOLDER, find_last
-from flip_reward.training.common.grpo_manifest import GrpoOutcome
-from flip_reward.training.common.grpo_watch import GrpoWatch
-from flip_reward.training.common.manifest import MANIFEST
-from flip_reward.training.common.progress import GrpoObserver
-from flip_reward.training.common.robust_trainer import RandomState, RobustCheckpointMixin, drawing_apart
+from flip_reward.training.common.libraries import make_lora_config
+from flip_reward.training.common.manifest import MANIFEST, GrpoOutcome
+from flip_reward.training.common.progress import TrainingObserver
+from flip_reward.training.common.trainer import ProgressCallback, RandomState, RobustCheckpointMixin, drawing_apart
 from flip_reward.training.grpo.data import GrpoRows
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.rewards import GrpoRewardCall, GrpoRewards
@@ -147,6 +152,18 @@ class GrpoTrainer(RobustCheckpointMixin, GRPOTrainer):  # type: ignore[misc]
         shutil.copyfile(checkpoint.parent.parent / MANIFEST, checkpoint / MANIFEST)
 
 
+class _SampleCallback(TrainerCallback):  # type: ignore[misc]
+    """Writes the samples of each step, and has held-out prompts looked at after the last one."""
+
+    def __init__(self, table: SampleTable, *, evaluate: bool) -> None:
+        self._table, self._evaluate = table, evaluate
+
+    def on_step_end(self, _args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        self._table.write(Split.TRAIN, state.global_step)
+        if self._evaluate and state.global_step == state.max_steps:
+            control.should_evaluate = True
+
+
 MODEL = "model"
 """The folder of the trained policy, inside that of the training."""
 
@@ -164,7 +181,7 @@ def run_grpo(
     rewards: GrpoRewards,
     folder: Path,
     *,
-    observer: GrpoObserver,
+    observer: TrainingObserver,
     stop: StopSignal,
 ) -> GrpoOutcome | None:
     """Train a policy, going on from the last checkpoint where there is one.
@@ -195,14 +212,15 @@ def run_grpo(
         raise DataError("no row is left to learn from: all prompts are longer than data.max_prompt_tokens")
     table = SampleTable(folder, config.process_index if config.world_size > 1 else None)
     call = GrpoRewardCall(rewards, table, lambda message: observer.say(message, warning=True))
-    watch = GrpoWatch(
+    progress = ProgressCallback(
         folder if config.process_index == 0 else None,
-        table,
-        evaluate=bool(held_out) and config.eval_strategy != "no",
-        observer=observer,
-        stop=stop,
+        observer,
+        stop,
+        figures={"reward": "reward", "eval_reward": "held out"},
+        numbers={"loss": "loss", "grad_norm": "gradient"},
     )
-    trainer = _make_trainer(recipe, config, policy, train, held_out, call, table, watch)
+    samples = _SampleCallback(table, evaluate=bool(held_out) and config.eval_strategy != "no")
+    trainer = _make_trainer(recipe, config, policy, train, held_out, call, table, [samples, progress])
     rewards.know_end_tokens([*trainer.eos_token_ids, policy.tokenizer.pad_token_id])
     last = find_last(folder / FOLDER)
     if last is not None:
@@ -240,7 +258,7 @@ def _make_trainer(
     held_out: Sequence[dict[str, Any]],
     call: GrpoRewardCall,
     table: SampleTable,
-    watch: GrpoWatch,
+    callbacks: Sequence[TrainerCallback],
 ) -> GrpoTrainer:
     needed = config.generation_batch_size // config.num_generations
     if len(train) < needed:
@@ -254,8 +272,8 @@ def _make_trainer(
             train_dataset=Dataset.from_list(list(train)),
             eval_dataset=Dataset.from_list(list(held_out)) if held_out else None,
             processing_class=policy.tokenizer,
-            callbacks=[watch],
-            peft_config=_configure_lora(recipe),
+            callbacks=list(callbacks),
+            peft_config=make_lora_config(recipe.lora) if recipe.lora else None,
         )
     except OSError as error:
         raise EngineUnavailableError(f"the policy {recipe.model} cannot be loaded: {error}") from error
@@ -295,7 +313,7 @@ def _load(recipe: GrpoRecipe, config: GRPOConfig) -> _Policy:
 
 
 def _fit(
-    rows: Sequence[PromptRow], tokenizer: PreTrainedTokenizerBase, recipe: GrpoRecipe, observer: GrpoObserver
+    rows: Sequence[PromptRow], tokenizer: PreTrainedTokenizerBase, recipe: GrpoRecipe, observer: TrainingObserver
 ) -> list[dict[str, Any]]:
     """Return the rows as TRL reads them, without those whose prompt is too long."""
     limit = recipe.data.max_prompt_tokens
@@ -310,17 +328,3 @@ def _fit(
     if len(found) < len(rows):
         observer.say(f"Left out {len(rows) - len(found)} prompts of more than {limit} tokens")
     return found
-
-
-def _configure_lora(recipe: GrpoRecipe) -> object:
-    if recipe.lora is None:
-        return None
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=recipe.lora.rank,
-        lora_alpha=recipe.lora.alpha,
-        lora_dropout=recipe.lora.dropout,
-        target_modules=recipe.lora.modules,
-        task_type="CAUSAL_LM",
-    )

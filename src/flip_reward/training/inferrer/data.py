@@ -22,7 +22,8 @@ from flip_reward.engines.lora.adapter import PeftAdapter, find_adapter
 from flip_reward.errors import DataError, OptionError, RequestRefusedError
 from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS
 from flip_reward.scoring.manifest import InputIdentity
-from flip_reward.training.common.tuning_progress import TuningObserver
+from flip_reward.training.common.manifest import SourceSummary
+from flip_reward.training.common.progress import TrainingObserver
 from flip_reward.training.inferrer.near_duplicates import NearIndex, Words
 from flip_reward.training.inferrer.pairs import (
     Pair,
@@ -72,6 +73,17 @@ class SourceCounts:
     held_out: int = 0
     kept: int = 0
     seen: int = 0
+
+    def sum_up(self) -> SourceSummary:
+        """Return the counts as manifests have them."""
+        return SourceSummary(
+            name=self.name,
+            rows=self.rows,
+            removed={reason.value: count for reason, count in sorted(self.removed.items())},
+            held_out=self.held_out,
+            kept=self.kept,
+            seen_in_an_epoch=self.seen,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +325,7 @@ class TuningInputs:
         return [prompt for source in self.excluded for prompt in read_evaluation_prompts(source)]
 
     def prepare(
-        self, recipe: InferrerRecipe, loaded: HfModel, evaluated: Sequence[str], observer: TuningObserver
+        self, recipe: InferrerRecipe, loaded: HfModel, evaluated: Sequence[str], observer: TrainingObserver
     ) -> TuningData:
         """Read the pairs as texts of a model.
 
@@ -341,7 +353,7 @@ class TuningInputs:
             observer.say(warning, warning=True)
         return data
 
-    def _read(self, recipe: InferrerRecipe, observer: TuningObserver) -> list[SourcePairs]:
+    def _read(self, recipe: InferrerRecipe, observer: TrainingObserver) -> list[SourcePairs]:
         sources = [
             read_pairs(source, columns=check_columns(one.columns), weight=one.weight)
             for source, one in zip(self.data, recipe.data, strict=True)

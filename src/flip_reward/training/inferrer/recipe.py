@@ -2,15 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from flip_reward.core.prompts import CompletionPrompt, load_completion_prompt
 from flip_reward.recipe import read_recipe
+from flip_reward.rewards.base import Settings
+from flip_reward.training.common.manifest import TUNING_KEYS
+from flip_reward.training.common.recipe import (
+    NOT_LEARNED_FROM,
+    LoraOptions,
+    RecipePart,
+    check_trl_fields,
+    to_settings,
+)
+
+_RESERVED = frozenset(
+    {
+        "output_dir", "resume_from_checkpoint", "remove_unused_columns", "seed", "data_seed", "max_length", "packing",
+        "eval_packing", "padding_free", "dataset_kwargs", "dataset_text_field", "train_sampling_strategy",
+        "completion_only_loss", "assistant_only_loss", "chat_template_path", "eos_token", "prediction_loss_only",
+        "model_init_kwargs",
+    }
+)  # fmt: skip
+
+SFT_DEFAULTS: Mapping[str, object] = MappingProxyType(
+    {
+        "num_train_epochs": 1.0,
+        "max_steps": -1,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": 2e-4,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.03,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "use_cpu": False,
+        "gradient_checkpointing": False,
+        "save_steps": 100,
+        "eval_steps": 100,
+        "logging_steps": 10,
+    }
+)
+"""What the section `sft` holds where it says nothing else. `bf16` is as the processor has it."""
+
+
+def _check_sft_fields(values: Mapping[str, object]) -> dict[str, object]:
+    checked = check_trl_fields("SFTConfig", values, reserved=_RESERVED)
+    for name in ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate"):
+        value = checked.get(name, 1)
+        if not isinstance(value, int | float) or not value > 0:
+            raise PydanticCustomError("sft_value", "{name} must be more than 0", {"name": name})
+    return checked
 
 
 class Method(StrEnum):
@@ -22,23 +71,6 @@ class Method(StrEnum):
     """All weights."""
 
 
-class Precision(StrEnum):
-    """What is computed with."""
-
-    AUTO = "auto"
-    """bfloat16 where the processor has it, else float32."""
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-
-
-class Schedule(StrEnum):
-    """How the learning rate goes down after the warm-up."""
-
-    COSINE = "cosine"
-    LINEAR = "linear"
-    CONSTANT = "constant_with_warmup"
-
-
 class SavedAs(StrEnum):
     """The numbers in the file of the tuned weights."""
 
@@ -47,32 +79,18 @@ class SavedAs(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataSource(_Part):
+class DataSource(RecipePart):
     """Rows of instructions and responses."""
 
     source: str
     """Whatever `flip-reward score` reads: a file in any of its formats, or a data set on the hub."""
     weight: float = Field(default=1.0, gt=0, le=100)
     """How often each of its rows is seen in an epoch: 2 is twice, 0.5 is every other row."""
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default={})
     """Our column names to theirs, as for `--columns`."""
 
 
-class LoraOptions(_Part):
-    """How large the adapter is, and where it is added."""
-
-    rank: int = Field(default=16, ge=1)
-    alpha: float = Field(default=32, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    modules: str | list[str] = "all-linear"
-    """Every linear layer but the last, or names of layers."""
-
-
-class ContrastOptions(_Part):
+class ContrastOptions(RecipePart):
     """How a model learns to find an instruction likelier after its own response than after others.
 
     For tuning on from an adapter that already infers: see `start`.
@@ -84,7 +102,7 @@ class ContrastOptions(_Part):
     """The loss of an instruction's rank counts so often beside the likelihood of its tokens."""
 
 
-class InferrerRecipe(_Part):
+class InferrerRecipe(RecipePart):
     """What is tuned, on what, and how.
 
     Example:
@@ -94,6 +112,8 @@ class InferrerRecipe(_Part):
         'tuned'
     """
 
+    renamed: ClassVar[Mapping[str, str]] = TUNING_KEYS
+
     model: str
     """As for `--model transformers:MODEL`."""
     start: Path | None = None
@@ -101,14 +121,14 @@ class InferrerRecipe(_Part):
     data: list[DataSource] = Field(min_length=1)
     data_folder: Path | None = None
     """Where files of `data` and `exclude` are looked for. None is the current folder."""
-    exclude: list[str] = []
+    exclude: list[str] = Field(default=[])
     """Files of prompts, or benchmarks by name: rows whose prompt occurs there are left out."""
     output: Path | None = None
 
-    frame: str | None = None
+    template: str | None = None
     """As `--template` of backward likelihood. None is "tuned", or in a folder its "FRAME"."""
-    frame_dir: Path | None = None
-    """A folder with a frame of your own; see `flip_reward.core.prompts.load_completion_prompt`."""
+    template_dir: Path | None = None
+    """A folder with a completion prompt of your own; see `flip_reward.core.prompts.load_completion_prompt`."""
     no_thinking: bool = False
 
     method: Method = Method.LORA
@@ -128,26 +148,9 @@ class InferrerRecipe(_Part):
     max_instruction_tokens: int = Field(default=256, ge=1)
 
     seed: int = Field(default=0, ge=0, lt=2**32)
-    epochs: float = Field(default=1.0, gt=0)
-    max_steps: int | None = Field(default=None, ge=1)
-    batch_rows: int = Field(default=8, ge=1)
-    accumulate: int = Field(default=1, ge=1)
-    """So many batches make a step."""
-    learning_rate: float = Field(default=2e-4, gt=0)
-    schedule: Schedule = Schedule.COSINE
-    warmup: float = Field(default=0.03, ge=0, lt=1)
-    """Which part of the steps it takes to reach the learning rate."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_gradient_norm: float = Field(default=1.0, gt=0)
-
-    precision: Precision = Precision.AUTO
-    device: str | None = None
-    """"cpu", or None for a GPU where there is one."""
-    gradient_checkpointing: bool = False
-    """Less memory, a fifth slower."""
-    checkpoint_every: int = Field(default=100, ge=1)
-    evaluate_every: int = Field(default=100, ge=1)
-    log_every: int = Field(default=10, ge=1)
+    """Of the rows that are drawn and held out, their order, and everything that the trainer draws."""
+    sft: Annotated[dict[str, object], AfterValidator(_check_sft_fields)] = Field(default={})
+    """Fields of TRL's SFTConfig. What is not set is that of `SFT_DEFAULTS`."""
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
@@ -165,38 +168,69 @@ class InferrerRecipe(_Part):
         return read_recipe(path, cls, overrides, extra="train")
 
     def load_completion_prompt(self) -> CompletionPrompt:
-        """Load the frame.
+        """Load the completion prompt that the model is asked with.
 
         Raises:
-            TemplateError: There is no such frame, or it is malformed.
+            TemplateError: There is none of this name, or it is malformed.
         """
-        return load_completion_prompt(self.frame or (None if self.frame_dir else "tuned"), folder=self.frame_dir)
+        name = self.template or (None if self.template_dir else "tuned")
+        return load_completion_prompt(name, folder=self.template_dir)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.contrast is not None and self.batch_rows % self.contrast.alike:
-            raise ValueError(f"batch_rows must be a multiple of contrast.alike, {self.contrast.alike}")
+            multiple = f"a multiple of contrast.alike, {self.contrast.alike}"
+            raise ValueError(f"sft.per_device_train_batch_size must be {multiple}")
         if self.start is not None and self.method is Method.FULL:
             raise ValueError("start names an adapter, so method must be lora")
         return self
+
+    @property
+    def trainer_values(self) -> dict[str, Any]:
+        """The section `sft` with its defaults."""
+        return {**SFT_DEFAULTS, **self.sft}
+
+    @property
+    def epochs(self) -> float:
+        """How often each text is seen."""
+        epochs: float = self.trainer_values["num_train_epochs"]
+        return epochs
+
+    @property
+    def batch_rows(self) -> int:
+        """The texts of a batch."""
+        rows: int = self.trainer_values["per_device_train_batch_size"]
+        return rows
+
+    @property
+    def rows_a_step(self) -> int:
+        """The texts of a step."""
+        batches: int = self.trainer_values["gradient_accumulation_steps"]
+        return self.batch_rows * batches
 
     def locate(self, source: str) -> str:
         """Return where a file of the recipe is; anything else, such as a name on the hub, as it is."""
         inside = (self.data_folder or Path()) / Path(source).expanduser()
         return str(inside) if inside.exists() else source
 
-    def settings(self) -> dict[str, str | int | float | bool | None]:
+    def settings(self) -> Settings:
         """Return what the result depends on besides the data and the model, one value a key."""
-        flat: dict[str, str | int | float | bool | None] = {}
-        elsewhere = {"model", "start", "data", "data_folder", "exclude", "output", "frame_dir", "lora", "contrast"}
-        values = self.model_dump(mode="json", exclude=elsewhere)
+        elsewhere = {
+            "model", "start", "data", "data_folder", "exclude", "output", "template_dir", "lora", "contrast", "sft",
+        }  # fmt: skip
+        trained = {name: value for name, value in self.trainer_values.items() if name not in NOT_LEARNED_FROM}
+        lora: dict[str, object] = {}
         if self.method is Method.LORA and self.start is None:
-            values |= {f"lora.{key}": value for key, value in self.lora.model_dump(mode="json").items()}
-        if self.contrast is not None:
-            values |= {f"contrast.{key}": value for key, value in self.contrast.model_dump(mode="json").items()}
-        for key, value in values.items():
-            flat[key] = value if isinstance(value, str | int | float | bool | None) else ", ".join(map(str, value))
+            modules = self.lora.modules
+            lora = {**self.lora.model_dump(), "modules": modules if isinstance(modules, str) else ", ".join(modules)}
+        data: dict[str, object] = {}
         for number, one in enumerate(self.data, start=1):
-            flat[f"data {number} weight"] = one.weight
-            flat[f"data {number} columns"] = ", ".join(f"{ours}={theirs}" for ours, theirs in one.columns.items())
-        return flat
+            data[f"data {number} weight"] = one.weight
+            data[f"data {number} columns"] = ", ".join(f"{ours}={theirs}" for ours, theirs in one.columns.items())
+        return {
+            **to_settings(self.model_dump(exclude=elsewhere)),
+            **to_settings(trained, "sft."),
+            **to_settings(lora, "lora."),
+            **to_settings(self.contrast.model_dump() if self.contrast else {}, "contrast."),
+            **to_settings(data),
+        }

@@ -1,6 +1,6 @@
-"""Supervised tuning with TRL: tuning texts in, tuned weights out. Imported only where it is used, for it is heavy.
+"""Supervised tuning with TRL: tuning texts in, tuned weights out. Imported late, for it is heavy.
 
-`InferrerTrainer`: TRL's SFTTrainer, quicker without a GPU.
+`InferrerTrainer` is TRL's SFTTrainer, quicker without a GPU; `ContrastTrainer` also learns to rank.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,26 +19,36 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from trl import SFTConfig, SFTTrainer
 
 from flip_reward.engines.huggingface.inference import projecting_only
+from flip_reward.errors import OptionError
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common.checkpoints import FOLDER, find_last
-from flip_reward.training.common.libraries import name_checkpointing
-from flip_reward.training.common.metrics_file import write_metrics
-from flip_reward.training.common.robust_trainer import RobustCheckpointMixin
-from flip_reward.training.common.tuning_manifest import TuningOutcome
-from flip_reward.training.common.tuning_progress import TuningObserver
-from flip_reward.training.common.tuning_watch import SMALLER_STEPS, TuningWatch
+from flip_reward.training.common.libraries import make_lora_config, make_trl_config
+from flip_reward.training.common.manifest import TuningOutcome
+from flip_reward.training.common.progress import TrainingObserver
+from flip_reward.training.common.trainer import ProgressCallback, RobustCheckpointMixin
 from flip_reward.training.inferrer.contrastive import check_score_group, score_group
 from flip_reward.training.inferrer.recipe import ContrastOptions, InferrerRecipe, Method
 from flip_reward.training.inferrer.text import IGNORED, TuningText
 
 if TYPE_CHECKING:
-    from peft import LoraConfig, PeftModel
+    from peft import PeftModel
+
+_ADVICE = "take a smaller sft.learning_rate, or sft.bf16=false, and another folder with --output"
+_METRICS = {
+    "loss": "train_loss",
+    "eval_loss": "held_out_loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "gradient_norm",
+    "contrast_loss": "contrast_loss",
+    "ranked_right": "ranked_right",
+}
+"""What is written into `metrics.jsonl`, by the trainer's names."""
 
 
 class InferrerTrainer(RobustCheckpointMixin, SFTTrainer):  # type: ignore[misc]
     """Tunes on tokens and labels."""
 
-    advice = SMALLER_STEPS
+    advice = _ADVICE
 
     def compute_loss(
         self,
@@ -146,7 +157,7 @@ def run_sft(
     folder: Path,
     *,
     bfloat16: bool,
-    observer: TuningObserver,
+    observer: TrainingObserver,
     stop: StopSignal,
 ) -> SftResult:
     """Tune a model, going on from the last checkpoint where there is one.
@@ -168,13 +179,16 @@ def run_sft(
     """
     checkpoints = folder / FOLDER
     steps = count_steps(len(texts.train), recipe)
-    watch = TuningWatch(
-        [len(text.tokens) for text in texts.train],
-        rows_a_step=recipe.batch_rows * recipe.accumulate,
-        steps=steps,
-        folder=folder,
-        observer=observer,
-        stop=stop,
+    tokens = [0, *accumulate(len(text.tokens) for text in texts.train)]
+    progress = ProgressCallback(
+        folder,
+        observer,
+        stop,
+        figures={"loss": "loss", "eval_loss": "held out"},
+        numbers={"loss": "loss", "eval_loss": "loss of held-out rows", "grad_norm": "gradient"},
+        metrics=_METRICS,
+        tokens=[tokens[min(step * recipe.rows_a_step, len(texts.train))] for step in range(steps + 1)],
+        advice=_ADVICE,
     )
     has_adapter = hasattr(network, "get_base_model")
     make_trainer: Callable[..., InferrerTrainer] = InferrerTrainer
@@ -187,18 +201,17 @@ def run_sft(
         train_dataset=_to_dataset(texts.train),
         eval_dataset=_to_dataset(texts.held_out) if texts.held_out else None,
         processing_class=tokenizer,
-        callbacks=[watch],
-        peft_config=_configure_lora(recipe) if recipe.method is Method.LORA and not has_adapter else None,
+        callbacks=[progress],
+        peft_config=make_lora_config(recipe.lora) if recipe.method is Method.LORA and not has_adapter else None,
     )
     trainer.remove_callback(PrinterCallback)
     last = find_last(checkpoints)
     if last is not None:
         observer.say(f"Going on from step {last.name.rpartition('-')[2]}")
     trainer.train(resume_from_checkpoint=str(last) if last else None)
-    history = trainer.state.log_history
-    write_metrics(folder, history)
     if trainer.state.global_step < steps:
         return SftResult(trainer.model, None)
+    history = trainer.state.log_history
     held_out = [float(entry["eval_loss"]) for entry in history if "eval_loss" in entry]
     losses = [float(entry["loss"]) for entry in history if "loss" in entry]
     outcome = TuningOutcome(
@@ -212,8 +225,9 @@ def run_sft(
 
 def count_steps(texts: int, recipe: InferrerRecipe) -> int:
     """Return how many steps it takes to see so many texts, or the most that the recipe allows."""
-    steps = math.ceil(texts / (recipe.batch_rows * recipe.accumulate))
-    return min(steps, recipe.max_steps or steps)
+    steps = math.ceil(texts / recipe.rows_a_step)
+    most: int = recipe.trainer_values["max_steps"]
+    return min(steps, most) if most > 0 else steps
 
 
 def _to_dataset(texts: Sequence[TuningText]) -> Dataset:
@@ -222,53 +236,36 @@ def _to_dataset(texts: Sequence[TuningText]) -> Dataset:
     )
 
 
-def _configure_lora(recipe: InferrerRecipe) -> LoraConfig:
-    from peft import LoraConfig
-
-    lora = recipe.lora
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.modules,
-        task_type="CAUSAL_LM",
-    )
-
-
 def _configure(
     recipe: InferrerRecipe, folder: Path, network: PreTrainedModel, *, steps: int, bfloat16: bool, evaluate: bool
 ) -> SFTConfig:
-    return SFTConfig(
-        output_dir=str(folder),
+    wanted = recipe.trainer_values
+    values = {
+        "report_to": "none",
+        "eval_strategy": "steps" if evaluate else "no",
+        "eval_on_start": evaluate and wanted.get("eval_strategy", "steps") not in ("no", None),
+        "per_device_eval_batch_size": recipe.batch_rows,
+        "save_strategy": "steps",
+        "save_total_limit": 2,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": network.device.type == "cuda",
+        **wanted,
+        "output_dir": str(folder),
         # The texts are tokens already, in the order in which they are to be seen, and must not be cut.
-        dataset_kwargs={"skip_prepare_dataset": True},
-        max_length=None,
-        train_sampling_strategy="sequential",
-        num_train_epochs=1,
-        max_steps=steps,
-        per_device_train_batch_size=recipe.batch_rows,
-        per_device_eval_batch_size=recipe.batch_rows,
-        gradient_accumulation_steps=recipe.accumulate,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule.value,
-        warmup_steps=math.ceil(recipe.warmup * steps),
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_gradient_norm,
-        seed=recipe.seed,
-        bf16=bfloat16,
-        use_cpu=network.device.type == "cpu",
-        **name_checkpointing(SFTConfig, {"gradient_checkpointing": recipe.gradient_checkpointing}),
-        dataloader_pin_memory=network.device.type == "cuda",
-        eval_strategy="steps" if evaluate else "no",
-        eval_steps=recipe.evaluate_every,
-        eval_on_start=evaluate and find_last(folder) is None,
-        prediction_loss_only=True,
-        save_strategy="steps",
-        save_steps=recipe.checkpoint_every,
-        save_total_limit=2,
-        logging_strategy="steps",
-        logging_steps=recipe.log_every,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=[],
-    )
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "max_length": None,
+        "train_sampling_strategy": "sequential",
+        "num_train_epochs": 1,
+        "max_steps": steps,
+        "seed": recipe.seed,
+        "bf16": bfloat16,
+        "use_cpu": network.device.type == "cpu",
+        "prediction_loss_only": True,
+    }
+    if not evaluate and values["eval_strategy"] not in ("no", None):
+        raise OptionError(
+            "held-out rows are to be looked at, and there are none", hint="set held_out or sft.eval_strategy=no"
+        )
+    values["eval_on_start"] = bool(values["eval_on_start"]) and evaluate and find_last(folder) is None
+    return make_trl_config(SFTConfig, values, section="sft")

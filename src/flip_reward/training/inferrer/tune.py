@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,18 +14,17 @@ from flip_reward.engines.lora import adapter as lora_file
 from flip_reward.engines.lora.adapter import find_adapter
 from flip_reward.engines.lora.base_model import BaseModelIdentity
 from flip_reward.engines.machine import has_fast_bfloat16
-from flip_reward.errors import MissingDependencyError, OptionError
+from flip_reward.errors import OptionError
 from flip_reward.scoring.manifest import RunConfiguration
 from flip_reward.scoring.run_folder import locked
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common import checkpoints
-from flip_reward.training.common.libraries import quiet_libraries
-from flip_reward.training.common.manifest import describe_session
-from flip_reward.training.common.tuning_manifest import SourceSummary, TuningManifest
-from flip_reward.training.common.tuning_progress import SilentObserver, TuningObserver
+from flip_reward.training.common.libraries import quiet_libraries, require_libraries
+from flip_reward.training.common.manifest import TuningManifest, describe_session
+from flip_reward.training.common.progress import SilentObserver, TrainingObserver
 from flip_reward.training.inferrer.data import TuningData, TuningInputs
 from flip_reward.training.inferrer.order import order_groups, order_texts
-from flip_reward.training.inferrer.recipe import InferrerRecipe, Method, Precision
+from flip_reward.training.inferrer.recipe import InferrerRecipe, Method
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -34,11 +32,9 @@ if TYPE_CHECKING:
 
     from flip_reward.training.inferrer.trainer import SftResult
 
-_LIBRARIES = ("trl", "peft", "datasets")
-
 
 def tune_inferrer(
-    recipe: InferrerRecipe, folder: Path, *, observer: TuningObserver | None = None, stop: StopSignal | None = None
+    recipe: InferrerRecipe, folder: Path, *, observer: TrainingObserver | None = None, stop: StopSignal | None = None
 ) -> TuningManifest:
     """Tune a model to infer instructions from responses.
 
@@ -65,9 +61,7 @@ def tune_inferrer(
         MissingDependencyError: TRL or PEFT is not installed.
     """
     observer, stop = observer or SilentObserver(), stop or StopSignal()
-    for library in _LIBRARIES:
-        if find_spec(library) is None:
-            raise MissingDependencyError(library, extra="train")
+    require_libraries("trl", "peft", "datasets")
     inputs = TuningInputs.open(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +83,7 @@ def tune_inferrer(
         data = inputs.prepare(recipe, loaded, evaluated, observer)
         manifest = TuningManifest(
             configuration=configuration,
-            sources=[SourceSummary.of(counts) for counts in data.counts],
+            sources=[counts.sum_up() for counts in data.counts],
             evaluated_prompts=len(evaluated),
             tokens_in_an_epoch=sum(len(one.tokens) for one in data.train),
             sessions=[*(manifest.sessions if manifest else []), describe_session()],
@@ -117,16 +111,13 @@ def _load(recipe: InferrerRecipe) -> tuple[HfModel, bool]:
         raise OptionError(f"{recipe.model} is an adapter", hint="tune the model that it is for")
     if recipe.model == TUNED:
         raise OptionError(f"{TUNED} is tuned already", hint=f"tune {SMOLLM2_135M.name}")
-    if recipe.device not in (None, "cpu") and not str(recipe.device).startswith("cuda"):
-        raise OptionError(f"there is no tuning on device {recipe.device!r}", hint='take "cpu" or leave it out')
-    on_cpu = recipe.device == "cpu" or not torch.cuda.is_available()
+    on_cpu = bool(recipe.trainer_values["use_cpu"]) or not torch.cuda.is_available()
     if not on_cpu and torch.cuda.device_count() > 1:
         raise OptionError("tuning takes one GPU, and there are several", hint="set CUDA_VISIBLE_DEVICES=0")
     device = "cpu" if on_cpu else "cuda"
-    precision = recipe.precision
-    bfloat16 = precision is Precision.BFLOAT16 or (
-        precision is Precision.AUTO and has_fast_bfloat16(torch.device(device))
-    )
+    wanted = recipe.sft.get("bf16")
+    fast = has_fast_bfloat16(torch.device(device)) and not recipe.sft.get("fp16")
+    bfloat16 = fast if wanted is None else bool(wanted)
     # Weights that are tuned need all their digits; those that stay as they are do not.
     frozen_in_bfloat16 = bfloat16 and recipe.method is Method.LORA
     loaded = load_hf_model(recipe.model, dtype="bfloat16" if frozen_in_bfloat16 else "float32", device=device)
@@ -138,10 +129,10 @@ def _configure(recipe: InferrerRecipe, inputs: TuningInputs, loaded: HfModel, *,
         settings={
             "model": loaded.name,
             "model_fingerprint": loaded.fingerprint,
-            "frame_sha256": inputs.frame.template.sha256,
+            "template_sha256": inputs.frame.template.sha256,
             "start": inputs.start.fingerprint if inputs.start else None,
             **recipe.settings(),
-            "precision": "bfloat16" if bfloat16 else "float32",
+            "sft.bf16": bfloat16,
         },
         inputs=list(inputs.identities),
     )
@@ -155,7 +146,7 @@ def _tune(
     folder: Path,
     *,
     bfloat16: bool,
-    observer: TuningObserver,
+    observer: TrainingObserver,
     stop: StopSignal,
 ) -> SftResult:
     from flip_reward.training.inferrer.trainer import SftTexts, run_sft
@@ -192,7 +183,7 @@ def _save(
     from flip_reward.training.inferrer.save import save_adapter, save_model
 
     dtype = getattr(torch, recipe.saved_as.value)
-    frame = "" if recipe.frame_dir else recipe.load_completion_prompt().template.name
+    frame = "" if recipe.template_dir else recipe.load_completion_prompt().template.name
     if recipe.method is Method.FULL:
         save_model(folder, result.network, loaded.tokenizer, frame=frame, dtype=dtype)
         return None
@@ -210,7 +201,7 @@ def _save(
     )
 
 
-def _describe(manifest: TuningManifest, observer: TuningObserver) -> None:
+def _describe(manifest: TuningManifest, observer: TrainingObserver) -> None:
     for source in manifest.sources:
         left_out = ", ".join(f"{count} {reason}" for reason, count in source.removed.items())
         observer.say(

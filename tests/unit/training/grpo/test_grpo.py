@@ -32,7 +32,7 @@ from flip_reward.rewards.base import Settings
 from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common.checkpoints import find_last
-from flip_reward.training.common.grpo_manifest import GrpoOutcome
+from flip_reward.training.common.manifest import GrpoOutcome
 from flip_reward.training.grpo.config import make_grpo_config
 from flip_reward.training.grpo.data import prepare_rows
 from flip_reward.training.grpo.recipe import GrpoRecipe
@@ -153,7 +153,7 @@ def test_a_rewarded_word_comes_more_often(folder: Path) -> None:
 
 def test_a_recipe_from_start_to_end(folder: Path) -> None:
     recipe = make_recipe(
-        folder, evaluation={"rewards": [{"reward": "backward-likelihood", "model": "scripted", "cache": "off"}]}
+        folder, held_out_rewards=[{"reward": "backward-likelihood", "model": "scripted", "cache": "off"}]
     )
     notes = Notes()
     manifest = train_grpo(recipe, folder / "out", observer=notes)
@@ -167,10 +167,10 @@ def test_a_recipe_from_start_to_end(folder: Path) -> None:
     assert json.loads((folder / "out/checkpoints/checkpoint-4/manifest.json").read_text())["kind"] == "grpo"
     evaluations = [entry for entry in read_metrics(folder / "out") if "eval_reward" in entry]
     assert [entry["step"] for entry in evaluations] == [0, 2, 4]
-    assert all(entry["eval_not_trained_on/backward-likelihood"] < 0 for entry in evaluations)
+    assert all(entry["eval_held_out_rewards/backward-likelihood"] < 0 for entry in evaluations)
     assert all("eval_general-flip/mean" in entry for entry in evaluations)
     [first, *_] = read_samples(folder / "out", "held-out")[0]
-    assert json.loads(first["not_trained_on"])["backward-likelihood"] < 0
+    assert json.loads(first["held_out_rewards"])["backward-likelihood"] < 0
     assert len(read_samples(folder / "out", "held-out")[4]) == 4 * 2
     assert notes.progress[-1].step == 4
     again = Notes()
@@ -192,12 +192,17 @@ def test_no_password_or_key_is_written_down(folder: Path) -> None:
         }
         recipe = make_recipe(
             folder, reward=served, rewards={"general-quality": served | {"reward": "pointwise"}},
-            evaluation={"rewards": [served]}, grpo={"max_steps": 1, "save_steps": 1},
+            held_out_rewards=[served], grpo={"max_steps": 1, "save_steps": 1},
         )  # fmt: skip
         manifest = train_grpo(recipe, folder / "out")
-    assert manifest.recipe["reward"] == recipe.reward.model_dump(mode="json") | {
-        "base_url": server.base_url,
-        "extra_body": {"api_key": "***", "top_k": 5, "proxy": [{"authorization": "***"}]},
+    written = manifest.recipe["reward"]
+    assert isinstance(written, dict)
+    assert written["base_url"] == server.base_url
+    assert written["extra_body"] == {"api_key": "***", "top_k": 5, "proxy": [{"authorization": "***"}]}
+    assert {name: written[name] for name in ("reward", "model", "cache")} == {
+        "reward": "flip",
+        "model": server.model,
+        "cache": "off",
     }
     assert build_training_page(folder / "out").exists()
     files = [path for path in (folder / "out").rglob("*") if path.is_file()]

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from flip_reward.errors import DataError, FlipRewardError, OptionError
+from flip_reward.training.common.libraries import TRACKERS
 from flip_reward.training.grpo.config import find_unsafe_saving, make_grpo_config
-from flip_reward.training.grpo.recipe import TRACKERS, GrpoRecipe
+from flip_reward.training.grpo.recipe import GrpoRecipe
 from tests.unit.training.grpo_cases import make_recipe
 
 RECIPES = sorted((Path(__file__).parents[4] / "recipes").glob("grpo_*.yaml"))
@@ -33,7 +34,7 @@ def test_recipes_of_the_paper_differ_in_the_reward_alone() -> None:
     assert flip.data.model_copy(update={"source": "", "switch_to": None}) == judge.data.model_copy(
         update={"source": "", "switch_to": None}
     )
-    assert flip.evaluation != judge.evaluation
+    assert flip.held_out_rewards != judge.held_out_rewards
 
 
 @pytest.mark.parametrize("name", ["grpo_flip", "grpo_judge"])
@@ -64,7 +65,7 @@ def test_recipes_of_the_paper_have_its_numbers(name: str) -> None:
     assert (recipe.data.max_prompt_tokens, recipe.data.seed) == (2048, 1)
     assert (recipe.reward.engine.model, recipe.reward.engine.no_thinking) == ("Qwen/Qwen3-4B", True)
     assert recipe.reward.part.sampling.max_tokens == 2048
-    [other] = recipe.evaluation.rewards
+    [other] = recipe.held_out_rewards
     assert {recipe.reward.reward, other.reward} == {"flip", "pointwise"}
     assert (recipe.reward.reward == "flip") == (name == "grpo_flip")
 
@@ -72,8 +73,6 @@ def test_recipes_of_the_paper_have_its_numbers(name: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["truncated=leave_out"], "truncated is now mask_truncated_completions"),
-        (["patience_seconds=1"], "patience_seconds is now outage_timeout_seconds"),
         (["modle=x"], "unknown key 'modle'; did you mean 'model'?"),
         (["grpo.learning_rat=1"], "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
         (["grpo.num_generations=many"], "num_generations: Input should be a valid integer"),
@@ -95,6 +94,9 @@ def test_recipes_of_the_paper_have_its_numbers(name: str) -> None:
         ),
         (["grpo.trust_remote_code=true"], "'trust_remote_code' would run code that comes with a model"),
         (["grpo.model_init_kwargs={trust_remote_code: true}"], "'model_init_kwargs.trust_remote_code' would run"),
+        (["evaluation.rewards=[]"], "'evaluation' is now 'held_out_rewards'"),
+        (["truncated=leave_out"], "'truncated' is now 'mask_truncated_completions'"),
+        (["patience_seconds=1"], "'patience_seconds' is now 'outage_timeout_seconds'"),
         (["data.columns={prompt: q}"], "data: columns have an effect only with switch_to"),
         (["data.held_out=0.1", "data.held_out_source=x"], "data: held_out has no effect beside held_out_source"),
         (["data.hold_out=0.1"], "unknown key 'data.hold_out'; did you mean 'held_out'?"),

@@ -92,7 +92,7 @@ async def test_rows_of_a_batch_may_ask_for_different_rewards(tmp_path: Path) -> 
         log_metric=metrics.__setitem__,
     )
     assert rewards == [0.5, 0.0, 1.0, 0.5, 0.5, None]
-    assert metrics["not_trained_on/other"] == pytest.approx(4 / 4 / 6)
+    assert metrics["held_out_rewards/other"] == pytest.approx(4 / 4 / 6)
     assert metrics["general-flip/outcomes/scored"] == 0.75
     assert metrics["general-quality/outcomes/scored"] == 1.0
 
@@ -109,7 +109,7 @@ def test_a_reward_that_compares_needs_two_responses_to_held_out_prompts(tmp_path
     with pytest.raises(OptionError, match=r"'general-listwise' compares .* held-out prompts get one") as caught:
         train_grpo(make_recipe(tmp_path, data=data, grpo={"num_generations_eval": 1}, **LISTWISE), tmp_path / "out")
     assert "grpo.num_generations_eval" in str(caught.value.hint)
-    looked_at = {"evaluation": {"rewards": [LISTWISE["reward"]]}, "model": "no/such/policy"}
+    looked_at = {"held_out_rewards": [LISTWISE["reward"]], "model": "no/such/policy"}
     with pytest.raises(OptionError, match=r"'listwise' compares .* held-out prompts get one"):
         train_grpo(make_recipe(tmp_path, grpo={"num_generations_eval": 1}, **looked_at), tmp_path / "out")
     fitting: list[dict[str, object]] = [

@@ -12,9 +12,10 @@ from flip_reward.engines.huggingface.inference import score_rows
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.engines.huggingface.text import ScoredRow
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunMismatchError
+from flip_reward.training.common.recipe import LoraOptions
 from flip_reward.training.inferrer.contrastive import check_score_group, score_group
 from flip_reward.training.inferrer.order import group_alike, order_groups
-from flip_reward.training.inferrer.recipe import ContrastOptions, DataSource, InferrerRecipe, LoraOptions, Precision
+from flip_reward.training.inferrer.recipe import ContrastOptions, DataSource, InferrerRecipe
 from flip_reward.training.inferrer.text import TuningText
 from flip_reward.training.inferrer.tune import tune_inferrer
 from tests.hf_models import save_model
@@ -73,6 +74,11 @@ def test_a_model_that_has_no_places_for_it_is_refused(network: LlamaForCausalLM)
         check_score_group(recurrent, GROUP)
 
 
+SFT: dict[str, object] = {
+    "learning_rate": 1e-2, "per_device_train_batch_size": 4, "bf16": False, "use_cpu": True, "logging_steps": 1,
+}  # fmt: skip
+
+
 def make_text(response: list[int], instruction: list[int]) -> TuningText:
     return TuningText([1, *response, 3, *instruction, 2], learned=len(instruction) + 1)
 
@@ -107,11 +113,7 @@ def likelihood(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Inferrer
         keep_near_duplicates=True,
         held_out=0.0,
         lora=LoraOptions(rank=8),
-        learning_rate=1e-2,
-        batch_rows=4,
-        precision=Precision.FLOAT32,
-        device="cpu",
-        log_every=1,
+        sft=SFT,
     )
 
 
@@ -130,7 +132,9 @@ def read_metric(folder: Path, name: str) -> list[float]:
 def test_contrast_raises_instructions_above_those_after_other_responses(
     likelihood: InferrerRecipe, started: Path, tmp_path: Path
 ) -> None:
-    recipe = likelihood.model_copy(update={"start": started, "contrast": ContrastOptions(), "epochs": 12.0})
+    recipe = likelihood.model_copy(
+        update={"start": started, "contrast": ContrastOptions(), "sft": SFT | {"num_train_epochs": 12.0}}
+    )
     manifest = tune_inferrer(recipe, tmp_path / "contrast")
     assert manifest.outcome is not None
     losses = read_metric(tmp_path / "contrast", "contrast_loss")
@@ -150,7 +154,7 @@ def test_mistakes(likelihood: InferrerRecipe, started: Path, tmp_path: Path) -> 
     def wanted(**changes: object) -> InferrerRecipe:
         return InferrerRecipe.model_validate(likelihood.model_dump() | changes)
 
-    with pytest.raises(ValueError, match=r"batch_rows must be a multiple of contrast\.alike, 3"):
+    with pytest.raises(ValueError, match=r"per_device_train_batch_size must be a multiple of contrast\.alike, 3"):
         wanted(contrast={"alike": 3})
     with pytest.raises(ValueError, match="so method must be lora"):
         wanted(start=started, method="full")
@@ -169,10 +173,18 @@ def test_mistakes(likelihood: InferrerRecipe, started: Path, tmp_path: Path) -> 
 def test_a_recipe_that_came_to_nothing_is_mended_in_the_same_folder(
     likelihood: InferrerRecipe, started: Path, tmp_path: Path
 ) -> None:
-    alike = likelihood.model_copy(update={"start": started, "contrast": ContrastOptions(alike=64), "batch_rows": 64})
+    alike = likelihood.model_copy(
+        update={
+            "start": started,
+            "contrast": ContrastOptions(alike=64),
+            "sft": SFT | {"per_device_train_batch_size": 64},
+        }
+    )
     with pytest.raises(DataError):
         tune_inferrer(alike, tmp_path / "out")
-    mended = likelihood.model_copy(update={"start": started, "contrast": ContrastOptions(), "max_steps": 2})
+    mended = likelihood.model_copy(
+        update={"start": started, "contrast": ContrastOptions(), "sft": SFT | {"max_steps": 2}}
+    )
     manifest = tune_inferrer(mended, tmp_path / "out")
     assert manifest.outcome is not None
     with pytest.raises(RunMismatchError):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.errors import DataError, OptionError, TemplateError
+from flip_reward.training.common.manifest import TUNING_KEYS
 from flip_reward.training.inferrer.recipe import InferrerRecipe, Method
 
 RECIPES = Path(__file__).parents[4] / "recipes"
@@ -34,9 +35,15 @@ def test_both_stages_hold_out_the_same_prompts() -> None:
 
 def test_overrides(tmp_path: Path) -> None:
     recipe = read(
-        tmp_path, BASE, "learning_rate=1e-4", "lora.rank=4", "method=full", "exclude=[a.jsonl, b.jsonl]", "rows=null"
+        tmp_path,
+        BASE,
+        "sft.learning_rate=1e-4",
+        "lora.rank=4",
+        "method=full",
+        "exclude=[a.jsonl, b.jsonl]",
+        "rows=null",
     )
-    assert recipe.learning_rate == 1e-4
+    assert recipe.sft == {"learning_rate": 1e-4}
     assert (recipe.lora.rank, recipe.lora.alpha) == (4, 32)
     assert recipe.method is Method.FULL
     assert recipe.exclude == ["a.jsonl", "b.jsonl"]
@@ -45,11 +52,14 @@ def test_overrides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BASE + "learning_rat: 1", "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
+        (BASE + "sft: {learning_rat: 1}", "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
         (BASE + "lora: {rnk: 4}", "unknown key 'lora.rnk'; did you mean 'rank'?"),
         ("model: tiny\ndata: [{source: a, wieght: 2}]", "unknown key 'data.0.wieght'; did you mean 'weight'?"),
         (BASE + "zzz: 4", "unknown key 'zzz'\nhint: keys are model, "),
-        (BASE + "epochs: 0", "epochs: Input should be greater than 0"),
+        (BASE + "sft: {num_train_epochs: 0}", "num_train_epochs must be more than 0"),
+        (BASE + "sft: {max_length: 9}", "'max_length' follows from the rest of the recipe"),
+        (BASE + "sft: {hub_token: secret}", "'hub_token' would be written down"),
+        *((BASE + f"{old}: 1", f"'{old}' is now '{new}'") for old, new in TUNING_KEYS.items()),
         ("model: tiny\ndata: []", "data: List should have at least 1 item"),
         ("data: [{source: a}]", "model: Field required"),
         ("- a", "holds no keys"),
@@ -63,7 +73,7 @@ def test_mistakes(tmp_path: Path, text: str, message: str) -> None:
 
 def test_mistakes_in_overrides(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="key=value"):
-        read(tmp_path, BASE, "learning_rate")
+        read(tmp_path, BASE, "seed")
     with pytest.raises(OptionError, match="not YAML"):
         read(tmp_path, BASE, "exclude=[")
     with pytest.raises(OptionError, match="has no keys of its own"):
@@ -83,7 +93,7 @@ def test_files_are_looked_for_in_the_data_folder(tmp_path: Path) -> None:
 
 def test_what_the_result_depends_on(tmp_path: Path) -> None:
     settings = read(tmp_path, BASE + "output: here").settings()
-    assert settings["learning_rate"] == 2e-4
+    assert settings["sft.learning_rate"] == 2e-4
     assert settings["lora.rank"] == 16
     assert settings["data 1 weight"] == 1.0
     assert "output" not in settings
@@ -93,7 +103,7 @@ def test_what_the_result_depends_on(tmp_path: Path) -> None:
 def test_a_frame_of_your_own(tmp_path: Path) -> None:
     (tmp_path / "FRAME_USER.prompt").write_text("{response} answers: {instruction}")
     assert (
-        read(tmp_path, BASE, f"frame_dir={tmp_path}")
+        read(tmp_path, BASE, f"template_dir={tmp_path}")
         .load_completion_prompt()
         .template.user.startswith("{response} answers")
     )
@@ -102,4 +112,4 @@ def test_a_frame_of_your_own(tmp_path: Path) -> None:
 
 def test_a_frame_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TemplateError, match="answr"):
-        read(tmp_path, BASE + "frame: answr").load_completion_prompt()
+        read(tmp_path, BASE + "template: answr").load_completion_prompt()

@@ -18,9 +18,10 @@ from flip_reward.errors import DataError, OptionError, RunMismatchError, RunStop
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common.checkpoints import find_last
-from flip_reward.training.common.tuning_manifest import TuningManifest
-from flip_reward.training.common.tuning_progress import TuningProgress
-from flip_reward.training.inferrer.recipe import DataSource, InferrerRecipe, LoraOptions, Method, Precision, SavedAs
+from flip_reward.training.common.manifest import TuningManifest
+from flip_reward.training.common.progress import Progress
+from flip_reward.training.common.recipe import LoraOptions
+from flip_reward.training.inferrer.recipe import DataSource, InferrerRecipe, Method, SavedAs
 from flip_reward.training.inferrer.tune import tune_inferrer
 from tests.hf_models import save_model
 
@@ -38,13 +39,13 @@ class Watcher:
 
     def __init__(self, at_step: int | None = None, do: Callable[[], None] | None = None) -> None:
         self.said: list[str] = []
-        self.progress: list[TuningProgress] = []
+        self.progress: list[Progress] = []
         self._at_step, self._do = at_step, do
 
     def say(self, message: str, *, warning: bool = False) -> None:
         self.said.append(("Warning: " if warning else "") + message)
 
-    def advanced(self, progress: TuningProgress) -> None:
+    def advanced(self, progress: Progress) -> None:
         self.progress.append(progress)
         if progress.step == self._at_step and self._do is not None:
             do, self._do = self._do, None
@@ -79,16 +80,22 @@ def recipe(model: Path, rows: Path) -> InferrerRecipe:
         keep_near_duplicates=True,
         held_out=0.15,
         lora=LoraOptions(rank=8, dropout=0.1),
-        learning_rate=1e-2,
-        batch_rows=4,
-        accumulate=2,
-        epochs=1.5,
-        precision=Precision.FLOAT32,
-        device="cpu",
-        checkpoint_every=3,
-        evaluate_every=4,
-        log_every=1,
+        sft={
+            "learning_rate": 1e-2,
+            "per_device_train_batch_size": 4,
+            "gradient_accumulation_steps": 2,
+            "num_train_epochs": 1.5,
+            "bf16": False,
+            "use_cpu": True,
+            "save_steps": 3,
+            "eval_steps": 4,
+            "logging_steps": 1,
+        },
     )
+
+
+def change_sft(recipe: InferrerRecipe, **changes: object) -> InferrerRecipe:
+    return recipe.model_copy(update={"sft": recipe.sft | changes})
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +145,7 @@ def test_the_manifest_says_from_what_and_how(
     assert source.kept + source.held_out == 56
     assert manifest.configuration.inputs[0].name == "rows.jsonl"
     assert len(manifest.configuration.inputs[0].fingerprint or "") == 64
-    assert manifest.configuration.settings["learning_rate"] == recipe.learning_rate
+    assert manifest.configuration.settings["sft.learning_rate"] == recipe.sft["learning_rate"]
     assert {"torch", "trl", "peft", "transformers"} <= manifest.sessions[0].versions.keys()
     assert manifest.outcome is not None
     assert manifest.outcome.steps == -(-round(source.kept * 1.5) // 8)
@@ -179,7 +186,7 @@ def test_a_killed_tuning_ends_as_if_it_had_not_been(
 
 
 def test_killed_behind_the_last_step_it_takes_no_step_more(recipe: InferrerRecipe, tmp_path: Path) -> None:
-    cut = recipe.model_copy(update={"max_steps": 4})
+    cut = change_sft(recipe, max_steps=4)
     expected = tune_inferrer(cut, tmp_path / "undisturbed")
     folder = tmp_path / "again"
     folder.mkdir()
@@ -220,20 +227,13 @@ def test_a_finished_tuning_is_left_as_it_is(undisturbed: tuple[Path, TuningManif
     watcher = Watcher()
     assert tune_inferrer(recipe, folder, observer=watcher) == manifest
     assert watcher.said == ["It is finished already"]
-    with pytest.raises(RunMismatchError, match=r"learning_rate: 0\.01 there, 0\.02 now"):
-        tune_inferrer(recipe.model_copy(update={"learning_rate": 0.02}), folder)
+    with pytest.raises(RunMismatchError, match=r"sft\.learning_rate: 0\.01 there, 0\.02 now"):
+        tune_inferrer(change_sft(recipe, learning_rate=0.02), folder)
 
 
 def test_all_weights(recipe: InferrerRecipe, model: Path, tmp_path: Path) -> None:
-    whole = recipe.model_copy(
-        update={
-            "method": Method.FULL,
-            "precision": Precision.BFLOAT16,
-            "saved_as": SavedAs.BFLOAT16,
-            "held_out": 0.0,
-            "max_steps": 4,
-            "gradient_checkpointing": True,
-        }
+    whole = change_sft(recipe, bf16=True, max_steps=4, gradient_checkpointing=True).model_copy(
+        update={"method": Method.FULL, "saved_as": SavedAs.BFLOAT16, "held_out": 0.0}
     )
     manifest = tune_inferrer(whole, tmp_path / "whole")
     assert manifest.outcome is not None
@@ -284,17 +284,18 @@ def test_no_room_for_a_checkpoint(recipe: InferrerRecipe, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "held_out", "message"),
     [
-        ({"log_every": 10}, "after step 3 weights are not numbers"),
-        ({"log_every": 1, "evaluate_every": 1}, "the loss of held-out rows of step 1 is not a number"),
-        ({"log_every": 1, "held_out": 0.0}, "the loss of step 2 is not a number"),
+        ({"logging_steps": 10}, 0.15, "after step 3 weights are not numbers"),
+        ({"logging_steps": 1, "eval_steps": 1}, 0.15, "the loss of held-out rows of step 1 is not a number"),
+        ({"logging_steps": 1}, 0.0, "the loss of step 2 is not a number"),
     ],
 )
 def test_spoilt_weights_are_no_checkpoint(
-    recipe: InferrerRecipe, tmp_path: Path, changes: dict[str, object], message: str
+    recipe: InferrerRecipe, tmp_path: Path, changes: dict[str, object], held_out: float, message: str
 ) -> None:
-    spoilt = recipe.model_copy(update={"learning_rate": 1e30, "warmup": 0.0, **changes})
+    spoilt = change_sft(recipe, learning_rate=1e30, warmup_steps=0, **changes)
+    spoilt = spoilt.model_copy(update={"held_out": held_out})
     with pytest.raises(RunStoppedError, match=message) as caught:
         tune_inferrer(spoilt, tmp_path / "out")
     assert "another folder with --output" in str(caught.value.hint)
@@ -324,7 +325,7 @@ class TestMistakes:
     def test_prompts_of_evaluations_are_left_out(self, recipe: InferrerRecipe, tmp_path: Path) -> None:
         evaluation = tmp_path / "pairs.jsonl"
         evaluation.write_text(json.dumps({"prompt": ROWS[0]["prompt"].upper()}) + "\n")
-        wanted = recipe.model_copy(update={"exclude": [str(evaluation)], "max_steps": 1, "held_out": 0.0})
+        wanted = change_sft(recipe, max_steps=1).model_copy(update={"exclude": [str(evaluation)], "held_out": 0.0})
         manifest = tune_inferrer(wanted, tmp_path / "out")
         assert manifest.sources[0].removed["evaluated"] == 1
         assert manifest.evaluated_prompts == 1

@@ -1,18 +1,13 @@
-"""What trainings changed: held-out prompts before and after, prompt by prompt, over several seeds.
-
-python -m flip_reward.training.grpo.gain FOLDER... prints a table; the folders are trainings that differ in the seed.
-"""
+"""Eval deltas: what trainings changed on held-out prompts, prompt by prompt, over several seeds."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from flip_reward.errors import FlipRewardError, RunError
+from flip_reward.errors import RunError
 from flip_reward.evaluation.statistics import Estimate, check_libraries, estimate_mean
 from flip_reward.report.training import TrainingSample, list_steps, read_samples
 from flip_reward.training.grpo.samples import Split
@@ -22,11 +17,11 @@ _CHARACTERS = "characters"
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
+class EvalDelta:
     """How a figure of held-out prompts changed.
 
     Attributes:
-        name: "reward", the name of a reward that was not trained on, or a property of the responses.
+        name: "reward", the name of a held-out reward, or a property of the responses.
         before: The mean over prompts before the first step.
         after: The mean over the same prompts later.
         change: The mean change of a prompt, with the bootstrap's 95 % interval over prompts within each seed.
@@ -38,7 +33,7 @@ class Gain:
     change: Estimate
 
 
-def measure_gains(folders: Sequence[Path], *, step: int | None = None) -> list[Gain]:
+def measure_eval_deltas(folders: Sequence[Path], *, step: int | None = None) -> list[EvalDelta]:
     """Compare held-out responses from before the first step with later ones.
 
     A prompt counts where it has the figure at both times; its responses are averaged first.
@@ -67,7 +62,7 @@ def measure_gains(folders: Sequence[Path], *, step: int | None = None) -> list[G
                 if (later := after.get(name, {}).get(row)) is not None:
                     pairs.setdefault(name, []).append((str(number), value, later))
     return [
-        Gain(
+        EvalDelta(
             name,
             fmean(before for _, before, _ in found),
             fmean(after for _, _, after in found),
@@ -75,6 +70,15 @@ def measure_gains(folders: Sequence[Path], *, step: int | None = None) -> list[G
         )
         for name, found in pairs.items()
     ]
+
+
+def tabulate_eval_deltas(deltas: Sequence[EvalDelta]) -> str:
+    """Return a table in Markdown."""
+    lines = ["| held out | before | after | change [95 %] | prompts |", "|---|---:|---:|---:|---:|"]
+    for delta in deltas:
+        change = f"{delta.change.value:+.3f} [{delta.change.low:+.3f}, {delta.change.high:+.3f}]"
+        lines.append(f"| {delta.name} | {delta.before:.3f} | {delta.after:.3f} | {change} | {delta.change.n} |")
+    return "\n".join(lines)
 
 
 def _average(samples: Sequence[TrainingSample]) -> dict[str, dict[int, float]]:
@@ -86,24 +90,3 @@ def _average(samples: Sequence[TrainingSample]) -> dict[str, dict[int, float]]:
             if value is not None:
                 collected.setdefault(name, {}).setdefault(sample.row, []).append(value)
     return {name: {row: fmean(values) for row, values in rows.items()} for name, rows in collected.items()}
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description="What trainings changed on held-out prompts.")
-    parser.add_argument("folders", nargs="+", type=Path, help="trainings that differ in the seed")
-    parser.add_argument("--step", type=int, help="compare with the responses after this step, by default the last")
-    chosen = parser.parse_args(arguments)
-    try:
-        gains = measure_gains(chosen.folders, step=chosen.step)
-    except FlipRewardError as error:
-        sys.exit(f"Error: {error}")
-    lines = ["| held out | before | after | change [95 %] | prompts |", "|---|---:|---:|---:|---:|"]
-    for gain in gains:
-        change = f"{gain.change.value:+.3f} [{gain.change.low:+.3f}, {gain.change.high:+.3f}]"
-        lines.append(f"| {gain.name} | {gain.before:.3f} | {gain.after:.3f} | {change} | {gain.change.n} |")
-    sys.stdout.write("\n".join(lines) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,230 @@
+"""What both trainers do otherwise than TRL. Imported only by them, for it is heavy.
+
+`RobustCheckpointMixin`: checkpoints are whole and of good weights, there is no step too many, and nobody is told.
+`ProgressCallback`: follows the steps, keeps the metrics, and stops when asked to.
+`RandomState`: every generator that a training draws from, to be put back later.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import orjson
+import torch
+from accelerate.utils import gather_object
+from safetensors import SafetensorError
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from flip_reward.data.files import storage_error, write_atomically
+from flip_reward.errors import RunStoppedError, StorageError
+from flip_reward.scoring.runner import StopSignal
+from flip_reward.training.common.checkpoints import drop_oldest, find_last, mark_whole
+from flip_reward.training.common.manifest import METRICS
+from flip_reward.training.common.progress import Progress, TrainingObserver
+
+
+class RobustCheckpointMixin(Trainer):  # type: ignore[misc]
+    """Stands before one of TRL's trainers among the bases of a trainer."""
+
+    advice: ClassVar[str]
+    """What to do where weights are spoilt."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - the signature of the trainer
+        super().__init__(*arguments, **named)
+        # The trainer would remove older checkpoints before the newest is whole.
+        self._keep, self.args.save_total_limit = self.args.save_total_limit, None
+
+    def _run_epoch(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - the signature of the trainer
+        # The trainer looks for the end after a step. One that was killed behind its last step would take another.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return None
+        return super()._run_epoch(*arguments, **named)
+
+    def _save_checkpoint(self, model: object, trial: object) -> None:
+        checkpoint = self._checkpoint()
+        self._check_weights()
+        with self._writing("checkpoint", checkpoint):
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                self._add_to(checkpoint)
+                mark_whole(checkpoint)
+        if self.is_world_process_zero() and (self._keep or 0) > 0:
+            best = self.state.best_model_checkpoint
+            drop_oldest(checkpoint.parent, self._keep, best=Path(best) if best else None)
+
+    def _add_to(self, checkpoint: Path) -> None:
+        """Write what a checkpoint holds besides that of TRL."""
+
+    def _check_weights(self) -> None:
+        """Keep weights that are spoilt from being written: their loss may not have been logged.
+
+        Raises:
+            RunStoppedError: One that is trained is not a number, in any of the processes.
+        """
+        good = all(_is_finite(weight) for weight in self.model.parameters() if weight.requires_grad)
+        if not all(gather_object([good])):
+            raise RunStoppedError(f"after step {self.state.global_step} weights are not numbers", hint=self.advice)
+
+    @contextmanager
+    def _writing(self, what: str, folder: Path) -> Iterator[None]:
+        """Leave no folder that is half written, and say from where the same command goes on."""
+        try:
+            yield
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            last = find_last(Path(self.args.output_dir))
+            kept = f"{last.name} is kept, and the same command goes on from it" if last else "there was none before"
+            reason = str(error).partition("\n")[0]
+            raise StorageError(f"cannot write the {what} {folder}: {reason}", hint=kept) from error
+
+    def _checkpoint(self) -> Path:
+        return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+
+    def _send_telemetry(self) -> None:
+        """Say nothing to anybody about what a user trains."""
+
+    def create_model_card(self, *_: object, **__: object) -> None:
+        """Write no card, which would name folders of this machine."""
+
+
+def _is_finite(weight: torch.nn.Parameter) -> bool:
+    """Whether all numbers that this process holds of a weight are finite."""
+    part: Any = getattr(weight, "ds_tensor", weight)  # where DeepSpeed keeps it
+    if hasattr(part, "to_local"):  # FSDP
+        part = part.to_local()
+    return bool(torch.isfinite(part).all())
+
+
+class ProgressCallback(TrainerCallback):  # type: ignore[misc]
+    """Follows the steps of a trainer: tells of them, writes `metrics.jsonl`, and ends it when asked to.
+
+    Args:
+        folder: Where the metrics go; None in all processes but the first.
+        observer: Told about progress.
+        stop: Ends the training after a step, with a checkpoint.
+        figures: What the observer is told, by the names in the trainer's log.
+        numbers: Figures of the log that have to be numbers, and what errors call them.
+        metrics: What is written, by the names in the trainer's log. None writes all of it.
+        tokens: The tokens that are read up to each step, from 0 on. Then the pace is that of tokens, and is told.
+        advice: The hint where a figure is not a number.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        observer: TrainingObserver,
+        stop: StopSignal,
+        *,
+        figures: Mapping[str, str],
+        numbers: Mapping[str, str],
+        metrics: Mapping[str, str] | None = None,
+        tokens: Sequence[int] | None = None,
+        advice: str | None = None,
+    ) -> None:
+        self._folder, self._observer, self._stop = folder, observer, stop
+        self._shown, self._numbers, self._metrics = figures, numbers, metrics
+        self._tokens, self._advice = tokens, advice
+        self._figures: dict[str, float] = {}
+        self._first_step, self._started = 0, math.nan
+
+    def on_train_begin(self, _args: object, state: TrainerState, _control: TrainerControl, **_: object) -> None:
+        """Write the metrics of earlier sessions up to the checkpoint."""
+        self._first_step = state.global_step
+        if self._folder is not None:
+            write_atomically(self._folder / METRICS, b"".join(map(self._to_line, state.log_history)))
+        self._tell(state)
+
+    def on_epoch_begin(self, _args: object, state: TrainerState, _control: TrainerControl, **_: object) -> None:
+        """Count from here: an evaluation before the first step is no part of the pace."""
+        if math.isnan(self._started):
+            self._first_step, self._started = state.global_step, time.monotonic()
+
+    def on_step_end(self, _args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Tell of a step, and stop after it when asked to."""
+        # The processes of a training are interrupted one after the other, and have to stop after the same step.
+        if any(gather_object([self._stop.requested])) and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
+        self._tell(state)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_: object) -> None:
+        """Keep the metrics.
+
+        Raises:
+            RunStoppedError: A figure is not a number. It comes before a checkpoint of the step.
+            StorageError: The disk is full or not writable.
+        """
+        newest = state.log_history[-1]
+        for name, what in self._numbers.items():
+            if name == "grad_norm" and args.fp16:
+                continue  # then the trainer leaves out steps whose gradient is too large, and goes on
+            value = newest.get(name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise RunStoppedError(f"the {what} of step {state.global_step} is not a number", hint=self._advice)
+        self._figures |= {shown: newest[name] for name, shown in self._shown.items() if newest.get(name) is not None}
+        if self._folder is not None:
+            path = self._folder / METRICS
+            try:
+                with path.open("ab") as file:
+                    file.write(self._to_line(newest))
+            except OSError as error:
+                raise storage_error(path, error) from error
+        self._tell(state)
+
+    def _tell(self, state: TrainerState) -> None:
+        done = self._work(state.global_step) - self._work(self._first_step)
+        pace = left = None
+        if done > 0:
+            pace = done / (time.monotonic() - self._started)
+            left = (self._work(state.max_steps) - self._work(state.global_step)) / pace
+        speed = {"tokens/s": pace} if pace is not None and self._tokens is not None else {}
+        self._observer.advanced(Progress(state.global_step, state.max_steps, {**speed, **self._figures}, left))
+
+    def _work(self, step: int) -> int:
+        return step if self._tokens is None else self._tokens[min(step, len(self._tokens) - 1)]
+
+    def _to_line(self, entry: Mapping[str, Any]) -> bytes:
+        if self._metrics is not None:
+            known = {ours: entry[name] for name, ours in self._metrics.items() if name in entry}
+            if not known:
+                return b""
+            entry = {"step": entry["step"], **known}
+        return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+
+
+class RandomState:
+    """What Python, numpy and torch would draw next."""
+
+    def __init__(self) -> None:
+        self._python: Any = random.getstate()
+        self._numpy: Any = np.random.get_state()
+        self._torch = torch.get_rng_state()
+        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def restore(self) -> None:
+        """Put the generators back."""
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)
+        torch.set_rng_state(self._torch)
+        if self._cuda:
+            torch.cuda.set_rng_state_all(self._cuda)
+
+
+@contextmanager
+def drawing_apart(seed: int) -> Iterator[None]:
+    """Draw from generators with this seed while the block runs, and then go on as if it had not been."""
+    before = RandomState()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        before.restore()
