@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from flip_reward.core.response import Target
 from flip_reward.core.score import Aggregation
 from flip_reward.data.sources import SourceRow
 from flip_reward.engines.base import Engine
@@ -245,10 +246,14 @@ def load_rewards(
 def _with_model(config: RewardConfig, engine: Engine, runs: int) -> GridReward:
     seeds = _draw_seeds(config, runs)
     rewards = tuple((config if seed is None else config.updated(seed=seed)).load(engine) for seed in seeds)
-    own = flatten(config.part)
+    own, settings = flatten(config.part), rewards[0].settings
     words = [config.reward]
     if config.reward in ("flip", "backward-likelihood"):
-        words.append(str(rewards[0].settings["template"]))
+        words.append(str(settings["template"]))
+    if own.get("target", Target.LAST_USER) is not Target.LAST_USER:
+        words.append(own["target"])
+    if settings.get("similarity", "f1") != "f1":
+        words.append(str(settings["similarity"]))
     if own.get("likelihood_value", LikelihoodValue.MEAN) is not LikelihoodValue.MEAN:
         words.append(own["likelihood_value"])
     if own.get("samples", 1) > 1:

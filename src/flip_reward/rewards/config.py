@@ -180,10 +180,12 @@ def split_settings(configs: Sequence[RewardConfig]) -> list[RewardConfig]:
         label = name.replace("_", " ")
         if len(configs) == 1:
             owners = [repr(reward) for reward in WITH_MODEL if name in RewardConfig(reward=reward).own_settings]
-            raise OptionError(
-                f"the reward {configs[0].reward!r} has no option {label!r}",
-                hint=f"{' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it",
+            hint = (
+                "rewards that ask a model have it"
+                if len(owners) == len(WITH_MODEL)
+                else f"it belongs to {', '.join(owners)}"
             )
+            raise OptionError(f"the reward {configs[0].reward!r} has no option {label!r}", hint=hint)
         rewards = ", ".join(dict.fromkeys(config.reward for config in configs))
         raise OptionError(f"none of the rewards ({rewards}) has the option {label!r}")
     defaults = {name: option.field.default for name, option in RewardConfig.options().items()}
