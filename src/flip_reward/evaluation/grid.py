@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -202,6 +202,7 @@ async def _score_run(
         completed = len(run_folder.completed)
         if completed == len(benchmark.items):
             return True
+        limits = replace(limits, workers=min(limits.workers, len(benchmark.items) - completed))
         with observer.watch(run, completed_items=completed) as watching:
             session = Run(reward, run_folder, limits=limits, observer=watching, stop=stop)
             summary = await session.score(_pending_rows(benchmark, run_folder.completed), prices=prices)
