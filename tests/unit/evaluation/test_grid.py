@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from flip_reward.core.response import Target
 from flip_reward.core.score import Aggregation
 from flip_reward.engines.base import Request
 from flip_reward.engines.config import EngineConfig
@@ -58,6 +59,8 @@ def test_several_samples_have_a_label_and_seeds_of_their_own() -> None:
     assert [reward.settings["seed"] for reward in pointwise.runs] == [5, 6, 7]
     assert pointwise.label == "pointwise @ scripted"
     assert load_rewards(["flip"], [SCRIPTED], best)[0].label == "flip reasoned x8 max @ scripted"
+    other = RewardConfig(similarity="chrf", target=Target.SYSTEM)
+    assert load_rewards(["flip"], [SCRIPTED], other)[0].label == "flip system_prompt system chrf @ scripted"
     with pytest.raises(OptionError, match="'pointwise' has no option 'samples'"):
         load_rewards(["pointwise"], [SCRIPTED], several)
     with pytest.raises(OptionError, match="several samples at temperature 0"):
