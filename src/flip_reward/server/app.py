@@ -120,7 +120,7 @@ class ErrorAnswer(BaseModel):
 
 def _status_routes(scorer: Scorer, metrics: Metrics, *, has_key: bool) -> list[Route]:
     model = ModelOut(id=scorer.model, created=int(time.time()), owned_by="flip-reward", reward=scorer.reward_name)
-    document = orjson.dumps(describe(has_key=has_key))
+    document = orjson.dumps(openapi_document(has_key=has_key))
 
     async def health(_request: Request) -> Response:
         return _json(HealthAnswer(status="ok"))
@@ -178,11 +178,11 @@ _PAGES: Mapping[str, tuple[str, TypeAdapter[Any] | None]] = MappingProxyType(
 _FAILURE: TypeAdapter[ErrorAnswer] = TypeAdapter(ErrorAnswer)
 
 
-def describe(*, has_key: bool) -> dict[str, object]:
+def openapi_document(*, has_key: bool) -> dict[str, object]:
     """Make the OpenAPI document of the pydantic models.
 
     Example:
-        >>> document = describe(has_key=False)
+        >>> document = openapi_document(has_key=False)
         >>> document["paths"]["/v1/rewards"]["post"]["summary"]
         'Score groups of responses'
     """

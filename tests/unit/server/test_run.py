@@ -18,7 +18,8 @@ def test_a_missing_library_is_named_with_its_extra(module: str) -> None:
 
 def test_the_command_loads_nothing_of_the_server_before_it_serves() -> None:
     program = (
-        "import flip_reward.cli.app, sys; print(*({'starlette', 'uvicorn', 'prometheus_client'} & set(sys.modules)))"
+        "import flip_reward.cli.commands.serve, sys\n"
+        "print(*({'starlette', 'uvicorn', 'prometheus_client'} & set(sys.modules)))"
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == ""

@@ -7,12 +7,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
-from flip_reward.cli.app import app
-from flip_reward.errors import DataError, FlipRewardError
+from flip_reward.errors import DataError
 from flip_reward.integrations.verl import compute_score_sync
 from flip_reward.integrations.verl.data import VerlColumns, write_verl_parquet
+from tests.e2e.command import run
 from tests.unit.integrations.conftest import SetEnvironment
 
 CHAT = [
@@ -94,9 +93,10 @@ def test_a_row_without_an_instruction_is_named_and_nothing_is_written(
 def test_from_the_command_line(tmp_path: Path) -> None:
     inputs, output = write(tmp_path / "prompts.jsonl", ROWS), tmp_path / "train.parquet"
     options = ["--ability", "talk", "--columns", "id=id", "--limit", "1"]
-    result = CliRunner().invoke(app, ["data", "verl", inputs, "-o", str(output), *options])
-    assert (result.exit_code, result.output) == (0, f"{output}: 1 row\n")
+    finished = run(tmp_path, "data", "verl", inputs, "-o", str(output), *options)
+    assert (finished.returncode, finished.stdout) == (0, f"{output}: 1 row\n")
     [row] = read(output)
     assert row["ability"] == "talk"
-    missing = CliRunner().invoke(app, ["data", "verl", str(tmp_path / "nowhere.jsonl"), "-o", str(output)])
-    assert isinstance(missing.exception, FlipRewardError)
+    finished = run(tmp_path, "data", "verl", "nowhere.jsonl", "-o", str(output))
+    assert finished.returncode
+    assert "nowhere.jsonl" in finished.stderr
