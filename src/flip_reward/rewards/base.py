@@ -270,17 +270,17 @@ async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T
         cost = Cost(attempts=error.attempts, latency_seconds=time.perf_counter() - started)
         return Score(None, _outcome_of(error), detail=str(error), cost=cost)
     seconds = time.perf_counter() - started
-    return read(_clean(answer), Cost(answer.usage, answer.attempts, seconds, answer.cached))
+    if isinstance(answer, Completion):
+        answer = _clean(answer)
+    return read(answer, Cost(answer.usage, answer.attempts, seconds, answer.cached))
 
 
-def _clean(answer: Answer) -> Answer:
-    """Return an answer whose texts can be stored and sent."""
-    if not isinstance(answer, Completion):
-        return answer
-    if not answer.others and (answer.text is None or answer.text.isascii()):
-        return answer
-    text = None if answer.text is None else replace_lone_surrogates(answer.text)
-    return replace(answer, text=text, others=tuple(map(_clean, answer.others)))
+def _clean(completion: Completion) -> Completion:
+    """Return a completion whose texts can be stored and sent."""
+    if not completion.others and (completion.text is None or completion.text.isascii()):
+        return completion
+    text = None if completion.text is None else replace_lone_surrogates(completion.text)
+    return replace(completion, text=text, others=tuple(map(_clean, completion.others)))
 
 
 def _outcome_of(error: EngineError) -> Outcome:
