@@ -106,9 +106,9 @@ class OpenedJob:
 def score_file(
     reward: RewardModel,
     source: str | Path,
-    output: Path | None = None,
+    output: str | Path | None = None,
     *,
-    run_folder: Path | None = None,
+    run_folder: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
     workers: int = 64,
@@ -170,9 +170,9 @@ def score_file(
 async def score_file_async(
     reward: RewardModel,
     source: str | Path,
-    output: Path | None = None,
+    output: str | Path | None = None,
     *,
-    run_folder: Path | None = None,
+    run_folder: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
     workers: int = 64,
@@ -193,7 +193,8 @@ async def score_file_async(
         1
     """
     limits = RunLimits(workers=workers, strict=strict)
-    opened = open_job(ScoringJob(reward, [str(source)], run_folder, output, dict(columns or {}), limit, limits))
+    folder, target = (None if path is None else Path(path) for path in (run_folder, output))
+    opened = open_job(ScoringJob(reward, [str(source)], folder, target, dict(columns or {}), limit, limits))
     try:
         summary = await opened.run()
         opened.write_output()

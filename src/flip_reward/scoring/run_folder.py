@@ -18,7 +18,6 @@ from operator import attrgetter
 from pathlib import Path
 
 import orjson
-from filelock import FileLock, Timeout
 
 from flip_reward.data.files import AppendOnlyFile, storage_error, write_atomically
 from flip_reward.errors import RunError, RunLockedError, StorageError
@@ -241,6 +240,8 @@ def read_summary(path: Path) -> Summary | None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keep others from writing to a run folder while the block runs; a RunLockedError when somebody does."""
+    from filelock import FileLock, Timeout
+
     try:
         with FileLock(path / ".lock").acquire(blocking=False):
             yield
