@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from flip_reward.core.score import Outcome
+from flip_reward.engines.base import Completion, Request
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError
 from flip_reward.integrations.base import BackgroundLoop, OncePerProcess, TrainerReward, environment_reward
@@ -56,13 +57,14 @@ def test_requests_of_all_callers_share_one_limit() -> None:
     lock = threading.Lock()
 
     class Counting(ScriptedEngine):
-        async def _take_time(self) -> None:
+        async def complete(self, request: Request) -> Completion:
             with lock:
                 flying[0] += 1
                 flying[1] = max(flying)
             await asyncio.sleep(0.002)
             with lock:
                 flying[0] -= 1
+            return await super().complete(request)
 
     from flip_reward.engines.middleware import build_stack
 
