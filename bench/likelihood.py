@@ -24,8 +24,7 @@ import psutil
 from figures import Figure, report
 from flip_reward import FlipOptions, FlipReward, Group, RewardModel, Sampling
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import InvalidRow, RowMapper
-from flip_reward.data.sources import read_sources
+from flip_reward.data.rows import InvalidRow, RowMapper, read_sources
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import Input, InvalidRow, RowMapper, skip_nothing
-from flip_reward.data.sources import SourceRow, read_sources
+from flip_reward.data.rows import Input, InvalidRow, RowMapper, SourceRow, read_sources, skip_nothing
 from flip_reward.data.tables import check_output, write_table
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel, run_blocking

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flip_reward.core.score import Outcome, Score
-from flip_reward.data.rows import InvalidRow
-from flip_reward.data.sources import SourceRow
+from flip_reward.data.rows import InvalidRow, SourceRow
 from flip_reward.errors import ConversationError, DataError, RunStoppedError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.scoring.records import Record

@@ -1,4 +1,8 @@
-"""Best of N: choose one of several responses by their scores, and draw them first where that is wanted."""
+"""Best of N: choose one of several responses by their scores.
+
+`choice` chooses in one group, `results` in a finished run. Where a policy writes the responses, `policy` samples them
+and `candidates` keeps them.
+"""
 
 from flip_reward.selection.choice import Selection, TieRule, select_best
 

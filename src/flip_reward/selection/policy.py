@@ -10,8 +10,7 @@ from typing import Protocol
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score
-from flip_reward.data.rows import RESPONSE_COLUMNS, Input, InvalidRow, RawRow, Row, Skip
-from flip_reward.data.sources import SourceRow
+from flip_reward.data.rows import RESPONSE_COLUMNS, Input, InvalidRow, RawRow, Row, Skip, SourceRow
 from flip_reward.engines.base import Completion, Engine, Request, Sampling
 from flip_reward.errors import ConversationError, DataError, OptionError
 from flip_reward.rewards.base import Rendered, RewardModel, Settings, ask, gather_all

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward import Completion, FlipReward, Group, Outcome, Request, Sampling, ScriptedEngine
-from flip_reward.data.rows import InvalidRow
-from flip_reward.data.sources import SourceRow
+from flip_reward.data.rows import InvalidRow, SourceRow
 from flip_reward.engines.scripted import Script
 from flip_reward.errors import (
     ContextTooLongError,

@@ -7,8 +7,7 @@ import pytest
 
 from flip_reward import Completion, FlipReward, Outcome, Request, Sampling, ScriptedEngine
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import InvalidRow
-from flip_reward.data.sources import SourceRow
+from flip_reward.data.rows import InvalidRow, SourceRow
 from flip_reward.errors import EngineServerError, RunError, StorageError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.judges.listwise import ListwiseJudge

@@ -36,8 +36,7 @@ from flip_reward.cli.session import (
 )
 from flip_reward.core.score import Usage
 from flip_reward.data.readers import open_input, rereadable_inputs
-from flip_reward.data.rows import Input, InvalidRow, RowMapper
-from flip_reward.data.sources import SourceRow, read_sources
+from flip_reward.data.rows import Input, InvalidRow, RowMapper, SourceRow, read_sources
 from flip_reward.engines.base import Request
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job

@@ -1,1 +1,1 @@
-"""Judges: a template, a schema and a parser each; `base` holds what they share."""
+"""Language models as judges: each file is one judge, made of a template, a schema and a parser; `base` is shared."""
