@@ -138,7 +138,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     """Read a body up to a limit, which aiohttp's own `read` does not have."""
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.content.iter_any():
+    while not response.content.at_eof():
+        chunk = await response.content.readany()
         chunks.append(chunk)
         size += len(chunk)
         if size > MAX_RESPONSE_BYTES:
