@@ -13,7 +13,7 @@ import peft
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from flip_reward.engines.lora.base_model import BASE, BaseModelIdentity
+from flip_reward.engines.lora.base_model import BASE_FILE, BaseModelIdentity
 from flip_reward.engines.lora.gguf import GgufLayout
 
 NORMAL, CONTROL = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL
@@ -82,7 +82,7 @@ def save_adapter(folder: Path, base: Path, *, identity: bool = True, spread: flo
     network = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     folder.mkdir()
     if identity:
-        (folder / BASE).write_text(BaseModelIdentity.of(base.name, network).model_dump_json())
+        (folder / BASE_FILE).write_text(BaseModelIdentity.of(base.name, network).model_dump_json())
     settings = {"r": 4, "lora_alpha": 6, "target_modules": "all-linear", "task_type": "CAUSAL_LM", **options}
     adapted = add_random_adapter(network, peft.LoraConfig(**settings), spread=spread)
     adapted.peft_config["default"].base_model_name_or_path = str(base)

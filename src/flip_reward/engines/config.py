@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field
 from flip_reward.engines.base import Engine
 from flip_reward.engines.cache import ResponseCache, default_cache_path
 from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, locate_model
-from flip_reward.engines.lora.adapter import NAME, GgufAdapter, LoraName, find_lora_file
+from flip_reward.engines.lora.adapter import GGUF_FILE, GgufAdapter, ModelWithAdapter, find_gguf_adapter
 from flip_reward.engines.lora.shipped import SHIPPED, Tuning
 from flip_reward.engines.middleware import build_stack
 from flip_reward.engines.scripted import ScriptedEngine
@@ -273,10 +273,10 @@ def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.enviro
     model = model or TUNED
     if model == TUNED:
         return SHIPPED.tuning if SHIPPED else None
-    lora = find_lora_file(model)
+    lora = find_gguf_adapter(model)
     if lora is None:
         return None
-    if lora.path.name == NAME:
+    if lora.path.name == GGUF_FILE:
         return _find_tuning_in(lora.path.parent)
     return Tuning(GgufAdapter.read(lora.path).template) if lora.path.is_file() else None
 
@@ -284,12 +284,12 @@ def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.enviro
 def _find_tuning_in(folder: Path) -> Tuning | None:
     if template := read_inferrer_template(folder):
         return Tuning(template)
-    path = folder / NAME
+    path = folder / GGUF_FILE
     return Tuning(GgufAdapter.read(path).template) if path.is_file() else None
 
 
-def _find_adapter(model: str) -> LoraName | None:
-    lora = find_lora_file(model)
+def _find_adapter(model: str) -> ModelWithAdapter | None:
+    lora = find_gguf_adapter(model)
     if lora is not None and lora.base == TUNED:
         raise OptionError(
             f"{model}: {TUNED!r} may have an adapter already", hint=f"write {SMOLLM2_135M.name}+{lora.path}"
@@ -300,7 +300,7 @@ def _find_adapter(model: str) -> LoraName | None:
 def _is_embedded(model: str | None) -> bool:
     if model is None:
         return False
-    lora = find_lora_file(model)
+    lora = find_gguf_adapter(model)
     base = lora.base if lora else model
     return base in DEFAULT_NAMES or base.startswith("hf://") or base.endswith(".gguf")
 

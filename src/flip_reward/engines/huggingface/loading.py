@@ -13,7 +13,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from flip_reward.engines.files import DEFAULT_NAMES, fingerprint_file, locate_model
-from flip_reward.engines.lora.adapter import GgufAdapter, PeftAdapter, find_adapter, find_lora_file
+from flip_reward.engines.lora.adapter import GgufAdapter, PeftAdapter, find_gguf_adapter, find_peft_adapter
 from flip_reward.engines.machine import count_usable_cpus, has_fast_bfloat16
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
 
@@ -126,10 +126,10 @@ def _require_libraries() -> None:
 
 def _resolve(model: str) -> tuple[_Source, PeftAdapter | GgufAdapter | None]:
     """Find out which model and which adapter a name means."""
-    peft_adapter = find_adapter(model)
+    peft_adapter = find_peft_adapter(model)
     if peft_adapter is not None:
         return _locate(peft_adapter.base), peft_adapter
-    lora = find_lora_file(model)
+    lora = find_gguf_adapter(model)
     source = _locate(lora.base if lora else model)
     path = lora.path if lora else source.adapter
     return source, None if path is None else GgufAdapter.read(path)

@@ -31,48 +31,48 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 """The files of PEFT."""
-NAME = "adapter.gguf"
+GGUF_FILE = "adapter.gguf"
 """The GGUF file beside them."""
 
 ALPHA = "adapter.lora.alpha"
-BASE_NAME, BASE_FINGERPRINT, BASE_WEIGHTS, FRAME = (
+BASE_NAME, BASE_FINGERPRINT, BASE_WEIGHTS, TEMPLATE = (
     f"flip_reward.{key}" for key in ("base_name", "base_fingerprint", "base_weights", "frame")
 )
-A, B = ".lora_a", ".lora_b"
+LORA_A, LORA_B = ".lora_a", ".lora_b"
 """Endings of the two matrices of a tensor in a GGUF adapter."""
 
 _DAMAGED = "it is damaged, or was made for another kind of model"
 
 
 @dataclass(frozen=True, slots=True)
-class LoraName:
+class ModelWithAdapter:
     """MODEL+ADAPTER, taken apart: the model, and the adapter's GGUF file."""
 
     base: str
     path: Path
 
 
-def find_lora_file(model: str) -> LoraName | None:
+def find_gguf_adapter(model: str) -> ModelWithAdapter | None:
     """Tell whether a name means a model with a GGUF adapter: MODEL+FILE.gguf, or MODEL+FOLDER with such a file in it.
 
     Example:
-        >>> find_lora_file("smollm2-135m+tuned/small.gguf").base
+        >>> find_gguf_adapter("smollm2-135m+tuned/small.gguf").base
         'smollm2-135m'
-        >>> find_lora_file("smollm2-135m") is None
+        >>> find_gguf_adapter("smollm2-135m") is None
         True
     """
     base, plus, name = model.rpartition("+")
     if not plus or not base or Path(model).expanduser().is_file():
         return None
     path = Path(name).expanduser()
-    if (path / NAME).is_file() or (path / CONFIG).is_file():
-        return LoraName(base, path / NAME)
-    return LoraName(base, path) if name.endswith(".gguf") else None
+    if (path / GGUF_FILE).is_file() or (path / CONFIG_FILE).is_file():
+        return ModelWithAdapter(base, path / GGUF_FILE)
+    return ModelWithAdapter(base, path) if name.endswith(".gguf") else None
 
 
-def find_adapter(model: str) -> PeftAdapter | None:
+def find_peft_adapter(model: str) -> PeftAdapter | None:
     """Tell whether a name means a PEFT adapter: its folder, or MODEL+FOLDER to say which model it is for.
 
     Raises:
@@ -80,17 +80,17 @@ def find_adapter(model: str) -> PeftAdapter | None:
         EngineUnavailableError: It lacks its weights, is damaged, or is not a LoRA adapter.
     """
     base, plus, path = model.rpartition("+")
-    if not plus or not (Path(path).expanduser() / CONFIG).is_file():
+    if not plus or not (Path(path).expanduser() / CONFIG_FILE).is_file():
         base, path = "", model
     folder = Path(path).expanduser()
-    if not (folder / CONFIG).is_file():
+    if not (folder / CONFIG_FILE).is_file():
         return None
     settings = _read_settings(folder)
     if settings.get("peft_type") != "LORA":
         raise EngineUnavailableError(f"the adapter in {folder} is not a LoRA adapter")
-    if not (folder / WEIGHTS).is_file():
+    if not (folder / WEIGHTS_FILE).is_file():
         raise EngineUnavailableError(
-            f"the adapter in {folder} lacks {WEIGHTS}",
+            f"the adapter in {folder} lacks {WEIGHTS_FILE}",
             hint="only safetensors are read; weights in other files are not",
         )
     base = base or str(settings.get("base_model_name_or_path") or "")
@@ -101,11 +101,11 @@ def find_adapter(model: str) -> PeftAdapter | None:
 
 def _read_settings(folder: Path) -> Mapping[str, object]:
     try:
-        settings = json.loads((folder / CONFIG).read_bytes())
+        settings = json.loads((folder / CONFIG_FILE).read_bytes())
     except (OSError, ValueError) as error:
-        raise EngineUnavailableError(f"{folder / CONFIG} cannot be read: it is damaged") from error
+        raise EngineUnavailableError(f"{folder / CONFIG_FILE} cannot be read: it is damaged") from error
     if not isinstance(settings, dict):
-        raise EngineUnavailableError(f"{folder / CONFIG} is not an adapter's configuration")
+        raise EngineUnavailableError(f"{folder / CONFIG_FILE} is not an adapter's configuration")
     return settings
 
 
@@ -130,7 +130,7 @@ class PeftAdapter:
     def fingerprint(self) -> str:
         """Tells adapters apart."""
         digest = hashlib.sha256()
-        for name in (CONFIG, WEIGHTS):
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
             digest.update(fingerprint_file(self.folder / name).encode())
         return digest.hexdigest()[:16]
 
@@ -159,7 +159,7 @@ class PeftAdapter:
 
         self._check(network)
         try:
-            weights = load_file(self.folder / WEIGHTS)
+            weights = load_file(self.folder / WEIGHTS_FILE)
             config = peft.PeftConfig.from_pretrained(str(self.folder))
             config.base_model_name_or_path = None
             config.inference_mode = not trainable
@@ -215,7 +215,7 @@ class GgufAdapter:
         Raises:
             DataError: There is no such file, it is damaged, or it does not hold a LoRA adapter.
         """
-        if not path.is_file() and (path.parent / CONFIG).is_file():
+        if not path.is_file() and (path.parent / CONFIG_FILE).is_file():
             raise DataError(
                 f"the adapter in {path.parent} was not written as GGUF",
                 hint=f"flip-reward export-adapter {path.parent}",
@@ -243,7 +243,7 @@ class GgufAdapter:
     @property
     def name(self) -> str:
         """What records call it: its file, or the folder where that is its own."""
-        return self.path.resolve().parent.name if self.path.name == NAME else self.path.stem
+        return self.path.resolve().parent.name if self.path.name == GGUF_FILE else self.path.stem
 
     @property
     def fingerprint(self) -> str:
@@ -253,12 +253,12 @@ class GgufAdapter:
     @property
     def template(self) -> str | None:
         """The template of this package that it was tuned with, where it says so."""
-        return str(self.file.metadata.get(FRAME, "")) or None
+        return str(self.file.metadata.get(TEMPLATE, "")) or None
 
     @property
     def targets(self) -> list[str]:
         """The tensors of the model that it is added to."""
-        return sorted({name.removesuffix(A).removesuffix(B) for name in self.file.tensors})
+        return sorted({name.removesuffix(LORA_A).removesuffix(LORA_B) for name in self.file.tensors})
 
     def check(self, base: GgufWeights) -> None:
         """Make sure that it is for the model in a GGUF file.
@@ -288,7 +288,7 @@ class GgufAdapter:
         with torch.no_grad():
             for target in self.targets:
                 weight = base.matrices[target]
-                first, second = (torch.from_numpy(self.file.read_rows(target + half)) for half in (A, B))
+                first, second = (torch.from_numpy(self.file.read_rows(target + half)) for half in (LORA_A, LORA_B))
                 scale = float(self.file.metadata[ALPHA]) / len(first)
                 added = torch.empty(weight.shape)
                 added[list(base.order(target))] = scale * (second @ first)
@@ -305,7 +305,7 @@ class GgufAdapter:
         if self.file.architecture != architecture:
             return f"it is for the architecture {self.file.architecture!r}, and the model has {architecture!r}"
         for target in self.targets:
-            first, second = (self.file.tensors.get(target + half) for half in (A, B))
+            first, second = (self.file.tensors.get(target + half) for half in (LORA_A, LORA_B))
             if first is None or second is None:
                 return f"it lacks a half of {target}"
             shape = base.shape(target)

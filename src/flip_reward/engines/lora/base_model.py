@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-BASE = "base_model.json"
+BASE_FILE = "base_model.json"
 
 _MOST_PARAMETERS = 64
 _FRACTIONS = (1 / 5, 2 / 5, 3 / 5, 4 / 5)
@@ -72,7 +72,7 @@ class BaseModelIdentity(BaseModel):
     @classmethod
     def read(cls, folder: Path) -> BaseModelIdentity | None:
         """Read what an adapter's folder says; None for adapters made elsewhere."""
-        path = folder / BASE
+        path = folder / BASE_FILE
         if not path.is_file():
             return None
         try:

@@ -1,4 +1,4 @@
-"""Write a LoRA adapter that PEFT saved as one GGUF file, which llama.cpp and both engines of this package load."""
+"""Write a LoRA adapter that PEFT saved as one GGUF file, which llama.cpp and both engines in this process load."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from flip_reward.engines.lora.adapter import (
     BASE_FINGERPRINT,
     BASE_NAME,
     BASE_WEIGHTS,
-    CONFIG,
-    FRAME,
-    NAME,
-    WEIGHTS,
-    A,
-    B,
-    find_adapter,
+    CONFIG_FILE,
+    GGUF_FILE,
+    LORA_A,
+    LORA_B,
+    TEMPLATE,
+    WEIGHTS_FILE,
+    find_peft_adapter,
 )
 from flip_reward.engines.lora.base_model import BaseModelIdentity, SampledWeight, SampledWeights
 from flip_reward.engines.lora.gguf import GgufLayout
@@ -74,25 +74,27 @@ def export_adapter(folder: str, target: Path | None = None) -> Path:
         from flip_reward.engines.huggingface.loading import load_hf_config
     except ImportError as error:
         raise MissingDependencyError(error.name or "transformers", extra="hf") from error
-    adapter = find_adapter(folder)
+    adapter = find_peft_adapter(folder)
     if adapter is None:
-        raise OptionError(f"{folder} does not hold an adapter", hint=f"it should have {CONFIG} and {WEIGHTS}")
+        raise OptionError(
+            f"{folder} does not hold an adapter", hint=f"it should have {CONFIG_FILE} and {WEIGHTS_FILE}"
+        )
     config, fingerprint = load_hf_config(adapter.base)
     identity = BaseModelIdentity.read(adapter.folder)
-    target = target or adapter.folder / NAME
-    frame = read_inferrer_template(adapter.folder) or ""
-    write_lora_file(target, adapter.folder, AdapterBase(config, fingerprint, identity), frame=frame)
+    target = target or adapter.folder / GGUF_FILE
+    template = read_inferrer_template(adapter.folder) or ""
+    write_gguf_adapter(target, adapter.folder, AdapterBase(config, fingerprint, identity), template=template)
     return target
 
 
-def write_lora_file(target: Path, folder: Path, base: AdapterBase, *, frame: str = "") -> None:
+def write_gguf_adapter(target: Path, folder: Path, base: AdapterBase, *, template: str = "") -> None:
     """Write the adapter in a folder as a GGUF file, which appears whole or not at all.
 
     Args:
         target: The file.
         folder: Holds the adapter as PEFT saves it.
         base: The model that it is for.
-        frame: The frame that it was tuned with.
+        template: The template of this package that it was tuned with.
 
     Raises:
         OptionError: llama.cpp cannot add such an adapter to such a model.
@@ -110,9 +112,9 @@ def write_lora_file(target: Path, folder: Path, base: AdapterBase, *, frame: str
     config = peft.PeftConfig.from_pretrained(str(folder))
     _check_kind(config)
     try:
-        weights = load_file(folder / WEIGHTS)
+        weights = load_file(folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
-        raise EngineUnavailableError(f"{folder / WEIGHTS} cannot be read: it is damaged") from error
+        raise EngineUnavailableError(f"{folder / WEIGHTS_FILE} cannot be read: it is damaged") from error
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     writer = gguf.GGUFWriter(unfinished, layout.architecture)
     writer.add_type(gguf.GGUFType.ADAPTER)
@@ -121,7 +123,7 @@ def write_lora_file(target: Path, folder: Path, base: AdapterBase, *, frame: str
     if base.identity is not None:
         writer.add_string(BASE_NAME, base.identity.name)
         writer.add_string(BASE_WEIGHTS, json.dumps(_sample(base, layout)))
-    for key, value in ((BASE_FINGERPRINT, base.fingerprint), (FRAME, frame)):
+    for key, value in ((BASE_FINGERPRINT, base.fingerprint), (TEMPLATE, template)):
         if value:
             writer.add_string(key, value)
     for module in sorted({_module_of(name) for name in weights}):
@@ -178,7 +180,7 @@ def _add_matrices(
         second = second * factor
     second = second[list(layout.order(module, len(second)))]
     name = layout.name(f"{module}.weight")
-    for ending, matrix in ((A, first), (B, second)):
+    for ending, matrix in ((LORA_A, first), (LORA_B, second)):
         kind = gguf.GGMLQuantizationType[_TYPES[str(matrix.dtype)]]
         writer.add_tensor(name + ending, gguf.quants.quantize(matrix.float().numpy(), kind), raw_dtype=kind)
 

@@ -18,7 +18,7 @@ from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input
 from flip_reward.engines.huggingface.loading import HfModel
 from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
-from flip_reward.engines.lora.adapter import PeftAdapter, find_adapter
+from flip_reward.engines.lora.adapter import PeftAdapter, find_peft_adapter
 from flip_reward.errors import DataError, OptionError, RequestRefusedError
 from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS
 from flip_reward.scoring.manifest import InputIdentity
@@ -367,7 +367,7 @@ class TuningInputs:
 def _find_start(recipe: InferrerRecipe) -> PeftAdapter | None:
     if recipe.start is None:
         return None
-    adapter = find_adapter(str(recipe.start))
+    adapter = find_peft_adapter(str(recipe.start))
     if adapter is None:
         raise OptionError(f"start: {recipe.start} holds no adapter", hint="name the folder of a finished tuning")
     return adapter

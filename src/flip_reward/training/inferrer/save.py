@@ -13,9 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from flip_reward.data.files import storage_error, write_atomically
 from flip_reward.engines.config import INFERRER, describe_inferrer
-from flip_reward.engines.lora import adapter as lora_file
-from flip_reward.engines.lora.base_model import BASE, BaseModelIdentity
-from flip_reward.engines.lora.export import AdapterBase, write_lora_file
+from flip_reward.engines.lora.adapter import CONFIG_FILE, GGUF_FILE, WEIGHTS_FILE
+from flip_reward.engines.lora.base_model import BASE_FILE, BaseModelIdentity
+from flip_reward.engines.lora.export import AdapterBase, write_gguf_adapter
 from flip_reward.errors import OptionError, StorageError
 
 _UNFINISHED = ".unfinished"
@@ -59,18 +59,18 @@ def save_adapter(
     weights = get_peft_model_state_dict(network, save_embedding_layers=False)
     saved = {name: weight.detach().to("cpu", dtype).contiguous() for name, weight in weights.items()}
     try:
-        write_atomically(unfinished / lora_file.WEIGHTS, serialize(saved, metadata={"format": "pt"}))
+        write_atomically(unfinished / WEIGHTS_FILE, serialize(saved, metadata={"format": "pt"}))
         tokenizer.save_pretrained(unfinished)
-        write_atomically(unfinished / BASE, identity.model_dump_json(indent=2).encode() + b"\n")
+        write_atomically(unfinished / BASE_FILE, identity.model_dump_json(indent=2).encode() + b"\n")
         config.save_pretrained(str(unfinished))
         _write_frame(unfinished, frame)
         model = AdapterBase(network.get_base_model().config, fingerprint, identity)
         try:
-            write_lora_file(unfinished / lora_file.NAME, unfinished, model, frame=frame)
+            write_gguf_adapter(unfinished / GGUF_FILE, unfinished, model, template=frame)
             reason = None
         except OptionError as error:
             reason = str(error)
-        _publish(unfinished, last=lora_file.CONFIG)
+        _publish(unfinished, last=CONFIG_FILE)
     except (OSError, SafetensorError, StorageError) as error:
         raise _cannot_write(folder, error) from error
     return reason

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from flip_reward.data.files import storage_error
 from flip_reward.engines.files import SMOLLM2_135M, TUNED
 from flip_reward.engines.huggingface.loading import HfModel, load_hf_model
-from flip_reward.engines.lora import adapter as lora_file
-from flip_reward.engines.lora.adapter import find_adapter
+from flip_reward.engines.lora.adapter import GGUF_FILE, find_gguf_adapter, find_peft_adapter
 from flip_reward.engines.lora.base_model import BaseModelIdentity
 from flip_reward.engines.machine import has_fast_bfloat16
 from flip_reward.errors import OptionError
@@ -97,7 +96,7 @@ def tune_inferrer(
                 return manifest
             no_gguf = _save(recipe, loaded, result, identity, folder)
             if no_gguf is not None:
-                observer.say(f"There is no {lora_file.NAME} for the embedded engine: {no_gguf}")
+                observer.say(f"There is no {GGUF_FILE} for the embedded engine: {no_gguf}")
         manifest = manifest.model_copy(update={"outcome": result.outcome})
         manifest.write(folder)
         shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
@@ -107,7 +106,7 @@ def tune_inferrer(
 def _load(recipe: InferrerRecipe) -> tuple[HfModel, bool]:
     import torch
 
-    if find_adapter(recipe.model) is not None or lora_file.find_lora_file(recipe.model) is not None:
+    if find_peft_adapter(recipe.model) is not None or find_gguf_adapter(recipe.model) is not None:
         raise OptionError(f"{recipe.model} is an adapter", hint="tune the model that it is for")
     if recipe.model == TUNED:
         raise OptionError(f"{TUNED} is tuned already", hint=f"tune {SMOLLM2_135M.name}")

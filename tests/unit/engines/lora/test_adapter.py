@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from flip_reward.engines.base import LogprobRequest
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.loading import load_hf_model
-from flip_reward.engines.lora.adapter import CONFIG, WEIGHTS, find_adapter
-from flip_reward.engines.lora.base_model import BASE, BaseModelIdentity
+from flip_reward.engines.lora.adapter import CONFIG_FILE, WEIGHTS_FILE, find_peft_adapter
+from flip_reward.engines.lora.base_model import BASE_FILE, BaseModelIdentity
 from flip_reward.errors import EngineUnavailableError, OptionError
 from tests.hf_models import save_model
 
@@ -35,7 +35,7 @@ def save_adapter(folder: Path, base: Path, *, identity: bool = True) -> Path:
     network = load_hf_model(str(base), dtype="float32", device="cpu").network
     if identity:
         folder.mkdir()
-        (folder / BASE).write_text(BaseModelIdentity.of("base", network).model_dump_json())
+        (folder / BASE_FILE).write_text(BaseModelIdentity.of("base", network).model_dump_json())
     with pytest.warns(FutureWarning):
         adapted = peft.get_peft_model(
             network, peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
@@ -98,54 +98,54 @@ def test_another_base_model_is_refused(tmp_path: Path, base: Path, adapter: Path
 def test_an_adapter_from_elsewhere_has_to_fit(tmp_path: Path, base: Path) -> None:
     adapter = save_adapter(tmp_path / "adapter", base, identity=False)
     ask(adapter)
-    weights = load_file(adapter / WEIGHTS)
+    weights = load_file(adapter / WEIGHTS_FILE)
     first = min(weights)
-    save_file({name: weight for name, weight in weights.items() if name != first}, adapter / WEIGHTS)
+    save_file({name: weight for name, weight in weights.items() if name != first}, adapter / WEIGHTS_FILE)
     with pytest.raises(EngineUnavailableError, match="lacks 1 weights"):
         load_hf_model(str(adapter), device="cpu")
-    save_file({**weights, "base_model.model.model.layers.9.lora_A.weight": torch.zeros(1)}, adapter / WEIGHTS)
+    save_file({**weights, "base_model.model.model.layers.9.lora_A.weight": torch.zeros(1)}, adapter / WEIGHTS_FILE)
     with pytest.raises(EngineUnavailableError, match="has unknown 1 weights"):
         load_hf_model(str(adapter), device="cpu")
-    save_file({name: weight[:1] for name, weight in weights.items()}, adapter / WEIGHTS)
+    save_file({name: weight[:1] for name, weight in weights.items()}, adapter / WEIGHTS_FILE)
     with pytest.raises(EngineUnavailableError, match=r"cannot be added to .*base"):
         load_hf_model(str(adapter), device="cpu")
 
 
 class TestDamage:
     def test_weights(self, adapter: Path) -> None:
-        (adapter / WEIGHTS).write_bytes((adapter / WEIGHTS).read_bytes()[:500])
+        (adapter / WEIGHTS_FILE).write_bytes((adapter / WEIGHTS_FILE).read_bytes()[:500])
         with pytest.raises(EngineUnavailableError, match=r"cannot be added to .*base"):
             load_hf_model(str(adapter), device="cpu")
 
     def test_pickled_weights_are_not_read(self, adapter: Path) -> None:
-        (adapter / WEIGHTS).rename(adapter / "adapter_model.bin")
+        (adapter / WEIGHTS_FILE).rename(adapter / "adapter_model.bin")
         with pytest.raises(EngineUnavailableError, match=r"lacks adapter_model\.safetensors"):
             load_hf_model(str(adapter), device="cpu")
 
     @pytest.mark.parametrize("text", ["{", "[]"])
     def test_configuration(self, adapter: Path, text: str) -> None:
-        (adapter / CONFIG).write_text(text)
-        with pytest.raises(EngineUnavailableError, match=CONFIG):
+        (adapter / CONFIG_FILE).write_text(text)
+        with pytest.raises(EngineUnavailableError, match=CONFIG_FILE):
             load_hf_model(str(adapter), device="cpu")
 
     def test_identity(self, adapter: Path) -> None:
-        (adapter / BASE).write_text("{}")
+        (adapter / BASE_FILE).write_text("{}")
         with pytest.raises(EngineUnavailableError, match=r"base_model\.json cannot be read"):
             load_hf_model(str(adapter), device="cpu")
 
     def test_another_kind_of_adapter(self, adapter: Path) -> None:
-        (adapter / CONFIG).write_text(json.dumps({"peft_type": "PROMPT_TUNING"}))
+        (adapter / CONFIG_FILE).write_text(json.dumps({"peft_type": "PROMPT_TUNING"}))
         with pytest.raises(EngineUnavailableError, match=r"adapter is not a LoRA"):
-            find_adapter(str(adapter))
+            find_peft_adapter(str(adapter))
 
     def test_no_base(self, adapter: Path) -> None:
-        settings = json.loads((adapter / CONFIG).read_text())
-        (adapter / CONFIG).write_text(json.dumps({**settings, "base_model_name_or_path": None}))
+        settings = json.loads((adapter / CONFIG_FILE).read_text())
+        (adapter / CONFIG_FILE).write_text(json.dumps({**settings, "base_model_name_or_path": None}))
         with pytest.raises(OptionError, match="does not say for which model") as caught:
-            find_adapter(str(adapter))
+            find_peft_adapter(str(adapter))
         assert caught.value.hint == f"write MODEL+{adapter}"
 
 
 def test_other_names_are_no_adapters(base: Path) -> None:
-    assert find_adapter(str(base)) is None
-    assert find_adapter("owner/a+b") is None
+    assert find_peft_adapter(str(base)) is None
+    assert find_peft_adapter("owner/a+b") is None

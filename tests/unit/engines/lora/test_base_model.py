@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flip_reward.engines.lora.base_model import BASE, BaseModelIdentity, SampledWeight, find_difference
+from flip_reward.engines.lora.base_model import BASE_FILE, BaseModelIdentity, SampledWeight, find_difference
 
 MATRIX = [[0.5, -0.25, 1.0], [2.0, 0.125, -3.0]]
 SAMPLED = {"a": [SampledWeight(0, 1, -0.25), SampledWeight(1, 2, -3.0)]}
@@ -64,5 +64,5 @@ def test_weights_are_at_fifths_of_the_flattened_matrix() -> None:
 def test_a_folder_without_an_identity_was_made_elsewhere(tmp_path: Path) -> None:
     assert BaseModelIdentity.read(tmp_path) is None
     identity = BaseModelIdentity(name="numbers", weights={"a": [1.0]})
-    (tmp_path / BASE).write_text(identity.model_dump_json())
+    (tmp_path / BASE_FILE).write_text(identity.model_dump_json())
     assert BaseModelIdentity.read(tmp_path) == identity

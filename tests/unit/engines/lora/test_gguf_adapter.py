@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from flip_reward.engines.config import EngineConfig, resolve_engine
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
-from flip_reward.engines.lora.adapter import WEIGHTS, GgufAdapter, find_lora_file
+from flip_reward.engines.lora.adapter import WEIGHTS_FILE, GgufAdapter, find_gguf_adapter
 from flip_reward.engines.lora.base_model import GgufWeights
 from flip_reward.engines.lora.export import export_adapter
 from flip_reward.engines.lora.gguf import GgufFile
@@ -116,14 +116,14 @@ def test_a_folder_without_the_file_says_how_to_make_it(folder: Path, tmp_path: P
 def test_names(folder: Path) -> None:
     file = folder / "adapter/adapter.gguf"
     for name in (f"smollm2-135m+{file}", f"smollm2-135m+{file.parent}"):
-        found = find_lora_file(name)
+        found = find_gguf_adapter(name)
         assert found is not None
         assert (found.base, found.path) == ("smollm2-135m", file)
     engine = resolve_engine(EngineConfig(f"{folder / 'base.gguf'}+{file.parent}", slots=1, context_tokens=256))
     assert engine.model == "base.gguf+adapter"
     odd = folder / "a+b.gguf"
     odd.touch()
-    assert find_lora_file(str(odd)) is None
+    assert find_gguf_adapter(str(odd)) is None
 
 
 class TestExport:
@@ -167,11 +167,11 @@ class TestExport:
 
     def test_damage(self, folder: Path, tmp_path: Path) -> None:
         adapter = save_adapter(tmp_path / "adapter", folder / "base")
-        weights = load_file(adapter / WEIGHTS)
-        save_file({name: weight for name, weight in weights.items() if name != min(weights)}, adapter / WEIGHTS)
+        weights = load_file(adapter / WEIGHTS_FILE)
+        save_file({name: weight for name, weight in weights.items() if name != min(weights)}, adapter / WEIGHTS_FILE)
         with pytest.raises(EngineUnavailableError, match=r"lacks .*lora_A"):
             export_adapter(str(adapter))
-        (adapter / WEIGHTS).write_bytes(b"half")
+        (adapter / WEIGHTS_FILE).write_bytes(b"half")
         with pytest.raises(EngineUnavailableError, match="damaged"):
             export_adapter(str(adapter))
 

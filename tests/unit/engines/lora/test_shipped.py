@@ -11,7 +11,7 @@ from flip_reward.engines.config import EngineConfig, find_tuning, resolve_engine
 from flip_reward.engines.files import locate_model
 from flip_reward.engines.lora.adapter import GgufAdapter
 from flip_reward.engines.lora.base_model import GgufWeights
-from flip_reward.engines.lora.export import AdapterBase, write_lora_file
+from flip_reward.engines.lora.export import AdapterBase, write_gguf_adapter
 from flip_reward.engines.lora.gguf import GgufFile
 from flip_reward.engines.lora.shipped import FOLDER, MAX_BYTES, SHIPPED, ShippedAdapter, Tuning, locate_shipped
 from flip_reward.errors import DataError, OptionError
@@ -29,7 +29,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = save_model(folder / "base")
     save_gguf(base, folder / "base.gguf")
     adapter = save_adapter(folder / "adapter", base)
-    write_lora_file(adapter / "adapter.gguf", adapter, AdapterBase(AutoConfig.from_pretrained(base)), frame="compact")
+    write_gguf_adapter(
+        adapter / "adapter.gguf", adapter, AdapterBase(AutoConfig.from_pretrained(base)), template="compact"
+    )
     return folder
 
 
