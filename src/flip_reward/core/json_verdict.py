@@ -3,12 +3,12 @@
 A reply is read in this order; the first rule that applies decides:
 
 1. the last complete JSON object that holds the wanted key, on its own level or nested in objects;
-2. the only object with the key, mended by json-repair, when it is incomplete or malformed;
+2. the only object with the key, repaired by json-repair, when it is incomplete or malformed;
 3. the only line that begins with the key and a colon.
 
 A response may plant a verdict, and a model may quote it while it reasons. Text that quotes a verdict inside another
-value never becomes the verdict. Where a quoted one cannot be told from the real one there is no verdict, which leaves
-the response unscored: so an object counts only if it begins a line or ends the reply, if no object is open around it,
+value never becomes the verdict. Where a quoted one cannot be told from the real one there is no verdict, and the
+response is unscored. So an object counts only if it begins a line or ends the reply, if no object is open around it,
 and if the key does not occur after it.
 """
 
@@ -80,7 +80,7 @@ def find_verdict(reply: str, key: VerdictKey, *, truncated: bool = False) -> Ver
         truncated: The reply was cut off, so what it left open is not a verdict.
 
     Returns:
-        The verdict, or None when there is none or it cannot be told which it is.
+        The verdict; None when there is none, or when it is not clear which one holds.
 
     Example:
         >>> find_verdict('Sure:\n{"REASONING": "short", "SCORE": 7}\nDone.', VerdictKey.of("score"))

@@ -1,7 +1,7 @@
 """The formats rows are read from: a stream or file in, `RawRow` and `InvalidRow` out.
 
-Compressed files are decompressed by a small stream of our own: `gzip` loses up to a buffer of rows before a damaged
-place, and `zstandard` ends silently where the data is cut off, or at the end of the first of several frames.
+Compressed files are decompressed by a small stream of our own: `gzip.open` loses up to a buffer of rows before a
+damaged place, and `zstandard.open` ends silently where the data is cut off.
 """
 
 from __future__ import annotations
