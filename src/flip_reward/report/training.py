@@ -1,8 +1,8 @@
-"""A folder of `flip-reward train` -> one HTML page: curves, and samples from before and after.
+"""The folder of a training -> one HTML page: curves as SVG, and samples from before and after.
 
-What a report reads of a folder of `flip-reward train`: metrics by step, and samples.
-
-Curves over steps as SVG, which needs no script.
+FOLDER/manifest.json                          the recipe, as `flip-reward train` wrote it
+FOLDER/metrics.jsonl                          the metrics of each step that was logged
+FOLDER/samples/SPLIT/step-000001.parquet      prompts, responses and rewards of a step
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from enum import StrEnum
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -22,16 +22,32 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from flip_reward.data.files import write_atomically
 from flip_reward.errors import MissingDependencyError, OptionError, RunError
 from flip_reward.report import REPORT
+from flip_reward.scoring.run_folder import MANIFEST
 
-MANIFEST, METRICS, SAMPLES = "manifest.json", "metrics.jsonl", "samples"
-# The second names are those in folders written before.
+METRICS, SAMPLES = "metrics.jsonl", "samples"
+# The second names are those in folders of earlier versions.
 _OVERLAP, _OVERLAP_BEFORE = "instruction_4gram_overlap", "copied_4grams"
 _HELD_OUT, _HELD_OUT_BEFORE = "held_out_rewards", "not_trained_on"
+_PROMPTS_SHOWN = 40
+_CHARACTERS_SHOWN = 2500
+_STEPS_NAMED = 20
 _HINT = "the folder is written by 'flip-reward train'"
 
 
+class Split(StrEnum):
+    """What a sample is for."""
+
+    TRAIN = "train"
+    HELD_OUT = "held-out"
+
+    @property
+    def other(self) -> Split:
+        """The other one of the two."""
+        return Split.HELD_OUT if self is Split.TRAIN else Split.TRAIN
+
+
 class TrainingSample(BaseModel):
-    """A response and what it earned."""
+    """A response and its reward."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -60,11 +76,7 @@ def is_training(folder: Path) -> bool:
 
 
 def read_recipe_of(folder: Path) -> Mapping[str, object]:
-    """Read the whole recipe of a training.
-
-    Raises:
-        RunError: The manifest cannot be read.
-    """
+    """Read the recipe of a training."""
     try:
         recipe: Mapping[str, object] = orjson.loads((folder / MANIFEST).read_bytes())["recipe"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -73,11 +85,7 @@ def read_recipe_of(folder: Path) -> Mapping[str, object]:
 
 
 def read_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Read each metric as steps and values. Where a step was logged twice, the last one counts.
-
-    Raises:
-        RunError: There are none, or a line is damaged.
-    """
+    """Read each metric as steps and values. Where a step was logged twice, the last one counts."""
     found: dict[str, dict[int, float]] = {}
     try:
         for line in (folder / METRICS).read_bytes().splitlines():
@@ -91,19 +99,14 @@ def read_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {name: sorted(points.items()) for name, points in found.items()}
 
 
-def list_steps(folder: Path, split: str) -> list[int]:
-    """Return the steps of which there are samples, in order."""
+def list_steps(folder: Path, split: Split) -> list[int]:
+    """Return the steps that have samples, in order."""
     names = {path.name.partition(".")[0] for path in (folder / SAMPLES / split).glob("step-*.parquet")}
     return sorted(int(name.removeprefix("step-")) for name in names)
 
 
-def read_samples(folder: Path, split: str, step: int) -> list[TrainingSample]:
-    """Read the samples of a step, of all processes.
-
-    Raises:
-        RunError: A file is damaged.
-        MissingDependencyError: pyarrow is not installed.
-    """
+def read_samples(folder: Path, split: Split, step: int) -> list[TrainingSample]:
+    """Read the samples of a step, of all processes; a MissingDependencyError without pyarrow."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -118,90 +121,12 @@ def read_samples(folder: Path, split: str, step: int) -> list[TrainingSample]:
     return samples
 
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 170, 46, 22, 10
-_COLOURS = ("var(--first)", "var(--second)", "var(--third)")
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A figure that changes with the steps.
-
-    Attributes:
-        name: What it is called in the legend.
-        points: Steps and values, in the order of the steps.
-    """
-
-    name: str
-    points: Sequence[tuple[int, float]]
-
-
-def draw_curves(title: str, curves: Sequence[Curve]) -> str:
-    """Draw some curves into one picture with a caption.
+def build_training_page(folder: Path, *, split: Split | None = None, step: int | None = None) -> Path:
+    """Write `report.html` into the folder of a training, which need not be finished.
 
     Args:
-        title: What they show.
-        curves: At most three of them; those without points are left out.
-
-    Returns:
-        A figure in HTML; nothing where there are no points.
-
-    Example:
-        >>> picture = draw_curves("Reward", [Curve("training", [(1, 0.1), (2, 0.3)])])
-        >>> picture.count("<polyline"), "Reward" in picture
-        (1, True)
-        >>> draw_curves("Reward", [Curve("training", [])])
-        ''
-    """
-    drawn = [curve for curve in curves if curve.points][: len(_COLOURS)]
-    if not drawn:
-        return ""
-    steps = [step for curve in drawn for step, _ in curve.points]
-    values = [value for curve in drawn for _, value in curve.points]
-    first, last, low, high = min(steps), max(steps), min(values), max(values)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-
-    def place(step: int, value: float) -> str:
-        x = _LEFT + (step - first) / max(last - first, 1) * (_WIDTH - _LEFT - 8)
-        y = _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _BOTTOM - _TOP)
-        return f"{x:.1f},{y:.1f}"
-
-    lines = []
-    for colour, curve in zip(_COLOURS, drawn, strict=False):
-        points = " ".join(place(step, value) for step, value in curve.points)
-        lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        if len(curve.points) < 30:
-            for x, y in (place(step, value).split(",") for step, value in curve.points):
-                lines.append(f'<circle cx="{x}" cy="{y}" r="2.2" fill="{colour}"/>')
-    legend = " ".join(
-        f'<span class="key"><i style="background:{colour}"></i>{escape(curve.name)}</span>'
-        for colour, curve in zip(_COLOURS, drawn, strict=False)
-    )
-    bottom = _HEIGHT - _BOTTOM
-    return (
-        f"<figure><figcaption>{escape(title)} {legend if len(drawn) > 1 else ''}</figcaption>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f'<line x1="{_LEFT}" y1="{bottom}" x2="{_WIDTH - 8}" y2="{bottom}" class="axis"/>'
-        f'<text x="{_LEFT - 4}" y="{_TOP + 8}" text-anchor="end">{high:.3g}</text>'
-        f'<text x="{_LEFT - 4}" y="{bottom}" text-anchor="end">{low:.3g}</text>'
-        f'<text x="{_LEFT}" y="{_HEIGHT - 6}">step {first}</text>'
-        f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 6}" text-anchor="end">{last}</text>'
-        f"{''.join(lines)}</svg></figure>"
-    )
-
-
-_PROMPTS_SHOWN = 40
-_CHARACTERS_SHOWN = 2500
-_STEPS_NAMED = 20
-HELD_OUT, TRAIN = "held-out", "train"
-
-
-def build_training_page(folder: Path, *, split: str | None = None, step: int | None = None) -> Path:
-    """Write `report.html` into the folder of a training.
-
-    Args:
-        folder: What `flip-reward train` wrote; the training need not be finished.
-        split: Show "held-out" prompts or those of "train"; by default held-out ones, where there are any.
+        folder: What `flip-reward train` wrote.
+        split: Which samples are shown; by default those of held-out prompts, where there are any.
         step: Show the samples of this step beside those of the first; by default of the last one.
 
     Returns:
@@ -209,11 +134,11 @@ def build_training_page(folder: Path, *, split: str | None = None, step: int | N
 
     Raises:
         OptionError: There are no samples of this split or step.
-        RunError: It is no such folder, or it is damaged.
+        RunError: It is not the folder of a training, or it is damaged.
         StorageError: The file cannot be written.
     """
     metrics = read_metrics(folder)
-    split = split or (HELD_OUT if list_steps(folder, HELD_OUT) else TRAIN)
+    split = split or (Split.HELD_OUT if list_steps(folder, Split.HELD_OUT) else Split.TRAIN)
     first, last = _choose_steps(folder, split, step)
     before, after = read_samples(folder, split, first), read_samples(folder, split, last)
     recipe = read_recipe_of(folder)
@@ -222,25 +147,24 @@ def build_training_page(folder: Path, *, split: str | None = None, step: int | N
         "model": escape(str(recipe.get("model", ""))),
         "curves": _draw(metrics),
         "changes": _tabulate(before, after),
-        "split": "Held-out prompts" if split == HELD_OUT else "Prompts that were learned from",
+        "split": "Held-out prompts" if split is Split.HELD_OUT else "Prompts that were learned from",
         "first": f"{first:,}",
         "last": f"{last:,}",
-        "samples": "".join(_show(before, after, paired=split == HELD_OUT)),
+        "samples": "".join(_show(before, after, paired=split is Split.HELD_OUT)),
         "recipe": escape(_list_keys(recipe)),
     }
     template = (files("flip_reward.report") / "page" / "training.html").read_text(encoding="utf-8")
     path = folder / REPORT
-    write_atomically(path, re.sub(r"\{\{ (\w+) \}\}", partial(_value, values), template).encode())
+    write_atomically(path, re.sub(r"\{\{ (\w+) \}\}", lambda found: values[found[1]], template).encode())
     return path
 
 
-def _choose_steps(folder: Path, split: str, step: int | None) -> tuple[int, int]:
+def _choose_steps(folder: Path, split: Split, step: int | None) -> tuple[int, int]:
     """The first step, and the one that is shown beside it."""
     steps = list_steps(folder, split)
     if not steps:
-        other = TRAIN if split == HELD_OUT else HELD_OUT
-        if list_steps(folder, other):
-            raise OptionError(f"{folder} has no {split} samples", hint=f"show the others with --split {other}")
+        if list_steps(folder, split.other):
+            raise OptionError(f"{folder} has no {split} samples", hint=f"show the others with --split {split.other}")
         raise RunError(f"{folder / SAMPLES} has no samples yet", hint="they are written after the first step")
     if step is not None and step not in steps:
         shown = [*map(str, steps)] if len(steps) <= _STEPS_NAMED else [*map(str, steps[:3]), "...", str(steps[-1])]
@@ -249,49 +173,40 @@ def _choose_steps(folder: Path, split: str, step: int | None) -> tuple[int, int]
 
 
 def _draw(metrics: Mapping[str, Sequence[tuple[int, float]]]) -> str:
-    def ending(text: str, *, held_out: bool = False) -> list[Curve]:
-        found = [name for name in metrics if name.endswith(text) and name.startswith("eval_") == held_out]
-        return [Curve(name.removeprefix("eval_").removesuffix(text), metrics[name]) for name in found]
-
-    pictures = [
-        draw_curves(
-            "Reward",
-            [Curve("training", metrics.get("reward", [])), Curve("held out", metrics.get("eval_reward", []))],
-        )
-    ]
-    for name in metrics:
-        if name.startswith("eval_held_out_rewards/"):
-            other = name.removeprefix("eval_held_out_rewards/")
-            pictures.append(draw_curves(f"Held out, not trained on: {other}", [Curve(other, metrics[name])]))
-    for text, title in (
-        ("/instruction_4gram_overlap", "Share of the instruction's 4-grams copied into the response"),
+    trained, held_out = (
+        Curve("training", metrics.get("reward", [])),
+        Curve("held out", metrics.get("eval_reward", [])),
+    )
+    figures = [draw_curves("Reward", [trained, held_out])]
+    for name, points in metrics.items():
+        if name.startswith(f"eval_{_HELD_OUT}/"):
+            other = name.removeprefix(f"eval_{_HELD_OUT}/")
+            figures.append(draw_curves(f"Held out, not trained on: {other}", [Curve(other, points)]))
+    for ending, title in (
+        (f"/{_OVERLAP}", "Share of the instruction's 4-grams copied into the response"),
         ("/length_correlation", "Rank correlation of reward and length within groups"),
         ("/zero_variance", "Share of groups without variance"),
         ("/outcomes/scored", "Share of samples that were scored"),
         ("/seconds", "Seconds waited for the reward"),
     ):
-        pictures.append(draw_curves(title, ending(text)))
-    length = metrics.get("completions/mean_length", [])
-    pictures.append(draw_curves("Mean length of completions, in tokens", [Curve("length", length)]))
-    pictures.append(draw_curves("Loss", [Curve("loss", metrics.get("loss", []))]))
-    return "".join(pictures)
+        names = [name for name in metrics if name.endswith(ending) and not name.startswith("eval_")]
+        figures.append(draw_curves(title, [Curve(name.removesuffix(ending), metrics[name]) for name in names]))
+    length = Curve("length", metrics.get("completions/mean_length", []))
+    figures.append(draw_curves("Mean length of completions, in tokens", [length]))
+    figures.append(draw_curves("Loss", [Curve("loss", metrics.get("loss", []))]))
+    return "".join(figures)
 
 
 def _tabulate(before: Sequence[TrainingSample], after: Sequence[TrainingSample]) -> str:
-    others = dict.fromkeys(name for sample in (*before, *after) for name in sample.others)
-    rows = [("reward", _mean(one.reward for one in before), _mean(one.reward for one in after))]
-    for name in others:
+    rows = [("reward", [_mean(one.reward for one in part) for part in (before, after)])]
+    for name in dict.fromkeys(name for sample in (*before, *after) for name in sample.others):
         means = [_mean(one.others.get(name) for one in part) for part in (before, after)]
-        rows.append((f"{name}, not trained on", means[0], means[1]))
-    rows.append(
-        (
-            "4-grams copied",
-            _mean(one.instruction_4gram_overlap for one in before),
-            _mean(one.instruction_4gram_overlap for one in after),
-        )
+        rows.append((f"{name}, not trained on", means))
+    overlaps = [_mean(one.instruction_4gram_overlap for one in part) for part in (before, after)]
+    rows.append(("4-grams copied", overlaps))
+    return "".join(
+        f"<tr><th>{escape(name)}</th><td>{_number(a)}</td><td>{_number(b)}</td></tr>" for name, (a, b) in rows
     )
-    cells = (f"<tr><th>{escape(name)}</th><td>{_number(a)}</td><td>{_number(b)}</td></tr>" for name, a, b in rows)
-    return "".join(cells)
 
 
 def _show(before: Sequence[TrainingSample], after: Sequence[TrainingSample], *, paired: bool) -> Iterable[str]:
@@ -343,5 +258,61 @@ def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.3f}"
 
 
-def _value(values: Mapping[str, str], place: re.Match[str]) -> str:
-    return values[place[1]]
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 170, 46, 22, 10
+_COLOURS = ("var(--first)", "var(--second)", "var(--third)")
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A figure by its name in the legend, as steps and values in the order of the steps."""
+
+    name: str
+    points: Sequence[tuple[int, float]]
+
+
+def draw_curves(title: str, curves: Sequence[Curve]) -> str:
+    """Draw up to three curves into one figure in HTML; nothing where none of them has points.
+
+    Example:
+        >>> picture = draw_curves("Reward", [Curve("training", [(1, 0.1), (2, 0.3)])])
+        >>> picture.count("<polyline"), "Reward" in picture
+        (1, True)
+        >>> draw_curves("Reward", [Curve("training", [])])
+        ''
+    """
+    drawn = [curve for curve in curves if curve.points][: len(_COLOURS)]
+    if not drawn:
+        return ""
+    steps = [step for curve in drawn for step, _ in curve.points]
+    values = [value for curve in drawn for _, value in curve.points]
+    first, last, low, high = min(steps), max(steps), min(values), max(values)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+
+    def place(step: int, value: float) -> str:
+        x = _LEFT + (step - first) / max(last - first, 1) * (_WIDTH - _LEFT - 8)
+        y = _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _BOTTOM - _TOP)
+        return f"{x:.1f},{y:.1f}"
+
+    lines = []
+    for colour, curve in zip(_COLOURS, drawn, strict=False):
+        points = " ".join(place(step, value) for step, value in curve.points)
+        lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
+        if len(curve.points) < 30:
+            for x, y in (place(step, value).split(",") for step, value in curve.points):
+                lines.append(f'<circle cx="{x}" cy="{y}" r="2.2" fill="{colour}"/>')
+    legend = " ".join(
+        f'<span class="key"><i style="background:{colour}"></i>{escape(curve.name)}</span>'
+        for colour, curve in zip(_COLOURS, drawn, strict=False)
+    )
+    bottom = _HEIGHT - _BOTTOM
+    return (
+        f"<figure><figcaption>{escape(title)} {legend if len(drawn) > 1 else ''}</figcaption>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f'<line x1="{_LEFT}" y1="{bottom}" x2="{_WIDTH - 8}" y2="{bottom}" class="axis"/>'
+        f'<text x="{_LEFT - 4}" y="{_TOP + 8}" text-anchor="end">{high:.3g}</text>'
+        f'<text x="{_LEFT - 4}" y="{bottom}" text-anchor="end">{low:.3g}</text>'
+        f'<text x="{_LEFT}" y="{_HEIGHT - 6}">step {first}</text>'
+        f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 6}" text-anchor="end">{last}</text>'
+        f"{''.join(lines)}</svg></figure>"
+    )

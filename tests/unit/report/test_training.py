@@ -5,8 +5,8 @@ import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.errors import OptionError, RunError
-from flip_reward.report.training import build_training_page, is_training, read_metrics
-from flip_reward.training.grpo.samples import SampleRow, SampleTable, Split
+from flip_reward.report.training import Split, build_training_page, is_training, read_metrics
+from flip_reward.training.grpo.samples import SampleRow, SampleTable
 from tests.e2e.command import run
 
 
@@ -60,16 +60,16 @@ def test_the_samples_of_any_step(folder: Path) -> None:
     for step in range(1, 31):
         table.add(Split.TRAIN, [make_sample(step, f"of step {step}.", step / 100)])
         table.write(Split.TRAIN, step)
-    page = build_training_page(folder, split="train", step=7).read_text()
+    page = build_training_page(folder, split=Split.TRAIN, step=7).read_text()
     assert "Prompts that were learned from: means over samples after step 1 and after step 7." in page
     assert "<th>reward</th><td>0.010</td><td>0.070</td>" in page
     assert "of step 1." in page
     assert "of step 7." in page
     assert "of step 30." not in page
-    assert "after step 1 and after step 30." in build_training_page(folder, split="train").read_text()
+    assert "after step 1 and after step 30." in build_training_page(folder, split=Split.TRAIN).read_text()
     assert "after step 0 and after step 0." in build_training_page(folder, step=0).read_text()
     with pytest.raises(OptionError, match="no train samples of step 31") as caught:
-        build_training_page(folder, split="train", step=31)
+        build_training_page(folder, split=Split.TRAIN, step=31)
     assert caught.value.hint == "there are 1, 2, 3, ..., 30"
     with pytest.raises(OptionError, match="no held-out samples of step 1") as caught:
         build_training_page(folder, step=1)
@@ -78,7 +78,7 @@ def test_the_samples_of_any_step(folder: Path) -> None:
 
 def test_no_samples_of_a_split(folder: Path) -> None:
     with pytest.raises(OptionError, match="has no train samples") as caught:
-        build_training_page(folder, split="train")
+        build_training_page(folder, split=Split.TRAIN)
     assert caught.value.hint == "show the others with --split held-out"
 
 

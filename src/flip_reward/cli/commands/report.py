@@ -10,8 +10,7 @@ import typer
 
 from flip_reward.errors import OptionError
 from flip_reward.report.evaluation import MAX_BYTES, build_report
-from flip_reward.report.training import build_training_page, is_training
-from flip_reward.training.grpo.samples import Split
+from flip_reward.report.training import Split, build_training_page, is_training
 
 
 def report(

@@ -17,10 +17,8 @@ from flip_reward.data.files import write_atomically
 from flip_reward.errors import RunError, RunMismatchError
 from flip_reward.rewards.base import Settings
 from flip_reward.scoring.manifest import RunConfiguration, Session
+from flip_reward.scoring.run_folder import MANIFEST
 from flip_reward.training.common.checkpoints import FOLDER, find_last
-
-MANIFEST = "manifest.json"
-METRICS = "metrics.jsonl"
 
 _REPORTED_PACKAGES = ("torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "datasets")
 

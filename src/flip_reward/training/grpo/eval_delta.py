@@ -9,8 +9,7 @@ from statistics import fmean
 
 from flip_reward.errors import RunError
 from flip_reward.evaluation.statistics import Estimate, check_libraries, estimate_mean
-from flip_reward.report.training import TrainingSample, list_steps, read_samples
-from flip_reward.training.grpo.samples import Split
+from flip_reward.report.training import Split, TrainingSample, list_steps, read_samples
 
 _COPIED = "4-grams copied"
 _CHARACTERS = "characters"
@@ -49,14 +48,14 @@ def measure_eval_deltas(folders: Sequence[Path], *, step: int | None = None) -> 
     check_libraries()
     pairs: dict[str, list[tuple[str, float, float]]] = {}
     for number, folder in enumerate(folders):
-        steps = list_steps(folder, Split.HELD_OUT.value)
+        steps = list_steps(folder, Split.HELD_OUT)
         if len(steps) < 2:
             raise RunError(f"{folder} has no held-out samples from before and after")
         if step is not None and step not in steps[1:]:
             there = ", ".join(map(str, steps[1:]))
             raise RunError(f"{folder} has no held-out samples of step {step}, but of {there}")
         last = steps[-1] if step is None else step
-        before, after = (_average(read_samples(folder, Split.HELD_OUT.value, one)) for one in (steps[0], last))
+        before, after = (_average(read_samples(folder, Split.HELD_OUT, one)) for one in (steps[0], last))
         for name, known in before.items():
             for row, value in known.items():
                 if (later := after.get(name, {}).get(row)) is not None:

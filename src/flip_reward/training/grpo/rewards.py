@@ -16,9 +16,10 @@ from flip_reward.integrations.trl import LogExtra, LogMetric, TrlReward
 from flip_reward.integrations.trl.metrics import describe_call, measure_overlaps
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.integrations.trl.patience import LEFT_OUT, Say, ScoredCall
+from flip_reward.report.training import Split
 from flip_reward.rewards.config import REWARDS, RewardConfig
 from flip_reward.training.grpo.recipe import GrpoRecipe
-from flip_reward.training.grpo.samples import SampleRow, SampleTable, Split
+from flip_reward.training.grpo.samples import SampleRow, SampleTable
 from flip_reward.training.prompts.rows import PromptRow, resolve_data_reward
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import TypedDict
 
@@ -20,15 +19,7 @@ from flip_reward.core.conversation import Message
 from flip_reward.core.response import replace_lone_surrogates
 from flip_reward.data.files import storage_error
 from flip_reward.data.tables import write_table
-
-FOLDER = "samples"
-
-
-class Split(StrEnum):
-    """What a sample is for."""
-
-    TRAIN = "train"
-    HELD_OUT = "held-out"
+from flip_reward.report.training import SAMPLES, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +89,7 @@ class SampleTable:
     """
 
     def __init__(self, folder: Path, rank: int | None = None) -> None:
-        self._folder = folder / FOLDER
+        self._folder = folder / SAMPLES
         self._ending = ".parquet" if rank is None else f".rank-{rank}.parquet"
         self._rows: dict[Split, list[SampleRow]] = {split: [] for split in Split}
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from flip_reward.data.files import storage_error
 from flip_reward.integrations.trl.options import TrlOptions
+from flip_reward.report.training import SAMPLES
 from flip_reward.scoring.manifest import RunConfiguration
 from flip_reward.scoring.run_folder import locked
 from flip_reward.scoring.runner import StopSignal
@@ -22,7 +23,6 @@ from flip_reward.training.common.progress import SilentObserver, TrainingObserve
 from flip_reward.training.grpo.data import GrpoRows, prepare_rows
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.rewards import GrpoRewards
-from flip_reward.training.grpo.samples import FOLDER as SAMPLES
 
 if TYPE_CHECKING:
     from trl import GRPOConfig

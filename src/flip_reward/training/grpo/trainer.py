@@ -28,16 +28,18 @@ from trl.trainer.utils import RepeatSampler
 
 from flip_reward.engines.files import DEFAULT_NAMES
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunStoppedError
+from flip_reward.report.training import Split
+from flip_reward.scoring.run_folder import MANIFEST
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common.checkpoints import FOLDER, find_last
 from flip_reward.training.common.libraries import make_lora_config
-from flip_reward.training.common.manifest import MANIFEST, GrpoOutcome
+from flip_reward.training.common.manifest import GrpoOutcome
 from flip_reward.training.common.progress import TrainingObserver
 from flip_reward.training.common.trainer import ProgressCallback, RandomState, RobustCheckpointMixin, drawing_apart
 from flip_reward.training.grpo.data import GrpoRows
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.rewards import GrpoRewardCall, GrpoRewards
-from flip_reward.training.grpo.samples import SampleTable, Split
+from flip_reward.training.grpo.samples import SampleTable
 from flip_reward.training.prompts.rows import PromptRow
 
 _NO_PROBABILITIES = "probability tensor contains"  # as torch.multinomial says it

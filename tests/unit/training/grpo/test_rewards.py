@@ -13,10 +13,11 @@ from flip_reward.core.score import Outcome
 from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.integrations.trl import TrlReward
 from flip_reward.integrations.trl.options import TrlOptions
+from flip_reward.report.training import Split
 from flip_reward.rewards.base import Settings
 from flip_reward.training.grpo.config import make_grpo_config
 from flip_reward.training.grpo.rewards import GrpoRewardCall, GrpoRewards
-from flip_reward.training.grpo.samples import SampleTable, Split
+from flip_reward.training.grpo.samples import SampleTable
 from flip_reward.training.grpo.train import train_grpo
 from flip_reward.training.prompts.rows import PromptRow, read_messages
 from tests.unit.training.grpo_cases import make_folder, make_recipe
