@@ -54,7 +54,7 @@ class JsonSchema:
     """A schema that the reply must follow, where the engine can constrain decoding.
 
     Attributes:
-        name: A short name, as the OpenAI protocol wants one.
+        name: A short name, which the OpenAI protocol requires.
         text: The schema itself as JSON text.
     """
 
@@ -156,8 +156,8 @@ class TokenLogprobs:
 class Engine(Protocol):
     """A language model that answers one request at a time, asynchronously.
 
-    Batching, where the backend wants it, is the engine's own matter. Retries, limits, caching and de-duplication are
-    engines around engines (`middleware.py`).
+    Batching is up to the engine. Retries, limits, caching and de-duplication are engines around engines
+    (`middleware.py`).
 
     Example:
         >>> from flip_reward.errors import NoLogprobsError

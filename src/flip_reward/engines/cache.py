@@ -260,5 +260,5 @@ def _decode(value: str) -> Completion | TokenLogprobs | None:
         text, finish_reason = entry["text"], entry["finish_reason"]
         others = [Completion(other, reason, attempts=0, cached=True) for other, reason in entry.get("others", ())]
     except (ValueError, TypeError, KeyError):
-        return None  # a damaged entry is asked again
+        return None  # a damaged entry counts as none
     return Completion(text, finish_reason, attempts=0, cached=True, others=tuple(others))

@@ -183,7 +183,7 @@ def _download(repository: str, file: str, revision: str | None, hub: Hub) -> Pat
 
 
 def fingerprint_file(path: Path) -> str:
-    """Return 16 hexadecimal digits that tell model files apart: from the size and the first and last mebibyte."""
+    """Return 16 hexadecimal digits that identify a model file: from its size and the first and last mebibyte."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)

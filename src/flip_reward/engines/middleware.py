@@ -188,7 +188,7 @@ class RetryPolicy:
     """How often and how soon a request is sent again.
 
     The wait before attempt n + 1 is drawn evenly from 0 to `first_wait_seconds` x 2^(n-1), at most
-    `max_wait_seconds`: exponential backoff with full jitter. What the server asks for in Retry-After comes on top.
+    `max_wait_seconds`: exponential backoff with full jitter. The server's Retry-After is added to it.
 
     Attributes:
         max_attempts: How many times a request is sent at most, at least 1.
@@ -303,8 +303,8 @@ class CachingEngine(EngineMiddleware):
     """Answers from a cache where it can, and calls the engine inside once for identical requests in flight.
 
     Only requests whose answer is repeatable (temperature 0, or a seed) are cached and shared. Answers that cost
-    nothing have `cached=True`, no attempts and no usage, so that sums stay true. Failures are not kept, but whoever
-    waits for a request that fails gets the failure.
+    nothing have `cached=True`, no attempts and no usage, so that sums stay true. Failures are not kept, but all who
+    share a request that fails get the failure.
 
     Args:
         engine: The engine inside.

@@ -137,7 +137,7 @@ class HttpEngine:
         # One after the other: the limit of requests in flight counts them as one.
         completions = [*drawn, *[await self._complete(one) for one in missing]]
         if missing and request.sampling.temperature:
-            self._accepts_n = False  # some servers ignore `n`, and sending it would be in vain each time
+            self._accepts_n = False  # some servers ignore `n`, and would each time
         return join_completions(completions)
 
     async def _complete_together(self, request: Request) -> list[Completion]:

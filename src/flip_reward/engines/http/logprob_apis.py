@@ -1,8 +1,8 @@
 """How likely a given text is, over HTTP: `HttpLogprobs` and the three APIs that servers have for it.
 
-vLLM has `prompt_logprobs` and SGLang `/generate`; both are sent tokens, for which the server's own tokenizer is asked
-before. Others have the `echo` of the older completions protocol. Whichever it is, the numbers are those of the tokens
-that hold a character of the continuation, or there is an error.
+vLLM has `prompt_logprobs` and SGLang `/generate`; both take tokens, which come from the server's own tokenizer.
+Others have the `echo` of the older completions protocol. Whichever it is, the numbers are those of the tokens that
+hold a character of the continuation, or there is an error.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class HttpLogprobs:
             )
         if not request.continuation:
             raise RequestRefusedError("there is no continuation to score", status=400)
-        # Requests that come while the first one is still finding out find out for themselves: it is one look.
+        # Requests that come before the API is known each detect it: that is one request more.
         if self._client is None:
             self._client = await self._choose_client()
         prefix, continuation = replace_lone_surrogates(request.prefix), replace_lone_surrogates(request.continuation)
@@ -226,7 +226,7 @@ class EchoClient:
 
     Many servers ignore `echo` and answer about what they generate alone. So an answer counts only if it repeats the
     prompt, has as many tokens as the server counts, and the texts of its tokens spell the prompt up to where the
-    continuation begins, or from there on. (The offsets cannot tell it: vLLM counts the characters of a `<s>` that the
+    continuation begins, or from there on. (The offsets do not show it: vLLM counts the characters of a `<s>` that the
     text does not hold.)
     """
 
@@ -314,7 +314,7 @@ def _read_logprob(value: object, address: str) -> float:
         raise MalformedCompletionError(f"{address} left out the log-probability of a token (it says {value!r})")
     if value <= _MINUS_INFINITY:
         raise RequestRefusedError(
-            f"{address} gives a token of the continuation no probability ({value:g} stands for minus infinity)",
+            f"{address} says that a token of the continuation is impossible ({value:g} stands for minus infinity)",
             status=400,
         )
     if value > _ROUNDING:

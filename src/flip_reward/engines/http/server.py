@@ -84,7 +84,7 @@ class HttpServer:
         return self._session.send(method, url, body)
 
     def _open_session(self) -> HttpSession:
-        # Imported at the first request: `import flip_reward` is to stay fast, and aiohttp is not.
+        # Imported at the first request: aiohttp is slow to import, and `import flip_reward` has to be fast.
         from flip_reward.engines.http.transport import HttpSession
 
         headers = {"Content-Type": "application/json", "User-Agent": "flip-reward"}

@@ -86,7 +86,7 @@ class TokenizedText:
         The texts of the tokens, as far as the server says them, are only read where tokens were joined.
 
         Raises:
-            RequestRefusedError: The texts do not tell.
+            RequestRefusedError: The texts do not show it.
         """
         if not self.rejoined:
             return self.shared
@@ -105,7 +105,7 @@ def count_shared_tokens(prefix_ids: Sequence[int], whole_ids: Sequence[int]) -> 
     """Count the tokens that a prefix and the whole text begin with alike.
 
     If that is all tokens of the prefix, the continuation's tokens are the rest. If not, the tokenizer has joined the
-    end of the prefix and the beginning of the continuation, and the texts of the tokens have to tell where it begins.
+    end of the prefix and the beginning of the continuation, and the texts of the tokens have to show where it begins.
 
     Example:
         >>> count_shared_tokens([1, 5, 7], [1, 5, 7, 8]), count_shared_tokens([1, 5, 7], [1, 5, 9])
@@ -126,7 +126,7 @@ def find_first_token(texts: Sequence[str | None], text: str, boundary: int) -> i
         boundary: Where the continuation begins in it, below its length.
 
     Returns:
-        The token's index; None where the texts of the tokens do not tell. Either those of the continuation do not
+        The token's index; None where the texts of the tokens do not show it. Either those of the continuation do not
         spell it (a character of several tokens, white space that decoding leaves out), or a token stands before it
         that may be a part of its first character.
 

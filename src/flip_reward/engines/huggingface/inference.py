@@ -185,7 +185,7 @@ def _gather_logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
 def _check_finite(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
     if bool(scores.isnan().any()) or not bool(scores.isfinite().any(dim=-1).all()):
         raise RequestRefusedError(
-            "the model computes values that are not a number", status=400, hint="take --dtype float32 or bfloat16"
+            "the model computes values that are not a number", status=400, hint="use --dtype float32 or bfloat16"
         )
     return scores
 

@@ -35,7 +35,7 @@ class HfModel:
         network: The model itself, ready for inference.
         tokenizer: Its tokenizer, which knows where in the text each token stands.
         name: What records call it.
-        fingerprint: Tells the files apart from those of other models.
+        fingerprint: Identifies the files.
         context_tokens: The most tokens of one text.
         pads: Prompts of different lengths can be continued together.
     """
@@ -55,7 +55,7 @@ class _Source:
     Attributes:
         name: What records call it.
         place: A folder, or `owner/name` on the hub.
-        fingerprint: Tells its files apart; None on the hub, which tells the commit after loading.
+        fingerprint: Identifies its files; None on the hub, where the commit is known after loading.
         revision: The revision on the hub.
         gguf_file: The file in the folder, where the model is one.
         adapter: The GGUF adapter that belongs to it.
@@ -125,7 +125,7 @@ def _require_libraries() -> None:
 
 
 def _resolve(model: str) -> tuple[_Source, PeftAdapter | GgufAdapter | None]:
-    """Find out which model and which adapter a name means."""
+    """Find the model and the adapter that a name means."""
     peft_adapter = find_peft_adapter(model)
     if peft_adapter is not None:
         return _locate(peft_adapter.base), peft_adapter
@@ -193,7 +193,7 @@ def _try_out(network: PreTrainedModel, name: str) -> bool:
 
 
 def load_hf_config(model: str) -> tuple[PretrainedConfig, str]:
-    """Load the configuration of a model, which may not be an adapter, and what tells its files apart."""
+    """Load the configuration of a model, which must not be an adapter, and the fingerprint of its files."""
     _require_libraries()
     import transformers
 

@@ -60,7 +60,7 @@ class HfPromptTokenizer:
             text = self.tokenizer.apply_chat_template(
                 chat, tokenize=False, add_generation_prompt=ask_for_reply, **fields
             )
-        except Exception as error:  # the template is a program of the model's authors, and may raise what it likes
+        except Exception as error:  # the template is a program of the model's authors, and may raise anything
             raise RequestRefusedError(f"the chat template refused: {error}", status=400) from error
         return str(text)
 

@@ -1,8 +1,8 @@
 """`LlamaSlot`: one llama.cpp server in this process that works on one request at a time.
 
-llama.cpp tells log-probabilities of the tokens it generates only. To score given tokens it gets a grammar that leaves
-one token at each position, and tells how likely that token was before the grammar was applied. Tokens that are not
-whole characters cannot be led so: their positions are computed one by one, with the probabilities of the whole
+llama.cpp reports log-probabilities only of tokens that it generates. To score given tokens it gets a grammar that
+allows one token at each position, and reports how likely that token was before the grammar was applied. A grammar
+cannot name tokens that are not whole characters: those are looked up one by one, in the probabilities of the whole
 vocabulary.
 """
 
@@ -62,7 +62,7 @@ class SlotOptions:
 class LlamaSlot:
     """A model in memory that answers one request at a time.
 
-    A reply depends on the request alone, bit for bit, whatever was asked before:
+    A reply depends on the request alone, bit for bit, whatever came before:
 
     - nothing is computed together with another request, because a matrix kernel may round differently for another
       number of rows;

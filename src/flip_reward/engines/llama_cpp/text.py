@@ -28,8 +28,8 @@ _SMALLEST_CONTEXT_TOKENS = 256
 class GgufPromptTokenizer:
     """Tokenizes texts, and renders messages with the chat template.
 
-    llama.cpp tells tokens over its own server only. It listens on a socket in a private folder, which is there until
-    this object is gone; the tokens are those that the slots of the same model read.
+    Only llama.cpp's server does both. It listens on a socket in a private folder, which is there until this object is
+    gone; the tokens are those that the slots of the same model read.
     """
 
     def __init__(self, model_path: Path, template_fields: Mapping[str, object]) -> None:
@@ -109,7 +109,7 @@ def _is_whole(piece: bytes) -> bool:
 
 
 class _Token(BaseModel):
-    """One token as llama.cpp tells it; a part of a character is a list of bytes."""
+    """One token as llama.cpp sends it; a part of a character is a list of bytes."""
 
     id: int
     piece: str | list[int]

@@ -55,7 +55,7 @@ class ModelWithAdapter:
 
 
 def find_gguf_adapter(model: str) -> ModelWithAdapter | None:
-    """Tell whether a name means a model with a GGUF adapter: MODEL+FILE.gguf, or MODEL+FOLDER with such a file in it.
+    """Find the GGUF adapter in a name: MODEL+FILE.gguf, or MODEL+FOLDER with such a file in it.
 
     Example:
         >>> find_gguf_adapter("smollm2-135m+tuned/small.gguf").base
@@ -73,7 +73,7 @@ def find_gguf_adapter(model: str) -> ModelWithAdapter | None:
 
 
 def find_peft_adapter(model: str) -> PeftAdapter | None:
-    """Tell whether a name means a PEFT adapter: its folder, or MODEL+FOLDER to say which model it is for.
+    """Find the PEFT adapter in a name: its folder, or MODEL+FOLDER to say which model it is for.
 
     Raises:
         OptionError: The adapter does not say which model it is for.
@@ -128,7 +128,7 @@ class PeftAdapter:
 
     @property
     def fingerprint(self) -> str:
-        """Tells adapters apart."""
+        """Identifies the adapter's files."""
         digest = hashlib.sha256()
         for name in (CONFIG_FILE, WEIGHTS_FILE):
             digest.update(fingerprint_file(self.folder / name).encode())
@@ -199,7 +199,7 @@ class GgufAdapter:
     Attributes:
         file: What the file says about itself.
         base_name: What its model is called, where it says so.
-        base_fingerprint: Tells the file of its model, where it was tuned with one file.
+        base_fingerprint: Identifies the file of its model, where it was tuned with one file.
         base_weights: Some of its model's weights; none for adapters made elsewhere.
     """
 
@@ -247,7 +247,7 @@ class GgufAdapter:
 
     @property
     def fingerprint(self) -> str:
-        """Tells adapters apart."""
+        """Identifies the adapter's files."""
         return fingerprint_file(self.path)
 
     @property
@@ -274,7 +274,7 @@ class GgufAdapter:
         Args:
             network: The model; it is changed.
             name: What errors call the model.
-            fingerprint: Tells the model's files.
+            fingerprint: Identifies the model's files.
 
         Raises:
             EngineUnavailableError: It is for another model.

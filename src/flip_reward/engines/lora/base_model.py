@@ -50,7 +50,7 @@ SampledWeights: TypeAlias = Mapping[str, Sequence[SampledWeight]]
 
 
 class BaseModelIdentity(BaseModel):
-    """What tells the model of an adapter from others of the same shape: the content of `base_model.json`."""
+    """What identifies the model of an adapter among others of the same shape: the content of `base_model.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,7 +81,7 @@ class BaseModelIdentity(BaseModel):
             raise EngineUnavailableError(f"{path} cannot be read: it is damaged") from error
 
     def locate(self, shape: Callable[[str], Shape | None]) -> SampledWeights:
-        """Say in which row and column each weight is, by the shapes of the parameters; those without are left out."""
+        """Return the row and column of each weight, by the shapes of the parameters; unknown ones are left out."""
         located = {}
         for parameter, values in self.weights.items():
             rows, columns = shape(parameter) or (0, 0)

@@ -186,7 +186,7 @@ def _add_matrices(
 
 
 def _sample(base: AdapterBase, layout: GgufLayout) -> SampledWeights:
-    """Say where the weights that tell the model stand in a GGUF file of it."""
+    """Return the weights that identify the model, by their positions in a GGUF file of it."""
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -102,7 +102,7 @@ class GgufFile:
         path: The file.
         metadata: Its keys with a single value.
         tensors: By name.
-        arrays: The keys with several values that were asked for.
+        arrays: The keys with several values that were requested.
     """
 
     path: Path
