@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flip_reward.data.files import storage_error
+from flip_reward.data.files import atomic_file
 from flip_reward.engines.config import read_inferrer_template
 from flip_reward.engines.lora.adapter import (
     ALPHA,
@@ -115,8 +114,7 @@ def write_gguf_adapter(target: Path, folder: Path, base: AdapterBase, *, templat
         weights = load_file(folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
         raise EngineUnavailableError(f"{folder / WEIGHTS_FILE} cannot be read: it is damaged") from error
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    writer = gguf.GGUFWriter(unfinished, layout.architecture)
+    writer = gguf.GGUFWriter(None, layout.architecture)
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(ALPHA, float(config.lora_alpha))
@@ -128,16 +126,11 @@ def write_gguf_adapter(target: Path, folder: Path, base: AdapterBase, *, templat
             writer.add_string(key, value)
     for module in sorted({_module_of(name) for name in weights}):
         _add_matrices(writer, module, weights, config, layout)
-    try:
-        writer.write_header_to_file()
+    with atomic_file(target) as file:
+        writer.write_header_to_file(Path(file.name))
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        unfinished.replace(target)
-    except OSError as error:
-        raise storage_error(target, error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _check_kind(config: peft.PeftConfig) -> None:
