@@ -117,7 +117,7 @@ def test_a_recipe(tmp_path: Path) -> None:
     finished = run(tmp_path, "evaluate", "r.yaml", "-m", "scripted", "--limit", "6", "--run-folder", "e")
     assert finished.returncode == 0, finished.stderr
     assert "flip reasoned @ scripted, run 2 of 2: 6 of 6 items to score" in finished.stdout
-    assert "a recipe says it all" in run(tmp_path, "evaluate", "r.yaml", "--temperature", "1").stderr
+    assert "temperature is set by the recipe" in run(tmp_path, "evaluate", "r.yaml", "--temperature", "1").stderr
 
 
 def test_interrupted_it_goes_on_where_it_stopped(tmp_path: Path) -> None:

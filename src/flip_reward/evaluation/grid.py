@@ -28,7 +28,7 @@ from flip_reward.evaluation.folder import (
     write_items,
 )
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
-from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.base import RewardModel, Settings
 from flip_reward.rewards.config import RewardConfig, split_settings
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
@@ -247,7 +247,12 @@ def load_rewards(
 def _with_model(config: RewardConfig, engine: Engine, runs: int) -> GridReward:
     seeds = _draw_seeds(config, runs)
     rewards = tuple((config if seed is None else config.updated(seed=seed)).load(engine) for seed in seeds)
-    own, settings = flatten(config.part), rewards[0].settings
+    return GridReward(f"{_name_settings(config, rewards[0].settings)} @ {engine.model}", engine.model, rewards)
+
+
+def _name_settings(config: RewardConfig, settings: Settings) -> str:
+    """The reward's name with the settings that tell it from others of its kind."""
+    own = flatten(config.part)
     words = [config.reward]
     if config.reward in ("flip", "backward-likelihood"):
         words.append(str(settings["template"]))
@@ -260,7 +265,7 @@ def _with_model(config: RewardConfig, engine: Engine, runs: int) -> GridReward:
     if own.get("samples", 1) > 1:
         words.append(f"x{own['samples']}")
         words += [own["aggregation"]] if own["aggregation"] is not Aggregation.MEAN else []
-    return GridReward(f"{' '.join(words)} @ {engine.model}", engine.model, rewards)
+    return " ".join(words)
 
 
 def _draw_seeds(config: RewardConfig, runs: int) -> list[int | None]:

@@ -26,7 +26,7 @@ class RecipeModel(BaseModel):
     no_thinking: bool = False
 
     def to_engine_config(self, shared: EngineConfig) -> EngineConfig:
-        """Say how it is reached, with what all models share."""
+        """Return how it is reached, with the settings that all models share."""
         return replace(
             shared,
             model=self.model or shared.model,
@@ -57,33 +57,23 @@ class Recipe(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a recipe.
-
-        Raises:
-            DataError: There is none, or it is not a recipe.
-            MissingDependencyError: PyYAML is not installed.
-        """
+        """Read a recipe; a DataError says what is wrong with it."""
         return read_recipe(path, cls, extra="eval")
 
     def joined(self, options: Recipe) -> Self:
-        """Join a recipe from a file with what the command line says: which of its models, a limit, how to reach them.
+        """Join a recipe from a file with the command line, which may choose models, a limit and how to reach models.
 
-        Raises:
-            OptionError: The recipe has no such model, or the command line says what the recipe is there to say.
+        An OptionError names a model that the recipe does not have, or an option that the recipe sets.
         """
-        reached = {
-            name: value for name, value in flatten(options.reward.engine).items() if name in options.reward.changed()
-        }
-        said = [
-            name
-            for name in options.model_fields_set
-            if getattr(options, name) != type(self).model_fields[name].default
-        ]
-        for name in (*said, *options.reward.changed()):
+        changed = options.reward.changed()
+        reached = {name: value for name, value in flatten(options.reward.engine).items() if name in changed}
+        fields = type(self).model_fields
+        given = [name for name in options.model_fields_set if getattr(options, name) != fields[name].default]
+        for name in (*given, *changed):
             if name not in ("models", "limit", "reward", *reached):
                 raise OptionError(
-                    f"{name.replace('_', ' ')}: a recipe says it all but --model, --limit and how models are reached",
-                    hint="change the recipe, or leave the option out",
+                    f"{name.replace('_', ' ')} is set by the recipe",
+                    hint="change the recipe; only --model, --limit and how models are reached can be given beside it",
                 )
         known = {model.model: model for model in self.models}
         wanted = [model.model for model in options.models if model.model is not None]

@@ -47,9 +47,9 @@ def test_a_recipe_is_narrowed_by_the_command_line_and_not_changed() -> None:
     assert recipe.joined(Recipe()) == recipe
     with pytest.raises(OptionError, match="the recipe has no model 'c'"):
         recipe.joined(Recipe(models=[RecipeModel(model="c")]))
-    with pytest.raises(OptionError, match="runs: a recipe says it all"):
+    with pytest.raises(OptionError, match="runs"):
         recipe.joined(Recipe(runs=5))
-    with pytest.raises(OptionError, match="temperature: a recipe says it all"):
+    with pytest.raises(OptionError, match="temperature"):
         recipe.joined(Recipe(reward=RewardConfig(temperature=0.5)))
     reached = recipe.joined(Recipe(reward=RewardConfig(base_url="http://h/v1", concurrency=3)))
     assert (reached.reward.engine.base_url, reached.reward.engine.concurrency) == ("http://h/v1", 3)

@@ -46,7 +46,7 @@ def evaluate(
             "--benchmark",
             "-b",
             help="rewardbench2, rm-bench, judgebench, judgebench-claude or llmbar; a file of {prompt, chosen, "
-            "rejected}; or NAME=FILE for a file with that benchmark's rows. ':SUBSET,SUBSET' behind it keeps these.",
+            "rejected}; or NAME=FILE for a file with its rows. ':SUBSET,SUBSET' after any of them keeps only these.",
             rich_help_panel=_GRID,
         ),
     ] = None,
@@ -65,16 +65,16 @@ def evaluate(
         typer.Option(
             "--model",
             "-m",
-            help="As for 'score'; several come one after the other. With a recipe: only these of its models.",
+            help="As for 'score'; may be repeated. With a recipe: only these of its models.",
             rich_help_panel=_GRID,
         ),
     ] = None,
     runs: Annotated[
-        int, typer.Option(min=1, help="Ask everything so often, and average.", rich_help_panel=_GRID)
+        int, typer.Option(min=1, help="Ask everything this many times, and average.", rich_help_panel=_GRID)
     ] = 1,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Only so many items of each benchmark, from every subset.", rich_help_panel=_GRID),
+        typer.Option(min=1, help="Only this many items of each benchmark, from every subset.", rich_help_panel=_GRID),
     ] = None,
     sample_seed: Annotated[int, typer.Option(help="Another seed takes other items.", rich_help_panel=_GRID)] = 0,
     skip_bad_rows: Annotated[
@@ -93,8 +93,8 @@ def evaluate(
 ) -> None:
     """Grade rewards on preference benchmarks: which of them tells better responses from worse ones?
 
-    Every reward is asked about every benchmark. The evaluation is kept in a folder with its results and a report; the
-    same command again goes on where it stopped, and one with more rewards, models or benchmarks adds them.
+    Every reward is run on every benchmark. The evaluation is kept in a folder with its results and a report. The same
+    command again goes on where it stopped; with more rewards, models or benchmarks, it adds them.
 
     Examples:
 
