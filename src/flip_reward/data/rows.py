@@ -118,18 +118,24 @@ def parse_columns(text: str) -> dict[str, str]:
         ours, equals, theirs = (part.strip() for part in pair.partition("="))
         if not (ours and equals and theirs):
             raise OptionError(f"--columns: {pair.strip()!r} is not of the form ours=theirs", hint=_COLUMNS_EXAMPLE)
+        if ours in columns:
+            raise OptionError(f"--columns: {ours!r} is mapped twice")
+        columns[ours] = theirs
+    check_columns(columns)
+    return columns
+
+
+def check_columns(columns: Mapping[str, str]) -> None:
+    """Make sure that our side of a mapping has names of ours, and none that exclude each other."""
+    for ours in columns:
         if ours not in COLUMNS:
             raise OptionError(
                 f"--columns: there is no {ours!r} to map{_suggest([ours], COLUMNS)}",
                 hint=f"ours are {', '.join(COLUMNS)}",
             )
-        if ours in columns:
-            raise OptionError(f"--columns: {ours!r} is mapped twice")
-        columns[ours] = theirs
     for one, other in (("instruction", "prompt"), RESPONSE_COLUMNS):
         if one in columns and other in columns:
             raise OptionError(f"--columns: {one!r} and {other!r} exclude each other")
-    return columns
 
 
 _COLUMNS_EXAMPLE = "for example --columns instruction=question,response=answer"

@@ -59,7 +59,7 @@ def convert(
 ) -> None:
     """Make training rows of prompts or chats, or switch training rows to another reward.
 
-    Read are the columns instruction, prompt, messages or conversation. Rows that cannot be used are listed and left
+    Reads the columns instruction, prompt, messages or conversation. Lists the rows that cannot be used, and leaves them
     out.
 
     Examples:
@@ -74,7 +74,7 @@ def convert(
     bad = [row for row in rows if isinstance(row, InvalidRow)]
     _list(bad)
     if not good:
-        raise DataError(f"{source} has no row that could be used")
+        raise DataError(f"{source} has no usable row")
     write_rows(output, good)
     typer.echo(f"{output}: {len(good):,} rows" + (f"; {len(bad):,} left out" if bad else ""))
     if bad:
@@ -85,14 +85,14 @@ def convert(
 def wildchat(
     output: Output,
     source: Annotated[str, typer.Option(help="Rows of WildChat's schema: a file or a hub data set.")] = WILDCHAT,
-    count: Annotated[int, typer.Option(min=1, help="So many prompts, drawn at random.")] = 12_000,
+    count: Annotated[int, typer.Option(min=1, help="How many prompts to draw.")] = 12_000,
     language: Annotated[str, typer.Option(help="Their language, as WildChat names it.")] = "English",
     min_words: Annotated[int, typer.Option(min=1, help="Shorter prompts are left out.")] = 3,
     max_characters: Annotated[int, typer.Option(min=1, help="Longer prompts are left out.")] = 4_000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other prompts.")] = 0,
     reward: Reward = "general-flip",
 ) -> None:
-    """Draw prompts from WildChat: first turns, not toxic, nothing redacted, none of them twice.
+    """Draw prompts from WildChat: first turns that are not toxic, not redacted and not repeated.
 
     The set is under the ODC-BY licence, which asks for attribution. It is streamed, not stored.
 
@@ -106,7 +106,7 @@ def wildchat(
     found = build_wildchat(open_input(source), options)
     left_out = {reason.value: count for reason, count in found.left_out.items()}
     if not found.rows:
-        raise DataError(f"{source} has no row that could be used", hint=_say_why(left_out) or None)
+        raise DataError(f"{source} has no usable row", hint=_say_why(left_out) or None)
     write_rows(output, found.rows)
     typer.echo(f"{output}: {len(found.rows):,} rows; left out: {_say_why(left_out) or 'none'}")
 
@@ -132,7 +132,8 @@ def check(source: Source) -> None:
     _list(bad, most=None)
     if others:
         typer.echo(
-            f"{others:,} rows have another 'ground_truth' than their last user turn, which is what counts", err=True
+            f"{others:,} rows have another 'ground_truth' than their last user turn, which rewards compare with",
+            err=True,
         )
     typer.echo(f"{source}: {good:,} good rows ({_say_why(rewards) or 'no reward'}), {len(bad):,} bad ones")
     if bad or not good:

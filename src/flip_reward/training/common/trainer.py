@@ -1,8 +1,8 @@
-"""What both trainers do otherwise than TRL. Imported only by them, for it is heavy.
+"""What both trainers do differently from TRL. Imported only by them, since it is heavy.
 
-`RobustCheckpointMixin`: checkpoints are whole and of good weights, there is no step too many, and nobody is told.
+`RobustCheckpointMixin`: checkpoints are whole and of good weights, no step is taken twice, and nothing is reported.
 `ProgressCallback`: follows the steps, keeps the metrics, and stops when asked to.
-`RandomState`: every generator that a training draws from, to be put back later.
+`RandomState`: every generator that a training draws from, to restore later.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from flip_reward.training.common.progress import Progress, TrainingObserver
 
 
 class RobustCheckpointMixin(Trainer):  # type: ignore[misc]
-    """Stands before one of TRL's trainers among the bases of a trainer."""
+    """Goes before one of TRL's trainers among the bases of a trainer."""
 
     advice: ClassVar[str]
-    """What to do where weights are spoilt."""
+    """The hint where weights are spoilt."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - the signature of the trainer
         super().__init__(*arguments, **named)
@@ -43,7 +43,7 @@ class RobustCheckpointMixin(Trainer):  # type: ignore[misc]
         self._keep, self.args.save_total_limit = self.args.save_total_limit, None
 
     def _run_epoch(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - the signature of the trainer
-        # The trainer looks for the end after a step. One that was killed behind its last step would take another.
+        # The trainer looks for the end after a step, so one that was killed after its last step would take another.
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return None
@@ -63,21 +63,17 @@ class RobustCheckpointMixin(Trainer):  # type: ignore[misc]
             drop_oldest(checkpoint.parent, self._keep, best=Path(best) if best else None)
 
     def _add_to(self, checkpoint: Path) -> None:
-        """Write what a checkpoint holds besides that of TRL."""
+        """Write what a checkpoint holds beside TRL's files."""
 
     def _check_weights(self) -> None:
-        """Keep weights that are spoilt from being written: their loss may not have been logged.
-
-        Raises:
-            RunStoppedError: One that is trained is not a number, in any of the processes.
-        """
+        """Stop before spoilt weights are written, whose loss may not have been logged."""
         good = all(_is_finite(weight) for weight in self.model.parameters() if weight.requires_grad)
         if not all(gather_object([good])):
             raise RunStoppedError(f"after step {self.state.global_step} weights are not numbers", hint=self.advice)
 
     @contextmanager
     def _writing(self, what: str, folder: Path) -> Iterator[None]:
-        """Leave no folder that is half written, and say from where the same command goes on."""
+        """Leave no half-written folder, and say from where the same command goes on."""
         try:
             yield
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -91,10 +87,10 @@ class RobustCheckpointMixin(Trainer):  # type: ignore[misc]
         return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
 
     def _send_telemetry(self) -> None:
-        """Say nothing to anybody about what a user trains."""
+        """Report nothing about what a user trains."""
 
     def create_model_card(self, *_: object, **__: object) -> None:
-        """Write no card, which would name folders of this machine."""
+        """Write no card, since it would name folders of this machine."""
 
 
 def _is_finite(weight: torch.nn.Parameter) -> bool:
@@ -112,10 +108,10 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
         folder: Where the metrics go; None in all processes but the first.
         observer: Told about progress.
         stop: Ends the training after a step, with a checkpoint.
-        figures: What the observer is told, by the names in the trainer's log.
-        numbers: Figures of the log that have to be numbers, and what errors call them.
-        metrics: What is written, by the names in the trainer's log. None writes all of it.
-        tokens: The tokens that are read up to each step, from 0 on. Then the pace is that of tokens, and is told.
+        figures: Names in the trainer's log, and what the observer calls them.
+        numbers: Names in the log of figures that have to be numbers, and what errors call them.
+        metrics: Names in the log, and those in `metrics.jsonl`. None writes the whole log.
+        tokens: The tokens read up to each step, from step 0 on; the pace is then in tokens.
         advice: The hint where a figure is not a number.
     """
 
@@ -145,28 +141,23 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
         self._tell(state)
 
     def on_epoch_begin(self, _args: object, state: TrainerState, _control: TrainerControl, **_: object) -> None:
-        """Count from here: an evaluation before the first step is no part of the pace."""
+        """Start the clock: an evaluation before the first step does not count for the pace."""
         if math.isnan(self._started):
             self._first_step, self._started = state.global_step, time.monotonic()
 
     def on_step_end(self, _args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Tell of a step, and stop after it when asked to."""
-        # The processes of a training are interrupted one after the other, and have to stop after the same step.
+        # Processes are interrupted one after the other, and have to stop after the same step.
         if any(gather_object([self._stop.requested])) and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
         self._tell(state)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_: object) -> None:
-        """Keep the metrics.
-
-        Raises:
-            RunStoppedError: A figure is not a number. It comes before a checkpoint of the step.
-            StorageError: The disk is full or not writable.
-        """
+        """Write the metrics, and stop before a checkpoint of the step where a figure is not a number."""
         newest = state.log_history[-1]
         for name, what in self._numbers.items():
             if name == "grad_norm" and args.fp16:
-                continue  # then the trainer leaves out steps whose gradient is too large, and goes on
+                continue  # with float16 the trainer skips steps whose gradient is too large
             value = newest.get(name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise RunStoppedError(f"the {what} of step {state.global_step} is not a number", hint=self._advice)
@@ -221,7 +212,7 @@ class RandomState:
 
 @contextmanager
 def drawing_apart(seed: int) -> Iterator[None]:
-    """Draw from generators with this seed while the block runs, and then go on as if it had not been."""
+    """Draw from generators with this seed while the block runs, and restore the former ones."""
     before = RandomState()
     torch.manual_seed(seed)
     try:

@@ -15,21 +15,20 @@ from flip_reward.training.common.libraries import make_trl_config
 from flip_reward.training.grpo.recipe import GrpoRecipe
 
 _WAIT_SECONDS = 1800
-"""How long processes wait for each other where none of them waits for a reward's model; the trainer's default."""
+"""How long processes wait for each other where none waits for a reward's model; the trainer's default."""
 
 
 def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resumed: bool) -> GRPOConfig:
     """Make the configuration of the trainer.
 
     Args:
-        recipe: What is wanted.
+        recipe: The recipe.
         folder: The folder of the training.
         evaluate: There are held-out prompts.
-        resumed: There is a checkpoint to go on from, so what is done at the start has been done.
+        resumed: There is a checkpoint, so that held-out prompts were evaluated at the start already.
 
     Raises:
-        OptionError: The fields do not go together, or a batch does not divide by num_generations; the library of a
-            tracker is not installed.
+        OptionError: The fields do not go together, or a batch does not divide by num_generations.
     """
     wanted = {"report_to": "none", **recipe.grpo}
     on_cpu = bool(wanted.get("use_cpu")) or not torch.cuda.is_available()
@@ -42,7 +41,7 @@ def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resume
         "save_total_limit": 2,
         "eval_strategy": "steps" if evaluate else "no",
         "eval_on_start": looks,
-        # A process whose rewards are there waits for the one that is still asking for its own.
+        # A process that has its rewards waits for the slowest one.
         "ddp_timeout": _WAIT_SECONDS + math.ceil(recipe.outage_timeout_seconds + recipe.outage_poll_seconds),
         # bfloat16 is slow on most processors, and their memory is large.
         **({"use_cpu": True, "bf16": False, "dataloader_pin_memory": False} if on_cpu else {}),
@@ -50,7 +49,7 @@ def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resume
     values = {**defaults, **wanted, "output_dir": str(folder / FOLDER), "remove_unused_columns": False}
     if not evaluate and values["eval_strategy"] not in ("no", None):
         raise OptionError(
-            "held-out prompts are to be looked at, and there are none",
+            "there are no held-out prompts to evaluate on",
             hint="set data.held_out, data.held_out_source or grpo.eval_strategy=no",
         )
     values["eval_on_start"] = bool(values["eval_on_start"]) and evaluate and not resumed
@@ -59,25 +58,27 @@ def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resume
 
 
 def find_unsafe_saving(config: GRPOConfig) -> str | None:
-    """Say why a resumed training might end otherwise than an undisturbed one, where it might."""
+    """Say why a resumed training may differ from an undisturbed one; None where it may not."""
     every = config.steps_per_generation * config.num_iterations
     steps = math.lcm(every, config.gradient_accumulation_steps) // config.gradient_accumulation_steps
     if steps == 1 or config.save_steps % steps == 0:
         return None
     return (
         f"Samples are used for {steps} steps, and checkpoints are written every {config.save_steps:g}: a resumed "
-        f"training draws new ones. Take a multiple of {steps} for grpo.save_steps where that matters"
+        f"training draws new samples. Set grpo.save_steps to a multiple of {steps} to avoid it"
     )
 
 
 def _check_bounds(values: Mapping[str, object]) -> None:
-    """Refuse what TRL finds out when the policy is loaded and responses are drawn."""
+    """Refuse what TRL would refuse only after the policy is loaded."""
     length = values.get("max_completion_length", GRPOConfig.max_completion_length)
     if not isinstance(length, int) or length < 1:
-        raise OptionError(f"grpo.max_completion_length is a number of tokens, at least 1, not {length}")
+        raise OptionError(f"grpo.max_completion_length must be at least 1 token, not {length}")
     temperature = values.get("temperature", GRPOConfig.temperature)
     if not isinstance(temperature, float) or not temperature > 0:
-        raise OptionError(f"grpo.temperature is more than 0, not {temperature}: samples of a group have to differ")
+        raise OptionError(
+            f"grpo.temperature must be more than 0, not {temperature}: the samples of a group have to differ"
+        )
 
 
 def _explain_batch(reason: str) -> str | None:

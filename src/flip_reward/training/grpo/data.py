@@ -1,4 +1,4 @@
-"""The rows of a recipe: what is learned from, and what is kept apart."""
+"""The rows of a recipe: those to learn from, and those that are held out."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class GrpoRows:
     """The rows of a training.
 
     Attributes:
-        train: What is learned from.
-        held_out: What is only looked at; no instruction of it is learned from.
-        identities: The sources, and what tells their content apart.
+        train: Rows to learn from.
+        held_out: Rows to evaluate on; none of their instructions is in `train`.
+        identities: The names and hashes of the sources.
         left_out: How many rows could not be used.
     """
 
@@ -45,25 +45,21 @@ class GrpoRows:
 
 
 def prepare_rows(data: GrpoData) -> GrpoRows:
-    """Read the rows of a recipe, and keep some of them apart.
-
-    Raises:
-        DataError: A source cannot be read or has bad rows, or there is nothing to learn from.
-    """
+    """Read the rows of a recipe, and hold some of them out."""
     generator = random.Random(data.seed)  # noqa: S311 - repeatable on purpose
     source = open_input(data.source)
     rows, left_out = _read(source, data)
     sources = [source]
     if data.held_out_source is not None:
-        apart = open_input(data.held_out_source)
-        sources.append(apart)
-        held_out, more_left_out = _read(apart, data)
+        other = open_input(data.held_out_source)
+        sources.append(other)
+        held_out, more_left_out = _read(other, data)
         left_out += more_left_out
     else:
         held_out = _draw_held_out(rows, data.held_out, generator)
     held_out = _draw(held_out, data.held_out_rows, generator)
-    apart_texts = {row.instruction for row in held_out}
-    train = _draw([row for row in rows if row.instruction not in apart_texts], data.rows, generator)
+    held_out_texts = {row.instruction for row in held_out}
+    train = _draw([row for row in rows if row.instruction not in held_out_texts], data.rows, generator)
     if not train:
         raise DataError(f"{data.source} has no row to learn from")
     identities = [InputIdentity(name=one.name, fingerprint=one.fingerprint()) for one in sources]
@@ -91,7 +87,7 @@ def _read(source: Input, data: GrpoData) -> tuple[list[PromptRow], int]:
 
 
 def _draw_held_out(rows: Sequence[PromptRow], share: float, generator: random.Random) -> list[PromptRow]:
-    """Draw a part of the different instructions; their rows go together."""
+    """Draw a share of the distinct instructions, with all their rows."""
     instructions = list(dict.fromkeys(row.instruction for row in rows))
     drawn = set(generator.sample(instructions, round(share * len(instructions))))
     return [row for row in rows if row.instruction in drawn]

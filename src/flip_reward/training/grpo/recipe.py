@@ -32,35 +32,35 @@ def check_grpo_fields(values: Mapping[str, object]) -> dict[str, object]:
 
 
 class GrpoData(RecipePart):
-    """Prompts to learn from, and prompts kept apart to look at."""
+    """Prompts to learn from, and prompts to evaluate on."""
 
     source: str
     """Rows of `flip-reward data`: a file in any format that `flip-reward score` reads, or a data set on the hub."""
     switch_to: str | None = None
-    """Give every row this reward in place of its own, such as "general-quality". Plain prompts and chats are taken
-    then as well, as `flip-reward data convert` takes them."""
+    """Give every row this reward in place of its own, such as "general-quality". The source may then be plain prompts
+    or chats, as for `flip-reward data convert`."""
     columns: dict[str, str] = Field(default={})
     """With `switch_to`: our column names to theirs, as for `--columns`."""
     rows: int | None = Field(default=None, ge=1)
-    """Only so many of the rows to learn from, drawn with the seed."""
+    """How many of the rows to learn from, drawn with the seed."""
     held_out: float = Field(default=0.0, ge=0, le=0.5)
-    """Which part of the prompts is kept apart."""
+    """The share of the prompts that is held out."""
     held_out_source: str | None = None
-    """Prompts of another source in their place."""
+    """Prompts of another source, in place of a share."""
     held_out_rows: int | None = Field(default=None, ge=1)
-    """Only so many of them, drawn with the seed."""
+    """How many of the held-out rows, drawn with the seed."""
     max_prompt_tokens: int | None = Field(default=None, ge=1)
     """Longer prompts are left out, never cut."""
     skip_bad_rows: bool = False
-    """Leave out rows that cannot be used; by default they end the training before it begins."""
+    """Leave out invalid rows; by default they end the training before it begins."""
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
         if self.columns and self.switch_to is None:
-            raise PydanticCustomError("data_keys", "columns have an effect only with switch_to")
+            raise PydanticCustomError("data_keys", "columns needs switch_to")
         if self.held_out and self.held_out_source is not None:
-            raise PydanticCustomError("data_keys", "held_out has no effect beside held_out_source: set it to 0")
+            raise PydanticCustomError("data_keys", "held_out has no effect with held_out_source: set it to 0")
         return self
 
 
@@ -74,8 +74,8 @@ def _know_by_name(sections: dict[str, RewardConfig]) -> dict[str, RewardConfig]:
             raise PydanticCustomError("reward_name", "{reason}", {"reason": str(error)}) from error
         if "reward" in section.model_fields_set and section.reward != wanted:
             reason = "rows with {name} ask for {wanted}, and the section's reward is {given}"
-            places = {"name": repr(name), "wanted": repr(wanted), "given": repr(section.reward)}
-            raise PydanticCustomError("reward_name", reason, places)
+            shown = {"name": repr(name), "wanted": repr(wanted), "given": repr(section.reward)}
+            raise PydanticCustomError("reward_name", reason, shown)
         known[name] = section.model_copy(update={"reward": wanted})
     return known
 
@@ -106,7 +106,7 @@ class GrpoRecipe(RecipePart):
     reward: RewardConfig = RewardConfig()
     """The reward of rows whose "dataset" names it."""
     rewards: Annotated[dict[str, RewardConfig], AfterValidator(_know_by_name)] = Field(default={})
-    """Where rows have several rewards: those of the others, by the name in "dataset", which says the reward too."""
+    """Where rows have several rewards: one section for each name in "dataset", which implies the reward."""
     held_out_rewards: list[RewardConfig] = Field(default=[])
     """Rewards that only score the responses to held-out prompts. Where the trained reward rises and these do not, the
     policy games it."""
@@ -115,11 +115,11 @@ class GrpoRecipe(RecipePart):
     """A completion that ends at `max_completion_length` has no reward, and its group's baseline does without it.
     `grpo.mask_truncated_completions` only leaves it out of the loss."""
     max_unscored_share: float = Field(default=0.5, ge=0, le=1)
-    """When more of a batch stays unscored, the training stops with a checkpoint."""
+    """The training stops with a checkpoint when a larger share of a batch stays unscored."""
     outage_poll_seconds: float = Field(default=30.0, gt=0)
-    """How long it waits for a reward's model that does not answer, before it asks again."""
+    """How long to wait for a reward's model that does not answer, before asking again."""
     outage_timeout_seconds: float = Field(default=1800.0, ge=0)
-    """How long it goes on asking."""
+    """How long to go on asking."""
     lora: LoraOptions | None = None
     """Train a LoRA adapter, in place of all weights."""
     grpo: Annotated[dict[str, object], AfterValidator(check_grpo_fields)] = Field(default={})
@@ -127,17 +127,7 @@ class GrpoRecipe(RecipePart):
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
-        """Read a recipe.
-
-        Args:
-            path: The YAML file.
-            overrides: "key=value" or "part.key=value", values in YAML, in place of what the file says.
-
-        Raises:
-            DataError: There is none, or it is not a recipe.
-            OptionError: An override is malformed.
-            MissingDependencyError: PyYAML or TRL is not installed.
-        """
+        """Read a recipe; overrides are "key=value" or "part.key=value", values in YAML, in place of what it says."""
         return read_recipe(path, cls, overrides, extra="train")
 
     def to_record(self) -> dict[str, object]:

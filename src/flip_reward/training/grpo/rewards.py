@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trl import GRPOConfig
 
 
-_OPTION = re.compile(r"--([a-z-]+)")  # as hints name it; in a recipe it is a key
+_OPTION = re.compile(r"--([a-z-]+)")  # hints name options of the command line; in a recipe they are keys
 _PROBE = Group.of(
     "Name three fruits that grow on trees.", ["Apples, pears and plums grow on trees.", "It rains in the mountains."]
 )
@@ -37,8 +37,8 @@ class GrpoRewards:
     """The rewards of a training.
 
     Attributes:
-        by_dataset: Those that are learned from, by the name in the column "dataset".
-        held_out: Those that only score held-out prompts, by a name that is good for a metric.
+        by_dataset: Rewards to learn from, by the name in the column "dataset".
+        held_out: Rewards that only score held-out prompts, by their name in metrics.
     """
 
     by_dataset: Mapping[str, TrlReward]
@@ -46,12 +46,7 @@ class GrpoRewards:
 
     @classmethod
     def load(cls, recipe: GrpoRecipe, rows: Sequence[PromptRow], options: TrlOptions, say: Say) -> GrpoRewards:
-        """Load the rewards that the rows ask for.
-
-        Raises:
-            OptionError: A row asks for a reward that the recipe has no section for, or a section makes no sense.
-            FlipRewardError: A model, a template or a similarity cannot be loaded.
-        """
+        """Load the rewards that the rows ask for, and the held-out ones."""
         names = dict.fromkeys(name for row in rows for name in row.datasets)
         by_dataset = {name: _wrap(_find_section(recipe, name), options, say) for name in names}
         others: dict[str, TrlReward] = {}
@@ -63,7 +58,7 @@ class GrpoRewards:
         return cls(by_dataset, others)
 
     def settings(self) -> dict[str, str | int | float | bool | None]:
-        """Return what the rewards that are learned from depend on, one value a key."""
+        """Return the settings of the rewards to learn from, one value a key."""
         return {
             f"{name}.{key}": value
             for name, reward in self.by_dataset.items()
@@ -71,14 +66,11 @@ class GrpoRewards:
         }
 
     def check_groups(self, config: GRPOConfig, *, evaluate: bool) -> None:
-        """Make sure that rewards that compare responses get those of a prompt together, and more than one.
+        """Make sure that no batch of a process splits a group of a reward that compares responses.
 
         Args:
-            config: How large batches are: those of one process.
-            evaluate: Held-out prompts are looked at.
-
-        Raises:
-            OptionError: A batch splits a group, or held-out prompts get one response each.
+            config: How large batches are.
+            evaluate: Held-out prompts are evaluated.
         """
         comparing = [name for name, reward in self.by_dataset.items() if not reward.load().independent]
         held = config.per_device_train_batch_size * config.steps_per_generation
@@ -106,17 +98,13 @@ class GrpoRewards:
             )
 
     def know_end_tokens(self, tokens: Iterable[int | None]) -> None:
-        """Say which tokens end a completion; one that has them at the limit is not cut off."""
+        """Set the tokens that end a completion; one that ends with them at the limit is whole."""
         known = frozenset(token for token in tokens if token is not None)
         for reward in (*self.by_dataset.values(), *self.held_out.values()):
             reward.options = reward.options.model_copy(update={"end_tokens": known})
 
     async def probe(self) -> None:
-        """Ask every reward once, so that what is not there is found before the policy is loaded.
-
-        Raises:
-            EngineUnavailableError: A reward's model does not answer.
-        """
+        """Ask every reward once, so that a missing model ends the training before the policy is loaded."""
         for name, reward in (*self.by_dataset.items(), *self.held_out.items()):
             model = reward.load()
             lacking = f"the model behind the reward {name!r} does not answer"
@@ -158,29 +146,40 @@ def _find_section(recipe: GrpoRecipe, name: str) -> RewardConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class _Batch:
+    """The samples of a call as TRL hands them over."""
+
+    prompts: Sequence[TextOrChat]
+    completions: Sequence[TextOrChat]
+    completion_ids: Sequence[list[int]]
+    rows: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class _Part:
-    """The samples of a batch that one reward scores."""
+    """The samples of a batch that one reward scores, by their places, and what came of each."""
 
     name: str
     places: Sequence[int]
     call: ScoredCall
+    rewards: Sequence[float | None]
     overlaps: Sequence[float | None]
 
 
 class GrpoRewardCall:
-    """What TRL calls: scores a batch with the rewards that its rows ask for, several of them added up.
+    """What TRL calls: scores a batch with the rewards that its rows ask for, and adds up several of them.
 
-    A sample of which one reward is missing has none: with a part of the sum it would look worse than it is.
+    A sample that lacks one of its rewards has none: with a part of the sum it would look worse than it is.
 
     Args:
         rewards: The rewards.
         table: Where samples are written down.
-        say: Told what goes wrong while held-out prompts are scored, which does not end a training.
+        say: Told what goes wrong with held-out prompts, which does not end a training.
 
     Attributes:
         split: What the next batch is for. Set by the trainer.
         num_generations: How many responses a prompt has in it.
-        problem: Why the last batch is nothing to learn from; None when it is.
+        problem: Why there is nothing to learn from the last batch; None when there is.
     """
 
     def __init__(self, rewards: GrpoRewards, table: SampleTable, say: Say) -> None:
@@ -201,17 +200,25 @@ class GrpoRewardCall:
         log_metric: LogMetric | None = None,
         **_: object,
     ) -> list[float | None]:
-        """Score a batch; nothing is raised, for that would leave the other processes waiting."""
+        """Score a batch. It raises nothing, since the other processes would wait for this one."""
         self.problem = None
+        batch = _Batch(prompts, completions, completion_ids, row)
+        asked = {
+            name: [place for place, names in enumerate(dataset) if name in names] for name in self._rewards.by_dataset
+        }
+        everything = range(len(prompts))
         try:
             parts = await asyncio.gather(
                 *(
-                    self._score(name, reward, places, prompts, completions, completion_ids)
+                    self._score(name, reward, asked[name], batch)
                     for name, reward in self._rewards.by_dataset.items()
-                    if (places := [place for place, names in enumerate(dataset) if name in names])
+                    if asked[name]
                 )
             )
-            others = await self._score_otherwise(prompts, completions, completion_ids)
+            held_out = {} if self.split is Split.TRAIN else self._rewards.held_out
+            others = await asyncio.gather(
+                *(self._score(name, reward, everything, batch) for name, reward in held_out.items())
+            )
         except FlipRewardError as error:
             self.problem = str(error) + (f" ({error.hint})" if error.hint else "")
             return [None] * len(prompts)
@@ -221,120 +228,75 @@ class GrpoRewardCall:
             elif part.call.problem:
                 self.problem = self.problem or part.call.problem
         rewards = _add_up(len(prompts), parts)
-        samples = _describe(prompts, completions, completion_ids, row, rewards, parts, others)
+        samples = _describe(batch, rewards, parts, others)
         self._table.add(self.split, samples)
         if log_metric is not None:
-            self._log(parts, others, completion_ids, log_metric)
+            _log(batch, parts, others, log_metric)
         if log_extra is not None:
             log_extra("inferred_instruction", [sample.inferred_instruction for sample in samples])
             log_extra("outcome", [sample.outcome for sample in samples])
         return rewards
 
-    async def _score(
-        self,
-        name: str,
-        reward: TrlReward,
-        places: Sequence[int],
-        prompts: Sequence[TextOrChat],
-        completions: Sequence[TextOrChat],
-        completion_ids: Sequence[list[int]],
-    ) -> _Part:
+    async def _score(self, name: str, reward: TrlReward, places: Sequence[int], batch: _Batch) -> _Part:
         call = await reward.score(
-            [prompts[place] for place in places],
-            [completions[place] for place in places],
-            [completion_ids[place] for place in places],
+            [batch.prompts[place] for place in places],
+            [batch.completions[place] for place in places],
+            [batch.completion_ids[place] for place in places],
             self.num_generations,
         )
-        return _Part(name, places, call, measure_overlaps(call))
-
-    async def _score_otherwise(
-        self, prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat], completion_ids: Sequence[list[int]]
-    ) -> list[_Part]:
-        if self.split is Split.TRAIN:
-            return []
-        everything = range(len(prompts))
-        return await asyncio.gather(
-            *(
-                self._score(name, reward, everything, prompts, completions, completion_ids)
-                for name, reward in self._rewards.held_out.items()
-            )
-        )
-
-    def _log(
-        self,
-        parts: Sequence[_Part],
-        others: Sequence[_Part],
-        completion_ids: Sequence[list[int]],
-        log_metric: LogMetric,
-    ) -> None:
-        for part in parts:
-            lengths = [len(completion_ids[place]) for place in part.places]
-            for name, value in describe_call(part.call, lengths, part.overlaps).items():
-                log_metric(f"{part.name}/{name}", value)
-        for part in others:
-            known = [value for value in part.call.rewards if value is not None]
-            if known:
-                log_metric(f"held_out_rewards/{part.name}", sum(known) / len(known))
+        return _Part(name, places, call, call.rewards, measure_overlaps(call))
 
 
 def _add_up(count: int, parts: Sequence[_Part]) -> list[float | None]:
     sums: list[float | None] = [0.0] * count
     for part in parts:
-        for place, value in zip(part.places, part.call.rewards, strict=True):
+        for place, value in zip(part.places, part.rewards, strict=True):
             known = sums[place]
             sums[place] = None if known is None or value is None else known + value
     return sums
 
 
 def _describe(
-    prompts: Sequence[TextOrChat],
-    completions: Sequence[TextOrChat],
-    completion_ids: Sequence[list[int]],
-    rows: Sequence[int],
-    rewards: Sequence[float | None],
-    parts: Sequence[_Part],
-    others: Sequence[_Part],
+    batch: _Batch, rewards: Sequence[float | None], parts: Sequence[_Part], others: Sequence[_Part]
 ) -> list[SampleRow]:
+    """Describe every sample, of several rewards by the first one that failed, or else by the first."""
     shown: dict[int, tuple[_Part, int]] = {}
+    failed: set[int] = set()
     for part in parts:
         for index, place in enumerate(part.places):
-            known = shown.get(place)
-            if known is None or known[0].call.rewards[known[1]] is not None:  # the one that failed says more
-                shown.setdefault(place, (part, index))
-                if part.call.rewards[index] is None:
-                    shown[place] = (part, index)
-    further: list[Mapping[str, float | None]] = [
-        {part.name: part.call.rewards[place] for part in others} for place in range(len(prompts))
-    ]
-    return [
-        _describe_one(prompt, completion, tokens, row, reward, shown[place], further[place])
-        for place, (prompt, completion, tokens, row, reward) in enumerate(
-            zip(prompts, completions, completion_ids, rows, rewards, strict=True)
+            fails = part.rewards[index] is None
+            if place not in shown or (fails and place not in failed):
+                shown[place] = (part, index)
+            if fails:
+                failed.add(place)
+    samples = []
+    for place, reward in enumerate(rewards):
+        part, index = shown[place]
+        score = part.call.scores[index]
+        samples.append(
+            SampleRow(
+                row=batch.rows[place],
+                messages=Group.of(batch.prompts[place], "").messages,
+                response=read_response(batch.completions[place]),
+                tokens=len(batch.completion_ids[place]),
+                reward=reward,
+                outcome=LEFT_OUT if score is None else score.outcome.value,
+                inferred_instruction=None if score is None else score.inferred_instruction,
+                precision=None if score is None else score.precision,
+                recall=None if score is None else score.recall,
+                instruction_4gram_overlap=part.overlaps[index],
+                held_out_rewards={other.name: other.rewards[place] for other in others},
+            )
         )
-    ]
+    return samples
 
 
-def _describe_one(
-    prompt: TextOrChat,
-    completion: TextOrChat,
-    tokens: Sequence[int],
-    row: int,
-    reward: float | None,
-    shown: tuple[_Part, int],
-    further: Mapping[str, float | None],
-) -> SampleRow:
-    part, index = shown
-    score = part.call.scores[index]
-    return SampleRow(
-        row=row,
-        messages=Group.of(prompt, "").messages,
-        response=read_response(completion),
-        tokens=len(tokens),
-        reward=reward,
-        outcome=LEFT_OUT if score is None else score.outcome.value,
-        inferred_instruction=None if score is None else score.inferred_instruction,
-        precision=None if score is None else score.precision,
-        recall=None if score is None else score.recall,
-        instruction_4gram_overlap=part.overlaps[index],
-        held_out_rewards=further,
-    )
+def _log(batch: _Batch, parts: Sequence[_Part], others: Sequence[_Part], log_metric: LogMetric) -> None:
+    for part in parts:
+        lengths = [len(batch.completion_ids[place]) for place in part.places]
+        for name, value in describe_call(part.call, lengths, part.overlaps).items():
+            log_metric(f"{part.name}/{name}", value)
+    for part in others:
+        known = [value for value in part.rewards if value is not None]
+        if known:
+            log_metric(f"held_out_rewards/{part.name}", sum(known) / len(known))

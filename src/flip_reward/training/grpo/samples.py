@@ -1,4 +1,4 @@
-"""The samples of every step as Parquet files: what was asked and answered, and what it earned.
+"""The samples of every step as Parquet files: prompt, response and reward.
 
 FOLDER/samples/train/step-000001.parquet      the samples that step 1 learned from
 FOLDER/samples/held-out/step-000000.parquet   the responses to held-out prompts after so many steps
@@ -27,17 +27,12 @@ class SampleRow:
     """A response and its reward.
 
     Attributes:
-        row: The place of its prompt among the rows of the training, or among the held-out ones.
-        messages: The conversation.
-        response: What the policy wrote.
-        tokens: How many tokens it has.
-        reward: What it earned; None where it could not be scored.
-        outcome: Whether and why not.
-        inferred_instruction: What the reward's model took for the instruction, where it says.
-        precision: Of the inferred instruction.
-        recall: Likewise.
-        instruction_4gram_overlap: How much of the instruction it copies.
-        held_out_rewards: Further rewards by name, of held-out prompts.
+        row: The place of its prompt among the rows to learn from, or among the held-out ones.
+        tokens: The length of the response.
+        reward: None where it could not be scored; `outcome` says why.
+        precision: Of the inferred instruction, as `recall`.
+        instruction_4gram_overlap: The share of the instruction's 4-grams that the response copies.
+        held_out_rewards: Those that only score held-out prompts, by name.
     """
 
     row: int
@@ -53,9 +48,9 @@ class SampleRow:
     held_out_rewards: Mapping[str, float | None] = field(default_factory=dict)
 
     def to_columns(self, step: int) -> dict[str, object]:
-        """Return the row as it stands in a file. Messages and further rewards are JSON texts."""
+        """Return the row as a file holds it, with messages and held-out rewards as JSON."""
         values = asdict(self)
-        values["messages"] = orjson.dumps([asdict(one) for one in self.messages]).decode()
+        values["messages"] = orjson.dumps(self.messages).decode()
         values["held_out_rewards"] = orjson.dumps(dict(self.held_out_rewards)).decode()
         values["prompt"] = self.messages[-1].content
         values["response"] = replace_lone_surrogates(self.response)
@@ -94,7 +89,7 @@ class SampleTable:
         self._rows: dict[Split, list[SampleRow]] = {split: [] for split in Split}
 
     def add(self, split: Split, rows: list[SampleRow]) -> None:
-        """Add samples to the step that is going on."""
+        """Add samples to the current step."""
         self._rows[split] += rows
 
     def forget(self) -> None:
@@ -103,11 +98,7 @@ class SampleTable:
             rows.clear()
 
     def write(self, split: Split, step: int) -> None:
-        """Write what was collected; nothing where there is nothing.
-
-        Raises:
-            StorageError: The disk is full or not writable.
-        """
+        """Write what was collected, if anything was."""
         rows = self._rows[split]
         if not rows:
             return

@@ -34,12 +34,12 @@ def train_grpo(
     """Train a policy with GRPO on a reward of this package.
 
     The folder then holds the policy in `model/`, and `manifest.json`, `metrics.jsonl`, the samples of every step (see
-    `samples`) and the last checkpoints. A training that was cut off goes on from the last checkpoint and ends as
-    if it had not been, unless vLLM draws the responses; a finished one is left as it is. Under `accelerate launch`
+    `samples`) and the last checkpoints. An interrupted training resumes from the last checkpoint and ends as if it had
+    not been interrupted, unless vLLM draws the responses; a finished one is left as it is. Under `accelerate launch`
     every process calls this.
 
     Args:
-        recipe: What, on what, with which reward and how.
+        recipe: What to train.
         folder: Made where it is missing.
         observer: Told about progress.
         stop: Ends the training after a step, with a checkpoint.
@@ -48,16 +48,11 @@ def train_grpo(
         The manifest; its outcome is None when it was stopped.
 
     Raises:
-        DataError: A source cannot be read or has bad rows, or nothing is left to learn from.
-        OptionError: The recipe asks for something that does not go together.
-        EngineUnavailableError: A reward's model does not answer (the policy is not loaded then), or the policy cannot
-            be loaded.
-        RunMismatchError: The folder holds another training, or one by another number of processes, which has learned
-            something.
+        EngineUnavailableError: A reward's model does not answer, and the policy is not loaded; or the policy cannot be.
+        RunMismatchError: The folder holds another training, or one with another number of processes.
         RunStoppedError: Too much of a batch stayed unscored, and there is a checkpoint of the last step; or the loss
-            is not a number, and there is none of weights that are spoilt.
+            is not a number, and there is no checkpoint of the spoilt weights.
         StorageError: The disk is full or not writable. The last checkpoint is kept.
-        MissingDependencyError: TRL or PEFT is not installed.
     """
     observer, stop = observer or SilentObserver(), stop or StopSignal()
     require_libraries("trl", "datasets", "pyarrow", *(("peft",) if recipe.lora else ()))
@@ -66,7 +61,7 @@ def train_grpo(
     with quiet_libraries():
         from flip_reward.training.grpo.config import find_unsafe_saving, make_grpo_config
 
-        # Before anything is loaded: it says what does not go together.
+        # Before anything is loaded, since it refuses what does not go together.
         config = make_grpo_config(recipe, folder, evaluate=evaluate, resumed=False)
         rewards = GrpoRewards.load(
             recipe,
@@ -91,7 +86,7 @@ def train_grpo(
                 observer.say("It is finished already")
                 return manifest
             if _is_first():
-                if manifest is None:  # there may be samples of another recipe that learned nothing
+                if manifest is None:  # another recipe that learned nothing may have left samples
                     shutil.rmtree(folder / SAMPLES, ignore_errors=True)
                 checkpoints.drop_partial(folder / checkpoints.FOLDER)
             resumed = checkpoints.find_last(folder / checkpoints.FOLDER) is not None
@@ -141,7 +136,7 @@ async def _probe(rewards: GrpoRewards) -> None:
 
 @contextmanager
 def _own(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of the folder, which the processes of this one share."""
+    """Keep other trainings out of the folder. The processes of this one share it."""
     try:
         (folder / checkpoints.FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -46,25 +46,20 @@ _NO_PROBABILITIES = "probability tensor contains"  # as torch.multinomial says i
 
 
 class EpochSampler(RepeatSampler):  # type: ignore[misc]
-    """TRL's order of prompts, which here depends on seed and epoch alone.
+    """TRL's order of prompts, made to depend on seed and epoch alone.
 
-    TRL draws the order of an epoch after that of the one before, so a run that is resumed in the second epoch would
-    see the order of the first one again.
+    TRL draws the order of an epoch after that of the one before, so a run resumed in the second epoch would repeat the
+    order of the first.
     """
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next."""
+        """Prepare the order of an epoch."""
         if self.shuffle:
             self.generator.manual_seed((self.seed or 0) + epoch)
 
 
 class GrpoTrainer(RobustCheckpointMixin, GRPOTrainer):  # type: ignore[misc]
     """Trains a policy.
-
-    Args:
-        reward: What TRL calls.
-        table: Where samples are collected.
-        arguments: What `GRPOTrainer` takes.
 
     Attributes:
         lacks_rewards: It ended because a batch has too few rewards to learn from; the weights are good.
@@ -122,14 +117,14 @@ class GrpoTrainer(RobustCheckpointMixin, GRPOTrainer):  # type: ignore[misc]
         return rewards
 
     def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:  # noqa: ANN401
-        """Look at held-out prompts: with the same draws each time, and without a change to those of the training."""
+        """Evaluate held-out prompts with the same draws each time, without a change to the draws of the training."""
         with drawing_apart(self.args.seed):
             found: dict[str, float] = super().evaluate(*arguments, **named)
         self._table.write(Split.HELD_OUT, self.state.global_step)
         return found
 
     def save_now(self) -> Path | None:
-        """Write a checkpoint of the last step that was done, unless there is one; None before the first step."""
+        """Write a checkpoint of the last finished step, unless there is one; None before the first step."""
         if not self.state.global_step:
             return None
         checkpoint = self._checkpoint()
@@ -138,12 +133,7 @@ class GrpoTrainer(RobustCheckpointMixin, GRPOTrainer):  # type: ignore[misc]
         return checkpoint
 
     def write_model(self, folder: Path) -> None:
-        """Write the policy and its tokenizer.
-
-        Raises:
-            RunStoppedError: Its weights are not numbers.
-            StorageError: The disk is full or not writable. The last checkpoint is kept.
-        """
+        """Write the policy and its tokenizer."""
         self._check_weights()
         with self._writing("policy", folder):
             self.save_model(str(folder))
@@ -155,7 +145,7 @@ class GrpoTrainer(RobustCheckpointMixin, GRPOTrainer):  # type: ignore[misc]
 
 
 class _SampleCallback(TrainerCallback):  # type: ignore[misc]
-    """Writes the samples of each step, and has held-out prompts looked at after the last one."""
+    """Writes the samples of each step, and has held-out prompts evaluated after the last one."""
 
     def __init__(self, table: SampleTable, *, evaluate: bool) -> None:
         self._table, self._evaluate = table, evaluate
@@ -186,32 +176,15 @@ def run_grpo(
     observer: TrainingObserver,
     stop: StopSignal,
 ) -> GrpoOutcome | None:
-    """Train a policy, going on from the last checkpoint where there is one.
-
-    Args:
-        recipe: What is trained.
-        config: How.
-        rows: What is learned from.
-        rewards: What it is rewarded for; they have answered once.
-        folder: Holds the checkpoints, the metrics, the samples and in the end the policy.
-        observer: Told about progress.
-        stop: Ends the training after a step, with a checkpoint.
+    """Train a policy, from the last checkpoint where there is one; see `train_grpo`.
 
     Returns:
         None when it was stopped before the end.
-
-    Raises:
-        RunStoppedError: Too much of a batch stayed unscored, and there is a checkpoint of the last step; or the loss
-            is not a number, and there is none of weights that are spoilt.
-        StorageError: A checkpoint or the policy cannot be written. The last checkpoint is kept.
-        DataError: No row is left.
-        OptionError: The policy has no chat template, or TRL does not take a setting.
-        EngineUnavailableError: The policy cannot be loaded.
     """
     policy = _load(recipe, config)
     train, held_out = (_fit(part, policy.tokenizer, recipe, observer) for part in (rows.train, rows.held_out))
     if not train:
-        raise DataError("no row is left to learn from: all prompts are longer than data.max_prompt_tokens")
+        raise DataError("no row to learn from is left: all prompts are longer than data.max_prompt_tokens")
     table = SampleTable(folder, config.process_index if config.world_size > 1 else None)
     call = GrpoRewardCall(rewards, table, lambda message: observer.say(message, warning=True))
     progress = ProgressCallback(
@@ -264,7 +237,7 @@ def _make_trainer(
 ) -> GrpoTrainer:
     needed = config.generation_batch_size // config.num_generations
     if len(train) < needed:
-        raise DataError(f"a batch takes {needed} different prompts, and there are {len(train)} to learn from")
+        raise DataError(f"a batch needs {needed} different prompts, and there are {len(train)} to learn from")
     try:
         trainer = GrpoTrainer(
             call,
@@ -286,9 +259,9 @@ def _make_trainer(
 
 
 def _load(recipe: GrpoRecipe, config: GRPOConfig) -> _Policy:
-    """Load the tokenizer; the weights are left to TRL, which knows how each kind of parallelism wants them.
+    """Load the tokenizer, and leave the weights to TRL, which knows how each kind of parallelism wants them.
 
-    Models that transformers does not find by themselves (the one of the extra "local", GGUF files) are loaded here.
+    Models that transformers cannot find itself (the one of the extra "local", GGUF files) are loaded here.
     """
     name = recipe.model
     if name in DEFAULT_NAMES or name.endswith(".gguf") or name.startswith("hf://"):
@@ -317,7 +290,7 @@ def _load(recipe: GrpoRecipe, config: GRPOConfig) -> _Policy:
 def _fit(
     rows: Sequence[PromptRow], tokenizer: PreTrainedTokenizerBase, recipe: GrpoRecipe, observer: TrainingObserver
 ) -> list[dict[str, Any]]:
-    """Return the rows as TRL reads them, without those whose prompt is too long."""
+    """Return the rows as TRL reads them, without prompts that are too long."""
     limit = recipe.data.max_prompt_tokens
     found = []
     for number, row in enumerate(rows):

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from flip_reward.core.prompts import CompletionPrompt
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import Input
+from flip_reward.data.rows import Input, check_columns
 from flip_reward.engines.huggingface.loading import HfModel
 from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
 from flip_reward.engines.lora.adapter import PeftAdapter, find_peft_adapter
@@ -29,7 +29,6 @@ from flip_reward.training.inferrer.pairs import (
     Pair,
     Removal,
     SourcePairs,
-    check_columns,
     read_evaluation_prompts,
     read_pairs,
 )
@@ -355,7 +354,7 @@ class TuningInputs:
 
     def _read(self, recipe: InferrerRecipe, observer: TrainingObserver) -> list[SourcePairs]:
         sources = [
-            read_pairs(source, columns=check_columns(one.columns), weight=one.weight)
+            read_pairs(source, columns=one.columns, weight=one.weight)
             for source, one in zip(self.data, recipe.data, strict=True)
         ]
         for source in sources:

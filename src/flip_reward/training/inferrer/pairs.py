@@ -12,7 +12,7 @@ from flip_reward.core.conversation import Group, read_content
 from flip_reward.core.response import select_target, visible_answer
 from flip_reward.core.score import Outcome
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import CONVERSATION_COLUMNS, Input, InvalidRow, RowMapper, parse_columns
+from flip_reward.data.rows import CONVERSATION_COLUMNS, Input, InvalidRow, RowMapper
 from flip_reward.errors import ConversationError, DataError
 from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS, load_benchmark
 from flip_reward.training.inferrer.near_duplicates import Words
@@ -89,15 +89,6 @@ class SourcePairs:
     rows: int = 0
     removed: Counter[Removal] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
-
-
-def check_columns(columns: Mapping[str, str]) -> dict[str, str]:
-    """Check a mapping of columns.
-
-    Raises:
-        OptionError: A name is none of ours, or two exclude each other.
-    """
-    return parse_columns(",".join(f"{ours}={theirs}" for ours, theirs in columns.items())) if columns else {}
 
 
 def read_pairs(source: Input, *, columns: Mapping[str, str] | None = None, weight: float = 1.0) -> SourcePairs:

@@ -50,7 +50,7 @@ SFT_DEFAULTS: Mapping[str, object] = MappingProxyType(
         "logging_steps": 10,
     }
 )
-"""What the section `sft` holds where it says nothing else. `bf16` is as the processor has it."""
+"""Defaults of the section `sft`. `bf16` is by default what the processor computes fast."""
 
 
 def _check_sft_fields(values: Mapping[str, object]) -> dict[str, object]:
@@ -85,7 +85,7 @@ class DataSource(RecipePart):
     source: str
     """Whatever `flip-reward score` reads: a file in any of its formats, or a data set on the hub."""
     weight: float = Field(default=1.0, gt=0, le=100)
-    """How often each of its rows is seen in an epoch: 2 is twice, 0.5 is every other row."""
+    """How often an epoch has each of its rows: 2 is twice, 0.5 is every other row."""
     columns: dict[str, str] = Field(default={})
     """Our column names to theirs, as for `--columns`."""
 
@@ -97,9 +97,9 @@ class ContrastOptions(RecipePart):
     """
 
     alike: int = Field(default=4, ge=2)
-    """So many texts whose responses are alike stand in a group, each contrasted with all others."""
+    """How many texts a group has. Their responses are alike, and each is contrasted with all others."""
     weight: float = Field(default=1.0, gt=0)
-    """The loss of an instruction's rank counts so often beside the likelihood of its tokens."""
+    """The weight of the rank's loss beside the likelihood of the tokens."""
 
 
 class InferrerRecipe(RecipePart):
@@ -117,10 +117,10 @@ class InferrerRecipe(RecipePart):
     model: str
     """As for `--model transformers:MODEL`."""
     start: Path | None = None
-    """The folder of a LoRA adapter of the model, which is tuned on. `lora` is then that of the adapter."""
+    """The folder of a LoRA adapter of the model to start from. Its rank and modules replace `lora`."""
     data: list[DataSource] = Field(min_length=1)
     data_folder: Path | None = None
-    """Where files of `data` and `exclude` are looked for. None is the current folder."""
+    """The folder of the files in `data` and `exclude`. None is the current folder."""
     exclude: list[str] = Field(default=[])
     """Files of prompts, or benchmarks by name: rows whose prompt occurs there are left out."""
     output: Path | None = None
@@ -135,44 +135,30 @@ class InferrerRecipe(RecipePart):
     lora: LoraOptions = LoraOptions()
     saved_as: SavedAs = SavedAs.FLOAT32
     contrast: ContrastOptions | None = None
-    """Also raise every instruction above what it is after responses that are alike. None: likelihood alone."""
+    """Also learn to rank: raise every instruction above its likelihood after responses that are alike."""
 
     rows: int | None = Field(default=None, ge=1)
-    """Only so many of the rows, drawn with the seed. A smaller number draws a part of what a larger one does."""
+    """How many of the rows, drawn with the seed. A smaller number draws a part of a larger one's."""
     held_out: float = Field(default=0.02, ge=0, le=0.5)
-    """Which part of the prompts is kept aside, to measure the loss on."""
+    """The share of the prompts that is held out, to measure the loss on."""
     keep_near_duplicates: bool = False
-    """Keep rows that are nearly the same as one before."""
+    """Keep rows that nearly repeat an earlier one."""
     max_tokens: int = Field(default=1024, ge=8)
     """Longer rows are left out, never cut: scoring does not cut either."""
     max_instruction_tokens: int = Field(default=256, ge=1)
 
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Of the rows that are drawn and held out, their order, and everything that the trainer draws."""
+    """Decides which rows are drawn and held out, their order, and everything that the trainer draws."""
     sft: Annotated[dict[str, object], AfterValidator(_check_sft_fields)] = Field(default={})
     """Fields of TRL's SFTConfig. What is not set is that of `SFT_DEFAULTS`."""
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
-        """Read a recipe.
-
-        Args:
-            path: The YAML file.
-            overrides: "key=value" or "part.key=value", values in YAML, in place of what the file says.
-
-        Raises:
-            DataError: There is none, or it is not a recipe.
-            OptionError: An override is malformed.
-            MissingDependencyError: PyYAML is not installed.
-        """
+        """Read a recipe; overrides are "key=value" or "part.key=value", values in YAML, in place of what it says."""
         return read_recipe(path, cls, overrides, extra="train")
 
     def load_completion_prompt(self) -> CompletionPrompt:
-        """Load the completion prompt that the model is asked with.
-
-        Raises:
-            TemplateError: There is none of this name, or it is malformed.
-        """
+        """Load the completion prompt that the model is asked with."""
         name = self.template or (None if self.template_dir else "tuned")
         return load_completion_prompt(name, folder=self.template_dir)
 
@@ -209,7 +195,7 @@ class InferrerRecipe(RecipePart):
         return self.batch_rows * batches
 
     def locate(self, source: str) -> str:
-        """Return where a file of the recipe is; anything else, such as a name on the hub, as it is."""
+        """Return the path of a file of the recipe; anything else, such as a name on the hub, unchanged."""
         inside = (self.data_folder or Path()) / Path(source).expanduser()
         return str(inside) if inside.exists() else source
 

@@ -264,8 +264,6 @@ def _configure(
         "prediction_loss_only": True,
     }
     if not evaluate and values["eval_strategy"] not in ("no", None):
-        raise OptionError(
-            "held-out rows are to be looked at, and there are none", hint="set held_out or sft.eval_strategy=no"
-        )
+        raise OptionError("there are no held-out rows to evaluate on", hint="set held_out, or sft.eval_strategy=no")
     values["eval_on_start"] = bool(values["eval_on_start"]) and evaluate and find_last(folder) is None
     return make_trl_config(SFTConfig, values, section="sft")

@@ -3,13 +3,11 @@
 A row has three columns, those of the published sets:
 
     messages       the conversation: a list of {"role", "content"}
-    ground_truth   the instruction, as the published sets have it: a text, or a list of texts. Rewards here compare
-                   with the last user turn, which it should be equal to
+    ground_truth   the instruction: a text, or a list of texts. Rewards here compare with the last user turn, which
+                   it should equal
     dataset        the reward of the row (see `DATA_REWARDS`), or a list of rewards with as many ground truths
 
-Prompts and chats of any source as rows to train on.
-
-The names by which rows of training data ask for a reward.
+`read_rows` reads such rows; `convert_rows` makes them of prompts and chats.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from types import MappingProxyType
 from typing import TypedDict
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.data.rows import CONVERSATION_COLUMNS, RESPONSE_COLUMNS, Input, InvalidRow, RowMapper, parse_columns
+from flip_reward.data.rows import CONVERSATION_COLUMNS, RESPONSE_COLUMNS, Input, InvalidRow, RowMapper, check_columns
 from flip_reward.data.tables import write_table
 from flip_reward.errors import ConversationError, DataError, FlipRewardError
 from flip_reward.rewards.config import REWARDS
@@ -38,14 +36,7 @@ DATA_REWARDS: MappingProxyType[str, str] = MappingProxyType(
 
 
 def resolve_data_reward(name: str, place: str = "dataset") -> str:
-    """Return the reward that a name in the column "dataset" stands for.
-
-    Args:
-        name: The name.
-        place: Where it stands, for the error.
-
-    Raises:
-        DataError: It is none of `DATA_REWARDS`.
+    """Return the reward that a name in the column "dataset" asks for.
 
     Example:
         >>> resolve_data_reward("general-quality")
@@ -58,7 +49,7 @@ def resolve_data_reward(name: str, place: str = "dataset") -> str:
     raise DataError(f"unknown reward {name!r} in {place!r}{suggestion}", hint=f"known are {', '.join(DATA_REWARDS)}")
 
 
-COLUMNS = ("messages", "ground_truth", "dataset")
+_COLUMNS = ("messages", "ground_truth", "dataset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +75,8 @@ class PromptRow:
 
     @classmethod
     def read(cls, values: Mapping[str, object]) -> PromptRow:
-        """Read a row. Turns of the assistant at its end are dropped: they are what is to be written.
-
-        Raises:
-            DataError: It lacks a column, or one of them holds something else than it should.
-        """
-        for column in COLUMNS:
+        """Read a row, without the assistant's turns at its end: the policy writes them anew."""
+        for column in _COLUMNS:
             if values.get(column) is None:
                 raise DataError(f"no column {column!r}", hint="make such a file with 'flip-reward data convert'")
         messages = read_messages(values["messages"])
@@ -100,7 +87,7 @@ class PromptRow:
         for name in datasets:
             resolve_data_reward(name)
             if datasets.count(name) > 1:
-                raise DataError(f"{name!r} stands twice in 'dataset'")
+                raise DataError(f"{name!r} is twice in 'dataset'")
         return cls(messages, datasets, ground_truths)
 
     @classmethod
@@ -115,11 +102,11 @@ class PromptRow:
 
     @property
     def has_other_ground_truth(self) -> bool:
-        """Whether a ground truth, which no reward looks at, is something else than the instruction."""
+        """Whether a ground truth, which no reward reads, differs from the instruction."""
         return any(text.strip() != self.instruction.strip() for text in self.ground_truths)
 
     def to_columns(self) -> dict[str, object]:
-        """Return the row as it stands in a file."""
+        """Return the row as a file holds it."""
         alone = len(self.datasets) == 1
         return {
             "messages": [{"role": message.role, "content": message.content} for message in self.messages],
@@ -145,11 +132,7 @@ class SeveralColumns(TypedDict):
 
 
 def read_rows(source: Input) -> Iterator[PromptRow | InvalidRow]:
-    """Read the rows of an input, the bad ones as `InvalidRow`.
-
-    Raises:
-        DataError: The input cannot be read.
-    """
+    """Read the rows of an input, the bad ones as `InvalidRow`."""
     for row in source.rows():
         if isinstance(row, InvalidRow):
             yield row
@@ -161,11 +144,7 @@ def read_rows(source: Input) -> Iterator[PromptRow | InvalidRow]:
 
 
 def read_messages(value: object) -> tuple[Message, ...]:
-    """Read a conversation, without the turns of the assistant at its end.
-
-    Raises:
-        DataError: It is no conversation, or has no user turn at its end then.
-    """
+    """Read a conversation, without the assistant's turns at its end."""
     if not isinstance(value, list):
         raise DataError(f"'messages' must be a list of messages, not {type(value).__name__}")
     try:
@@ -175,11 +154,7 @@ def read_messages(value: object) -> tuple[Message, ...]:
 
 
 def end_with_user(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Return a conversation without the turns of the assistant at its end.
-
-    Raises:
-        DataError: It has no user turn at its end then, or an empty one.
-    """
+    """Return a conversation without the assistant's turns at its end."""
     while messages and messages[-1].role == "assistant":
         messages = messages[:-1]
     if not messages or messages[-1].role != "user":
@@ -190,20 +165,13 @@ def end_with_user(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def write_rows(path: Path, rows: Sequence[PromptRow]) -> None:
-    """Write rows as JSON lines (.jsonl, .jsonl.gz) or Parquet, by the name of the file.
-
-    Raises:
-        OptionError: The format is unknown by the file's name.
-        DataError: Rows with one reward and rows with several cannot stand in one Parquet file.
-        StorageError: The folder is missing or not writable, or the disk is full.
-        MissingDependencyError: pyarrow is not installed.
-    """
+    """Write rows as JSON lines (.jsonl, .jsonl.gz) or Parquet, by the name of the file."""
     if path.suffix.lower() != ".parquet":
         write_table(path, (row.to_columns() for row in rows), PromptColumns)
         return
     several = {len(row.datasets) > 1 for row in rows}
     if len(several) > 1:
-        raise DataError("rows with one reward and rows with several cannot stand in one Parquet file")
+        raise DataError("a Parquet file cannot hold rows with one reward beside rows with several")
     write_table(path, (row.to_columns() for row in rows), SeveralColumns if True in several else PromptColumns)
 
 
@@ -222,20 +190,16 @@ def convert_rows(
 ) -> Iterator[PromptRow | InvalidRow]:
     """Make training rows of prompts ("instruction", "prompt"), chats ("messages", "conversation"), or training rows.
 
-    Rows that are of the schema already are switched to the reward.
+    Training rows are switched to the reward.
 
     Args:
         source: Where they are.
-        dataset: The name of the reward that they are to get; one of `DATA_REWARDS`.
+        dataset: The name of their reward; one of `DATA_REWARDS`.
         columns: Our column names to theirs, as for `--columns`.
-
-    Raises:
-        DataError: The input cannot be read, or there is no such reward.
-        OptionError: A name in `columns` is none of ours.
     """
     resolve_data_reward(dataset)
-    mapped = parse_columns(",".join(f"{ours}={theirs}" for ours, theirs in columns.items())) if columns else {}
-    mapper = RowMapper(mapped)
+    check_columns(columns or {})
+    mapper = RowMapper(columns)
     for row in source.rows():
         if isinstance(row, InvalidRow):
             yield row
@@ -247,7 +211,7 @@ def convert_rows(
 
 
 def _convert(values: Mapping[str, object], dataset: str, mapper: RowMapper) -> PromptRow:
-    if all(values.get(column) is not None for column in COLUMNS):
+    if all(values.get(column) is not None for column in _COLUMNS):
         return PromptRow.of(read_messages(values["messages"]), dataset)
     kept = {name: value for name, value in values.items() if name not in RESPONSE_COLUMNS}
     if isinstance(kept.get(_CHAT_COLUMN), list) and not any(kept.get(name) for name in CONVERSATION_COLUMNS):

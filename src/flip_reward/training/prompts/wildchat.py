@@ -1,4 +1,4 @@
-"""Prompts of allenai/WildChat-1M: what people really asked a chatbot first."""
+"""Prompts of allenai/WildChat-1M: the first turns of real conversations with a chatbot."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class WildChatOptions:
     """Which prompts are taken.
 
     Attributes:
-        count: So many, drawn at random.
+        count: How many are drawn.
         language: Of the conversation, and of its first turn.
-        min_words: Shorter ones are left out: nothing in them could be inferred.
+        min_words: Shorter ones are left out: nobody could infer them.
         max_characters: Longer ones are left out.
-        seed: Another seed draws others.
+        seed: Of the draw.
         dataset: The name of the reward of every row.
     """
 
@@ -51,29 +51,16 @@ class WildChatOptions:
 
 @dataclass(frozen=True, slots=True)
 class WildChatPrompts:
-    """What came of it.
-
-    Attributes:
-        rows: The prompts, in the order of the source.
-        left_out: How many rows were left out, and why.
-    """
+    """The prompts in the order of the source, and how many rows were left out and why."""
 
     rows: Sequence[PromptRow]
     left_out: Counter[LeftOut] = field(default_factory=Counter)
 
 
 def build_wildchat(source: Input, options: WildChatOptions) -> WildChatPrompts:
-    """Take first turns: of one language, not toxic, nothing redacted, of a decent length, none of them twice.
+    """Draw first turns of one language that are not toxic, not redacted, not repeated and of a decent length.
 
-    Only the drawn ones are held in memory (reservoir sampling, Vitter 1985, algorithm R), so the million rows can be
-    streamed.
-
-    Args:
-        source: `WILDCHAT`, or rows of its schema.
-        options: Which of them.
-
-    Raises:
-        DataError: The source cannot be read.
+    Only the drawn ones are in memory (reservoir sampling, Vitter 1985, algorithm R), so a million rows can be streamed.
     """
     generator = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
     left_out: Counter[LeftOut] = Counter()

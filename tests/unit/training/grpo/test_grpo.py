@@ -430,7 +430,7 @@ def test_no_place_for_checkpoints(folder: Path) -> None:
     [
         ({"grpo": {"per_device_train_batch_size": 6}}, OptionError, "must be divisible by num_generations"),
         ({"grpo": {"report_to": "wandbb"}}, OptionError, "unknown tracker 'wandbb'"),
-        ({"grpo": {"per_device_train_batch_size": 800}}, DataError, "a batch takes 200 different prompts"),
+        ({"grpo": {"per_device_train_batch_size": 800}}, DataError, "200 different prompts"),
         ({"model": "no/such/policy"}, EngineUnavailableError, "cannot be loaded"),
         ({"reward": {"reward": "pointwise", "model": "scripted"}}, OptionError, "the recipe's reward is 'pointwise'"),
         ({"reward": {"reward": "flop"}}, OptionError, "unknown reward 'flop' in reward.reward; did you mean 'flip'?"),

@@ -97,8 +97,8 @@ def test_recipes_of_the_paper_have_its_numbers(name: str) -> None:
         (["evaluation.rewards=[]"], "'evaluation' is now 'held_out_rewards'"),
         (["truncated=leave_out"], "'truncated' is now 'mask_truncated_completions'"),
         (["patience_seconds=1"], "'patience_seconds' is now 'outage_timeout_seconds'"),
-        (["data.columns={prompt: q}"], "data: columns have an effect only with switch_to"),
-        (["data.held_out=0.1", "data.held_out_source=x"], "data: held_out has no effect beside held_out_source"),
+        (["data.columns={prompt: q}"], "switch_to"),
+        (["data.held_out=0.1", "data.held_out_source=x"], "held_out_source"),
         (["data.hold_out=0.1"], "unknown key 'data.hold_out'; did you mean 'held_out'?"),
         (["max_unscored_share=2"], "max_unscored_share"),
         (["grpo=fast"], "grpo: Input should be a valid dictionary"),
@@ -118,9 +118,9 @@ def test_mistakes(tmp_path: Path, overrides: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("grpo", "message"),
     [
-        ({"max_completion_length": None}, "grpo.max_completion_length is a number of tokens, at least 1, not None"),
-        ({"max_completion_length": 0}, "at least 1, not 0"),
-        ({"temperature": 0}, "grpo.temperature is more than 0, not 0.0"),
+        ({"max_completion_length": None}, "grpo.max_completion_length"),
+        ({"max_completion_length": 0}, "grpo.max_completion_length"),
+        ({"temperature": 0}, "grpo.temperature"),
         ({"per_device_train_batch_size": 6}, "must be divisible by num_generations (4)."),
         ({"per_device_eval_batch_size": 3}, "must be divisible by the number of generations"),
         ({"report_to": "wandbb"}, "unknown tracker 'wandbb'"),

@@ -8,7 +8,7 @@ import pytest
 
 from flip_reward.data.readers import open_input
 from flip_reward.errors import DataError, OptionError
-from flip_reward.training.inferrer.pairs import Removal, check_columns, read_evaluation_prompts, read_pairs
+from flip_reward.training.inferrer.pairs import Removal, read_evaluation_prompts, read_pairs
 
 
 def write(path: Path, *rows: object) -> str:
