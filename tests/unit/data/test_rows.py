@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.data.rows import COLUMNS, RowMapper, parse_columns
+from flip_reward.data.rows import COLUMNS, RowMapper, check_columns, parse_columns
 from flip_reward.errors import DataError, OptionError
 
 ASKED = (Message("user", "Name a fruit."),)
@@ -190,3 +190,9 @@ def test_columns_that_make_no_sense_are_refused(text: str, message: str) -> None
     with pytest.raises(OptionError) as caught:
         parse_columns(text)
     assert message in str(caught.value)
+
+
+def test_a_mapping_of_a_recipe_is_checked_as_the_option_is() -> None:
+    check_columns({"instruction": "question"})
+    with pytest.raises(OptionError, match="did you mean 'response'"):
+        check_columns({"respnse": "answer"})

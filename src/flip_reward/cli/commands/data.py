@@ -59,8 +59,7 @@ def convert(
 ) -> None:
     """Make training rows of prompts or chats, or switch training rows to another reward.
 
-    Reads the columns instruction, prompt, messages or conversation. Lists the rows that cannot be used, and leaves them
-    out.
+    Reads the columns instruction, prompt, messages or conversation. Rows that cannot be used are listed and left out.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""Makes TRL's GRPOConfig of a recipe. Imported late, for it is heavy."""
+"""Makes TRL's GRPOConfig of a recipe. Imported late, since it is heavy."""
 
 from __future__ import annotations
 

@@ -34,9 +34,9 @@ def train_grpo(
     """Train a policy with GRPO on a reward of this package.
 
     The folder then holds the policy in `model/`, and `manifest.json`, `metrics.jsonl`, the samples of every step (see
-    `samples`) and the last checkpoints. An interrupted training resumes from the last checkpoint and ends as if it had
-    not been interrupted, unless vLLM draws the responses; a finished one is left as it is. Under `accelerate launch`
-    every process calls this.
+    `samples`) and the last checkpoints. An interrupted training resumes from the last checkpoint and ends like an
+    undisturbed one, unless vLLM draws the responses; a finished one is left as it is. Under `accelerate launch` every
+    process calls this.
 
     Args:
         recipe: What to train.
@@ -48,7 +48,7 @@ def train_grpo(
         The manifest; its outcome is None when it was stopped.
 
     Raises:
-        EngineUnavailableError: A reward's model does not answer, and the policy is not loaded; or the policy cannot be.
+        EngineUnavailableError: A reward's model does not answer, or the policy cannot be loaded.
         RunMismatchError: The folder holds another training, or one with another number of processes.
         RunStoppedError: Too much of a batch stayed unscored, and there is a checkpoint of the last step; or the loss
             is not a number, and there is no checkpoint of the spoilt weights.

@@ -1,4 +1,4 @@
-"""GRPO with TRL: rows and rewards in, a trained policy out. Imported late, for it is heavy.
+"""GRPO with TRL: rows and rewards in, a trained policy out. Imported late, since it is heavy.
 
 `GrpoTrainer` is TRL's GRPOTrainer with runs that repeat, and an end where nothing is scored. GRPO is unchanged.
 """
@@ -48,8 +48,8 @@ _NO_PROBABILITIES = "probability tensor contains"  # as torch.multinomial says i
 class EpochSampler(RepeatSampler):  # type: ignore[misc]
     """TRL's order of prompts, made to depend on seed and epoch alone.
 
-    TRL draws the order of an epoch after that of the one before, so a run resumed in the second epoch would repeat the
-    order of the first.
+    TRL draws the order of an epoch after that of the one before, so a run resumed in its second epoch would repeat
+    the order of the first.
     """
 
     def set_epoch(self, epoch: int) -> None:

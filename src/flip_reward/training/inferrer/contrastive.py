@@ -1,12 +1,12 @@
-"""The loss by which an inferrer learns to rank: every instruction is scored after its own response and after others.
+"""The loss that teaches an inferrer to rank: every instruction is scored after its own response and after others.
 
-For instructions x_i and responses y_j of a group, S_ij = ln P(x_i | y_j). With even odds for every response, Bayes'
-rule gives the probability that x_i belongs to y_j, and the loss is that of x_i belonging to y_i:
+For instructions x_i and responses y_j of a group, S_ij = ln P(x_i | y_j). With equal odds for every response, Bayes'
+rule gives the probability that x_i belongs to y_j. The loss is minus the logarithm of that for x_i and y_i:
 
     -ln ( exp S_ii / Σ_j exp S_ij )
 
 It is the loss of contrastive predictive coding (van den Oord et al. 2018, arXiv 1807.03748), with log-likelihoods in
-the place of a similarity.
+place of a similarity.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _CLOSE = 0.05
-"""So much may a log-probability of an instruction differ, per token, by where the text stands: bfloat16 is coarse."""
+"""How much the log-probability of an instruction may differ, per token, by its position: bfloat16 is coarse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class GroupScores:
 
     @property
     def contrast(self) -> torch.Tensor:
-        """The loss above, summed over the instructions."""
+        """The loss of the module's formula, summed over the instructions."""
         own = torch.arange(len(self.instructions), device=self.instructions.device)
         return torch.nn.functional.cross_entropy(self.instructions, own, reduction="sum")
 
@@ -62,14 +62,14 @@ class GroupScores:
 def score_group(network: torch.nn.Module, texts: Sequence[TuningText], head: PreTrainedModel) -> GroupScores:
     """Score every instruction of a group after every response.
 
-    A response is read once, and all instructions stand behind it: each sees the response and itself, and has the
-    places that it would have alone.
+    A response is read once, with all instructions after it: each sees the response and itself, and has the positions
+    that it would have alone.
 
         response j | instruction 0 | instruction 1 | ...
 
     Args:
         network: The model, which may be wrapped.
-        texts: The group. What comes before an instruction ends in tokens that it is not joined with.
+        texts: The group. No token joins an instruction with the text before it.
         head: The same model, unwrapped.
     """
     device = head.device
@@ -81,7 +81,9 @@ def score_group(network: torch.nn.Module, texts: Sequence[TuningText], head: Pre
     places = torch.zeros_like(ids)
     seen = torch.zeros((len(texts), 1, ids.shape[1], ids.shape[1]), dtype=torch.bool)
     wanted = torch.zeros(ids.shape, dtype=torch.bool)
-    seen[..., range(ids.shape[1]), range(ids.shape[1])] = True  # padding sees itself, for nothing is no number
+    seen[..., range(ids.shape[1]), range(ids.shape[1])] = (
+        True  # padding sees itself, since attention to nothing is NaN
+    )
     wanted[:, width - 1 :] = True
     for row, prefix in enumerate(prefixes):
         first = width - len(prefix)
@@ -114,11 +116,7 @@ def score_group(network: torch.nn.Module, texts: Sequence[TuningText], head: Pre
 
 
 def check_score_group(network: PreTrainedModel, texts: Sequence[TuningText]) -> None:
-    """Make sure that a model scores a group as it scores each text alone.
-
-    Raises:
-        OptionError: It does not: it takes no places or masks, or remembers in another way than by attention.
-    """
+    """Refuse a model that scores a group otherwise than each text alone: without positions, masks or attention."""
     alone = score_rows(network, [ScoredRow(text.tokens[:-1], text.learned - 1) for text in texts])
     training = network.training
     network.eval()
@@ -132,6 +130,6 @@ def check_score_group(network: PreTrainedModel, texts: Sequence[TuningText]) -> 
     for text, values, score in zip(texts, alone, together, strict=True):
         if abs(sum(values) - score) > _CLOSE * text.learned:
             raise OptionError(
-                "this model cannot be tuned by contrast: what it says of an instruction depends on others beside it",
+                "this model cannot be tuned by contrast: the score of an instruction depends on others beside it",
                 hint="leave `contrast` out of the recipe",
             )

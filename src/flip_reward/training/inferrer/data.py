@@ -1,6 +1,6 @@
-"""What a tuned inferrer learns from: pairs that are in no evaluation and not repeated, mixed, some held out.
+"""The data of a tuning: pairs that are not in evaluations and not repeated, weighted, some held out.
 
-`TuningInputs`: what a recipe learns from, opened before a model is loaded and read once there is one.
+`TuningInputs` opens the sources of a recipe before the model is loaded, and reads them with the model's tokenizer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SWAPPED = 0.5
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """How pairs are chosen; the fields are those of the recipe."""
+    """How pairs are chosen; fields as in the recipe."""
 
     rows: int | None = None
     held_out: float = 0.0
@@ -58,12 +58,11 @@ class SourceCounts:
     """What became of the rows of one source.
 
     Attributes:
-        name: The source.
-        rows: How many it has.
+        rows: All of them.
         removed: How many were left out, by reason.
         held_out: How many responses are held out.
-        kept: How many are learned from.
-        seen: How often they are seen in an epoch, all together.
+        kept: How many responses are left to learn from.
+        seen: How many responses an epoch has, with their repetitions.
     """
 
     name: str
@@ -74,7 +73,7 @@ class SourceCounts:
     seen: int = 0
 
     def sum_up(self) -> SourceSummary:
-        """Return the counts as manifests have them."""
+        """Return the counts for a manifest."""
         return SourceSummary(
             name=self.name,
             rows=self.rows,
@@ -87,13 +86,13 @@ class SourceCounts:
 
 @dataclass(frozen=True, slots=True)
 class TuningData:
-    """What is learned from.
+    """The texts to learn from.
 
     Attributes:
-        train: One epoch: every text as often as its source's weight says.
+        train: One epoch, with every text as often as its source's weight says.
         held_out: Texts of prompts that are not in `train`.
         counts: What became of each source.
-        warnings: What a user should look at.
+        warnings: For the user.
     """
 
     train: list[TuningText]
@@ -112,12 +111,9 @@ def prepare_data(
 
     Args:
         sources: The pairs.
-        evaluated: Prompts that must not be learned from.
+        evaluated: Prompts to keep out.
         options: How to choose.
         encode: Makes tokens of a pair, or says why it cannot.
-
-    Raises:
-        DataError: No row is left.
     """
     warnings = [warning for source in sources if (warning := warn_of_swapped_columns(source))]
     counts = [SourceCounts(source.name, source.rows, Counter(source.removed)) for source in sources]
@@ -167,9 +163,9 @@ def _split_and_mix(
 
 
 def find_evaluated(pairs: Sequence[Pair], evaluated: Iterable[str]) -> list[Removal | None]:
-    """Say of each pair whether its instruction is one of an evaluation, or near to one.
+    """Tell for each pair whether its instruction is one of an evaluation, or near to one.
 
-    It is also near where it stands in a longer prompt, or a prompt stands in it.
+    An instruction inside a longer prompt is near to it, and so is one around a prompt.
 
     Example:
         >>> from flip_reward.core.conversation import Group
@@ -194,7 +190,7 @@ def find_evaluated(pairs: Sequence[Pair], evaluated: Iterable[str]) -> list[Remo
 
 
 def find_duplicates(pairs: Sequence[Pair], *, near: bool = True) -> list[Removal | None]:
-    """Say of each pair whether one before it has the same words, or with `near` nearly the same."""
+    """Tell for each pair whether one before it has the same words, or with `near` nearly the same."""
     seen: set[tuple[str, ...]] = set()
     index = NearIndex([pair.words for pair in pairs] if near else [], contained=False)
     reasons: list[Removal | None] = []
@@ -213,7 +209,7 @@ def find_duplicates(pairs: Sequence[Pair], *, near: bool = True) -> list[Removal
 
 
 def is_held_out(instruction: Words, part: float, *, seed: int) -> bool:
-    """Whether an instruction is held out: always the same ones, whatever else there is to learn from.
+    """Whether an instruction is held out, which does not depend on the other data.
 
     Example:
         >>> instructions = [Words.of(f"Name {n} fruits") for n in range(1000)]
@@ -234,7 +230,7 @@ def draw(items: Sequence[_Item], count: int | None, *, seed: int) -> list[_Item]
 
 
 def repeat(items: Sequence[_Item], weight: float, *, seed: int) -> list[_Item]:
-    """Repeat items so often, the fraction drawn among them.
+    """Repeat items as often as `weight` says; a fraction of them is drawn.
 
     Example:
         >>> repeat(["a", "b"], 2, seed=0), len(repeat(["a", "b"], 1.5, seed=0))
@@ -246,7 +242,7 @@ def repeat(items: Sequence[_Item], weight: float, *, seed: int) -> list[_Item]:
 
 
 def warn_of_swapped_columns(source: SourcePairs) -> str | None:
-    """Say so where responses are far shorter than prompts, as when the columns stand in each other's place."""
+    """Warn where responses are far shorter than prompts, as with swapped columns."""
     if not source.pairs:
         return None
     prompts = sum(len(pair.instruction.split()) for pair in source.pairs) / len(source.pairs)
@@ -275,7 +271,7 @@ def _sum_up(counts: Iterable[SourceCounts]) -> str:
     total: Counter[Removal] = Counter()
     for one in counts:
         total.update(one.removed)
-    return "left out were " + (", ".join(f"{count} {reason}" for reason, count in total.items()) or "none")
+    return "left out: " + (", ".join(f"{count} {reason}" for reason, count in total.items()) or "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,14 +279,14 @@ class TuningInputs:
     """The files, data sets and adapter that a recipe names.
 
     Attributes:
-        frame: The words that the model is asked in.
-        start: The adapter that is tuned on, if one is.
+        prompt: The completion prompt that the model is asked with.
+        start: The adapter to start from.
         data: The sources of pairs, in the order of the recipe.
         excluded: Files of prompts, or benchmarks by name, that are kept out.
-        identities: What tells the content of all of them apart.
+        identities: The names and hashes of all of them.
     """
 
-    frame: CompletionPrompt
+    prompt: CompletionPrompt
     start: PeftAdapter | None
     data: Sequence[Input]
     excluded: Sequence[str]
@@ -298,14 +294,7 @@ class TuningInputs:
 
     @classmethod
     def open(cls, recipe: InferrerRecipe) -> TuningInputs:
-        """Find everything, and read nothing of it yet.
-
-        Raises:
-            DataError: A file is missing or cannot be read.
-            OptionError: A column is none of ours, or `start` holds no adapter.
-            TemplateError: There is no such frame, or it is malformed.
-            EngineUnavailableError: The adapter to start from lacks its weights.
-        """
+        """Find everything, and read nothing of it yet."""
         data = [open_input(recipe.locate(one.source)) for one in recipe.data]
         excluded = [name if name in BENCHMARKS else recipe.locate(name) for name in recipe.exclude]
         files = [open_input(name) for name in excluded if name not in BENCHMARKS]
@@ -316,29 +305,15 @@ class TuningInputs:
         return cls(recipe.load_completion_prompt(), _find_start(recipe), data, excluded, identities)
 
     def read_evaluated(self) -> list[str]:
-        """Read the prompts that are kept out.
-
-        Raises:
-            DataError: One cannot be read.
-        """
+        """Read the prompts that are kept out."""
         return [prompt for source in self.excluded for prompt in read_evaluation_prompts(source)]
 
     def prepare(
         self, recipe: InferrerRecipe, loaded: HfModel, evaluated: Sequence[str], observer: TrainingObserver
     ) -> TuningData:
-        """Read the pairs as texts of a model.
-
-        Args:
-            recipe: Says which are kept.
-            loaded: The model.
-            evaluated: Prompts that are kept out.
-            observer: Told what is odd.
-
-        Raises:
-            DataError: A source cannot be read, or no row is left.
-        """
+        """Read the pairs as texts of a model, without prompts of evaluations; the observer is told what is odd."""
         model_text = HfPromptTokenizer(loaded.tokenizer, loaded.name, recipe.no_thinking)
-        text = InferrerTokenizer(model_text, self.frame, find_stops(loaded.network, loaded.tokenizer))
+        text = InferrerTokenizer(model_text, self.prompt, find_stops(loaded.network, loaded.tokenizer))
         options = DataOptions(
             rows=recipe.rows,
             held_out=recipe.held_out,
@@ -368,7 +343,9 @@ def _find_start(recipe: InferrerRecipe) -> PeftAdapter | None:
         return None
     adapter = find_peft_adapter(str(recipe.start))
     if adapter is None:
-        raise OptionError(f"start: {recipe.start} holds no adapter", hint="name the folder of a finished tuning")
+        raise OptionError(
+            f"start: there is no adapter in {recipe.start}", hint="name the folder of a finished tuning"
+        )
     return adapter
 
 

@@ -1,4 +1,4 @@
-"""Texts that are nearly the same, found among tens of thousands without comparing each with each."""
+"""Finds near duplicates among tens of thousands of texts, exactly, without comparing each with each."""
 
 from __future__ import annotations
 
@@ -14,26 +14,21 @@ ALIKE = 0.8
 """Texts are near when they share this part of their distinct words (Jaccard index)."""
 
 CONTAINED = 0.8
-"""Or when this part of the shorter one's runs of three words stands in the longer one."""
+"""Or when the longer one has this part of the shorter one's runs of three words."""
 
 LEAST_CONTAINED_WORDS = 8
-"""Shorter texts than this stand inside others by chance."""
+"""Shorter texts are inside others by chance."""
 
 _RUN = 3
 Run: TypeAlias = tuple[str, ...]
-"""So many words that follow each other."""
+"""Words that follow each other."""
 
 _Key = TypeVar("_Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A text as the words that are compared: those of the "multilingual" normaliser.
-
-    Attributes:
-        sequence: The words in order.
-        distinct: Each word once.
-    """
+    """A text as the words of the "multilingual" normaliser: in order, and each once."""
 
     sequence: tuple[str, ...]
     distinct: frozenset[str]
@@ -67,7 +62,7 @@ def are_alike(one: Words, other: Words) -> bool:
 
 
 def stands_in(part: Words, whole: Words) -> bool:
-    """Whether most of one text stands in another, word for word.
+    """Whether another text has most of this one, word for word.
 
     Example:
         >>> text = "Tell me in one short sentence why the sky is blue."
@@ -88,8 +83,8 @@ class NearIndex:
     and none that is near is missed.
 
     Args:
-        corpus: All texts, those to be looked up as well. Words that are in few of them are rare.
-        contained: Texts are also near when one of them stands in the other.
+        corpus: All texts, also those to look up. Words in few of them are rare.
+        contained: A text is also near to one that contains it.
 
     Example:
         >>> texts = [Words.of("Name three fruits, please"), Words.of("Why is the sky blue?")]
@@ -110,7 +105,7 @@ class NearIndex:
         self._by_rare_run: dict[Run, list[int]] = defaultdict(list)
 
     def add(self, words: Words) -> None:
-        """Put a text into the index."""
+        """Add a text."""
         number = len(self._texts)
         self._texts.append(words)
         for word in words.distinct:
@@ -136,15 +131,15 @@ class NearIndex:
             yield self._texts[number]
 
     def _rarest_words(self, words: Words) -> Sequence[str]:
-        """Words one of which every text has that is alike."""
+        """Words of which every text that is alike has at least one."""
         return _first_part(sorted(words.distinct, key=lambda word: (self._counts[word], word)), ALIKE)
 
     def _rarest_runs(self, words: Words) -> Sequence[Run]:
-        """Runs one of which every text has that this one stands in."""
+        """Runs of which every text that contains this one has at least one."""
         ordered = sorted(words.runs, key=lambda run: (min(self._counts[word] for word in run), run))
         return _first_part(ordered, CONTAINED)
 
 
 def _first_part(ordered: Sequence[_Key], shared: float) -> Sequence[_Key]:
-    """So many that whoever has the part `shared` of all has one of these."""
+    """The first of them, as many as it takes for any share `shared` of all to have one of them."""
     return ordered[: len(ordered) - math.floor(shared * len(ordered)) + 1]

@@ -1,6 +1,7 @@
-"""The order in which texts are seen: shuffled, and those of like length together, so that little is padded.
+"""The order of texts: shuffled with little padding, or in groups to contrast.
 
-Which texts are contrasted with each other: responses that are alike, to instructions that are not.
+`order_texts` puts texts of similar length together. `order_groups` puts texts together whose responses are alike and
+whose instructions are not.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ _BATCHES_SORTED_TOGETHER = 32
 
 
 def order_texts(lengths: Sequence[int], *, batch_rows: int, epochs: float, seed: int) -> list[int]:
-    """Return which text is seen when, over all epochs. Cut into batches of `batch_rows`, it is what is learned.
+    """Return the positions of texts over all epochs, to be cut into batches of `batch_rows`.
 
     Args:
         lengths: The tokens of each text.
-        batch_rows: So many texts make a batch.
-        epochs: How often each is seen. A fraction is a part of the last epoch.
+        batch_rows: The texts of a batch.
+        epochs: How often each text comes. A fraction is a part of the last epoch.
         seed: Another one makes another order.
 
     Example:
@@ -57,25 +58,25 @@ def _order_epoch(lengths: Sequence[int], batch_rows: int, chance: random.Random)
 
 
 SAME_INSTRUCTION = 0.8
-"""Instructions that share this part of their distinct tokens (Jaccard index) are taken for the same one."""
+"""Instructions that share this part of their distinct tokens (Jaccard index) count as the same."""
 
 _TELLING_TOKENS = 32
-"""So many of a response's rarest tokens are compared."""
+"""How many of a response's rarest tokens are compared."""
 
 
 def group_alike(texts: Sequence[TuningText], size: int, *, seed: int) -> list[list[int]]:
     """Put texts into groups whose responses are alike and whose instructions differ.
 
     In a group every response is a hard negative for the instructions of the others. Responses are alike by the tokens
-    they share, each counted by its inverse document frequency; what all have, like the frame, counts nothing.
+    they share, each weighted by its inverse document frequency; what all have, like the prompt, counts nothing.
 
     Args:
-        texts: What is learned.
+        texts: All texts.
         size: The texts of a group, at least 2.
         seed: Another one makes other groups, in another order.
 
     Returns:
-        Groups of positions in `texts`, each position once at the most. Texts that are left over stand in none.
+        Groups of positions in `texts`, each position at most once. Leftover texts are in none.
 
     Example:
         >>> def text(response, instruction):
@@ -105,12 +106,12 @@ def group_alike(texts: Sequence[TuningText], size: int, *, seed: int) -> list[li
 
 
 def order_groups(texts: Sequence[TuningText], size: int, *, epochs: float, seed: int) -> list[int]:
-    """Return which text is seen when, over all epochs. Cut into parts of `size`, it is the groups of `group_alike`.
+    """Return the positions of texts over all epochs, to be cut into the groups of `group_alike`.
 
     Args:
-        texts: What is learned.
+        texts: All texts.
         size: The texts of a group.
-        epochs: How often each group is seen. A fraction is a part of the last epoch.
+        epochs: How often each group comes. A fraction is a part of the last epoch.
         seed: Another one makes other groups, in another order.
 
     Raises:
@@ -155,13 +156,13 @@ class _AlikeIndex:
         return number in self._left
 
     def discard(self, number: int) -> None:
-        """Find a response no more."""
+        """Remove a response."""
         self._left.discard(number)
         for token in self._telling[number]:
             self._having[token].discard(number)
 
     def nearest(self, number: int) -> list[int]:
-        """Return the responses that share something with this one, the most alike first."""
+        """Return the responses that share tokens with this one, the most alike first."""
         shared: defaultdict[int, float] = defaultdict(float)
         for token in self._telling[number]:
             for other in self._having[token]:

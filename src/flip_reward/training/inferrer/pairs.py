@@ -1,4 +1,4 @@
-"""Pairs of instruction and response from files and the hub, and the prompts that evaluations need for themselves."""
+"""Pairs of instruction and response from files and the hub, and the prompts of evaluations to keep out."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MOST_BAD_ROWS_SHOWN = 3
 
 
 class Removal(StrEnum):
-    """Why a row is not learned from."""
+    """Why a row is left out."""
 
     BAD_ROW = "bad_row"
     """It cannot be read, or lacks a column."""
     NO_ANSWER = "no_answer"
-    """Its response is empty, or thinks without an end."""
+    """Its response is empty, or its thinking does not end."""
     EVALUATED = "evaluated"
     """Its prompt is one of an evaluation, but for case and punctuation."""
     NEAR_EVALUATED = "near_evaluated"
@@ -36,7 +36,7 @@ class Removal(StrEnum):
     """Prompt and response together are near to those of a row before."""
     TOO_LONG = "too_long"
     UNUSABLE = "unusable"
-    """The tokenizer makes nothing of it."""
+    """The tokenizer or the chat template refuses it."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Write a tuned model down: an adapter with what tells its base model, or all weights. The tokenizer is beside it."""
+"""Writes a tuned model: an adapter with the identity of its base model, or all weights; and the tokenizer."""
 
 from __future__ import annotations
 
@@ -29,26 +29,23 @@ def save_adapter(
     base: str,
     identity: BaseModelIdentity,
     fingerprint: str,
-    frame: str,
+    template: str,
     dtype: torch.dtype,
 ) -> str | None:
     """Save a LoRA adapter as PEFT has it, and as a GGUF file.
 
     Args:
-        folder: Where to.
+        folder: Where to. After an error nothing in it looks like a model.
         network: PEFT's model.
         tokenizer: The model's.
-        base: The model it is added to, as `load_hf_model` takes it.
-        identity: Tells that model from others.
-        fingerprint: Tells its files apart.
-        frame: The frame of this package that it was tuned with; empty for one of the user's own.
+        base: The base model, as `load_hf_model` takes it.
+        identity: Tells the base model from others.
+        fingerprint: A hash of its files.
+        template: The template of this package that it was tuned with; empty for one of the user's own.
         dtype: The numbers in the files.
 
     Returns:
-        Why there is no GGUF file, where there is none.
-
-    Raises:
-        StorageError: The disk is full or not writable. Nothing that looks like a model is left.
+        Why there is no GGUF file; None where there is one.
     """
     unfinished = _begin(folder)
     config = network.peft_config["default"]
@@ -63,10 +60,10 @@ def save_adapter(
         tokenizer.save_pretrained(unfinished)
         write_atomically(unfinished / BASE_FILE, identity.model_dump_json(indent=2).encode() + b"\n")
         config.save_pretrained(str(unfinished))
-        _write_frame(unfinished, frame)
+        _write_template(unfinished, template)
         model = AdapterBase(network.get_base_model().config, fingerprint, identity)
         try:
-            write_gguf_adapter(unfinished / GGUF_FILE, unfinished, model, template=frame)
+            write_gguf_adapter(unfinished / GGUF_FILE, unfinished, model, template=template)
             reason = None
         except OptionError as error:
             reason = str(error)
@@ -77,33 +74,22 @@ def save_adapter(
 
 
 def save_model(
-    folder: Path, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, frame: str, dtype: torch.dtype
+    folder: Path, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, template: str, dtype: torch.dtype
 ) -> None:
-    """Save all weights of a model.
-
-    Args:
-        folder: Where to.
-        network: The model.
-        tokenizer: The model's.
-        frame: As for `save_adapter`.
-        dtype: The numbers in the file.
-
-    Raises:
-        StorageError: The disk is full or not writable. Nothing that looks like a model is left.
-    """
+    """Save all weights of a model; arguments as for `save_adapter`."""
     unfinished = _begin(folder)
     try:
         tokenizer.save_pretrained(unfinished)
         network.to(dtype).save_pretrained(unfinished)
-        _write_frame(unfinished, frame)
+        _write_template(unfinished, template)
         _publish(unfinished, last="config.json")
     except (OSError, SafetensorError, StorageError) as error:
         raise _cannot_write(folder, error) from error
 
 
-def _write_frame(folder: Path, frame: str) -> None:
-    if frame:
-        write_atomically(folder / INFERRER, describe_inferrer(frame))
+def _write_template(folder: Path, template: str) -> None:
+    if template:
+        write_atomically(folder / INFERRER, describe_inferrer(template))
 
 
 def _begin(folder: Path) -> Path:
@@ -120,7 +106,7 @@ def _publish(unfinished: Path, *, last: str) -> None:
     """Move the files up; the one that makes a folder a model comes last."""
     mode = (unfinished / last).stat().st_mode
     for file in sorted(unfinished.iterdir(), key=lambda file: (file.name == last, file.name)):
-        file.chmod(mode)  # weights would be for their owner's eyes only
+        file.chmod(mode)  # weights are written for their owner alone
         file.replace(unfinished.parent / file.name)
     unfinished.rmdir()
 

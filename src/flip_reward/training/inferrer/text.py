@@ -22,8 +22,8 @@ class TuningText:
     """One response and its instruction as tokens.
 
     Attributes:
-        tokens: All of them: the frame, the instruction and the token that ends a reply.
-        learned: How many of the last tokens the loss is taken on: the instruction's and the end.
+        tokens: The prompt with the response, the instruction, and the token that ends a reply.
+        learned: How many of the last tokens have a loss: the instruction's and the end.
     """
 
     tokens: list[int]
@@ -44,34 +44,26 @@ class TuningText:
 class InferrerTokenizer:
     """Makes tuning texts of responses and their instructions.
 
-    What is tokenized is the request that `BackwardLikelihoodReward` sends with the same frame, by the code that the
-    engine tokenizes it with.
+    It tokenizes the request that `BackwardLikelihoodReward` sends with the same prompt, by the code of the engine.
 
     Args:
         text: The model's tokenizer and chat template.
-        frame: The text around the response that the instruction completes.
+        prompt: The text around the response that the instruction completes.
         stops: The tokens that end a reply of this model.
-
-    Raises:
-        OptionError: The frame needs a chat template and the model has none, or no token ends a reply.
     """
 
-    def __init__(self, text: HfPromptTokenizer, frame: CompletionPrompt, stops: tuple[int, ...]) -> None:
-        if not frame.is_completion and text.tokenizer.chat_template is None:
+    def __init__(self, text: HfPromptTokenizer, prompt: CompletionPrompt, stops: tuple[int, ...]) -> None:
+        if not prompt.is_completion and text.tokenizer.chat_template is None:
             raise OptionError(
-                f"{text.model} has no chat template, which the frame {frame.template.name!r} needs",
-                hint="take the frame 'answer', or a model tuned to follow instructions",
+                f"{text.model} has no chat template, which the template {prompt.template.name!r} needs",
+                hint="take the template 'answer', or a model tuned to follow instructions",
             )
         self._text = text
-        self._reward = BackwardLikelihoodReward(None, prompt=frame)
-        self.end = _find_end(text, stops, chat=not frame.is_completion)
+        self._reward = BackwardLikelihoodReward(None, prompt=prompt)
+        self.end = _find_end(text, stops, chat=not prompt.is_completion)
 
     def encode(self, group: Group) -> TuningText | None:
-        """Tokenize the first response of a group and its instruction; None where the response holds no answer.
-
-        Raises:
-            RequestRefusedError: The tokenizer or the chat template cannot make anything of it.
-        """
+        """Tokenize the first response of a group and its instruction; None where the response holds no answer."""
         request = self.request(group)
         if request is None:
             return None
@@ -79,7 +71,7 @@ class InferrerTokenizer:
         return TuningText([*scored.tokens, self.end], scored.scored + 1)
 
     def request(self, group: Group) -> LogprobRequest | None:
-        """Return what scoring would ask about the first response."""
+        """Return the request of scoring about the first response."""
         return self._reward.render(group)[0]
 
 
@@ -101,4 +93,4 @@ def _find_end(text: HfPromptTokenizer, stops: tuple[int, ...], *, chat: bool) ->
 
 
 def _unusable(error: FlipRewardError) -> OptionError:
-    return OptionError(str(error), hint="take another model, or the frame 'answer', which needs no chat template")
+    return OptionError(str(error), hint="take another model, or the template 'answer', which needs no chat template")

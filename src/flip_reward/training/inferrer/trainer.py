@@ -1,4 +1,4 @@
-"""Supervised tuning with TRL: tuning texts in, tuned weights out. Imported late, for it is heavy.
+"""Supervised tuning with TRL: tuning texts in, tuned weights out. Imported late, since it is heavy.
 
 `InferrerTrainer` is TRL's SFTTrainer, quicker without a GPU; `ContrastTrainer` also learns to rank.
 """
@@ -59,14 +59,14 @@ class InferrerTrainer(RobustCheckpointMixin, SFTTrainer):  # type: ignore[misc]
     ) -> torch.Tensor:
         """Return the mean loss of the learned tokens.
 
-        TRL projects every position onto the vocabulary where there is no GPU, which takes most of the time of a small
-        model that learns a few tokens of many.
+        Without a GPU, TRL projects every position onto the vocabulary, which takes most of the time of a small model
+        that learns few tokens of many.
         """
         labels = inputs["labels"]
         if labels.device.type == "cuda":
             loss: torch.Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             return loss
-        following = labels.roll(-1, dims=1)  # what each position is to predict
+        following = labels.roll(-1, dims=1)  # the target of each position
         following[:, -1] = IGNORED
         wanted = following != IGNORED
         with projecting_only(self.accelerator.unwrap_model(model), wanted):
@@ -74,14 +74,14 @@ class InferrerTrainer(RobustCheckpointMixin, SFTTrainer):  # type: ignore[misc]
                 input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
             ).logits
         if logits.shape[:2] == wanted.shape:
-            logits = logits[wanted]  # a model whose head is not where it says
+            logits = logits[wanted]  # a model whose head is not where its configuration says
         targets = following[wanted]
         total = torch.nn.functional.cross_entropy(logits.reshape(len(targets), -1).float(), targets, reduction="sum")
         return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
 
 
 class ContrastTrainer(InferrerTrainer):
-    """Tunes on groups of texts: see `contrast_loss`.
+    """Tunes on groups of texts; see `contrastive`.
 
     Args:
         contrast: How. Every batch is made of whole groups.
@@ -98,7 +98,7 @@ class ContrastTrainer(InferrerTrainer):
         return_outputs: bool = False,  # noqa: FBT001, FBT002 - the signature of the trainer
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return the mean loss of the learned tokens, and the weighted mean loss of the instructions' ranks."""
+        """Return the mean loss of the learned tokens plus the weighted mean loss of the instructions' ranks."""
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         texts = _read_texts(inputs)
@@ -117,7 +117,7 @@ class ContrastTrainer(InferrerTrainer):
 
 
 def _read_texts(inputs: Mapping[str, torch.Tensor]) -> list[TuningText]:
-    """Take a batch apart again."""
+    """Return the texts of a batch."""
     learned = (inputs["labels"] != IGNORED).sum(dim=1).tolist()
     rows = zip(inputs["input_ids"], inputs["attention_mask"].bool(), learned, strict=True)
     return [TuningText(tokens[mask].tolist(), count) for tokens, mask, count in rows]
@@ -125,12 +125,7 @@ def _read_texts(inputs: Mapping[str, torch.Tensor]) -> list[TuningText]:
 
 @dataclass(frozen=True, slots=True)
 class SftTexts:
-    """What is learned, in the order in which it is seen.
-
-    Attributes:
-        train: Every text of every epoch.
-        held_out: What the loss is measured on.
-    """
+    """The texts of all epochs in their order, and those to measure the loss on."""
 
     train: Sequence[TuningText]
     held_out: Sequence[TuningText]
@@ -138,12 +133,7 @@ class SftTexts:
 
 @dataclass(frozen=True, slots=True)
 class SftResult:
-    """What a session of tuning ended with.
-
-    Attributes:
-        network: The tuned model; with LoRA, PEFT's model around it.
-        outcome: None when it was stopped before the end.
-    """
+    """The tuned model, with LoRA inside PEFT's; the outcome is None when the tuning was stopped before the end."""
 
     network: PreTrainedModel | PeftModel
     outcome: TuningOutcome | None
@@ -160,23 +150,7 @@ def run_sft(
     observer: TrainingObserver,
     stop: StopSignal,
 ) -> SftResult:
-    """Tune a model, going on from the last checkpoint where there is one.
-
-    Args:
-        network: The model; it is changed. With an adapter beside it, that one is tuned.
-        tokenizer: Its tokenizer.
-        texts: What is learned.
-        recipe: How.
-        folder: Holds the checkpoints and the metrics.
-        bfloat16: Compute in bfloat16.
-        observer: Told about progress.
-        stop: Ends the tuning after a step, with a checkpoint.
-
-    Raises:
-        StorageError: A checkpoint cannot be written. The last one is kept.
-        RunStoppedError: The loss is not a number. There is no checkpoint of weights that are spoilt.
-        OptionError: The model cannot be tuned by contrast.
-    """
+    """Tune a model, or its adapter where it has one, from the last checkpoint if any; see `tune_inferrer`."""
     checkpoints = folder / FOLDER
     steps = count_steps(len(texts.train), recipe)
     tokens = [0, *accumulate(len(text.tokens) for text in texts.train)]
@@ -224,7 +198,7 @@ def run_sft(
 
 
 def count_steps(texts: int, recipe: InferrerRecipe) -> int:
-    """Return how many steps it takes to see so many texts, or the most that the recipe allows."""
+    """Return how many steps this many texts take, at most those that the recipe allows."""
     steps = math.ceil(texts / recipe.rows_a_step)
     most: int = recipe.trainer_values["max_steps"]
     return min(steps, most) if most > 0 else steps
@@ -252,7 +226,7 @@ def _configure(
         "dataloader_pin_memory": network.device.type == "cuda",
         **wanted,
         "output_dir": str(folder),
-        # The texts are tokens already, in the order in which they are to be seen, and must not be cut.
+        # The texts are tokens already, in their final order, and must not be cut.
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "max_length": None,
         "train_sampling_strategy": "sequential",

@@ -37,12 +37,12 @@ def tune_inferrer(
 ) -> TuningManifest:
     """Tune a model to infer instructions from responses.
 
-    The folder then holds the adapter or the model, for `--model transformers:FOLDER`, with `manifest.json`,
-    `metrics.jsonl` and the last checkpoints. A tuning that was cut off goes on from the last checkpoint, and ends as
-    if it had not been; a finished one is left as it is.
+    The folder then holds the adapter or the model, for `--model transformers:FOLDER`, with `manifest.json` and
+    `metrics.jsonl`. An interrupted tuning resumes from the last checkpoint and ends like an undisturbed one; a
+    finished one is left as it is.
 
     Args:
-        recipe: What, on what and how.
+        recipe: What to tune.
         folder: Made where it is missing.
         observer: Told about progress.
         stop: Ends the tuning after a step, with a checkpoint.
@@ -51,13 +51,9 @@ def tune_inferrer(
         The manifest; its outcome is None when it was stopped.
 
     Raises:
-        DataError: A file is missing or cannot be read, or no row is left.
-        OptionError: The recipe asks for something that does not go together.
         RunMismatchError: The folder holds a tuning by another recipe.
-        RunStoppedError: The loss is not a number. There is no checkpoint of weights that are spoilt.
+        RunStoppedError: The loss is not a number. There is no checkpoint of the spoilt weights.
         StorageError: The disk is full or not writable. The last checkpoint is kept.
-        EngineUnavailableError: The model cannot be loaded.
-        MissingDependencyError: TRL or PEFT is not installed.
     """
     observer, stop = observer or SilentObserver(), stop or StopSignal()
     require_libraries("trl", "peft", "datasets")
@@ -107,7 +103,7 @@ def _load(recipe: InferrerRecipe) -> tuple[HfModel, bool]:
     import torch
 
     if find_peft_adapter(recipe.model) is not None or find_gguf_adapter(recipe.model) is not None:
-        raise OptionError(f"{recipe.model} is an adapter", hint="tune the model that it is for")
+        raise OptionError(f"{recipe.model} is an adapter", hint="tune its base model, or name the adapter as start")
     if recipe.model == TUNED:
         raise OptionError(f"{TUNED} is tuned already", hint=f"tune {SMOLLM2_135M.name}")
     on_cpu = bool(recipe.trainer_values["use_cpu"]) or not torch.cuda.is_available()
@@ -117,7 +113,7 @@ def _load(recipe: InferrerRecipe) -> tuple[HfModel, bool]:
     wanted = recipe.sft.get("bf16")
     fast = has_fast_bfloat16(torch.device(device)) and not recipe.sft.get("fp16")
     bfloat16 = fast if wanted is None else bool(wanted)
-    # Weights that are tuned need all their digits; those that stay as they are do not.
+    # Weights that are tuned need all their digits; frozen ones do not.
     frozen_in_bfloat16 = bfloat16 and recipe.method is Method.LORA
     loaded = load_hf_model(recipe.model, dtype="bfloat16" if frozen_in_bfloat16 else "float32", device=device)
     return loaded, bfloat16
@@ -128,7 +124,7 @@ def _configure(recipe: InferrerRecipe, inputs: TuningInputs, loaded: HfModel, *,
         settings={
             "model": loaded.name,
             "model_fingerprint": loaded.fingerprint,
-            "template_sha256": inputs.frame.template.sha256,
+            "template_sha256": inputs.prompt.template.sha256,
             "start": inputs.start.fingerprint if inputs.start else None,
             **recipe.settings(),
             "sft.bf16": bfloat16,
@@ -176,15 +172,15 @@ def _order(recipe: InferrerRecipe, data: TuningData) -> list[int]:
 def _save(
     recipe: InferrerRecipe, loaded: HfModel, result: SftResult, identity: BaseModelIdentity, folder: Path
 ) -> str | None:
-    """Save what was tuned; return why there is no adapter in GGUF, where one was tuned and there is none."""
+    """Save the tuned weights; return why an adapter could not be written as GGUF."""
     import torch
 
     from flip_reward.training.inferrer.save import save_adapter, save_model
 
     dtype = getattr(torch, recipe.saved_as.value)
-    frame = "" if recipe.template_dir else recipe.load_completion_prompt().template.name
+    template = "" if recipe.template_dir else recipe.load_completion_prompt().template.name
     if recipe.method is Method.FULL:
-        save_model(folder, result.network, loaded.tokenizer, frame=frame, dtype=dtype)
+        save_model(folder, result.network, loaded.tokenizer, template=template, dtype=dtype)
         return None
     own = Path(recipe.model).expanduser()
     base = str(own.resolve()) if own.exists() else recipe.model
@@ -195,7 +191,7 @@ def _save(
         base=base,
         identity=identity,
         fingerprint=loaded.fingerprint,
-        frame=frame,
+        template=template,
         dtype=dtype,
     )
 

@@ -60,7 +60,7 @@ class WildChatPrompts:
 def build_wildchat(source: Input, options: WildChatOptions) -> WildChatPrompts:
     """Draw first turns of one language that are not toxic, not redacted, not repeated and of a decent length.
 
-    Only the drawn ones are in memory (reservoir sampling, Vitter 1985, algorithm R), so a million rows can be streamed.
+    Only these are in memory (reservoir sampling, Vitter 1985, algorithm R), so a million rows can be streamed.
     """
     generator = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
     left_out: Counter[LeftOut] = Counter()

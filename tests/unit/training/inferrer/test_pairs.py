@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.data.readers import open_input
-from flip_reward.errors import DataError, OptionError
+from flip_reward.errors import DataError
 from flip_reward.training.inferrer.pairs import Removal, read_evaluation_prompts, read_pairs
 
 
@@ -54,10 +54,8 @@ def test_empty_sides_and_bad_rows_are_left_out_and_counted(tmp_path: Path) -> No
 
 def test_columns_of_another_name(tmp_path: Path) -> None:
     name = write(tmp_path / "rows.jsonl", {"question": "Name a fruit.", "answer": "Pear."})
-    columns = check_columns({"instruction": "question", "response": "answer"})
+    columns = {"instruction": "question", "response": "answer"}
     assert read_pairs(open_input(name), columns=columns).pairs[0].instruction == "Name a fruit."
-    with pytest.raises(OptionError, match="did you mean 'response'"):
-        check_columns({"respnse": "answer"})
 
 
 def test_an_empty_file(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_the_end_is_the_one_that_the_chat_template_writes(setup: Setup) -> None:
 def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
     engine = TransformersEngine(str(save_model(tmp_path / "model", chat_template=None)), device="cpu")
     text = HfPromptTokenizer(engine.loaded.tokenizer, "tiny")
-    with pytest.raises(OptionError, match="no chat template, which the frame 'compact' needs"):
+    with pytest.raises(OptionError, match="'compact'"):
         InferrerTokenizer(text, load_completion_prompt("compact"), (2,))
     learned = InferrerTokenizer(text, load_completion_prompt("answer"), (2,)).encode(GROUPS[0])
     assert learned is not None
