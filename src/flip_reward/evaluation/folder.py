@@ -26,6 +26,7 @@ from flip_reward.data.files import storage_error, write_atomically
 from flip_reward.errors import InputError, RunError, RunMismatchError
 from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
 from flip_reward.scoring.run_folder import locked
+from flip_reward.scoring.summary import Prices
 
 FORMAT = 1
 """The layout of an evaluation folder. A folder of another layout is refused."""
@@ -48,6 +49,13 @@ class EvaluationOptions(_Entry):
     """Of a million tokens."""
     price_completion: float | None = None
     """Of a million tokens."""
+
+    @property
+    def prices(self) -> Prices | None:
+        """What tokens cost; None when no price was given."""
+        if self.price_prompt is None and self.price_completion is None:
+            return None
+        return Prices(self.price_prompt or 0.0, self.price_completion or 0.0)
 
 
 class BenchmarkEntry(_Entry):

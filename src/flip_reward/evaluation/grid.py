@@ -159,7 +159,6 @@ async def run_grid(
     *,
     limits: RunLimits | None = None,
     stop: StopSignal | None = None,
-    prices: Prices | None = None,
 ) -> bool:
     """Score what is not completed yet, reward by reward.
 
@@ -169,7 +168,6 @@ async def run_grid(
         observer: Is told of every run and record.
         limits: How many items are in work at once.
         stop: Lets somebody else end it in order.
-        prices: What tokens cost.
 
     Returns:
         Whether every response has a record that stays. Failures of the engine are tried again in the next session.
@@ -183,7 +181,7 @@ async def run_grid(
                     if stop.requested:
                         return False
                     run = GridRun(benchmark, reward, number)
-                    complete &= await _score_run(folder, run, observer, limits, stop, prices)
+                    complete &= await _score_run(folder, run, observer, limits, stop, grid.options.prices)
         finally:
             await reward.runs[0].aclose()
     return complete

@@ -82,9 +82,7 @@ def tabulate(folder: Path) -> EvaluationData:
     evaluation = read_evaluation(folder)
     items = {benchmark.name: read_items(folder, benchmark.name) for benchmark in evaluation.benchmarks}
     experiments = list(grade_experiments(folder, evaluation, items))
-    options, prices = evaluation.options, None
-    if options.price_prompt is not None or options.price_completion is not None:
-        prices = Prices(options.price_prompt or 0.0, options.price_completion or 0.0)
+    prices = evaluation.options.prices
     pairs = combinations([experiment.named_grades for experiment in experiments], 2)
     results = EvaluationResults(
         benchmarks=[_summarise_benchmark(entry, items[entry.name]) for entry in evaluation.benchmarks],

@@ -20,7 +20,6 @@ from flip_reward.evaluation.tabulate import tabulate
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.controls import ControlReward
 from flip_reward.scoring.runner import Observer, RunLimits, StopSignal
-from flip_reward.scoring.summary import Prices
 
 ITEMS = tuple(
     BenchmarkItem.of(f"i{n}", "even" if n % 2 == 0 else "odd", f"say w{n}", [f"w{n}"], [f"no idea about {n}"])
@@ -86,13 +85,12 @@ def evaluate(
     watcher: Watcher | None = None,
     stop: StopSignal | None = None,
     options: EvaluationOptions | None = None,
-    prices: Prices | None = None,
 ) -> bool:
     grid = ExperimentGrid([(one.name, one) for one in benchmarks], rewards, options or EvaluationOptions())
     limits = RunLimits(workers=2)
     with open_folder(folder):
         prepare_folder(folder, grid)
-        return asyncio.run(run_grid(folder, grid, watcher or Watcher(), limits=limits, stop=stop, prices=prices))
+        return asyncio.run(run_grid(folder, grid, watcher or Watcher(), limits=limits, stop=stop))
 
 
 def results_of(folder: Path) -> EvaluationResults:

@@ -37,7 +37,7 @@ def compare(
 ) -> None:
     """Compare rewards on the same items, or what trainings changed on held-out prompts.
 
-    Of two evaluations: the difference of their accuracies, and whether it can be told from none. Of trainings: each
+    Of two evaluations it shows the difference in accuracy and whether that is more than chance; of trainings, each
     figure of held-out prompts before the first step and after the last, with an interval over prompts.
 
     Examples:
@@ -54,9 +54,13 @@ def compare(
     if step is not None:
         raise OptionError("--step is for folders of trainings", hint="'flip-reward train' makes them")
     if len(folders) != 2:
-        raise OptionError(f"evaluations are compared two at a time, and there are {len(folders)}")
+        raise OptionError(f"name two evaluations to compare, not {len(folders)}")
+    _compare_evaluations(folders[0], folders[1], as_json=as_json)
+
+
+def _compare_evaluations(first: Path, second: Path, *, as_json: bool) -> None:
     check_libraries()
-    comparison = compare_folders(folders[0], folders[1])
+    comparison = compare_folders(first, second)
     if as_json:
         results = [result.model_dump() for result in comparison.results]
         typer.echo(
@@ -67,6 +71,16 @@ def compare(
     print_comparisons(console, comparison.results)
     for name in comparison.left_out:
         console.print(Text(f"{name}: only in one of them, left out"))
+
+
+def _compare_trainings(folders: list[Path], step: int | None, *, as_json: bool) -> None:
+    from flip_reward.training.grpo.eval_delta import measure_eval_deltas, tabulate_eval_deltas
+
+    deltas = measure_eval_deltas(folders, step=step)
+    if as_json:
+        typer.echo(orjson.dumps({"eval_deltas": [asdict(delta) for delta in deltas]}, option=orjson.OPT_INDENT_2))
+    else:
+        typer.echo(tabulate_eval_deltas(deltas))
 
 
 def print_comparisons(console: Console, comparisons: list[ComparisonResult]) -> None:
@@ -89,13 +103,3 @@ def format_interval(estimate: Estimate, *, signed: bool = False) -> str:
     """Write an interval as "low to high"."""
     sign = "+" if signed else ""
     return f"{estimate.low:{sign}.3f} to {estimate.high:{sign}.3f}"
-
-
-def _compare_trainings(folders: list[Path], step: int | None, *, as_json: bool) -> None:
-    from flip_reward.training.grpo.eval_delta import measure_eval_deltas, tabulate_eval_deltas
-
-    deltas = measure_eval_deltas(folders, step=step)
-    if as_json:
-        typer.echo(orjson.dumps({"eval_deltas": [asdict(delta) for delta in deltas]}, option=orjson.OPT_INDENT_2))
-    else:
-        typer.echo(tabulate_eval_deltas(deltas))

@@ -17,7 +17,7 @@ from rich.text import Text
 from flip_reward.cli.commands.compare import format_interval, print_comparisons
 from flip_reward.cli.console import ProgressDisplay, drain_on_interrupt, run_in_event_loop
 from flip_reward.cli.exit_codes import ExitCode
-from flip_reward.cli.options import AsJson, PriceCompletion, PricePrompt, expand_options, read_prices
+from flip_reward.cli.options import AsJson, PriceCompletion, PricePrompt, expand_options
 from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items
 from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
 from flip_reward.evaluation.folder import EvaluationOptions, open_folder
@@ -29,7 +29,6 @@ from flip_reward.evaluation.tabulate import tabulate
 from flip_reward.report.evaluation import build_report
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.runner import Observer, RunLimits, StopSignal
-from flip_reward.scoring.summary import Prices
 
 _GRID = "Grid"
 
@@ -131,7 +130,6 @@ def evaluate(
         ExperimentGrid(benchmarks, rewards, evaluation_options),
         run_folder or _default_folder([loaded for _, loaded in benchmarks]),
         concurrency=wanted.reward.engine.concurrency,
-        prices=read_prices(price_prompt, price_completion),
         as_json=as_json,
     )
 
@@ -147,9 +145,7 @@ def _default_folder(benchmarks: list[Benchmark]) -> Path:
     return Path("evaluations") / f"{'-'.join(one.name for one in benchmarks)[:60]}-{digest[:8]}"
 
 
-def _evaluate_grid(
-    grid: ExperimentGrid, folder: Path, *, concurrency: int, prices: Prices | None, as_json: bool
-) -> None:
+def _evaluate_grid(grid: ExperimentGrid, folder: Path, *, concurrency: int, as_json: bool) -> None:
     """Evaluate with a progress bar for every run, write the results and the report, and show the results."""
     console = Console(stderr=as_json)
     for _, benchmark in grid.benchmarks:
@@ -160,9 +156,7 @@ def _evaluate_grid(
     async def work() -> bool:
         display = _GridDisplay(console)
         with drain_on_interrupt(stop, display.say):
-            return await run_grid(
-                folder, grid, display, limits=RunLimits(workers=concurrency), stop=stop, prices=prices
-            )
+            return await run_grid(folder, grid, display, limits=RunLimits(workers=concurrency), stop=stop)
 
     with open_folder(folder):
         prepare_folder(folder, grid)
@@ -208,16 +202,16 @@ class _GridDisplay:
 
 
 def _warn(console: Console, benchmark: Benchmark) -> None:
+    warnings = []
     if benchmark.bad_rows:
-        console.print(Text(f"{benchmark.name}: left out {len(benchmark.bad_rows)} bad rows", style="yellow"))
+        warnings.append(f"left out {len(benchmark.bad_rows)} rows that cannot be used")
     if benchmark.shared_prompts:
-        console.print(
-            Text(
-                f"{benchmark.name}: {benchmark.shared_prompts} of {len(benchmark.items)} items share their prompt "
-                "with another; the intervals assume that items are independent and may be too narrow",
-                style="yellow",
-            )
+        warnings.append(
+            f"{benchmark.shared_prompts} of {len(benchmark.items)} items share their prompt with another; the "
+            "intervals assume that items are independent and may be too narrow"
         )
+    for warning in warnings:
+        console.print(Text(f"{benchmark.name}: {warning}", style="yellow"))
 
 
 def _print_results(console: Console, results: EvaluationResults) -> None:
