@@ -125,8 +125,6 @@ class TrlReward:
         if log_extra is not None:
             for column, values in describe_samples(call).items():
                 log_extra(column, values)
-        if None not in call.scores:
-            return self.options.unscored.rewards([score for score in call.scores if score is not None])
         rewards = iter(self.options.unscored.rewards([score for score in call.scores if score is not None]))
         return [None if score is None else next(rewards) for score in call.scores]
 
