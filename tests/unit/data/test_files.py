@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.data.files import AppendOnlyFile, write_atomically
+from flip_reward.data.files import AppendOnlyFile, atomic_file, write_atomically
 from flip_reward.errors import StorageError
 
 
@@ -67,4 +67,15 @@ def test_atomic_writes_replace(tmp_path: Path) -> None:
     write_atomically(path, b"one")
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_appears_when_its_block_ends_and_only_then(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with atomic_file(path) as file:
+        file.write(b"one")
+        assert not path.exists()
+    with pytest.raises(ZeroDivisionError), atomic_file(path) as file:
+        file.write(b"two" * (1 // 0))
+    assert path.read_bytes() == b"one"
     assert list(tmp_path.iterdir()) == [path]
