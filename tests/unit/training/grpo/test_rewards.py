@@ -107,18 +107,18 @@ LISTWISE: dict[str, Any] = {
 def test_a_reward_that_compares_needs_two_responses_to_held_out_prompts(tmp_path: Path) -> None:
     make_folder(tmp_path)
     data = {"source": str(tmp_path / "rows.jsonl"), "switch_to": "general-listwise", "held_out": 0.2}
-    with pytest.raises(OptionError, match=r"'general-listwise' compares .* held-out prompts get one") as caught:
+    with pytest.raises(OptionError, match="general-listwise") as caught:
         train_grpo(make_recipe(tmp_path, data=data, grpo={"num_generations_eval": 1}, **LISTWISE), tmp_path / "out")
     assert "grpo.num_generations_eval" in str(caught.value.hint)
     looked_at = {"held_out_rewards": [LISTWISE["reward"]], "model": "no/such/policy"}
-    with pytest.raises(OptionError, match=r"'listwise' compares .* held-out prompts get one"):
+    with pytest.raises(OptionError, match="'listwise'"):
         train_grpo(make_recipe(tmp_path, grpo={"num_generations_eval": 1}, **looked_at), tmp_path / "out")
     fitting: list[dict[str, object]] = [
         {"num_generations_eval": 2},
         {"num_generations_eval": 1, "eval_strategy": "no"},
     ]
     for grpo in fitting:
-        with pytest.raises(EngineUnavailableError, match="policy no/such/policy cannot be loaded"):
+        with pytest.raises(EngineUnavailableError, match="no/such/policy"):
             train_grpo(make_recipe(tmp_path, data=data, grpo=grpo, **LISTWISE), tmp_path / "out")
 
 

@@ -14,7 +14,6 @@ from flip_reward.engines.huggingface.text import ScoredRow
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunMismatchError
 from flip_reward.training.common.recipe import LoraOptions
 from flip_reward.training.inferrer.contrastive import check_score_group, score_group
-from flip_reward.training.inferrer.order import group_alike, order_groups
 from flip_reward.training.inferrer.recipe import ContrastOptions, DataSource, InferrerRecipe
 from flip_reward.training.inferrer.text import TuningText
 from flip_reward.training.inferrer.tune import tune_inferrer
@@ -70,37 +69,13 @@ def test_a_model_that_has_no_places_for_it_is_refused(network: LlamaForCausalLM)
     small = {"vocab_size": 60, "bos_token_id": 1, "eos_token_id": 2}
     check_score_group(GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=64, **small)), GROUP)
     recurrent = MambaForCausalLM(MambaConfig(hidden_size=16, num_hidden_layers=1, state_size=4, **small))
-    with pytest.raises(OptionError, match="cannot be tuned by contrast"):
+    with pytest.raises(OptionError, match="contrast"):
         check_score_group(recurrent, GROUP)
 
 
 SFT: dict[str, object] = {
     "learning_rate": 1e-2, "per_device_train_batch_size": 4, "bf16": False, "use_cpu": True, "logging_steps": 1,
 }  # fmt: skip
-
-
-def make_text(response: list[int], instruction: list[int]) -> TuningText:
-    return TuningText([1, *response, 3, *instruction, 2], learned=len(instruction) + 1)
-
-
-def test_groups_share_what_they_are_about_and_no_instruction() -> None:
-    fruits = [make_text([10, 11, 12, number], [60 + number]) for number in range(20, 24)]
-    ships = [make_text([15, 16, 17, number], [60 + number]) for number in range(30, 34)]
-    groups = group_alike([*fruits, *ships], 4, seed=1)
-    assert sorted(map(sorted, groups)) == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    again = [make_text([10, 11, number], [60, 61]) for number in range(20, 26)]
-    assert group_alike(again, 2, seed=1) == [], "another response to the same instruction is no negative"
-
-
-def test_the_order_is_that_of_groups_and_epochs() -> None:
-    texts = [make_text([10 + number // 4, 40 + number], [60 + number]) for number in range(12)]
-    order = order_groups(texts, 2, epochs=1.5, seed=0)
-    assert len(order) == 18
-    assert sorted(order[:12]) == list(range(12))
-    assert all(first // 4 == second // 4 for first, second in zip(order[::2], order[1::2], strict=True))
-    assert order == order_groups(texts, 2, epochs=1.5, seed=0)
-    with pytest.raises(DataError, match="no response has 4 others like it"):
-        order_groups(texts, 5, epochs=1, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -154,14 +129,14 @@ def test_mistakes(likelihood: InferrerRecipe, started: Path, tmp_path: Path) -> 
     def wanted(**changes: object) -> InferrerRecipe:
         return InferrerRecipe.model_validate(likelihood.model_dump() | changes)
 
-    with pytest.raises(ValueError, match=r"per_device_train_batch_size must be a multiple of contrast\.alike, 3"):
+    with pytest.raises(ValueError, match=r"contrast\.alike"):
         wanted(contrast={"alike": 3})
-    with pytest.raises(ValueError, match="so method must be lora"):
+    with pytest.raises(ValueError, match="method"):
         wanted(start=started, method="full")
     with pytest.raises(OptionError, match="start"):
         tune_inferrer(wanted(start=tmp_path), tmp_path / "out")
     other = save_model(tmp_path / "other", seed=7)
-    with pytest.raises(EngineUnavailableError, match="belongs to tiny"):
+    with pytest.raises(EngineUnavailableError, match="tiny"):
         tune_inferrer(wanted(start=started, model=str(other)), tmp_path / "out")
     damaged = shutil.copytree(started, tmp_path / "damaged")
     (damaged / "adapter_model.safetensors").write_bytes(b"not weights")
