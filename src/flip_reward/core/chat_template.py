@@ -80,12 +80,7 @@ class RenderedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class RenderedChat:
-    """A rendered conversation with its response.
-
-    Attributes:
-        messages: The conversation up to the response.
-        response: The response, without end marks.
-    """
+    """A rendered conversation: the messages up to the response, and the response without end marks."""
 
     messages: tuple[Message, ...]
     response: str

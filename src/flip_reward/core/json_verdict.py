@@ -72,15 +72,9 @@ _DECODER = json.JSONDecoder(strict=False)  # models leave line breaks and contro
 
 
 def find_verdict(reply: str, key: VerdictKey, *, truncated: bool = False) -> Verdict | None:
-    r"""Find the value that a reply gives under `key`.
+    r"""Find the value that a reply gives under `key`; None when there is none, or it is not clear which one holds.
 
-    Args:
-        reply: The raw reply.
-        key: The wanted key.
-        truncated: The reply was cut off, so what it left open is not a verdict.
-
-    Returns:
-        The verdict; None when there is none, or when it is not clear which one holds.
+    What a truncated reply left open is not a verdict.
 
     Example:
         >>> find_verdict('Sure:\n{"REASONING": "short", "SCORE": 7}\nDone.', VerdictKey.of("score"))

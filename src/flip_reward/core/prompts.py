@@ -163,11 +163,7 @@ class Template:
         return hashlib.sha256(json.dumps([self.system, self.user]).encode()).hexdigest()
 
     def format(self, values: Mapping[str, str]) -> tuple[Message, ...]:
-        """Put a value in place of every placeholder, and return the messages to send. Other values are left out.
-
-        Raises:
-            KeyError: A placeholder has no value.
-        """
+        """Put a value in place of every placeholder, and return the messages to send. Other values are left out."""
         system, user = self._formats
         message = Message("user", user % values)
         return (message,) if system is None else (Message("system", system % values), message)
@@ -175,12 +171,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class TemplatePair:
-    """The templates for conversations without and with turns before the target.
-
-    Attributes:
-        plain: Used when there is nothing before the target, or nothing may be shown.
-        contextual: Used when there are earlier turns.
-    """
+    """The templates for conversations without and with turns before the target."""
 
     plain: Template
     contextual: Template
@@ -199,9 +190,6 @@ class CompletionPrompt:
 
     A template that ends in the placeholder `{instruction}` is one text, which the model reads as it is, without its
     chat template. To any other template the instruction is scored as the model's reply.
-
-    Attributes:
-        template: The text.
 
     Raises:
         TemplateError: `{instruction}` is not at the very end, or the template asks for JSON.

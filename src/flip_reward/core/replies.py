@@ -64,13 +64,7 @@ class ReplyFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InferredInstruction:
-    """What was read from a reply.
-
-    Attributes:
-        status: Whether an instruction was found and, if not, why.
-        instruction: The inferred instruction; None exactly when `status` is not `ReplyStatus.PARSED`.
-        reasoning: The explanation beside it, when there was one.
-    """
+    """What was read from a reply: `instruction` is None exactly when `status` is not `ReplyStatus.PARSED`."""
 
     status: ReplyStatus
     instruction: str | None = None
@@ -246,11 +240,6 @@ class JudgeReply:
 
 def parse_rating(reply: str | None, finish_reason: str | None = "stop", *, shown: Sequence[str] = ()) -> JudgeReply:
     """Read a rating of 1 to 10 under the key "SCORE". Anything outside is not a rating; nothing is clipped.
-
-    Args:
-        reply: The text as it came; None when the engine sent none.
-        finish_reason: Why the reply ended. "length" means that it was cut off.
-        shown: The responses that the judge was shown.
 
     Example:
         >>> parse_rating('{"REASONING": "Short, but right.", "SCORE": "8/10"}')

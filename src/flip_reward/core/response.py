@@ -24,12 +24,7 @@ class Target(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InferenceTarget:
-    """What is to be inferred, and what the model may see besides the response.
-
-    Attributes:
-        instruction: The original instruction, which the inferred one is compared with.
-        context: Turns the model is shown, oldest first.
-    """
+    """The original instruction, which is inferred, and the turns that the model may see besides the response."""
 
     instruction: str
     context: tuple[Message, ...] = ()

@@ -91,17 +91,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One of several inferences from the same response.
-
-    Attributes:
-        value: Its own similarity; None exactly when `outcome` is not `Outcome.SCORED`.
-        outcome: Whether the reply could be read.
-        precision: As of a `Score`.
-        recall: As of a `Score`.
-        inferred_instruction: What the model inferred.
-        raw_reply: The reply as it came.
-        reasoning: The model's explanation, when it gave one.
-    """
+    """One of several inferences from a response, with fields as of a `Score`; `value` is its own similarity."""
 
     value: float | None
     outcome: Outcome
@@ -204,18 +194,9 @@ def aggregate(
     equals. Without a single value the score is unscored with the most frequent outcome, the first of equals, and the
     first sample with that outcome is the typical one.
 
-    Args:
-        samples: At least one, in the order drawn.
-        aggregation: How their values become one.
-        cost: What the request took.
-        cautions: Why the value has low confidence.
-
     Returns:
         A score that holds the samples if there are several, and as `spread` the standard deviation of their values
         (division by their number).
-
-    Raises:
-        ValueError: There are no samples.
 
     Example:
         >>> samples = [Sample(value, Outcome.SCORED) for value in (0.25, 0.5, 0.75)]

@@ -117,11 +117,7 @@ class RewardModel(ABC):
 
     @property
     def required_engine(self) -> Engine:
-        """The language model behind it.
-
-        Raises:
-            OptionError: There is none.
-        """
+        """The language model behind it; an OptionError where there is none."""
         if self.engine is None:
             raise OptionError("the reward has no language model", hint="make it with RewardConfig.load()")
         return self.engine
@@ -249,14 +245,9 @@ def run_blocking(work: Coroutine[object, object, T]) -> T:
 
 
 async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T | Score:
-    """Await an engine's answer and read it; its middleware has tried again already where that helps.
+    """Await an engine's answer and read it; where the engine failed, return an unscored score.
 
-    Args:
-        coming: What `Engine.complete` or `Engine.logprobs` returned.
-        read: Makes something of the answer and what it cost.
-
-    Returns:
-        What `read` made; or, where the engine failed, an unscored score.
+    The engine's middleware has tried again already where that helps.
 
     Raises:
         EngineUnavailableError: The engine will never answer, so there is nothing to score.

@@ -55,9 +55,6 @@ class ControlReward(RewardModel):
     - "constant": 0.5 for every answer, from which nothing can be learned: a training that moves with it moves by
       accident.
 
-    Args:
-        name: One of these.
-
     Example:
         >>> [scores] = ControlReward("longest").score_sync([Group.of("Name a fruit.", ["Pear.", "A ripe pear."])])
         >>> [score.value for score in scores]

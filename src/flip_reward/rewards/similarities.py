@@ -74,13 +74,7 @@ PrepareTokens = Callable[[list[str]], CompareTokens]
 
 @dataclass(frozen=True, slots=True)
 class TokenSimilarity:
-    """A library's measure over the tokens of a normaliser, so that case, punctuation and scripts count alike in all.
-
-    Attributes:
-        measure: The measure's own name.
-        normalizer: What a token is.
-        prepare_tokens: The measure.
-    """
+    """A library's measure over a normaliser's tokens, so that case, punctuation and scripts are treated alike."""
 
     measure: str
     normalizer: Normalizer
@@ -167,11 +161,7 @@ _NAMES = ("f1", *_LOADERS, "embedding")
 
 
 class EmbeddingCosine:
-    """Cosine of static sentence embeddings by model2vec: meaning rather than words, on a CPU, in microseconds.
-
-    Args:
-        model: A local folder, or the name of a model on the Hugging Face hub.
-    """
+    """Cosine of static sentence embeddings by model2vec: meaning rather than words, on a CPU, in microseconds."""
 
     def __init__(self, model: str = DEFAULT_EMBEDDING_MODEL) -> None:
         try:

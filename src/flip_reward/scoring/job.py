@@ -48,13 +48,7 @@ class ScoringJob:
 
 @dataclass(frozen=True, slots=True)
 class OpenedJob:
-    """A job whose inputs and run folder are open.
-
-    Attributes:
-        job: The job.
-        inputs: Its inputs.
-        folder: Its run folder. Close it in the end.
-    """
+    """A job whose inputs and run folder are open; close the folder in the end."""
 
     job: ScoringJob
     inputs: Sequence[Input]
@@ -81,10 +75,7 @@ class OpenedJob:
     ) -> Summary:
         """Score what is not completed yet; see `Run.score` for what ends a run.
 
-        Args:
-            observer: Is told of every record.
-            stop: Lets somebody else end the run in order.
-            rows: What `read_rows` gave, where something was added to it.
+        `rows` is what `read_rows` gave, where something was added to it.
         """
         job = self.job
         if rows is None:

@@ -29,9 +29,6 @@ def rescore_run(run: Path, similarity: Similarity, folder: Path | None = None) -
         similarity: How inferred and original instructions are compared.
         folder: Where to write. By default `RUN/rescored/SIMILARITY`. Records of the same run that it already
             holds stay.
-
-    Returns:
-        The folder, and its summary.
     """
     manifest = Manifest.read(run / MANIFEST)
     if "similarity" not in manifest.configuration.settings:

@@ -53,11 +53,7 @@ class RunLimits:
 
 
 class FailureStreak:
-    """Counts the failures of an engine in a row.
-
-    Args:
-        name: What the engine is called in the error: "the engine", "the policy".
-    """
+    """Counts the failures in a row of an engine, which errors call by its name, such as "the engine"."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -99,15 +95,7 @@ async def run_workers(count: int, work: Callable[[], Coroutine[object, object, N
 
 
 class Run:
-    """One session of scoring.
-
-    Args:
-        reward: Scores the groups.
-        folder: Takes the records, and knows what is completed already.
-        limits: How many rows at once, and when to end.
-        observer: Is told of every record.
-        stop: Lets somebody else end the run in order.
-    """
+    """One session of scoring."""
 
     def __init__(
         self,

@@ -29,15 +29,10 @@ class Candidate:
 
     Attributes:
         row: The position of its row in the input, from 0.
-        group_id: The row's id.
         index: Which of the row's candidates it is, from 0.
-        seed: The seed it was sampled with.
         response: The text; None when the policy gave none.
         failure: Why there is no text; None exactly when there is.
         detail: The failure in words.
-        finish_reason: Why the text ended, as the engine names it.
-        usage: Tokens spent.
-        attempts: How often the request was sent.
         latency_seconds: From asking to the answer or the last failure.
         cached: It came from the response cache.
     """
@@ -92,11 +87,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class SampledGroup(Group):
-    """A group whose responses a policy sampled. One that it failed to write is blank among the responses.
-
-    Attributes:
-        candidates: What is known of each response.
-    """
+    """A group whose responses a policy sampled. One that it failed to write is blank among the responses."""
 
     candidates: tuple[Candidate, ...] = ()
 

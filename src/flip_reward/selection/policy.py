@@ -61,12 +61,7 @@ class Policy:
 
 
 class SampledReward(RewardModel):
-    """A reward for sampled responses: one that the policy failed to write is unscored, with the policy's failure.
-
-    Args:
-        reward: Scores the responses that are there.
-        policy: Its settings are among those that scores depend on.
-    """
+    """A reward for sampled responses: one that the policy failed to write is unscored, with the policy's failure."""
 
     def __init__(self, reward: RewardModel, policy: Policy) -> None:
         self.engine = reward.engine
@@ -112,15 +107,7 @@ class RolloutObserver(Protocol):
 
 
 class Rollout:
-    """One session of sampling candidates.
-
-    Args:
-        policy: Writes the responses.
-        file: Keeps them, and knows which are there already.
-        limits: How many rows at once, and whether to end at the first row that cannot be used.
-        observer: Is told of every candidate.
-        stop: Lets somebody else end the session in order.
-    """
+    """One session of sampling candidates."""
 
     def __init__(
         self,

@@ -23,16 +23,7 @@ BEST, UNDECIDED = "best.jsonl", "undecided.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row, its candidates, and which was chosen.
-
-    Attributes:
-        row: The row's position in the input, from 0.
-        group: The conversation and the candidates.
-        instruction: What the candidates were scored against.
-        scores: A score for each candidate.
-        selection: The choice.
-        tie_rule: By which rule it was made.
-    """
+    """A row, its candidates with a score for each, and which was chosen by which rule."""
 
     row: int
     group: Group
@@ -140,11 +131,7 @@ def choose_in_run(
 ) -> Iterator[Result]:
     """Choose in every row of a finished run, in the order of the input.
 
-    Args:
-        folder: The run folder.
-        rows: All rows of its input, in order.
-        tie_rule: See `select_best`.
-        seed: See `select_best`.
+    `rows` are all rows of its input, in order; for the rule and the seed see `select_best`.
     """
     for position, records in groupby(read_records_in_input_order(folder), key=attrgetter("row")):
         found = list(records)

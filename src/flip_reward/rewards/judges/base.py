@@ -70,14 +70,7 @@ class JudgeInput:
 
 @dataclass(frozen=True, slots=True)
 class JudgeCall:
-    """One request to a judge that was shown several responses, and what came of it.
-
-    Attributes:
-        judgement: The verdict, or why there is none.
-        reasoning: The judge's explanation, when it gave one.
-        detail: The failure in words, when the engine failed.
-        cost: What the request took.
-    """
+    """One request to a judge that was shown several responses: its verdict, or the engine's failure as `detail`."""
 
     judgement: Judgement
     reasoning: str | None = None
@@ -95,14 +88,7 @@ class JudgeCall:
 
 
 async def call_judge(engine: Engine, request: Request, shown: Mapping[int, str], parse: Parse) -> JudgeCall:
-    """Ask a judge which of several responses it chooses.
-
-    Args:
-        engine: The judging model.
-        request: The prompt that shows the responses.
-        shown: The responses by their index in the group, in the order in which they are shown.
-        parse: Reads the reply.
-    """
+    """Ask a judge which of the shown responses it chooses; `shown` has their indices in the group, in this order."""
     order = tuple(shown)
 
     def read(completion: Completion, cost: Cost) -> JudgeCall:

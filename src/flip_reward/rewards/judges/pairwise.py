@@ -43,13 +43,7 @@ class Tournament(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Two responses, judged in one order or in both.
-
-    Attributes:
-        one: The index of one response.
-        other: The index of the other.
-        calls: A call for each order.
-    """
+    """Two responses of a group by their indices, and a judge's calls about them, one for each order."""
 
     one: int
     other: int
@@ -75,12 +69,7 @@ Play = Callable[[int, int], Coroutine[object, object, Pairing]]
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """How a tournament ended.
-
-    Attributes:
-        scores: What each response earned, without what its calls took.
-        matches: All that were played.
-    """
+    """How a tournament ended: what each response earned, without the cost, and all matches that were played."""
 
     scores: Mapping[int, Score]
     matches: Sequence[Pairing]
@@ -108,10 +97,6 @@ async def play_knockout(entrants: Sequence[int], play: Play) -> Standings:
 
     After a tie or a match without a verdict the earlier entrant goes on. A match without a verdict does not count for
     it, and leaves the other one unscored, since nobody knows how far it would have gone.
-
-    Args:
-        entrants: The responses in the order of the draw.
-        play: Lets two of them meet.
     """
     rounds = (len(entrants) - 1).bit_length()
     survived: defaultdict[int, float] = defaultdict(float)
