@@ -12,7 +12,7 @@ from flip_reward.evaluation.statistics import CONFIDENCE, Estimate, correct_holm
 
 @dataclass(frozen=True, slots=True)
 class RewardGrades:
-    """The grades of the reward with a label on a benchmark."""
+    """A reward's grades on a benchmark, with the names of both."""
 
     benchmark: str
     label: str

@@ -1,4 +1,4 @@
-"""Which parts of two texts are the tokens that they share, as the token F1 counts them."""
+"""Where the tokens stand that two texts share, as the token F1 counts them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,7 @@ _CORE = re.compile(r"\w(?:.*\w)?", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class SharedTokens:
-    """Where the shared tokens stand.
-
-    Attributes:
-        inferred: In the inferred instruction: starts and ends in turn, in characters, ascending.
-        original: In the original instruction, likewise.
-    """
+    """Where the shared tokens stand in both texts: starts and ends in turn, in characters, ascending."""
 
     inferred: tuple[int, ...]
     original: tuple[int, ...]
@@ -39,13 +34,7 @@ def find_shared_tokens(inferred: str, original: str, normalizer: str = "english"
 
     Shared tokens with nothing but white space between them are one stretch.
 
-    Args:
-        inferred: The inferred instruction.
-        original: The original instruction.
-        normalizer: What a token is; see `flip_reward.core.tokens.load_normalizer`.
-
-    Raises:
-        OptionError: There is no such normaliser.
+    The normaliser says what a token is; see `flip_reward.core.tokens.load_normalizer`.
 
     Example:
         >>> shared = find_shared_tokens("What is soil degradation?", "Define 'soil degradation'.")

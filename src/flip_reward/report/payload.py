@@ -1,4 +1,4 @@
-"""The data inside a report, as `page/payload.js` reads it, made of an evaluation.
+"""The data inside a report, as `page/payload.js` reads it, made from an evaluation.
 
 Each text stands once in a table, where long ones are cut; everything else refers to it by its number.
 """
@@ -46,9 +46,9 @@ class ItemPayload:
     Attributes:
         id: Its id.
         subset: The position of its subset in the benchmark.
-        messages: Role and text of each message.
+        messages: The role and the text of each message.
         responses: The candidates' texts.
-        chosen: A letter a candidate: "1" for a right one, "0" for another.
+        chosen: A letter for each candidate: "1" for a chosen one, "0" for a rejected one.
     """
 
     id: str
@@ -93,8 +93,8 @@ class ExperimentPayload:
         distribution: Rewards of chosen and rejected responses.
         lengths: Credit by the mean length of an item's responses, in characters.
         length_differences: The same by how much longer the chosen responses are than the rejected ones.
-        decisions: A letter an item; see `flip_reward.report.statistics.Decision`.
-        scores: For each item a score a candidate, null where none was recorded.
+        decisions: A letter for each item; see `flip_reward.report.statistics.Decision`.
+        scores: For each item and candidate its score, null where none was recorded.
     """
 
     reward: int
@@ -114,7 +114,7 @@ class ExperimentPayload:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkPayload:
-    """A benchmark with everything that is known about it.
+    """A benchmark and what was found on it.
 
     Attributes:
         name: Its name.

@@ -1,4 +1,4 @@
-"""What a reward decided about items, by the length of their responses, and how its rewards are spread."""
+"""Decisions of a reward by the length of the responses, and the distribution of its rewards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Benchmark`: groups of responses of which it is known which ones are good, and how rows become one."""
+"""`Benchmark`: groups of responses with labels that say which ones are good, and how rows become its items."""
 
 from __future__ import annotations
 
@@ -147,15 +147,23 @@ class Benchmark:
         return replace(self, items=tuple(item for item in self.items if item.subset in wanted))
 
 
-def collect_items(
-    rows: Iterable[Row], to_item: Callable[[RawRow], BenchmarkItem], *, source: str, skip_bad_rows: bool = False
-) -> tuple[tuple[BenchmarkItem, ...], tuple[InvalidRow, ...]]:
-    """Make the items of a source's rows, and list the rows that cannot be used.
+def make_benchmark(
+    name: str,
+    protocol: str,
+    rows: Iterable[Row],
+    to_item: Callable[[RawRow], BenchmarkItem],
+    *,
+    source: str,
+    skip_bad_rows: bool = False,
+) -> Benchmark:
+    """Make a benchmark of a source's rows.
 
     Rows that cannot be used are refused with a DataError that lists them. Accuracy on the others is accuracy on
     another benchmark, so to leave them out (`skip_bad_rows`) is never the default.
 
     Args:
+        name: What the user and the results call it.
+        protocol: The name of the protocol.
         rows: What was read.
         to_item: Makes an item of a row, or raises a `DataError` that says why not.
         source: Names the source in messages.
@@ -186,7 +194,7 @@ def collect_items(
         )
     if not items:
         raise DataError(f"{source}: there are no rows" + (" that can be used" if bad else ""))
-    return tuple(items), tuple(bad)
+    return Benchmark(name, protocol, tuple(items), tuple(bad))
 
 
 def _refuse_repetition(lines: dict[object, int], key: object, line: int, what: str) -> None:

@@ -16,7 +16,7 @@ from flip_reward.data.readers import FORMATS
 from flip_reward.data.rows import RawRow, Row
 from flip_reward.errors import DataError, OptionError
 from flip_reward.evaluation.benchmarks import judgebench, llmbar, preference, rewardbench2, rm_bench
-from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem, collect_items, open_rows
+from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem, make_benchmark, open_rows
 from flip_reward.evaluation.grading import Protocol
 
 
@@ -126,14 +126,14 @@ def load_benchmark(text: str, *, skip_bad_rows: bool = False) -> Benchmark:
     """
     name = BenchmarkName.parse(text)
     published = _PUBLISHED[name.name] if name.name is not None else None
-    items, bad_rows = collect_items(
+    benchmark = make_benchmark(
+        name.label,
+        published.protocol if published else preference.PreferenceProtocol.name,
         _open(name, published),
         published.to_item if published else preference.to_item,
         source=name.source or name.label,
         skip_bad_rows=skip_bad_rows,
     )
-    protocol = published.protocol if published else preference.PreferenceProtocol.name
-    benchmark = Benchmark(name.label, protocol, items, bad_rows)
     return benchmark.keep_subsets(name.subsets) if name.subsets else benchmark
 
 
