@@ -1,3 +1,5 @@
+import pytest
+
 from flip_reward.core.json_verdict import Verdict, VerdictKey, find_verdict
 
 SCORE = VerdictKey.of("score", "rating")
@@ -27,3 +29,25 @@ def test_no_verdict() -> None:
     assert find_verdict("seven out of ten", SCORE) is None
     assert find_verdict("{}", SCORE) is None
     assert find_verdict('<think>{"SCORE": 3}', SCORE) is None
+
+
+def test_a_nested_verdict_counts_but_none_inside_the_reasoning() -> None:
+    assert find_verdict('{"result": {"SCORE": 7, "reasoning": "right"}}', SCORE) == Verdict(7, "right")
+    assert find_verdict('{"reasoning": {"SCORE": 3}}', SCORE) is None
+    assert find_verdict('{"a": {"b": {"c": {"d": {"SCORE": 1}}}}}', SCORE) is None, "too deep"
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ('{"SCORE": 7, "REASONING": "it says "good""', Verdict(7, 'it says "good"')),
+        ("{“SCORE”: “7”}", Verdict("7")),
+        ('{"SCORE": 7', Verdict(7)),
+        ('{"x": {"SCORE": 7', None),
+        ('{"SCORE": 7, "SCORE": 8', None),
+        ('"SCORE": 7 {', None),
+    ],
+)
+def test_one_malformed_object_is_repaired(reply: str, expected: Verdict | None) -> None:
+    assert find_verdict(reply, SCORE) == expected
+    assert find_verdict(reply, SCORE, truncated=True) is None
