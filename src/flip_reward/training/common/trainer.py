@@ -21,7 +21,7 @@ import orjson
 import torch
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from flip_reward.data.files import storage_error, write_atomically
 from flip_reward.errors import RunStoppedError, StorageError
@@ -41,6 +41,14 @@ class RobustCheckpointMixin(Trainer):  # type: ignore[misc]
         super().__init__(*arguments, **named)
         # The trainer would remove older checkpoints before the newest is whole.
         self._keep, self.args.save_total_limit = self.args.save_total_limit, None
+        self.remove_callback(PrinterCallback)
+
+    def resume(self, observer: TrainingObserver) -> None:
+        """Train, from the last checkpoint where there is one."""
+        last = find_last(Path(self.args.output_dir))
+        if last is not None:
+            observer.say(f"Going on from step {last.name.rpartition('-')[2]}")
+        self.train(resume_from_checkpoint=str(last) if last else None)
 
     def _run_epoch(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - the signature of the trainer
         # The trainer looks for the end after a step, so one that was killed after its last step would take another.

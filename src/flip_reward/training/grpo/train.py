@@ -63,24 +63,9 @@ def train_grpo(
 
         # Before anything is loaded, since it refuses what does not go together.
         config = make_grpo_config(recipe, folder, evaluate=evaluate, resumed=False)
-        rewards = GrpoRewards.load(
-            recipe,
-            [*rows.train, *rows.held_out],
-            _make_options(recipe, config),
-            lambda text: observer.say(text, warning=True),
-        )
-        rewards.check_groups(config, evaluate=evaluate and config.eval_strategy != "no")
-        asyncio.run(_probe(rewards))
+        rewards = _load_rewards(recipe, rows, config, observer)
         with _own(folder):
-            configuration = RunConfiguration(
-                settings={
-                    **recipe.settings(),
-                    **rewards.settings(),
-                    "rows_sha256": rows.sha256,
-                    "processes": config.world_size,
-                },
-                inputs=list(rows.identities),
-            )
+            configuration = _configure(recipe, rows, rewards, processes=config.world_size)
             manifest = GrpoManifest.read_for(folder, configuration)
             if manifest is not None and manifest.outcome is not None:
                 observer.say("It is finished already")
@@ -115,8 +100,9 @@ def train_grpo(
     return manifest
 
 
-def _make_options(recipe: GrpoRecipe, config: GRPOConfig) -> TrlOptions:
-    return TrlOptions(
+def _load_rewards(recipe: GrpoRecipe, rows: GrpoRows, config: GRPOConfig, observer: TrainingObserver) -> GrpoRewards:
+    """Load the rewards, and make sure that they fit the batches and that their models answer."""
+    options = TrlOptions(
         mask_truncated_completions=recipe.mask_truncated_completions,
         max_completion_length=config.max_completion_length,
         num_generations=config.num_generations,
@@ -124,6 +110,11 @@ def _make_options(recipe: GrpoRecipe, config: GRPOConfig) -> TrlOptions:
         outage_poll_seconds=recipe.outage_poll_seconds,
         outage_timeout_seconds=recipe.outage_timeout_seconds,
     )
+    everything = [*rows.train, *rows.held_out]
+    rewards = GrpoRewards.load(recipe, everything, options, lambda text: observer.say(text, warning=True))
+    rewards.check_groups(config, evaluate=bool(rows.held_out) and config.eval_strategy != "no")
+    asyncio.run(_probe(rewards))
+    return rewards
 
 
 async def _probe(rewards: GrpoRewards) -> None:
@@ -132,6 +123,11 @@ async def _probe(rewards: GrpoRewards) -> None:
     finally:
         for reward in (*rewards.by_dataset.values(), *rewards.held_out.values()):
             await reward.load().aclose()
+
+
+def _configure(recipe: GrpoRecipe, rows: GrpoRows, rewards: GrpoRewards, *, processes: int) -> RunConfiguration:
+    settings = {**recipe.settings(), **rewards.settings(), "rows_sha256": rows.sha256, "processes": processes}
+    return RunConfiguration(settings=settings, inputs=list(rows.identities))
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PrinterCallback,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -197,11 +196,8 @@ def run_grpo(
     samples = _SampleCallback(table, evaluate=bool(held_out) and config.eval_strategy != "no")
     trainer = _make_trainer(recipe, config, policy, train, held_out, call, table, [samples, progress])
     rewards.know_end_tokens([*trainer.eos_token_ids, policy.tokenizer.pad_token_id])
-    last = find_last(folder / FOLDER)
-    if last is not None:
-        observer.say(f"Going on from step {last.name.rpartition('-')[2]}")
     try:
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        trainer.resume(observer)
     except RunStoppedError as error:
         raise RunStoppedError(f"stopped: {error}", hint=_keep(trainer, find_last(folder / FOLDER))) from error
     if trainer.state.global_step < trainer.state.max_steps:
@@ -239,7 +235,7 @@ def _make_trainer(
     if len(train) < needed:
         raise DataError(f"a batch needs {needed} different prompts, and there are {len(train)} to learn from")
     try:
-        trainer = GrpoTrainer(
+        return GrpoTrainer(
             call,
             table,
             model=policy.model,
@@ -254,8 +250,6 @@ def _make_trainer(
         raise EngineUnavailableError(f"the policy {recipe.model} cannot be loaded: {error}") from error
     except (ValueError, ImportError) as error:
         raise OptionError(f"TRL does not take the recipe: {' '.join(str(error).split())}") from error
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def _load(recipe: GrpoRecipe, config: GRPOConfig) -> _Policy:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from flip_reward.engines.huggingface.inference import projecting_only
@@ -178,11 +178,7 @@ def run_sft(
         callbacks=[progress],
         peft_config=make_lora_config(recipe.lora) if recipe.method is Method.LORA and not has_adapter else None,
     )
-    trainer.remove_callback(PrinterCallback)
-    last = find_last(checkpoints)
-    if last is not None:
-        observer.say(f"Going on from step {last.name.rpartition('-')[2]}")
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    trainer.resume(observer)
     if trainer.state.global_step < steps:
         return SftResult(trainer.model, None)
     history = trainer.state.log_history

@@ -316,6 +316,16 @@ class TestMistakes:
             tune_inferrer(recipe.model_copy(update={"exclude": [str(tmp_path / "llmbar.jsonl")]}), tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.parametrize(
+        ("sft", "name"),
+        [({"report_to": "wandbb"}, "wandbb"), ({"eval_strategy": "steps"}, "held-out"), ({"optim": "adamm"}, "sft")],
+    )
+    def test_a_section_that_trl_does_not_take(
+        self, recipe: InferrerRecipe, tmp_path: Path, sft: dict[str, object], name: str
+    ) -> None:
+        with pytest.raises(OptionError, match=name):
+            tune_inferrer(change_sft(recipe, **sft).model_copy(update={"held_out": 0.0}), tmp_path / "out")
+
     def test_an_adapter_is_no_base(
         self, recipe: InferrerRecipe, undisturbed: tuple[Path, TuningManifest], tmp_path: Path
     ) -> None:
