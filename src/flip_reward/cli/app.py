@@ -20,7 +20,10 @@ COMMANDS = (
     "score", "best-of-n", "rescore", "report", "evaluate", "compare", "train", "tune-inferrer", "export-adapter",
     "serve", "data", "cache",
 )  # fmt: skip
-"""In the order of the help. Each is a function, or an app with commands of its own, in `commands/NAME.py`."""
+"""In the order of the help. Each is a function in `commands/NAME.py`, or there an app with commands of its own."""
+
+_TOGETHER = {"rescore": "score"}
+"""Commands that stand in the file of another."""
 
 
 class LazyCommands(TyperGroup):
@@ -36,7 +39,7 @@ class LazyCommands(TyperGroup):
             near = get_close_matches(cmd_name, COMMANDS, n=1)
             ctx.fail(f"No such command {cmd_name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
         name = cmd_name.replace("-", "_")
-        module = import_module(f"flip_reward.cli.commands.{name}")
+        module = import_module(f"flip_reward.cli.commands.{_TOGETHER.get(name, name)}")
         found = getattr(module, "app", None)
         if found is None:
             found = typer.Typer(add_completion=False, rich_markup_mode="rich")

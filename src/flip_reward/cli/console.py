@@ -42,10 +42,10 @@ _MOST_REJECTED_SHOWN = 5
 class ProgressDisplay:
     """Shows a run's progress: a bar on a terminal, a plain line every ten seconds otherwise."""
 
-    def __init__(self, console: Console, *, rows: int | None, settled_rows: int = 0, what: str = "scoring") -> None:
+    def __init__(self, console: Console, *, rows: int | None, completed_rows: int = 0, what: str = "scoring") -> None:
         self._console = console
         self._rows = rows
-        self._settled_rows = self._rows_done = settled_rows
+        self._completed_rows = self._rows_done = completed_rows
         self._started = self._last_line = time.monotonic()
         self._outcomes: Counter[Outcome] = Counter()
         self._rejected = 0
@@ -63,7 +63,7 @@ class ProgressDisplay:
             disable=not console.is_terminal,
             refresh_per_second=5,
         )
-        self._task: TaskID = self._bar.add_task(what, total=rows, completed=settled_rows, state="")
+        self._task: TaskID = self._bar.add_task(what, total=rows, completed=completed_rows, state="")
 
     @contextmanager
     def shown(self) -> Iterator[ProgressDisplay]:
@@ -102,7 +102,7 @@ class ProgressDisplay:
     def _what_is_left(self, now: float) -> str:
         if not self._rows or self._rows <= self._rows_done:
             return ""
-        seconds = (now - self._started) / (self._rows_done - self._settled_rows) * (self._rows - self._rows_done)
+        seconds = (now - self._started) / (self._rows_done - self._completed_rows) * (self._rows - self._rows_done)
         return f" of {self._rows:,}, {timedelta(seconds=round(seconds))} left"
 
     def _state(self) -> str:

@@ -104,7 +104,7 @@ def score_opened(
         console.print(Text(_TINY_MODEL, style="yellow"))
     if opened.folder.dropped_bytes:
         console.print("The last record was half-written and is scored again.")
-    display = ProgressDisplay(console, rows=opened.rows, settled_rows=len(opened.folder.completed))
+    display = ProgressDisplay(console, rows=opened.rows, completed_rows=len(opened.folder.completed))
     return run_until_interrupted(
         opened, console, stop, display, lambda: opened.run(observer=display, stop=stop, rows=rows)
     )

@@ -1,17 +1,14 @@
-"""`flip-reward best-of-n`.
-
-Choose the best of N in front of a person: drawing, scoring, the choices, and what is said about them.
-
-What a person sees of best of N: candidates being sampled, and the choices.
-"""
+"""`flip-reward best-of-n`: sample candidates where that is wanted, score them, choose, and say what was chosen."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +21,6 @@ from rich.text import Text
 from flip_reward.cli.console import ProgressDisplay, print_summary, shorten
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import Inputs, RunOptions, expand_options
-from flip_reward.cli.policy_options import PolicyOptions, told_of_policy
 from flip_reward.cli.session import (
     LONGEST_TABLE,
     STOPPED,
@@ -37,7 +33,9 @@ from flip_reward.cli.session import (
 from flip_reward.core.score import Usage
 from flip_reward.data.readers import open_input, rereadable_inputs
 from flip_reward.data.rows import Input, InvalidRow, RowMapper, SourceRow, read_sources
-from flip_reward.engines.base import Request
+from flip_reward.engines.base import Request, Sampling
+from flip_reward.engines.config import EngineConfig, resolve_engine, split_engine_options
+from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
 from flip_reward.scoring.runner import RunLimits, StopSignal
@@ -55,92 +53,86 @@ from flip_reward.selection.policy import (
 )
 from flip_reward.selection.results import BEST, UNDECIDED, Result, SelectionCounts, choose_in_run, write_results
 
+_CHOICE = "Choice"
+_OPTION = re.compile(r"--(model|base-url|api-key-env)")
 
-class RolloutDisplay(ProgressDisplay):
-    """Shows the progress of candidates being sampled."""
+_Generation = partial(typer.Option, rich_help_panel="Generation")
 
-    def __init__(self, console: Console, *, rows: int | None, settled_rows: int) -> None:
-        super().__init__(console, rows=rows, settled_rows=settled_rows, what="generating")
-        self._candidates = 0
-        self._notable: Counter[str] = Counter()
-        self._usage = Usage()
 
-    def sampled(self, candidate: Candidate) -> None:
-        """Count a candidate."""
-        self._candidates += 1
-        self._usage += candidate.usage
-        if candidate.failure is not None:
-            self._notable[candidate.failure.value] += 1
-        elif candidate.truncated:
-            self._notable["truncated"] += 1
+@dataclass(frozen=True)
+class PolicyOptions:
+    """What a user chose about the responses to be written."""
 
-    def row_sampled(self) -> None:
-        """Count a row."""
-        self._advance()
+    generate: Annotated[
+        int | None,
+        _Generation(
+            min=2,
+            metavar="N",
+            help="Draw N responses for each row first, from --policy-model. The rows then hold prompts alone.",
+        ),
+    ] = None
+    policy_model: Annotated[
+        str | None, _Generation(help="The model that writes the responses, named as for --model.")
+    ] = None
+    policy_base_url: Annotated[
+        str | None, _Generation(help="The server that has it. --base-url is not taken for it.")
+    ] = None
+    policy_api_key_env: Annotated[str, _Generation(help="The environment variable that holds its API key.")] = (
+        "OPENAI_API_KEY"
+    )
+    policy_temperature: Annotated[float, _Generation(min=0.0, help="Above 0, or all responses are the same.")] = 1.0
+    policy_max_tokens: Annotated[int, _Generation(min=1, help="The most tokens of a response.")] = 1024
+    policy_seed: Annotated[int, _Generation(min=0, max=2**62, help="Response number i is drawn with this + i.")] = 0
 
-    def describe(self, *, found: int) -> str:
-        """Say what came of it.
+    def check(self) -> None:
+        """Refuse what makes no sense before anything is loaded.
 
-        Args:
-            found: How many candidates were there before.
+        Raises:
+            OptionError: The options do not go together.
         """
-        line = f"Generated: {self._state()}"
-        if found:
-            line += f"; {found} taken from an earlier session"
-        return f"{line}. Tokens: {self._usage.prompt_tokens:,} prompt, {self._usage.completion_tokens:,} completion"
+        if self.generate is None:
+            if self != PolicyOptions():
+                raise OptionError(
+                    "--policy-... is for responses to be written", hint="say how many with --generate N"
+                )
+        elif self.policy_model is None:
+            raise OptionError("--generate: which model writes the responses?", hint="name it with --policy-model")
+        elif self.policy_temperature == 0:
+            raise OptionError("--policy-temperature 0 gives the same response every time")
 
-    def _state(self) -> str:
-        notable = ", ".join(f"{count} {name}" for name, count in self._notable.most_common())
-        return f"{self._candidates} responses" + (f" ({notable})" if notable else "")
+    @property
+    def sampling(self) -> Sampling:
+        """How responses are drawn."""
+        return Sampling(self.policy_temperature, self.policy_max_tokens, None, self.policy_seed)
 
+    def split_engines(self, engine: EngineConfig) -> tuple[EngineConfig, EngineConfig]:
+        """Return how the reward's model is reached, and how the policy.
 
-def print_results(console: Console, results: Iterable[Result]) -> None:
-    """Print a table of choices. Their texts come from models and are shown as they are, never as markup."""
-    table = Table(expand=True)
-    table.add_column("instruction", ratio=3, overflow="fold")
-    table.add_column("chosen response", ratio=4, overflow="fold")
-    table.add_column("reward", justify="right", width=6)
-    table.add_column("scored", justify="right", width=6)
-    table.add_column("note", ratio=2, overflow="fold")
-    for result in results:
-        selection = result.selection
-        value = None if selection.index is None else result.scores[selection.index].value
-        table.add_row(
-            shorten(result.instruction),
-            shorten(selection.response or ""),
-            Text("" if value is None else f"{value:.3f}"),
-            Text(f"{len(result.scores) - selection.unscored}/{len(result.scores)}"),
-            Text(_note(result), style="yellow" if selection.index is None else ""),
+        Requests in flight, timeouts, the cache and what concerns models of this process are those of the reward's
+        model; `--extra-body` and `--no-thinking` are that model's alone.
+
+        Raises:
+            OptionError: Neither of the models has an option that was chosen.
+        """
+        policy = replace(
+            engine,
+            model=self.policy_model,
+            base_url=self.policy_base_url,
+            api_key_env=self.policy_api_key_env,
+            extra_body={},
+            no_thinking=False,
         )
-    console.print(table)
+        reward_engine, policy_engine = split_engine_options([engine, policy])
+        return reward_engine, policy_engine
 
+    def load(self, engine: EngineConfig) -> Policy:
+        """Load the policy.
 
-def _note(result: Result) -> str:
-    selection = result.selection
-    if selection.index is None:
-        return selection.reason or ""
-    notes = [f"{result.tie_rule} of {len(selection.tied)} tied"] if selection.tied else []
-    if len(result.scores) == 1:
-        notes.append("the only response")
-    if isinstance(result.group, SampledGroup) and result.group.candidates[selection.index].truncated:
-        notes.append("truncated")
-    return ", ".join(notes)
-
-
-def describe(tally: SelectionCounts, rule: str) -> str:
-    """Say in how many rows a response was chosen.
-
-    Example:
-        >>> describe(SelectionCounts(rows=4, tied=2, single=1, undecided=1), "first")
-        '3 of 4 rows decided (2 ties by the rule first; 1 with a single response, chosen as it is); 1 undecided'
-    """
-    remarks = []
-    if tally.tied:
-        remarks.append(f"{tally.tied} {'tie' if tally.tied == 1 else 'ties'} by the rule {rule}")
-    if tally.single:
-        remarks.append(f"{tally.single} with a single response, chosen as it is")
-    line = f"{tally.decided} of {tally.rows} rows decided" + (f" ({'; '.join(remarks)})" if remarks else "")
-    return line + (f"; {tally.undecided} undecided" if tally.undecided else "")
+        Raises:
+            FlipRewardError: There is no such model, or it cannot be loaded.
+        """
+        with told_of_policy():
+            return Policy(resolve_engine(engine), self.generate or 0, self.sampling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +141,65 @@ class TieBreaking:
 
     rule: TieRule
     seed: int
+
+
+@expand_options()
+def best_of_n(
+    inputs: Inputs,
+    config: RewardConfig,
+    run: RunOptions,
+    policy: PolicyOptions,
+    tie_rule: Annotated[
+        TieRule,
+        typer.Option(help="Which of several responses with the same highest reward.", rich_help_panel=_CHOICE),
+    ] = TieRule.FIRST,
+    tie_seed: Annotated[
+        int, typer.Option(help="random: another seed draws other lots.", rich_help_panel=_CHOICE)
+    ] = 0,
+) -> None:
+    """Choose the best of several responses: score them all, and keep the one with the highest reward.
+
+    Rows hold an instruction (or prompt, or messages) and responses; with --generate N only the former. The run is
+    kept in a folder; the same command again goes on where it stopped. Another --tie-rule asks nothing again.
+
+    The choices are written to best.jsonl in the run folder, or to --output. Rows without a scored response are listed
+    in undecided.jsonl.
+
+    Examples:
+
+      flip-reward best-of-n candidates.jsonl -o best.parquet
+
+      flip-reward best-of-n candidates.jsonl --reward listwise --orders 4 --tie-rule shortest
+
+      flip-reward best-of-n prompts.jsonl --generate 8 --policy-model Qwen/Qwen3-8B
+      --policy-base-url http://localhost:8001/v1 --model Qwen/Qwen3-4B --base-url http://localhost:8000/v1
+    """
+    policy.check()
+    columns = run.column_names
+    if policy.generate is not None:
+        check_columns(columns)
+        engine, policy_engine = policy.split_engines(config.engine)
+        config = config.updated(engine=engine)
+    reward = config.check()  # mistakes come to light before a model loads
+    if run.dry_run:
+        if policy.generate is None:
+            show_prompts(reward, inputs, columns, limit=run.limit)
+        else:
+            show_policy_prompts(policy, inputs, columns, limit=run.limit)
+        return
+    writer = None if policy.generate is None else policy.load(policy_engine)
+    reward = config.load()
+    job = ScoringJob(
+        reward if writer is None else SampledReward(reward, writer),
+        inputs,
+        folder=run.run_folder,
+        output=run.output,
+        columns=columns,
+        limit=run.limit,
+        limits=RunLimits(workers=config.engine.concurrency, strict=run.strict),
+        prices=run.prices,
+    )
+    run_best_of_n(job, TieBreaking(tie_rule, tie_seed), writer, as_json=run.as_json, table=run.table)
 
 
 def run_best_of_n(
@@ -227,8 +278,8 @@ def _drawn_rows(
 
 
 def _draw(opened: OpenedJob, policy: Policy, file: CandidateFile, stop: StopSignal, console: Console) -> None:
-    settled_rows = max(len(opened.folder.completed), file.found // policy.count)
-    display = RolloutDisplay(console, rows=opened.rows, settled_rows=settled_rows)
+    completed_rows = max(len(opened.folder.completed), file.found // policy.count)
+    display = RolloutDisplay(console, rows=opened.rows, completed_rows=completed_rows)
     rollout = Rollout(policy, file, limits=opened.job.limits, observer=display, stop=stop)
     rows = reject_answered(opened.read_rows())
     reward, seen_ids = opened.job.reward, opened.folder.seen_ids
@@ -267,63 +318,102 @@ def _to_json(opened: OpenedJob, summary: Summary, tally: SelectionCounts) -> str
     return json.dumps({**places, **asdict(tally), "decided": tally.decided, **summary.model_dump()}, indent=2)
 
 
-_CHOICE = "Choice"
+def print_results(console: Console, results: Iterable[Result]) -> None:
+    """Print a table of choices. Their texts come from models and are shown as they are, never as markup."""
+    table = Table(expand=True)
+    table.add_column("instruction", ratio=3, overflow="fold")
+    table.add_column("chosen response", ratio=4, overflow="fold")
+    table.add_column("reward", justify="right", width=6)
+    table.add_column("scored", justify="right", width=6)
+    table.add_column("note", ratio=2, overflow="fold")
+    for result in results:
+        selection = result.selection
+        value = None if selection.index is None else result.scores[selection.index].value
+        table.add_row(
+            shorten(result.instruction),
+            shorten(selection.response or ""),
+            Text("" if value is None else f"{value:.3f}"),
+            Text(f"{len(result.scores) - selection.unscored}/{len(result.scores)}"),
+            Text(_note(result), style="yellow" if selection.index is None else ""),
+        )
+    console.print(table)
 
 
-@expand_options()
-def best_of_n(
-    inputs: Inputs,
-    config: RewardConfig,
-    run: RunOptions,
-    policy: PolicyOptions,
-    tie_rule: Annotated[
-        TieRule,
-        typer.Option(help="Which of several responses with the same highest reward.", rich_help_panel=_CHOICE),
-    ] = TieRule.FIRST,
-    tie_seed: Annotated[
-        int, typer.Option(help="random: another seed draws other lots.", rich_help_panel=_CHOICE)
-    ] = 0,
-) -> None:
-    """Choose the best of several responses: score them all, and keep the one with the highest reward.
+def _note(result: Result) -> str:
+    selection = result.selection
+    if selection.index is None:
+        return selection.reason or ""
+    notes = [f"{result.tie_rule} of {len(selection.tied)} tied"] if selection.tied else []
+    if len(result.scores) == 1:
+        notes.append("the only response")
+    if isinstance(result.group, SampledGroup) and result.group.candidates[selection.index].truncated:
+        notes.append("truncated")
+    return ", ".join(notes)
 
-    Rows hold an instruction (or prompt, or messages) and responses; with --generate N only the former. The run is
-    kept in a folder; the same command again goes on where it stopped. Another --tie-rule asks nothing again.
 
-    The choices are written to best.jsonl in the run folder, or to --output. Rows without a scored response are listed
-    in undecided.jsonl.
+def describe(tally: SelectionCounts, rule: str) -> str:
+    """Say in how many rows a response was chosen.
 
-    Examples:
-
-      flip-reward best-of-n candidates.jsonl -o best.parquet
-
-      flip-reward best-of-n candidates.jsonl --reward listwise --orders 4 --tie-rule shortest
-
-      flip-reward best-of-n prompts.jsonl --generate 8 --policy-model Qwen/Qwen3-8B
-      --policy-base-url http://localhost:8001/v1 --model Qwen/Qwen3-4B --base-url http://localhost:8000/v1
+    Example:
+        >>> describe(SelectionCounts(rows=4, tied=2, single=1, undecided=1), "first")
+        '3 of 4 rows decided (2 ties by the rule first; 1 with a single response, chosen as it is); 1 undecided'
     """
-    policy.check()
-    columns = run.column_names
-    if policy.generate is not None:
-        check_columns(columns)
-        engine, policy_engine = policy.split_engines(config.engine)
-        config = config.updated(engine=engine)
-    reward = config.check()  # mistakes come to light before a model loads
-    if run.dry_run:
-        if policy.generate is None:
-            show_prompts(reward, inputs, columns, limit=run.limit)
-        else:
-            show_policy_prompts(policy, inputs, columns, limit=run.limit)
-        return
-    writer = None if policy.generate is None else policy.load(policy_engine)
-    reward = config.load()
-    job = ScoringJob(
-        reward if writer is None else SampledReward(reward, writer),
-        inputs,
-        folder=run.run_folder,
-        output=run.output,
-        columns=columns,
-        limit=run.limit,
-        limits=RunLimits(workers=config.engine.concurrency, strict=run.strict),
-        prices=run.prices,
-    )
-    run_best_of_n(job, TieBreaking(tie_rule, tie_seed), writer, as_json=run.as_json, table=run.table)
+    remarks = []
+    if tally.tied:
+        remarks.append(f"{tally.tied} {'tie' if tally.tied == 1 else 'ties'} by the rule {rule}")
+    if tally.single:
+        remarks.append(f"{tally.single} with a single response, chosen as it is")
+    line = f"{tally.decided} of {tally.rows} rows decided" + (f" ({'; '.join(remarks)})" if remarks else "")
+    return line + (f"; {tally.undecided} undecided" if tally.undecided else "")
+
+
+class RolloutDisplay(ProgressDisplay):
+    """Shows the progress of candidates being sampled."""
+
+    def __init__(self, console: Console, *, rows: int | None, completed_rows: int) -> None:
+        super().__init__(console, rows=rows, completed_rows=completed_rows, what="generating")
+        self._candidates = 0
+        self._notable: Counter[str] = Counter()
+        self._usage = Usage()
+
+    def sampled(self, candidate: Candidate) -> None:
+        """Count a candidate."""
+        self._candidates += 1
+        self._usage += candidate.usage
+        if candidate.failure is not None:
+            self._notable[candidate.failure.value] += 1
+        elif candidate.truncated:
+            self._notable["truncated"] += 1
+
+    def row_sampled(self) -> None:
+        """Count a row."""
+        self._advance()
+
+    def describe(self, *, found: int) -> str:
+        """Say what came of it.
+
+        Args:
+            found: How many candidates were there before.
+        """
+        line = f"Generated: {self._state()}"
+        if found:
+            line += f"; {found} taken from an earlier session"
+        return f"{line}. Tokens: {self._usage.prompt_tokens:,} prompt, {self._usage.completion_tokens:,} completion"
+
+    def _state(self) -> str:
+        notable = ", ".join(f"{count} {name}" for name, count in self._notable.most_common())
+        return f"{self._candidates} responses" + (f" ({notable})" if notable else "")
+
+
+@contextmanager
+def told_of_policy() -> Iterator[None]:
+    """Let errors about the policy's model name the options of the policy, not those of the reward's model."""
+    try:
+        yield
+    except (OptionError, EngineUnavailableError) as error:
+        message = f"the policy: {_name_policy(str(error))}"
+        raise type(error)(message, hint=_name_policy(error.hint or "") or None) from error
+
+
+def _name_policy(text: str) -> str:
+    return _OPTION.sub(r"--policy-\1", text)

@@ -192,7 +192,7 @@ class _GridDisplay:
         """Show a bar while the run is scored."""
         items = len(run.benchmark.items)
         self.say(f"{run.title}: {items - completed_items} of {items} items to score")
-        display = ProgressDisplay(self._console, rows=items, settled_rows=completed_items)
+        display = ProgressDisplay(self._console, rows=items, completed_rows=completed_items)
         with display.shown():
             yield display
 
