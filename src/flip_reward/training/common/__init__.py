@@ -1,5 +1,5 @@
 """What GRPO and the tuning of an inferrer share.
 
-Light: `recipe`, `manifest`, `checkpoints`, `progress`, `libraries`. Heavy and imported late: `trainer`, the mixin and
+Light: `recipe`, `folder`, `progress`, `libraries`. Heavy and imported late: `trainer`, the mixin and
 the callback of both trainers.
 """

@@ -10,7 +10,7 @@ import torch
 from trl import GRPOConfig
 
 from flip_reward.errors import OptionError
-from flip_reward.training.common.checkpoints import FOLDER
+from flip_reward.training.common.folder import CHECKPOINTS
 from flip_reward.training.common.libraries import make_trl_config
 from flip_reward.training.grpo.recipe import GrpoRecipe
 
@@ -46,7 +46,7 @@ def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resume
         # bfloat16 is slow on most processors, and their memory is large.
         **({"use_cpu": True, "bf16": False, "dataloader_pin_memory": False} if on_cpu else {}),
     }
-    values = {**defaults, **wanted, "output_dir": str(folder / FOLDER), "remove_unused_columns": False}
+    values = {**defaults, **wanted, "output_dir": str(folder / CHECKPOINTS), "remove_unused_columns": False}
     if not evaluate and values["eval_strategy"] not in ("no", None):
         raise OptionError(
             "there are no held-out prompts to evaluate on",

@@ -16,9 +16,8 @@ from flip_reward.report.training import SAMPLES
 from flip_reward.scoring.manifest import RunConfiguration
 from flip_reward.scoring.run_folder import locked
 from flip_reward.scoring.runner import StopSignal
-from flip_reward.training.common import checkpoints
+from flip_reward.training.common.folder import CHECKPOINTS, GrpoManifest, describe_session, drop_partial, find_last
 from flip_reward.training.common.libraries import quiet_libraries, require_libraries
-from flip_reward.training.common.manifest import GrpoManifest, describe_session
 from flip_reward.training.common.progress import SilentObserver, TrainingObserver
 from flip_reward.training.grpo.data import GrpoRows, prepare_rows
 from flip_reward.training.grpo.recipe import GrpoRecipe
@@ -73,8 +72,8 @@ def train_grpo(
             if _is_first():
                 if manifest is None:  # another recipe that learned nothing may have left samples
                     shutil.rmtree(folder / SAMPLES, ignore_errors=True)
-                checkpoints.drop_partial(folder / checkpoints.FOLDER)
-            resumed = checkpoints.find_last(folder / checkpoints.FOLDER) is not None
+                drop_partial(folder / CHECKPOINTS)
+            resumed = find_last(folder / CHECKPOINTS) is not None
             config = make_grpo_config(recipe, folder, evaluate=evaluate, resumed=resumed)
             if warning := find_unsafe_saving(config):
                 observer.say(warning, warning=True)
@@ -134,7 +133,7 @@ def _configure(recipe: GrpoRecipe, rows: GrpoRows, rewards: GrpoRewards, *, proc
 def _own(folder: Path) -> Iterator[None]:
     """Keep other trainings out of the folder. The processes of this one share it."""
     try:
-        (folder / checkpoints.FOLDER).mkdir(parents=True, exist_ok=True)
+        (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(folder, error) from error
     if not _is_first():

@@ -30,9 +30,8 @@ from flip_reward.errors import DataError, EngineUnavailableError, OptionError, R
 from flip_reward.report.training import Split
 from flip_reward.scoring.run_folder import MANIFEST
 from flip_reward.scoring.runner import StopSignal
-from flip_reward.training.common.checkpoints import FOLDER, find_last
+from flip_reward.training.common.folder import CHECKPOINTS, GrpoOutcome, find_last
 from flip_reward.training.common.libraries import make_lora_config
-from flip_reward.training.common.manifest import GrpoOutcome
 from flip_reward.training.common.progress import TrainingObserver
 from flip_reward.training.common.trainer import ProgressCallback, RandomState, RobustCheckpointMixin, drawing_apart
 from flip_reward.training.grpo.data import GrpoRows
@@ -199,7 +198,7 @@ def run_grpo(
     try:
         trainer.resume(observer)
     except RunStoppedError as error:
-        raise RunStoppedError(f"stopped: {error}", hint=_keep(trainer, find_last(folder / FOLDER))) from error
+        raise RunStoppedError(f"stopped: {error}", hint=_keep(trainer, find_last(folder / CHECKPOINTS))) from error
     if trainer.state.global_step < trainer.state.max_steps:
         return None
     trainer.write_model(folder / MODEL)

@@ -22,7 +22,7 @@ from flip_reward.engines.lora.adapter import PeftAdapter, find_peft_adapter
 from flip_reward.errors import DataError, OptionError, RequestRefusedError
 from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS
 from flip_reward.scoring.manifest import InputIdentity
-from flip_reward.training.common.manifest import SourceSummary
+from flip_reward.training.common.folder import SourceSummary
 from flip_reward.training.common.progress import TrainingObserver
 from flip_reward.training.inferrer.near_duplicates import NearIndex, Words
 from flip_reward.training.inferrer.pairs import (

@@ -21,9 +21,8 @@ from trl import SFTConfig, SFTTrainer
 from flip_reward.engines.huggingface.inference import projecting_only
 from flip_reward.errors import OptionError
 from flip_reward.scoring.runner import StopSignal
-from flip_reward.training.common.checkpoints import FOLDER, find_last
+from flip_reward.training.common.folder import CHECKPOINTS, TuningOutcome, find_last
 from flip_reward.training.common.libraries import make_lora_config, make_trl_config
-from flip_reward.training.common.manifest import TuningOutcome
 from flip_reward.training.common.progress import TrainingObserver
 from flip_reward.training.common.trainer import ProgressCallback, RobustCheckpointMixin
 from flip_reward.training.inferrer.contrastive import check_score_group, score_group
@@ -151,7 +150,7 @@ def run_sft(
     stop: StopSignal,
 ) -> SftResult:
     """Tune a model, or its adapter where it has one, from the last checkpoint if any; see `tune_inferrer`."""
-    checkpoints = folder / FOLDER
+    checkpoints = folder / CHECKPOINTS
     steps = count_steps(len(texts.train), recipe)
     tokens = [0, *accumulate(len(text.tokens) for text in texts.train)]
     progress = ProgressCallback(

@@ -17,9 +17,8 @@ from flip_reward.errors import OptionError
 from flip_reward.scoring.manifest import RunConfiguration
 from flip_reward.scoring.run_folder import locked
 from flip_reward.scoring.runner import StopSignal
-from flip_reward.training.common import checkpoints
+from flip_reward.training.common.folder import CHECKPOINTS, TuningManifest, describe_session, drop_partial
 from flip_reward.training.common.libraries import quiet_libraries, require_libraries
-from flip_reward.training.common.manifest import TuningManifest, describe_session
 from flip_reward.training.common.progress import SilentObserver, TrainingObserver
 from flip_reward.training.inferrer.data import TuningData, TuningInputs
 from flip_reward.training.inferrer.order import order_groups, order_texts
@@ -85,7 +84,7 @@ def tune_inferrer(
         )
         manifest.write(folder)
         _describe(manifest, observer)
-        checkpoints.drop_partial(folder / checkpoints.FOLDER)
+        drop_partial(folder / CHECKPOINTS)
         with quiet_libraries():
             result = _tune(recipe, loaded, network, data, folder, bfloat16=bfloat16, observer=observer, stop=stop)
             if result.outcome is None:
@@ -95,7 +94,7 @@ def tune_inferrer(
                 observer.say(f"There is no {GGUF_FILE} for the embedded engine: {no_gguf}")
         manifest = manifest.model_copy(update={"outcome": result.outcome})
         manifest.write(folder)
-        shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return manifest
 
 

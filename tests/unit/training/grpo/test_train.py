@@ -31,8 +31,7 @@ from flip_reward.report.training import build_training_page
 from flip_reward.rewards.base import Settings
 from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.scoring.runner import StopSignal
-from flip_reward.training.common.checkpoints import find_last
-from flip_reward.training.common.manifest import GrpoOutcome
+from flip_reward.training.common.folder import GrpoOutcome, find_last
 from flip_reward.training.grpo.config import make_grpo_config
 from flip_reward.training.grpo.data import prepare_rows
 from flip_reward.training.grpo.recipe import GrpoRecipe

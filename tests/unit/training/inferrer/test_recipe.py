@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.errors import DataError, OptionError, TemplateError
-from flip_reward.training.common.manifest import TUNING_KEYS
+from flip_reward.training.common.folder import TUNING_KEYS
 from flip_reward.training.inferrer.recipe import InferrerRecipe, Method
 
 RECIPES = Path(__file__).parents[4] / "recipes"

@@ -17,8 +17,7 @@ from flip_reward.engines.lora.shipped import Tuning
 from flip_reward.errors import DataError, OptionError, RunMismatchError, RunStoppedError, StorageError
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
 from flip_reward.scoring.runner import StopSignal
-from flip_reward.training.common.checkpoints import find_last
-from flip_reward.training.common.manifest import TuningManifest
+from flip_reward.training.common.folder import TuningManifest, find_last
 from flip_reward.training.common.progress import Progress
 from flip_reward.training.common.recipe import LoraOptions
 from flip_reward.training.inferrer.recipe import DataSource, InferrerRecipe, Method, SavedAs

@@ -1,11 +1,14 @@
-"""`manifest.json` of a training: from what, on what, how, by which versions, and what came of it.
+"""The folder of a training: `manifest.json`, and the checkpoints from which it resumes.
 
 Folders of earlier versions resume: their settings are read under the names of today.
 """
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +21,6 @@ from flip_reward.errors import RunError, RunMismatchError
 from flip_reward.rewards.base import Settings
 from flip_reward.scoring.manifest import RunConfiguration, Session
 from flip_reward.scoring.run_folder import MANIFEST
-from flip_reward.training.common.checkpoints import FOLDER, find_last
 
 _REPORTED_PACKAGES = ("torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "datasets")
 
@@ -85,7 +87,7 @@ class TrainingManifest(ManifestPart):
         differences = manifest.configuration.differences(configuration)
         if not differences:
             return manifest
-        if manifest.outcome is None and find_last(folder / FOLDER) is None:
+        if manifest.outcome is None and find_last(folder / CHECKPOINTS) is None:
             return None
         raise RunMismatchError(
             f"the folder holds {cls.subject} of another recipe:\n  " + "\n  ".join(differences),
@@ -214,3 +216,48 @@ def _installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+CHECKPOINTS = "checkpoints"
+_WHOLE = "whole"
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """Say that everything of a checkpoint is written."""
+    (checkpoint / _WHOLE).touch()
+
+
+def drop_partial(folder: Path) -> None:
+    """Remove checkpoints that were being written when their process ended."""
+    for checkpoint in _list(folder):
+        if not (checkpoint / _WHOLE).is_file():
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def drop_oldest(folder: Path, keep: int, *, best: Path | None = None) -> None:
+    """Remove all checkpoints but so many: the last one, the best one, and the newest of the others."""
+    newest_first = sorted(_list(folder), key=_step, reverse=True)
+    needed = [checkpoint for checkpoint in newest_first if checkpoint in (newest_first[0], best)]
+    others = [checkpoint for checkpoint in newest_first if checkpoint not in needed]
+    for checkpoint in others[max(0, keep - len(needed)) :]:
+        with suppress(OSError):  # first, so that nothing partial counts after a kill
+            (checkpoint / _WHOLE).unlink(missing_ok=True)
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def find_last(folder: Path) -> Path | None:
+    """Return the last whole checkpoint."""
+    whole = [checkpoint for checkpoint in _list(folder) if (checkpoint / _WHOLE).is_file()]
+    return max(whole, key=_step, default=None)
+
+
+def _list(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [entry for entry in folder.iterdir() if entry.is_dir() and _NAME.fullmatch(entry.name)]
+
+
+def _step(checkpoint: Path) -> int:
+    found = _NAME.fullmatch(checkpoint.name)
+    return int(found.group(1)) if found else -1
