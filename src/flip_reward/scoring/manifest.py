@@ -75,13 +75,13 @@ class Session(BaseModel):
     versions: dict[str, str]
 
     @classmethod
-    def now(cls) -> Session:
-        """Describe this process."""
+    def now(cls, *libraries: str) -> Session:
+        """Describe this process, with the versions of further libraries."""
         return cls(
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             python=platform.python_version(),
             platform=platform.platform(),
-            versions={name: found for name in _REPORTED_PACKAGES if (found := _installed(name))},
+            versions={name: found for name in (*_REPORTED_PACKAGES, *libraries) if (found := _installed(name))},
         )
 
 

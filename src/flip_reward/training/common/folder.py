@@ -9,7 +9,6 @@ import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Literal, Self
@@ -22,7 +21,10 @@ from flip_reward.rewards.base import Settings
 from flip_reward.scoring.manifest import RunConfiguration, Session
 from flip_reward.scoring.run_folder import MANIFEST
 
-_REPORTED_PACKAGES = ("torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "datasets")
+CHECKPOINTS = "checkpoints"
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_WHOLE = "whole"
+_LIBRARIES = ("torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "datasets")
 
 
 class ManifestPart(BaseModel):
@@ -53,11 +55,7 @@ class TrainingManifest(ManifestPart):
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Read the manifest of a folder; None where there is none yet.
-
-        Raises:
-            RunError: It is damaged, of another layout, or that of something else.
-        """
+        """Read the manifest of a folder; None where there is none yet."""
         path = folder / MANIFEST
         try:
             manifest = cls.model_validate_json(path.read_bytes())
@@ -73,13 +71,9 @@ class TrainingManifest(ManifestPart):
 
     @classmethod
     def read_for(cls, folder: Path, configuration: RunConfiguration) -> Self | None:
-        """Read the manifest of a folder where a configuration is to go on; None where it begins.
+        """Read the manifest of a folder where a configuration resumes; None where it begins.
 
-        Without a checkpoint nothing was learned yet, and another recipe may begin anew.
-
-        Raises:
-            RunError: See `read`.
-            RunMismatchError: The folder belongs to another configuration.
+        Without a checkpoint nothing was learned yet, and another recipe may begin in the folder.
         """
         manifest = cls.read(folder)
         if manifest is None:
@@ -95,11 +89,7 @@ class TrainingManifest(ManifestPart):
         )
 
     def write(self, folder: Path) -> None:
-        """Write the manifest so that it is there whole or not at all.
-
-        Raises:
-            StorageError: The disk is full or not writable.
-        """
+        """Write the manifest, whole or not at all."""
         write_atomically(folder / MANIFEST, self.model_dump_json(indent=2).encode() + b"\n")
 
 
@@ -108,9 +98,9 @@ class GrpoOutcome(ManifestPart):
 
     steps: int
     held_out_reward_before: float | None
-    """Before the first step; None where nobody looked then."""
+    """Before the first step; None without an evaluation then."""
     held_out_reward: float | None
-    """After the last step, likewise."""
+    """After the last step; None without an evaluation then."""
 
 
 class GrpoManifest(TrainingManifest):
@@ -185,7 +175,7 @@ class TuningManifest(TrainingManifest):
     kind: Literal["inferrer"] = "inferrer"
     sources: list[SourceSummary]
     evaluated_prompts: int
-    """So many prompts of evaluations were kept out."""
+    """How many prompts of evaluations were kept out."""
     tokens_in_an_epoch: int
     outcome: TuningOutcome | None = None
 
@@ -196,9 +186,9 @@ class TuningManifest(TrainingManifest):
             return settings
         meant: dict[str, str | int | float | bool | None] = {
             **settings,
-            "max_steps": -1 if settings["max_steps"] is None else settings["max_steps"],
-            "precision": settings["precision"] == "bfloat16",
-            "device": settings["device"] == "cpu",
+            "max_steps": settings.get("max_steps") or -1,
+            "precision": settings.get("precision") == "bfloat16",
+            "device": settings.get("device") == "cpu",
         }
         renamed = {**TUNING_KEYS, "frame_sha256": "template_sha256"}
         return {renamed.get(name, name): meant[name] for name in meant if name not in _NOT_LEARNED_FROM}
@@ -206,25 +196,11 @@ class TuningManifest(TrainingManifest):
 
 def describe_session() -> Session:
     """Describe this process, with the libraries that matter to training."""
-    session = Session.now()
-    found = {name: installed for name in _REPORTED_PACKAGES if (installed := _installed(name))}
-    return session.model_copy(update={"versions": {**session.versions, **found}})
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-CHECKPOINTS = "checkpoints"
-_WHOLE = "whole"
-_NAME = re.compile(r"checkpoint-(\d+)")
+    return Session.now(*_LIBRARIES)
 
 
 def mark_whole(checkpoint: Path) -> None:
-    """Say that everything of a checkpoint is written."""
+    """Mark a checkpoint as completely written."""
     (checkpoint / _WHOLE).touch()
 
 
@@ -236,7 +212,7 @@ def drop_partial(folder: Path) -> None:
 
 
 def drop_oldest(folder: Path, keep: int, *, best: Path | None = None) -> None:
-    """Remove all checkpoints but so many: the last one, the best one, and the newest of the others."""
+    """Remove all but `keep` checkpoints: the last one, the best one, and the newest of the others stay."""
     newest_first = sorted(_list(folder), key=_step, reverse=True)
     needed = [checkpoint for checkpoint in newest_first if checkpoint in (newest_first[0], best)]
     others = [checkpoint for checkpoint in newest_first if checkpoint not in needed]
@@ -255,9 +231,9 @@ def find_last(folder: Path) -> Path | None:
 def _list(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return [entry for entry in folder.iterdir() if entry.is_dir() and _NAME.fullmatch(entry.name)]
+    return [entry for entry in folder.iterdir() if entry.is_dir() and _CHECKPOINT.fullmatch(entry.name)]
 
 
 def _step(checkpoint: Path) -> int:
-    found = _NAME.fullmatch(checkpoint.name)
+    found = _CHECKPOINT.fullmatch(checkpoint.name)
     return int(found.group(1)) if found else -1
