@@ -34,6 +34,7 @@ class EngineCase:
         counts_tokens: It ends a reply at `max_tokens`.
         context_tokens: The longest prompt it takes, in words of one token or more; None when it has no limit.
         gives_logprobs: It can say how likely a given text is.
+        real_model: It runs a model of more than a few thousand weights, which is slow.
     """
 
     name: str
@@ -42,6 +43,7 @@ class EngineCase:
     counts_tokens: bool = True
     context_tokens: int | None = None
     gives_logprobs: bool = False
+    real_model: bool = False
 
 
 @contextmanager
@@ -96,7 +98,7 @@ CASES = (
         for name, owner in (("vllm", "vllm"), ("sglang", "sglang"), ("echo", "acme"))
     ),
     EngineCase("stack", open_stack, echoes=True, context_tokens=2000),
-    EngineCase("embedded", open_embedded, context_tokens=512, gives_logprobs=True),
+    EngineCase("embedded", open_embedded, context_tokens=512, gives_logprobs=True, real_model=True),
     EngineCase("transformers", open_transformers, context_tokens=512, gives_logprobs=True),
 )
 
@@ -108,7 +110,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     holds_for = metafunc.definition.get_closest_marker("holds_for")
     cases = [case for case in CASES if holds_for is None or holds_for.kwargs["when"](case)]
     assert cases, f"{metafunc.definition.nodeid} holds for no engine"
-    metafunc.parametrize("case", cases, ids=lambda case: case.name, scope="session")
+    parameters = [
+        pytest.param(case, id=case.name, marks=pytest.mark.slow if case.real_model else ()) for case in cases
+    ]
+    metafunc.parametrize("case", parameters, scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -160,6 +160,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_a_data_set_is_streamed_from_the_hub_at_a_pinned_commit(hub_address: str, tmp_path: Path) -> None:
     names = ["owner/name", "hf://datasets/owner/name@v1:test", "owner/name:nope", "owner/missing", "owner/name/nope"]
     # In another process, because huggingface_hub reads its settings once, when it is imported.

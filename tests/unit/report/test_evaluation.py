@@ -125,6 +125,7 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
     assert build_report(tmp_path).read_bytes() == build_report(tmp_path).read_bytes()
 
 
+@pytest.mark.slow
 def test_five_thousand_samples_fit_three_megabytes(tmp_path: Path) -> None:
     make_evaluation(tmp_path, items=5_000)
     add_noise(tmp_path / "items/llmbar.jsonl", characters=900)

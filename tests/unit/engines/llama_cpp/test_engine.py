@@ -71,6 +71,7 @@ def engine(model_path: Path) -> Iterator[EmbeddedEngine]:
     engine.close()
 
 
+@pytest.mark.slow
 def test_a_reply_depends_on_nothing_but_the_request(model_path: Path, engine: EmbeddedEngine) -> None:
     requests = [ask(content) for content in INSTRUCTIONS] + [
         ask(content, system="Be funny.") for content in INSTRUCTIONS
@@ -137,6 +138,7 @@ def test_every_role_can_speak(engine: EmbeddedEngine, role: str) -> None:
 @pytest.mark.parametrize(
     ("words", "max_tokens"), [(600, 4), (470, 200), (3_000_000, 4)], ids=["prompt", "reply", "gigantic"]
 )
+@pytest.mark.slow
 def test_what_does_not_fit_the_context_is_said(engine: EmbeddedEngine, words: int, max_tokens: int) -> None:
     counting = Request((Message("user", "one " * words),), Sampling(max_tokens=max_tokens))
     schema = JsonSchema("long", '{"type": "string", "minLength": 1500}')  # else the model may end its reply early
@@ -168,6 +170,7 @@ async def test_cancelling_leaves_the_engine_usable(engine: EmbeddedEngine) -> No
 
 
 @linux
+@pytest.mark.slow
 def test_it_opens_no_port_and_leaves_no_file(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +217,7 @@ asyncio.run(run())
     "ending",
     ["", "engine.close()", "del engine", "raise SystemExit", "cycle = [engine]; cycle.append(cycle); del engine"],
 )
+@pytest.mark.slow
 def test_the_interpreter_exits_cleanly(model_path: Path, ending: str) -> None:
     program = PROGRAM.replace("WAIT", "pass") + ending
     finished = subprocess.run(
@@ -222,6 +226,7 @@ def test_the_interpreter_exits_cleanly(model_path: Path, ending: str) -> None:
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "answered\n", "")
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_program(model_path: Path) -> None:
     program = PROGRAM.replace("WAIT", "await left_alone; await asyncio.sleep(600)")
     with subprocess.Popen(
@@ -235,6 +240,7 @@ def test_an_interrupt_ends_the_program(model_path: Path) -> None:
     assert process.returncode == -signal.SIGINT
 
 
+@pytest.mark.slow
 def test_a_closed_engine_says_so(model_path: Path) -> None:
     engine = EmbeddedEngine(model_path, slots=1, context_tokens=256)
     engine.close()
@@ -243,6 +249,7 @@ def test_a_closed_engine_says_so(model_path: Path) -> None:
         answer(engine, ask("Hi"))
 
 
+@pytest.mark.slow
 def test_names_and_identity_tell_the_model_and_nothing_of_this_machine(model_path: Path) -> None:
     plain = EmbeddedEngine(model_path, slots=1, context_tokens=256)
     quiet = EmbeddedEngine(model_path, slots=1, context_tokens=256, no_thinking=True, name="tiny")

@@ -113,6 +113,7 @@ def test_a_folder_without_the_file_says_how_to_make_it(folder: Path, tmp_path: P
         resolve_engine(EngineConfig(f"{folder / 'base.gguf'}+{tmp_path / 'absent.gguf'}"))
 
 
+@pytest.mark.slow
 def test_names(folder: Path) -> None:
     file = folder / "adapter/adapter.gguf"
     for name in (f"smollm2-135m+{file}", f"smollm2-135m+{file.parent}"):

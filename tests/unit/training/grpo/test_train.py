@@ -127,6 +127,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+@pytest.mark.slow
 def test_a_rewarded_word_comes_more_often(folder: Path) -> None:
     samples = {"num_generations": 8, "per_device_train_batch_size": 32}
     steps = {"max_steps": 16, "eval_steps": 16, "save_steps": 16}
@@ -237,6 +238,7 @@ def test_a_constant_reward_moves_nothing(folder: Path) -> None:
     assert all(torch.equal(start[name], value) for name, value in weights(folder / "out").items())
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_like_undisturbed_across_epochs(folder: Path) -> None:
     """Six prompts make an epoch of three steps, so that the order of the second epoch matters."""
     data = {"source": str(folder / "rows.jsonl"), "rows": 6, "held_out": 0.2}
@@ -266,6 +268,7 @@ def test_stopped_and_resumed_like_undisturbed_across_epochs(folder: Path) -> Non
     ]
 
 
+@pytest.mark.slow
 def test_killed_behind_the_last_step_it_takes_no_step_more(folder: Path) -> None:
     recipe = make_recipe(folder)  # four steps of an epoch of eight
     out = folder / "out"
@@ -286,6 +289,7 @@ def test_killed_behind_the_last_step_it_takes_no_step_more(folder: Path) -> None
     }
 
 
+@pytest.mark.slow
 def test_the_only_checkpoint_goes_when_the_next_one_is_whole(folder: Path) -> None:
     class SpoilNext(Notes):
         def advanced(self, progress: Any) -> None:
@@ -331,6 +335,7 @@ def test_another_number_of_processes_is_another_training(folder: Path) -> None:
         train_grpo(recipe, folder / "out")
 
 
+@pytest.mark.slow
 def test_no_room_for_the_policy(folder: Path) -> None:
     recipe, out = make_recipe(folder, grpo={"max_steps": 2, "eval_strategy": "no"}), folder / "out"
     out.mkdir()
@@ -343,6 +348,7 @@ def test_no_room_for_the_policy(folder: Path) -> None:
     assert (out / "model/config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_model_that_dies_stops_the_training_with_a_checkpoint(folder: Path) -> None:
     recipe = make_recipe(
         folder,

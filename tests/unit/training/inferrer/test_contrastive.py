@@ -104,6 +104,7 @@ def read_metric(folder: Path, name: str) -> list[float]:
     return [line[name] for line in lines if name in line]
 
 
+@pytest.mark.slow
 def test_contrast_raises_instructions_above_those_after_other_responses(
     likelihood: InferrerRecipe, started: Path, tmp_path: Path
 ) -> None:

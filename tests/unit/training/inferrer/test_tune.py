@@ -117,6 +117,7 @@ def score(model: Path | str) -> float:
         engine.close()
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_scoring_sees_it(
     undisturbed: tuple[Path, TuningManifest], model: Path, recipe: InferrerRecipe
 ) -> None:
@@ -165,6 +166,7 @@ def test_the_manifest_says_from_what_and_how(
     ]
 
 
+@pytest.mark.slow
 def test_a_killed_tuning_ends_as_if_it_had_not_been(
     undisturbed: tuple[Path, TuningManifest], recipe: InferrerRecipe, tmp_path: Path
 ) -> None:
@@ -184,6 +186,7 @@ def test_a_killed_tuning_ends_as_if_it_had_not_been(
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_behind_the_last_step_it_takes_no_step_more(recipe: InferrerRecipe, tmp_path: Path) -> None:
     cut = change_sft(recipe, max_steps=4)
     expected = tune_inferrer(cut, tmp_path / "undisturbed")
@@ -201,6 +204,7 @@ def test_killed_behind_the_last_step_it_takes_no_step_more(recipe: InferrerRecip
     assert all((weights[name] == others[name]).all() for name in others)
 
 
+@pytest.mark.slow
 def test_a_request_to_stop_leaves_a_checkpoint(
     undisturbed: tuple[Path, TuningManifest], recipe: InferrerRecipe, tmp_path: Path
 ) -> None:
@@ -253,6 +257,7 @@ def test_a_folder_that_cannot_be_written(recipe: InferrerRecipe, tmp_path: Path)
         tune_inferrer(recipe, tmp_path / "closed/model")
 
 
+@pytest.mark.slow
 def test_no_room_for_the_tuned_model(
     undisturbed: tuple[Path, TuningManifest], recipe: InferrerRecipe, tmp_path: Path
 ) -> None:
@@ -268,6 +273,7 @@ def test_no_room_for_the_tuned_model(
     assert blocked.read_bytes() == (undisturbed[0] / blocked.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_no_room_for_a_checkpoint(recipe: InferrerRecipe, tmp_path: Path) -> None:
     folder = tmp_path / "model"
 
