@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -60,11 +62,33 @@ def train_metaspace() -> Tokenizer:
 
 
 def train_word_pieces() -> Tokenizer:
-    """As of BERT: words, cut into pieces; spaces belong to no token."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    """As of BERT: words, cut into pieces; spaces belong to no token.
+
+    The library's own trainer makes other pieces in every process, since it breaks ties by the order of a hash table.
+    """
+    splitter = pre_tokenizers.BertPreTokenizer()
+    words = Counter(word for line in CORPUS for word, _ in splitter.pre_tokenize_str(line))
+    cut = {word: [word[0], *(f"##{letter}" for letter in word[1:])] for word in words}
+    vocabulary = dict.fromkeys([*SPECIAL, *sorted({piece for pieces in cut.values() for piece in pieces})])
+    while len(vocabulary) < 300:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, pieces in cut.items():
+            for pair in pairwise(pieces):
+                pairs[pair] += words[word]
+        if not pairs:
+            break
+        first, second = max(pairs, key=lambda pair: (pairs[pair], pair))
+        merged = first + second.removeprefix("##")
+        vocabulary[merged] = None
+        for pieces in cut.values():
+            for place in range(len(pieces) - 1, 0, -1):
+                if pieces[place - 1 : place + 1] == [first, second]:
+                    pieces[place - 1 : place + 1] = [merged]
+    numbers = {piece: number for number, piece in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.WordPiece(numbers, unk_token="<unk>"))
+    tokenizer.add_special_tokens(SPECIAL)
+    tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=300, special_tokens=SPECIAL))
     return tokenizer
 
 
