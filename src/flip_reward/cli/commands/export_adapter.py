@@ -28,8 +28,8 @@ def export_adapter(
 ) -> None:
     """Write a LoRA adapter as a GGUF file, which llama.cpp loads.
 
-    'flip-reward tune-inferrer' does so by itself; this is for adapters from elsewhere. They are used by
-    '--model MODEL.gguf+FILE', where MODEL.gguf is the model they were tuned with, also quantised.
+    'flip-reward tune-inferrer' already does so; this is for adapters from elsewhere. Use one with
+    '--model MODEL.gguf+FILE', where MODEL.gguf is its base model, quantised or not.
 
     Examples:
 

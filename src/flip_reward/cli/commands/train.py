@@ -17,27 +17,25 @@ from flip_reward.training.grpo.train import train_grpo
 
 
 def train(
-    recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE.yaml", help="What is trained, on what, with which reward.")
-    ],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, on what, with which reward.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="In place of what the recipe says.", show_default=False),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the recipe.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="The folder of the training: made or resumed. By default the recipe's, or below trained/.",
+            help="The folder of the training, made or resumed. By default that of the recipe, or below trained/.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Train a policy with GRPO on FLIP, or on a judge, with TRL.
 
-    The section grpo of a recipe holds the fields of TRL's GRPOConfig. The same command again goes on where it
-    stopped. On several GPUs it is started by accelerate.
+    The section grpo of a recipe holds the fields of TRL's GRPOConfig. The same command again resumes where it
+    stopped. On several GPUs, start it with accelerate.
 
     Examples:
 

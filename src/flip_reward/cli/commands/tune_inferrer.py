@@ -17,17 +17,17 @@ from flip_reward.training.inferrer.tune import tune_inferrer as tune
 
 
 def tune_inferrer(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="What is tuned, on what and how.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="What to tune, on what and how.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="In place of what the recipe says.", show_default=False),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the recipe.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="The folder of the tuned model: made or resumed. By default the recipe's, or below tuned/.",
+            help="The folder of the tuned model, made or resumed. By default that of the recipe, or below tuned/.",
             show_default=False,
         ),
     ] = None,
@@ -35,7 +35,7 @@ def tune_inferrer(
     """Tune a small model to infer instructions from responses.
 
     Use the tuned model with '--model transformers:FOLDER' and the template of the recipe as '--template'. The same
-    command again goes on where it stopped.
+    command again resumes where it stopped.
 
     Examples:
 
@@ -65,7 +65,7 @@ def tune_inferrer(
 
 
 def _name_template(recipe: InferrerRecipe) -> str:
-    """Say with which options a scoring asks in the words that were learned."""
+    """Return the options with which scoring prompts the model as it was tuned."""
     if recipe.template_dir is None:
         options = f"--template {recipe.load_completion_prompt().template.name}"
     else:

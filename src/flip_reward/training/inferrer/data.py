@@ -41,18 +41,6 @@ _SWAPPED = 0.5
 """Responses with less than this part of their prompts' words look like prompts."""
 
 
-@dataclass(frozen=True, slots=True)
-class DataOptions:
-    """How pairs are chosen; fields as in the recipe."""
-
-    rows: int | None = None
-    held_out: float = 0.0
-    keep_near_duplicates: bool = False
-    max_tokens: int = 1024
-    max_instruction_tokens: int = 256
-    seed: int = 0
-
-
 @dataclass(slots=True)
 class SourceCounts:
     """What became of the rows of one source.
@@ -104,7 +92,7 @@ class TuningData:
 def prepare_data(
     sources: Sequence[SourcePairs],
     evaluated: Iterable[str],
-    options: DataOptions,
+    recipe: InferrerRecipe,
     encode: Callable[[Pair], TuningText | Removal],
 ) -> TuningData:
     """Choose, split and mix.
@@ -112,49 +100,49 @@ def prepare_data(
     Args:
         sources: The pairs.
         evaluated: Prompts to keep out.
-        options: How to choose.
+        recipe: Says how to choose.
         encode: Makes tokens of a pair, or says why it cannot.
     """
     warnings = [warning for source in sources if (warning := warn_of_swapped_columns(source))]
     counts = [SourceCounts(source.name, source.rows, Counter(source.removed)) for source in sources]
     tagged = [(number, pair) for number, source in enumerate(sources) for pair in source.pairs]
     tagged = _without(tagged, find_evaluated([pair for _, pair in tagged], evaluated), counts)
-    repeated = find_duplicates([pair for _, pair in tagged], near=not options.keep_near_duplicates)
+    repeated = find_duplicates([pair for _, pair in tagged], near=not recipe.keep_near_duplicates)
     tagged = _without(tagged, repeated, counts)
     texts: list[tuple[int, Pair, TuningText]] = []
     for number, pair in tagged:
         text = encode(pair)
         if isinstance(text, TuningText) and (
-            len(text.tokens) > options.max_tokens or text.learned - 1 > options.max_instruction_tokens
+            len(text.tokens) > recipe.max_tokens or text.learned - 1 > recipe.max_instruction_tokens
         ):
             text = Removal.TOO_LONG
         if isinstance(text, Removal):
             counts[number].removed[text] += 1
         else:
             texts.append((number, pair, text))
-    return _split_and_mix(texts, sources, counts, options, warnings)
+    return _split_and_mix(texts, sources, counts, recipe, warnings)
 
 
 def _split_and_mix(
     texts: Sequence[tuple[int, Pair, TuningText]],
     sources: Sequence[SourcePairs],
     counts: list[SourceCounts],
-    options: DataOptions,
+    recipe: InferrerRecipe,
     warnings: list[str],
 ) -> TuningData:
     held_out: list[TuningText] = []
     kept: list[tuple[int, TuningText]] = []
     for number, pair, text in texts:
-        if is_held_out(pair.instruction_words, options.held_out, seed=options.seed):
+        if is_held_out(pair.instruction_words, recipe.held_out, seed=recipe.seed):
             held_out.append(text)
             counts[number].held_out += 1
         else:
             kept.append((number, text))
-    kept = draw(kept, options.rows, seed=options.seed)
+    kept = draw(kept, recipe.rows, seed=recipe.seed)
     train: list[TuningText] = []
     for number, source in enumerate(sources):
         own = [text for owner, text in kept if owner == number]
-        seen = repeat(own, source.weight, seed=options.seed)
+        seen = repeat(own, source.weight, seed=recipe.seed)
         counts[number].kept, counts[number].seen = len(own), len(seen)
         train += seen
     if not train:
@@ -314,15 +302,8 @@ class TuningInputs:
         """Read the pairs as texts of a model, without prompts of evaluations; the observer is told what is odd."""
         model_text = HfPromptTokenizer(loaded.tokenizer, loaded.name, recipe.no_thinking)
         text = InferrerTokenizer(model_text, self.prompt, find_stops(loaded.network, loaded.tokenizer))
-        options = DataOptions(
-            rows=recipe.rows,
-            held_out=recipe.held_out,
-            keep_near_duplicates=recipe.keep_near_duplicates,
-            max_tokens=min(recipe.max_tokens, loaded.context_tokens),
-            max_instruction_tokens=recipe.max_instruction_tokens,
-            seed=recipe.seed,
-        )
-        data = prepare_data(self._read(recipe, observer), evaluated, options, _encoder(text))
+        fitting = recipe.model_copy(update={"max_tokens": min(recipe.max_tokens, loaded.context_tokens)})
+        data = prepare_data(self._read(recipe, observer), evaluated, fitting, _encoder(text))
         for warning in data.warnings:
             observer.say(warning, warning=True)
         return data

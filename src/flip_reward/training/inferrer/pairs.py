@@ -72,15 +72,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class SourcePairs:
-    """What one source has.
+    """The pairs of one source, in its order.
 
     Attributes:
         name: What manifests call it.
-        pairs: Its pairs, in its order.
-        weight: How often each is seen in an epoch.
-        rows: How many rows it has.
-        removed: How many were left out, and why.
-        complaints: About its first bad rows.
+        weight: How often an epoch has each pair.
+        rows: How many rows the source has.
+        removed: How many were left out, by reason.
+        complaints: About the first bad rows.
     """
 
     name: str
@@ -92,12 +91,10 @@ class SourcePairs:
 
 
 def read_pairs(source: Input, *, columns: Mapping[str, str] | None = None, weight: float = 1.0) -> SourcePairs:
-    """Read the pairs of a source. A row with several responses makes several.
-
-    Raises:
-        DataError: The source cannot be read, or has no rows.
-    """
-    result = SourcePairs(source.name, [], weight, 0, Counter(), [])
+    """Read the pairs of a source. A row with several responses makes several."""
+    pairs: list[Pair] = []
+    removed: Counter[Removal] = Counter()
+    complaints: list[str] = []
     mapper, rows = RowMapper(columns), 0
     for row in source.rows():
         rows += 1
@@ -107,18 +104,18 @@ def read_pairs(source: Input, *, columns: Mapping[str, str] | None = None, weigh
             group = mapper.to_group(row.values, str(row.position))
             _check_instruction(group)
         except DataError as error:
-            result.removed[Removal.BAD_ROW] += 1
-            if len(result.complaints) < _MOST_BAD_ROWS_SHOWN:
-                result.complaints.append(f"{source.name}, line {row.line}: {error}")
+            removed[Removal.BAD_ROW] += 1
+            if len(complaints) < _MOST_BAD_ROWS_SHOWN:
+                complaints.append(f"{source.name}, line {row.line}: {error}")
             continue
         for index, response in enumerate(group.responses):
             if isinstance(visible_answer(response), Outcome):
-                result.removed[Removal.NO_ANSWER] += 1
+                removed[Removal.NO_ANSWER] += 1
             else:
-                result.pairs.append(Pair(group.only([index])))
+                pairs.append(Pair(group.only([index])))
     if not rows:
         raise DataError(f"{source.name} has no rows")
-    return SourcePairs(result.name, result.pairs, weight, rows, result.removed, result.complaints)
+    return SourcePairs(source.name, pairs, weight, rows, removed, complaints)
 
 
 def _check_instruction(group: Group) -> None:
@@ -131,15 +128,13 @@ def _check_instruction(group: Group) -> None:
 
 
 def read_evaluation_prompts(source: str) -> list[str]:
-    """Read what an evaluation asks: its prompts, of conversations every user turn.
+    """Read the prompts of an evaluation, of conversations every user turn.
+
+    A row without a readable prompt is an error, since a prompt that is not known cannot be kept out of the training.
 
     Args:
         source: The name of a published benchmark, or anything that `open_input` takes with a column "instruction",
             "prompt" or "messages".
-
-    Raises:
-        DataError: It cannot be read, or a row has no prompt. Nothing is left out silently, since a prompt that is not
-            known cannot be kept out of the training.
     """
     if source in BENCHMARKS:
         items = load_benchmark(source).items
@@ -151,7 +146,7 @@ def read_evaluation_prompts(source: str) -> list[str]:
         found = list(_prompts_of(row.values))
         if not found:
             raise DataError(
-                f"{source}, line {row.line}: there is no prompt that can be read",
+                f"{source}, line {row.line}: there is no readable prompt",
                 hint=f"it should be in one of the columns {', '.join(CONVERSATION_COLUMNS)}",
             )
         prompts += found

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from flip_reward.errors import DataError
 from flip_reward.training.inferrer.data import (
-    DataOptions,
     TuningData,
     draw,
     find_duplicates,
@@ -19,10 +18,12 @@ from flip_reward.training.inferrer.data import (
     warn_of_swapped_columns,
 )
 from flip_reward.training.inferrer.pairs import Pair, Removal, SourcePairs
+from flip_reward.training.inferrer.recipe import DataSource, InferrerRecipe
 from flip_reward.training.inferrer.text import TuningText
 from tests.unit.training.pairs import pair, source
 
 LANDLORD = "Write a letter to my landlord who does not want to repair the heating in winter"
+RECIPE = InferrerRecipe(model="tiny", data=[DataSource(source="rows")], keep_near_duplicates=True, held_out=0.0)
 PAIRS = [
     pair(f"Say what number {n} is called in language {n * 7}", f"It is called {n} times {n}") for n in range(200)
 ]
@@ -34,8 +35,7 @@ def encode(one: Pair) -> TuningText | Removal:
 
 
 def prepare(*sources: SourcePairs, evaluated: tuple[str, ...] = (), **options: float | None) -> TuningData:
-    chosen = replace(DataOptions(keep_near_duplicates=True), **options)  # type: ignore[arg-type]
-    return prepare_data(sources, evaluated, chosen, encode)
+    return prepare_data(sources, evaluated, RECIPE.model_copy(update=options), encode)
 
 
 def test_prompts_of_evaluations_are_found_exactly_and_nearly() -> None:
@@ -81,7 +81,7 @@ def test_a_prompt_is_held_out_with_all_its_responses_and_is_never_learned() -> N
         known[len(known)] = one.instruction
         return TuningText([len(known) - 1, 0], 1)
 
-    data = prepare_data([source(*several)], (), DataOptions(held_out=0.2, keep_near_duplicates=True), encode_numbered)
+    data = prepare_data([source(*several)], (), RECIPE.model_copy(update={"held_out": 0.2}), encode_numbered)
     learned, held_out = ({known[text.tokens[0]] for text in texts} for texts in (data.train, data.held_out))
     assert not learned & held_out
     assert 20 < len(held_out) < 60
