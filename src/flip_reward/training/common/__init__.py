@@ -1,5 +1,5 @@
 """What GRPO and the tuning of an inferrer share.
 
-Light: `recipe`, `folder`, `progress`, `libraries`. Heavy and imported late: `trainer`, the mixin and
-the callback of both trainers.
+`recipe`, `folder`, `progress` and `libraries` are light. `trainer`, with the mixin and the callback of both trainers,
+is heavy and imported late.
 """

@@ -172,7 +172,9 @@ def test_a_recipe_from_start_to_end(folder: Path) -> None:
     [first, *_] = read_samples(folder / "out", "held-out")[0]
     assert json.loads(first["held_out_rewards"])["backward-likelihood"] < 0
     assert len(read_samples(folder / "out", "held-out")[4]) == 4 * 2
-    assert notes.progress[-1].step == 4
+    assert notes.progress[-1].step == notes.progress[-1].steps == 4
+    assert notes.progress[-1].figures.keys() == {"reward", "held out"}
+    assert notes.progress[-1].seconds_left == 0
     again = Notes()
     assert train_grpo(recipe, folder / "out", observer=again).outcome == manifest.outcome
     assert again.said == ["It is finished already"]

@@ -179,6 +179,8 @@ def test_a_killed_tuning_ends_as_if_it_had_not_been(
     resumed = tune_inferrer(recipe, tmp_path / "again", observer=watcher)
     assert "Going on from step 3" in watcher.said
     assert min(one.step for one in watcher.progress) == 3
+    assert list(watcher.progress[-1].figures) == ["tokens/s", "loss", "held out"]
+    assert watcher.progress[-1].seconds_left == 0
     assert resumed.outcome == manifest.outcome
     assert len(resumed.sessions) == 2
     assert read_metrics(tmp_path / "again") == read_metrics(folder)
