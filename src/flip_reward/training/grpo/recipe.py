@@ -26,8 +26,7 @@ from flip_reward.training.prompts.rows import resolve_data_reward
 _RESERVED = frozenset({"output_dir", "resume_from_checkpoint", "remove_unused_columns", "reward_weights"})
 
 
-def check_grpo_fields(values: Mapping[str, object]) -> dict[str, object]:
-    """Check the section `grpo`; see `check_trl_fields`."""
+def _check_grpo_fields(values: Mapping[str, object]) -> dict[str, object]:
     return check_trl_fields("GRPOConfig", values, reserved=_RESERVED)
 
 
@@ -122,7 +121,7 @@ class GrpoRecipe(RecipePart):
     """How long to go on asking."""
     lora: LoraOptions | None = None
     """Train a LoRA adapter, in place of all weights."""
-    grpo: Annotated[dict[str, object], AfterValidator(check_grpo_fields)] = Field(default={})
+    grpo: Annotated[dict[str, object], AfterValidator(_check_grpo_fields)] = Field(default={})
     """Fields of TRL's GRPOConfig, called as they are there."""
 
     @classmethod
