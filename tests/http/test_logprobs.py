@@ -205,7 +205,7 @@ class TestWhatCannotBeAsked:
             engine = HttpEngine(server.base_url, server.model)
             with pytest.raises(NoLogprobsError) as caught:
                 await engine.logprobs(LogprobRequest((Message("user", "The car"),), " sat"))
-            assert "completion frame" in str(caught.value.hint)
+            assert "headings" in str(caught.value.hint)
             assert not server.received
 
     @pytest.mark.parametrize("owner", OWNERS)

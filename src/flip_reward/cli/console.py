@@ -185,7 +185,7 @@ def _counts(summary: Summary) -> str:
         line += " (" + ", ".join(f"{count} {name}" for name, count in unscored.items()) + ")"
     if summary.cautions:
         cautions = ", ".join(f"{count} {name}" for name, count in summary.cautions.items())
-        line += f"; of little meaning: {cautions}"
+        line += f"; low confidence: {cautions}"
     if summary.rejected_rows:
         line += f"; {summary.rejected_rows} rows rejected"
     return line

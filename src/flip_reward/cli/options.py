@@ -54,7 +54,7 @@ class RunOptions:
             help="Your names for our columns: instruction=question,response=answer.", metavar="OURS=YOURS,..."
         ),
     ] = None
-    limit: Annotated[int | None, _RunOption(min=1, help="Only so many rows.")] = None
+    limit: Annotated[int | None, _RunOption(min=1, help="Read at most this many rows.")] = None
     strict: Annotated[bool, _RunOption("--strict", help="Stop at the first row that cannot be read.")] = False
     dry_run: Annotated[bool, _RunOption("--dry-run", help="Show the first prompts and call nothing.")] = False
     price_prompt: PricePrompt = None

@@ -355,7 +355,7 @@ def read_sources(
         inputs: What to read.
         mapper: Makes groups of rows. A row without an id is called "row-" and its place among all rows, from 0.
         is_completed: Tells by its place whether a row is left out, without being parsed where the format allows it.
-        limit: Stop after so many rows.
+        limit: Stop after this many rows.
     """
     first = count = 0  # where the input begins among all rows, and how many rows it has had, those left out included
 

@@ -232,7 +232,7 @@ def load_rewards(
     with_model = [name for name in names if name not in CONTROLS]
     engines = split_engine_options(models) if with_model else []
     configs = [config.updated(reward=name, engine=engine) for engine in engines for name in with_model]
-    configs = split_settings(configs) if configs else []
+    configs = split_settings(configs or [config.updated(reward=name) for name in names]) if names else []
     for one in configs:
         one.check()
     loaded = [GridReward(name, None, (ControlReward(name),)) for name in names if name in CONTROLS]

@@ -71,7 +71,7 @@ class FlipOptions(ReplyOptions):
         int,
         Field(
             ge=1,
-            description="flip: infer so many instructions from each response, at a temperature above 0. With a "
+            description="flip: infer this many instructions from each response, at a temperature above 0. With a "
             "seed they are the same ones every time.",
         ),
     ] = 1

@@ -31,7 +31,7 @@ class ScoringJob:
             finds its folder again and resumes.
         output: A JSONL or Parquet file that also takes the records, in input order.
         columns: Our column names to the inputs' (see `parse_columns`).
-        limit: Score only so many rows from the start.
+        limit: Score at most this many rows.
         limits: How many rows at once, and when to end.
         prices: What tokens cost.
     """
@@ -117,7 +117,7 @@ def score_file(
         output: A ".jsonl", ".jsonl.gz" or ".parquet" file that takes the records too, in the order of the rows.
         run_folder: The folder of records. None derives one below `runs/` from the source and the settings.
         columns: Our column names to the source's, such as {"response": "answer"}.
-        limit: Score only so many rows from the start.
+        limit: Score at most this many rows.
         workers: How many rows are scored at once. The engine limits its own requests besides.
         strict: Stop at the first row that cannot be read, instead of listing it in the run folder.
 

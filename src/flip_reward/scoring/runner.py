@@ -84,7 +84,7 @@ class FailureStreak:
 
 
 async def run_workers(count: int, work: Callable[[], Coroutine[object, object, None]]) -> None:
-    """Run so many workers at once; the first error cancels the others and is raised."""
+    """Run this many workers at once; the first error cancels the others and is raised."""
     workers = [asyncio.create_task(work()) for _ in range(count)]
     try:
         await asyncio.gather(*workers)

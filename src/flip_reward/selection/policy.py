@@ -227,7 +227,7 @@ def check_columns(columns: Mapping[str, str]) -> None:
 
 
 def open_for_candidates(source: Input, count: int) -> Input:
-    """Give every row of an input so many blank responses, and reject rows that hold responses already.
+    """Give every row of an input a number of blank responses, and reject rows that hold responses already.
 
     Example:
         >>> rows = [RawRow(0, 1, {"prompt": "Name a fruit."}), RawRow(1, 2, {"prompt": "Hi", "response": "Hello!"})]

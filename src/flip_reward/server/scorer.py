@@ -143,7 +143,7 @@ class Admission:
         return self.pending >= self._max_pending
 
     def enter(self, count: int) -> None:
-        """Accept a request of so many responses; an `ApiError` when it does not fit now (429) or never will (413)."""
+        """Accept a request of `count` responses; an `ApiError` when it does not fit now (429) or never will (413)."""
         if count > self._max_pending:
             raise ApiError(
                 413,
@@ -157,7 +157,7 @@ class Admission:
         self.pending += count
 
     def leave(self, count: int) -> None:
-        """Free the places of so many responses."""
+        """Free the places of a number of responses."""
         now = time.monotonic()
         if count:
             pace = (now - self._last_left) / count

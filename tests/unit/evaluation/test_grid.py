@@ -72,6 +72,11 @@ def test_mistakes() -> None:
         load_rewards(["flipp"], [SCRIPTED])
     with pytest.raises(OptionError, match="'flip' has no option 'orders'"):
         load_rewards(["flip", "longest"], [SCRIPTED], RewardConfig(orders=3))
+    for useless in (RewardConfig(similarity="chrf"), RewardConfig(threads=2)):
+        with pytest.raises(OptionError, match="'longest' has no option"):
+            load_rewards(["longest"], [SCRIPTED], useless)
+    with pytest.raises(OptionError, match="temperature"):
+        load_rewards(["longest", "copy"], [SCRIPTED], RewardConfig(temperature=0.5))
 
 
 def test_what_was_scored_is_never_asked_again(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class PolicyOptions:
         _Generation(
             min=2,
             metavar="N",
-            help="Draw N responses for each row first, from --policy-model. The rows then hold prompts alone.",
+            help="Sample N responses to each row first, from --policy-model. The rows then hold prompts only.",
         ),
     ] = None
     policy_model: Annotated[
@@ -82,7 +82,9 @@ class PolicyOptions:
     )
     policy_temperature: Annotated[float, _Generation(min=0.0, help="Above 0, or all responses are the same.")] = 1.0
     policy_max_tokens: Annotated[int, _Generation(min=1, help="The most tokens of a response.")] = 1024
-    policy_seed: Annotated[int, _Generation(min=0, max=2**62, help="Response number i is drawn with this + i.")] = 0
+    policy_seed: Annotated[
+        int, _Generation(min=0, max=2**62, help="Response number i is sampled with this seed + i.")
+    ] = 0
 
     def check(self) -> None:
         """Refuse what makes no sense before anything is loaded.
@@ -102,7 +104,7 @@ class PolicyOptions:
 
     @property
     def sampling(self) -> Sampling:
-        """How responses are drawn."""
+        """How responses are sampled."""
         return Sampling(self.policy_temperature, self.policy_max_tokens, None, self.policy_seed)
 
     def split_engines(self, engine: EngineConfig) -> tuple[EngineConfig, EngineConfig]:
@@ -205,7 +207,7 @@ def best_of_n(
 def run_best_of_n(
     job: ScoringJob, ties: TieBreaking, policy: Policy | None, *, as_json: bool, table: bool | None
 ) -> None:
-    """Draw candidates where that is wanted, score them, choose, and print what came of it.
+    """Sample candidates where that is wanted, score them, choose, and print the results.
 
     Args:
         job: What to score.
@@ -227,8 +229,8 @@ def run_best_of_n(
         stop = StopSignal()
         if policy is not None:
             file = held.enter_context(CandidateFile(opened.folder.path, policy.count))
-            _draw(opened, policy, file, stop, console)
-            read_rows = _drawn_rows(opened, policy, file)
+            _sample(opened, policy, file, stop, console)
+            read_rows = _sampled_rows(opened, policy, file)
         summary = score_opened(opened, console, stop, read_rows())
         if summary.interrupted:
             _tell_stopped(opened, summary, console, as_json=as_json)
@@ -268,7 +270,7 @@ def _for_candidates(open_source: Callable[[str], Input], policy: Policy) -> Call
     return lambda name: open_for_candidates(open_source(name), policy.count)
 
 
-def _drawn_rows(
+def _sampled_rows(
     opened: OpenedJob, policy: Policy, file: CandidateFile
 ) -> Callable[..., Iterator[SourceRow | InvalidRow]]:
     def read_rows(*, include_completed: bool = False) -> Iterator[SourceRow | InvalidRow]:
@@ -277,7 +279,7 @@ def _drawn_rows(
     return read_rows
 
 
-def _draw(opened: OpenedJob, policy: Policy, file: CandidateFile, stop: StopSignal, console: Console) -> None:
+def _sample(opened: OpenedJob, policy: Policy, file: CandidateFile, stop: StopSignal, console: Console) -> None:
     completed_rows = max(len(opened.folder.completed), file.found // policy.count)
     display = RolloutDisplay(console, rows=opened.rows, completed_rows=completed_rows)
     rollout = Rollout(policy, file, limits=opened.job.limits, observer=display, stop=stop)

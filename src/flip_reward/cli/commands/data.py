@@ -84,14 +84,14 @@ def convert(
 def wildchat(
     output: Output,
     source: Annotated[str, typer.Option(help="Rows of WildChat's schema: a file or a hub data set.")] = WILDCHAT,
-    count: Annotated[int, typer.Option(min=1, help="How many prompts to draw.")] = 12_000,
+    count: Annotated[int, typer.Option(min=1, help="How many prompts to sample.")] = 12_000,
     language: Annotated[str, typer.Option(help="Their language, as WildChat names it.")] = "English",
     min_words: Annotated[int, typer.Option(min=1, help="Shorter prompts are left out.")] = 3,
     max_characters: Annotated[int, typer.Option(min=1, help="Longer prompts are left out.")] = 4_000,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other prompts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed samples other prompts.")] = 0,
     reward: Reward = "general-flip",
 ) -> None:
-    """Draw prompts from WildChat: first turns that are not toxic, not redacted and not repeated.
+    """Sample prompts from WildChat: first turns that are not toxic, not redacted and not repeated.
 
     The set is under the ODC-BY licence, which asks for attribution. It is streamed, not stored.
 
@@ -156,7 +156,7 @@ def verl(
     ability: Annotated[str, typer.Option(help="verl's name for the kind of task.")] = "chat",
     split: Annotated[str, typer.Option(help="Goes into extra_info.")] = "train",
     columns: Columns = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Write only so many rows from the start.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Write at most this many rows.")] = None,
 ) -> None:
     """Write prompts as a Parquet file with verl's columns, which its reward function needs.
 

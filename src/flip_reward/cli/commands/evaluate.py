@@ -54,8 +54,8 @@ def evaluate(
         typer.Option(
             "--reward",
             "-r",
-            help="flip, backward-likelihood, pointwise, pairwise or listwise; or without a model longest, shortest "
-            "or copy.",
+            help="flip, backward-likelihood, pointwise, pairwise or listwise; or without a model longest, shortest, "
+            "copy or constant.",
             rich_help_panel=_GRID,
         ),
     ] = None,

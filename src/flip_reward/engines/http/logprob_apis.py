@@ -94,7 +94,7 @@ class HttpLogprobs:
         if not isinstance(request.prefix, str):
             raise NoLogprobsError(
                 f"a server ({self._server.base_url}), which is sent chat messages as they are,",
-                hint="use a completion frame, whose prefix is one text, or a model in this process",
+                hint="use a template that is not a chat, such as headings, or a model in this process",
             )
         if not request.continuation:
             raise RequestRefusedError("there is no continuation to score", status=400)

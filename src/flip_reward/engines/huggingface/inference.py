@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 MIN_SAVED_TOKENS = 64
-"""A shared prefix is computed by itself where that saves at least so many tokens."""
+"""A shared prefix is computed by itself where that saves at least this many tokens."""
 
 MAX_LOGITS = 1 << 25
 """How many logits are turned into log-probabilities at once."""

@@ -28,7 +28,7 @@ class VerlColumns:
         ability: verl's name for the kind of task.
         split: Goes into extra_info.
         columns: Our column names to the inputs' (see `parse_columns`).
-        limit: Write only so many rows from the start.
+        limit: Write at most this many rows.
     """
 
     data_source: str = ""

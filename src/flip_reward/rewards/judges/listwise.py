@@ -34,7 +34,7 @@ class ListwiseOptions(JudgeOptions):
     All orders are different, so there are no more than the factorial of the number of responses.
     """
 
-    orders: Annotated[int, Field(ge=1, description="listwise: show the responses in so many orders.")] = 1
+    orders: Annotated[int, Field(ge=1, description="listwise: show the responses in this many orders.")] = 1
 
 
 class ListwiseJudge(GroupJudge):
