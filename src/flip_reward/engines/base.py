@@ -51,12 +51,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class JsonSchema:
-    """A schema that the reply must follow, where the engine can constrain decoding.
-
-    Attributes:
-        name: A short name, which the OpenAI protocol requires.
-        text: The schema itself as JSON text.
-    """
+    """A schema that the reply must follow, where the engine can constrain decoding."""
 
     name: str
     text: str
@@ -135,18 +130,13 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """How likely a continuation is, token by token.
-
-    Attributes:
-        values: The natural logarithm of each token's probability after all tokens before it, at most 0. The tokens
-            are those of prefix and continuation as one text that hold a character of the continuation: where the
-            model's tokenizer joins the end of the one and the beginning of the other, that token is among them.
-        usage: Tokens spent.
-        attempts: How many times the request was sent.
-        cached: The answer came from the response cache.
-    """
+    """How likely a continuation is, token by token."""
 
     values: tuple[float, ...]
+    """The natural logarithm of each token's probability after all tokens before it, at most 0. The tokens are those
+    of prefix and continuation, as one text, that hold a character of the continuation; a token that the tokenizer
+    joined across the boundary is among them.
+    """
     usage: Usage = Usage()
     attempts: int = 1
     cached: bool = False
@@ -231,8 +221,8 @@ def escape_messages(messages: Sequence[Message], special_tokens: Collection[str]
 async def complete_one_by_one(request: Request, complete: Callable[[Request], Awaitable[Completion]]) -> Completion:
     """Answer a request for several completions by one request each, for engines that draw one at a time.
 
-    Completion number i has the request's seed + i, where it has one. They follow one another, so that the request
-    counts as one in flight and nothing is left behind where it fails; the completions drawn until then are lost.
+    Completion i has the request's seed + i, where it has one. They are sent one after another, so the request counts
+    as one in flight and nothing is left behind where it fails; completions drawn until then are lost.
     """
     if request.n == 1:
         return await complete(request)

@@ -69,13 +69,7 @@ def is_complete(completion: Completion | TokenLogprobs) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CacheInfo:
-    """What a cache holds.
-
-    Attributes:
-        path: The file.
-        entries: How many answers.
-        bytes: What it takes on disk.
-    """
+    """What a cache holds: its file, the number of answers, and the bytes it takes on disk."""
 
     path: Path
     entries: int
@@ -86,15 +80,8 @@ class ResponseCache:
     """Answers in one SQLite file, which several threads and processes may share.
 
     Writes are gathered and written together. When the file can no longer be read or written (a full disk), the cache
-    warns once and switches itself off; the run goes on without it. A file that cannot be used from the start
-    (damaged, locked, not writable, not a response cache) is an `OptionError`. File and folder are made when missing.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder, ResponseCache(Path(folder) / "cache.sqlite3") as cache:
-        ...     cache.put(b"key", Completion("Name three fruits."))
-        ...     cache.get(b"key").text, cache.info().entries
-        ('Name three fruits.', 1)
+    warns once and switches itself off, and the run goes on without it. A file that cannot be used from the start
+    (damaged, locked, not writable, not a response cache) is an `OptionError`.
     """
 
     def __init__(self, path: Path | str) -> None:

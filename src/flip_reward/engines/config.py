@@ -194,11 +194,7 @@ def resolve_engine(config: EngineConfig, environment: Mapping[str, str] = os.env
 
 
 def check_engine(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse what can be refused before a model is loaded.
-
-    Raises:
-        OptionError: There is no such model, it lacks a server, or a setting has no effect with it.
-    """
+    """Refuse what can be refused before a model is loaded."""
     kind = _find_kind(config, environment)
     if kind is EngineKind.EMBEDDED and config.model is not None and not _is_embedded(config.model):
         near = get_close_matches(config.model, DEFAULT_NAMES, n=1)
@@ -221,17 +217,7 @@ def check_engine(config: EngineConfig, environment: Mapping[str, str] = os.envir
 def split_engine_options(
     configs: Sequence[EngineConfig], environment: Mapping[str, str] = os.environ
 ) -> list[EngineConfig]:
-    """Leave each of several models those settings that it has, where they were chosen for all together.
-
-    Raises:
-        OptionError: None of the models has a setting that was chosen.
-
-    Example:
-        >>> server = EngineConfig("m", "http://localhost:8000/v1", dtype="float32")
-        >>> split = split_engine_options([server, EngineConfig("transformers:m", dtype="float32")])
-        >>> [config.dtype for config in split]
-        ['auto', 'float32']
-    """
+    """Leave each model the settings that it has, of those chosen for all together; one that none has is an error."""
     unsupported = [config.unsupported(environment) for config in configs]
     used = {
         name
@@ -254,15 +240,7 @@ def split_engine_options(
 
 
 def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> Tuning | None:
-    """Return how the configured model was tuned to infer, where an adapter says so; nothing is loaded.
-
-    Raises:
-        DataError: The adapter is missing or damaged.
-
-    Example:
-        >>> find_tuning(EngineConfig("smollm2-135m")) is None
-        True
-    """
+    """Return how the configured model was tuned to infer, where an adapter says so; nothing is loaded."""
     model = config.model
     if model is not None and model.startswith(_BY_TRANSFORMERS):
         model = model.removeprefix(_BY_TRANSFORMERS)
@@ -377,11 +355,7 @@ def _open_cache(cache: str | None, environment: Mapping[str, str]) -> ResponseCa
 
 
 def read_inferrer_template(folder: Path) -> str | None:
-    """Return the template that the model in a folder was tuned with; None where `inferrer.json` is not there.
-
-    Raises:
-        DataError: The file is damaged.
-    """
+    """Return the template that the model in a folder was tuned with; None where `inferrer.json` is not there."""
     path = folder / INFERRER
     if not path.is_file():
         return None

@@ -21,34 +21,19 @@ _HUB_ADDRESS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model on disk.
-
-    Attributes:
-        path: The GGUF file.
-        name: What records call the model; it says nothing about this machine.
-        sha256: Its checksum in hexadecimal digits, where it was compared with the expected one.
-        adapter: A LoRA adapter that belongs to it.
-    """
+    """A model on disk."""
 
     path: Path
     name: str
+    """What records call the model; it says nothing about this machine."""
     sha256: str | None = None
+    """In hexadecimal digits, where it was compared with the expected one."""
     adapter: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedModel:
-    """A model whose bytes are known.
-
-    Attributes:
-        name: What records call it.
-        package: The Python package that brings it.
-        requirement: How to install that package.
-        repository: Where the Hugging Face hub has it, as "owner/name".
-        revision: The commit there.
-        file_name: The file, in the package and on the hub.
-        sha256: Its checksum in hexadecimal digits.
-    """
+    """A model whose bytes are known: in a Python package, and on the Hugging Face hub at a commit."""
 
     name: str
     package: str
@@ -75,29 +60,19 @@ DEFAULT_NAMES = (TUNED, SMOLLM2_135M.name)
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """The Hugging Face hub.
-
-    Attributes:
-        endpoint: Its address; None takes HF_ENDPOINT or the public one.
-        cache_folder: Where downloads are kept; None takes the hub client's own place (HF_HOME).
-    """
+    """The Hugging Face hub."""
 
     endpoint: str | None = None
+    """None takes HF_ENDPOINT or the public one."""
     cache_folder: Path | None = None
+    """Where downloads are kept; None takes the hub client's own place (HF_HOME)."""
 
 
 def locate_model(name: str, hub: Hub = Hub()) -> ModelFile:
     """Find a model's file, downloading it where need be.
 
-    Args:
-        name: "embedded", "smollm2-135m" for the same model without its adapter, the path of a GGUF file, or
-            `hf://owner/repo/file.gguf`, where the file may be in a folder and `@revision` may follow.
-        hub: Where models are downloaded from.
-
-    Raises:
-        OptionError: The name is none of these.
-        DataError: The file is missing, damaged, or not a GGUF file.
-        EngineUnavailableError: The model cannot be downloaded.
+    The name is "embedded", "smollm2-135m" for the same model without its adapter, the path of a GGUF file, or
+    `hf://owner/repo/file.gguf`, where the file may be in a folder and `@revision` may follow.
     """
     if name in DEFAULT_NAMES:
         file = locate_pinned(SMOLLM2_135M, hub)

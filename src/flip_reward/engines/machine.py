@@ -14,12 +14,7 @@ CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def count_usable_cpus(quota_file: Path = CGROUP_QUOTA) -> int:
-    """Count the CPUs this process may use, at least 1: its affinity, and a container's quota where there is one.
-
-    Example:
-        >>> count_usable_cpus() >= 1
-        True
-    """
+    """Count the CPUs this process may use, at least 1: its affinity, and a container's quota where there is one."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = quota_file.read_text(encoding="ascii").split()

@@ -78,15 +78,6 @@ class LimitedEngine(EngineMiddleware):
     once for the requests that were in flight together, and grows by about one for every round of answers: additive
     increase, multiplicative decrease, as in TCP congestion avoidance (RFC 5681). Requests start in the order they
     came. Each running event loop has a limit of its own.
-
-    Args:
-        engine: The engine inside.
-        concurrency: The most requests in flight, at least 1.
-
-    Example:
-        >>> from flip_reward.engines.scripted import ScriptedEngine
-        >>> LimitedEngine(ScriptedEngine(), 64).limit
-        64
     """
 
     def __init__(self, engine: Engine, concurrency: int) -> None:
@@ -224,25 +215,6 @@ class RetryingEngine(EngineMiddleware):
 
     As long as nothing has been answered, failure number `FAILURES_BEFORE_GIVING_UP` and all that follow are raised as
     `EngineUnavailableError`, which ends a run.
-
-    Args:
-        engine: The engine inside.
-        policy: How often and how soon.
-
-    Example:
-        >>> import asyncio
-        >>> from flip_reward.core.conversation import Message
-        >>> from flip_reward.engines.base import Request
-        >>> from flip_reward.engines.scripted import ScriptedEngine
-        >>> from flip_reward.errors import EngineBusyError
-        >>> def busy_once(request):
-        ...     if engine.requests == 1:
-        ...         raise EngineBusyError("busy")
-        ...     return "Name three fruits."
-        >>> engine = ScriptedEngine(busy_once)
-        >>> patient = RetryingEngine(engine, RetryPolicy(first_wait_seconds=0.01))
-        >>> asyncio.run(patient.complete(Request((Message("user", "..."),)))).attempts
-        2
     """
 
     def __init__(self, engine: Engine, policy: RetryPolicy | None = None) -> None:
@@ -304,23 +276,7 @@ class CachingEngine(EngineMiddleware):
 
     Only requests whose answer is repeatable (temperature 0, or a seed) are cached and shared. Answers that cost
     nothing have `cached=True`, no attempts and no usage, so that sums stay true. Failures are not kept, but all who
-    share a request that fails get the failure.
-
-    Args:
-        engine: The engine inside.
-        cache: Where answers are kept. None only shares what is in flight.
-
-    Example:
-        >>> import asyncio
-        >>> from flip_reward.core.conversation import Message
-        >>> from flip_reward.engines.base import Request
-        >>> from flip_reward.engines.scripted import ScriptedEngine
-        >>> engine = ScriptedEngine(latency_seconds=0.01)
-        >>> async def call_twice():
-        ...     caching, request = CachingEngine(engine, None), Request((Message("user", "Hello there"),))
-        ...     return await asyncio.gather(caching.complete(request), caching.complete(request))
-        >>> [completion.cached for completion in asyncio.run(call_twice())], engine.requests
-        ([False, True], 1)
+    share a request that fails get the failure. Without a cache, only what is in flight is shared.
     """
 
     def __init__(self, engine: Engine, cache: ResponseCache | None) -> None:
@@ -395,16 +351,5 @@ def build_stack(
     """Put caching, retries and a concurrency limit around an engine, in this order from the outside in.
 
     A cached answer does not count as a request in flight, and neither does a request that waits to be sent again.
-
-    Args:
-        engine: Answers one request with one attempt.
-        concurrency: The most requests in flight, at least 1.
-        retry: How often and how soon a request is sent again.
-        cache: Where answers are kept. Without one, identical requests in flight are still sent only once.
-
-    Example:
-        >>> from flip_reward.engines.scripted import ScriptedEngine
-        >>> build_stack(ScriptedEngine(), concurrency=8).model
-        'scripted'
     """
     return CachingEngine(RetryingEngine(LimitedEngine(engine, concurrency), retry), cache)

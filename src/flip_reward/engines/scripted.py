@@ -14,13 +14,7 @@ LogprobScript = Callable[[LogprobRequest], Sequence[float]]
 
 
 def echo_last_words(request: Request) -> str:
-    """Answer every request with a verdict made of the last eight words of its last message.
-
-    Example:
-        >>> from flip_reward.core.conversation import Message
-        >>> echo_last_words(Request((Message("user", 'Say "hi" now'),)))
-        '{"REASONING": "scripted", "INFERRED INSTRUCTION": "Say hi now"}'
-    """
+    """Answer every request with a verdict made of the last eight words of its last message."""
     words = request.messages[-1].content[-400:].translate(_UNQUOTED).split()[-8:]
     return f'{{"REASONING": "scripted", "INFERRED INSTRUCTION": "{" ".join(words)}"}}'
 

@@ -30,19 +30,8 @@ class HttpEngine:
     been answered, a wrong address, key or model name raises `EngineUnavailableError`; afterwards the same failures
     concern one request.
 
-    Args:
-        base_url: The server's address up to and including `/v1`, such as "http://localhost:8000/v1". A user name and
-            password in it are sent, and never shown.
-        model: The model's name at the server.
-        api_key: Sent as a bearer token. It appears in no error, record or `repr`.
-        extra_body: Further fields of every request body; they win over the engine's own. Requests for
-            log-probabilities leave out those that shape a chat or how tokens are drawn (`CHAT_FIELDS`).
-        no_thinking: Ask the chat template to skip the thinking section (`chat_template_kwargs.enable_thinking`).
-        timeout_seconds: The longest one request may take, above 0.
-        logprobs_api: The API for log-probabilities; "auto" goes by what the server says of itself.
-
-    Raises:
-        OptionError: One of the arguments cannot be used.
+    `base_url` includes `/v1`; a user name and password in it are sent and never shown, and neither is `api_key`.
+    `extra_body` wins over the engine's own fields; requests for log-probabilities leave out those in `CHAT_FIELDS`.
 
     Example:
         >>> engine = HttpEngine("http://localhost:8000/v1", "Qwen/Qwen3-8B", no_thinking=True)
@@ -82,23 +71,11 @@ class HttpEngine:
 
     # Not `async`: that would be one more coroutine on the way of every reward.
     def complete(self, request: Request) -> Coroutine[object, object, Completion]:
-        """Send the request once; where the server draws fewer completions than `n`, send one request for each more.
-
-        Raises:
-            EngineError: It was not answered; the error tree in `flip_reward.errors` lists the kinds.
-            EngineUnavailableError: Nothing has been answered yet, and the address, the key or the model is wrong.
-        """
+        """Send the request once, and where the server draws fewer completions than `n`, once for each missing one."""
         return self._complete(request) if request.n == 1 else self._complete_several(request)
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
-        """Get how likely a continuation is, by the API that this server has for it.
-
-        Raises:
-            EngineError: It was not answered, or the answer does not fit the request.
-            NoLogprobsError: This server cannot say it of any text, or the prefix is a list of messages, which only
-                the server's chat template could turn into a text.
-            EngineUnavailableError: Nothing has been answered yet, and the address, the key or the model is wrong.
-        """
+        """Get how likely a continuation is, by the API that this server has for it."""
         try:
             logprobs = await self._logprobs.call(request)
         except EngineError as failure:

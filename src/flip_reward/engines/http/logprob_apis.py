@@ -71,11 +71,6 @@ class HttpLogprobs:
 
     "auto" goes by the name that vLLM, SGLang and llama.cpp put into their lists of models. Any other server is asked
     for an `echo`, and its answer shows whether it has that API.
-
-    Args:
-        server: The server and the model.
-        api: The API.
-        fixed_fields: Fields of every request; those in `CHAT_FIELDS` are left out.
     """
 
     def __init__(self, server: HttpServer, api: LogprobsApi | str, fixed_fields: Mapping[str, object]) -> None:
@@ -138,12 +133,7 @@ class HttpLogprobs:
 
 class _ApiClient(Protocol):
     async def logprobs(self, prefix: str, continuation: str) -> TokenLogprobs:
-        """Get how likely a continuation is.
-
-        Raises:
-            EngineError: There is no answer, or one that does not fit the request.
-            NoLogprobsError: The server does not have this API.
-        """
+        """Get how likely a continuation is."""
         ...
 
 
@@ -291,16 +281,9 @@ def _read_echo(answer: Any, prompt: str, address: str) -> tuple[list[str], list[
 
 
 def read_logprobs(values: Sequence[object], address: str) -> tuple[float, ...]:
-    """Take what an answer holds for the continuation's tokens as log-probabilities.
+    """Take what an answer's JSON holds for the continuation's tokens as log-probabilities.
 
-    Args:
-        values: As the answer's JSON has them.
-        address: The server, as errors name it.
-
-    Raises:
-        MalformedCompletionError: One is missing or not a number.
-        RequestRefusedError: The server says that a token is impossible.
-        NoLogprobsError: One is above 0: these are not logarithms of probabilities.
+    Errors tell a missing number, an impossible token, and numbers above 0, which are not log-probabilities, apart.
 
     Example:
         >>> read_logprobs([-0.5, 0], "http://host/v1")

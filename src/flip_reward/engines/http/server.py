@@ -31,15 +31,11 @@ MODELS_IN_HINT = 5
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model as a server lists it.
-
-    Attributes:
-        name: What requests call it.
-        owner: Who has it: vLLM, SGLang and llama.cpp put their own names here.
-    """
+    """A model as a server lists it."""
 
     name: str
     owner: str | None = None
+    """vLLM, SGLang and llama.cpp put their own names here."""
 
 
 class HttpServer:
@@ -117,10 +113,6 @@ class HttpServer:
 
         As long as no request has been answered, a failure that shows a wrong address, key or model becomes an
         `EngineUnavailableError` with this failure as its cause. Any other is returned as it is.
-
-        Args:
-            error: The failure.
-            endpoint: What the server needs to have, as the message names it.
         """
         if isinstance(error, ContextTooLongError):
             self.answered = True  # this prompt is the problem
@@ -213,12 +205,7 @@ class JsonEndpoint:
         self._fields = fields
 
     async def post(self, **fields: object) -> Any:  # noqa: ANN401 - whatever the JSON holds
-        """Post the fields once, and return what the JSON of the response holds.
-
-        Raises:
-            NoLogprobsError: The server has nothing at this URL.
-            EngineError: The response has another status than 2xx, or is not JSON.
-        """
+        """Post the fields once, and return what the JSON of the response holds."""
         response = await self._server.send("POST", self.url, orjson.dumps({**self._fields, **fields}))
         if response.status < 300:
             try:

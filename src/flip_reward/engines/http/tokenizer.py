@@ -32,11 +32,7 @@ class TokenizerClient:
         return True
 
     async def tokenize(self, text: str) -> list[int]:
-        """Split a text into tokens, with those that the model puts before every text.
-
-        Raises:
-            NoLogprobsError: The server does not have this endpoint.
-        """
+        """Split a text into tokens, with those that the model puts before every text."""
         answer = await self._endpoint.post(prompt=text, add_special_tokens=True)
         ids = answer.get("tokens") if isinstance(answer, dict) else None
         if not isinstance(ids, list) or not all(isinstance(one, int) for one in ids):
@@ -44,12 +40,7 @@ class TokenizerClient:
         return ids
 
     async def split(self, prefix: str, continuation: str) -> TokenizedText:
-        """Split a prefix and its continuation, as one text, into tokens.
-
-        Raises:
-            NoLogprobsError: The server does not have this endpoint.
-            RequestRefusedError: No token is the continuation's, or none comes before it.
-        """
+        """Split a prefix and its continuation, as one text, into tokens."""
         text = prefix + continuation
         ids = await self.tokenize(text)
         # One after the other: the limit of requests in flight counts both as one.
@@ -66,12 +57,8 @@ class TokenizerClient:
 class TokenizedText:
     """The tokens of a prefix and its continuation as one text.
 
-    Attributes:
-        text: Both as one text.
-        boundary: Where the continuation begins in it.
-        ids: The tokens.
-        shared: How many of them are those of the prefix alone.
-        rejoined: The prefix alone has more tokens: its end and the continuation are joined into others.
+    The continuation begins at the character `boundary`. The first `shared` tokens are those of the prefix alone; it
+    is `rejoined` where its end and the continuation are joined into other tokens.
     """
 
     text: str
@@ -83,10 +70,7 @@ class TokenizedText:
     def find_start(self, token_texts: Sequence[str | None]) -> int:
         """Find the first token that holds a character of the continuation.
 
-        The texts of the tokens, as far as the server says them, are only read where tokens were joined.
-
-        Raises:
-            RequestRefusedError: The texts do not show it.
+        The texts of the tokens are only read where tokens were joined.
         """
         if not self.rejoined:
             return self.shared
@@ -106,10 +90,6 @@ def count_shared_tokens(prefix_ids: Sequence[int], whole_ids: Sequence[int]) -> 
 
     If that is all tokens of the prefix, the continuation's tokens are the rest. If not, the tokenizer has joined the
     end of the prefix and the beginning of the continuation, and the texts of the tokens have to show where it begins.
-
-    Example:
-        >>> count_shared_tokens([1, 5, 7], [1, 5, 7, 8]), count_shared_tokens([1, 5, 7], [1, 5, 9])
-        (3, 2)
     """
     pairs = zip(prefix_ids, whole_ids, strict=False)
     return next(
@@ -118,17 +98,11 @@ def count_shared_tokens(prefix_ids: Sequence[int], whole_ids: Sequence[int]) -> 
 
 
 def find_first_token(texts: Sequence[str | None], text: str, boundary: int) -> int | None:
-    """Find the first token that holds a character at or after a boundary, going back from the end.
+    """Find the first token that holds a character at or after a boundary, going back from the end of the text.
 
-    Args:
-        texts: The text of each token. The last one ends where `text` ends.
-        text: What the tokens spell.
-        boundary: Where the continuation begins in it, below its length.
-
-    Returns:
-        The token's index; None where the texts of the tokens do not show it. Either those of the continuation do not
-        spell it (a character of several tokens, white space that decoding leaves out), or a token stands before it
-        that may be a part of its first character.
+    None where the texts of the tokens do not show it: those of the continuation do not spell it (a character of
+    several tokens, white space that decoding leaves out), or the token before it may be a part of its first
+    character.
 
     Example:
         >>> [find_first_token(["<s>", "the", " ca", "ts"], "the cats", boundary) for boundary in (3, 5, 6)]
@@ -153,10 +127,6 @@ def find_first_token_forwards(texts: Sequence[str | None], text: str, boundary: 
     """Find the same going forward from the beginning, for a continuation whose tokens do not spell it.
 
     The first token may be one that the tokenizer puts before every text, and that the text does not hold.
-
-    Example:
-        >>> find_first_token_forwards(["<s>", "the", "�", "�"], "the🍎", 3)
-        2
     """
     position = 0
     for index, token in enumerate(texts):

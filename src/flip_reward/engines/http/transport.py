@@ -38,13 +38,7 @@ class HttpResponse:
 
 
 class HttpSession:
-    """Sends requests to one server, with one pool of connections for each running event loop.
-
-    Args:
-        address: The server, as errors name it.
-        headers: Sent with every request.
-        timeout_seconds: The longest a request may take.
-    """
+    """Sends requests to one server, with one pool of connections for each running event loop."""
 
     def __init__(self, address: str, headers: Mapping[str, str], timeout_seconds: float) -> None:
         self._address = address

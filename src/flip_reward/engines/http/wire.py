@@ -68,18 +68,8 @@ def encode_request(model: str, request: Request, fixed_fields: Mapping[str, obje
 def decode_completion(body: bytes, *, n: int = 1) -> Completion | None:
     """Read a completion from a response's body; None when it is not one.
 
-    The reply is the visible content alone, without what reasoning models send beside it. It is None when the server
-    sent none.
-
-    Args:
-        body: The response's body.
-        n: How many replies were asked for. The response may hold fewer; if it holds more, they are left out.
-
-    Example:
-        >>> decode_completion(b'{"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}').text
-        'Hi'
-        >>> decode_completion(b"<html>Bad gateway</html>") is None
-        True
+    The reply is the visible content alone, without what reasoning models send beside it, and None when the server
+    sent none. Replies beyond the `n` that were asked for are left out.
     """
     try:
         answer = orjson.loads(body)
@@ -129,19 +119,7 @@ _CONTEXT_STATUSES = frozenset({400, 413, 422, 500})
 def read_error(
     status: int, headers: Mapping[str, str], body: bytes, *, address: str, secrets: Sequence[str] = ()
 ) -> EngineError:
-    """Return the error that a response without a completion stands for.
-
-    Args:
-        status: The HTTP status.
-        headers: The response's headers.
-        body: The response's body.
-        address: The server, as the message names it.
-        secrets: Keys and passwords, which are cut out of the message should the server repeat them.
-
-    Example:
-        >>> read_error(429, {"Retry-After": "2"}, b'{"error": {"message": "slow down"}}', address="http://host/v1")
-        EngineBusyError('http://host/v1 answered 429: slow down')
-    """
+    """Return the error that a response without a completion stands for, without secrets that the server repeats."""
     said = _read_error_body(body, secrets)
     quoted = f": {said.message}" if said.message else ""
     if status < 300:
@@ -161,12 +139,7 @@ def read_error(
 
 
 def read_retry_after(value: str | None) -> float | None:
-    """Read a Retry-After header, which holds seconds or a date (RFC 9110, section 10.2.3), as seconds from now.
-
-    Example:
-        >>> read_retry_after("1.5"), read_retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), read_retry_after("soon")
-        (1.5, 0.0, None)
-    """
+    """Read a Retry-After header, which holds seconds or a date (RFC 9110, section 10.2.3), as seconds from now."""
     if value is None:
         return None
     if re.fullmatch(r"\d+(?:\.\d+)?", value.strip()):
@@ -182,13 +155,7 @@ def read_retry_after(value: str | None) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _ErrorBody:
-    """What a server says went wrong.
-
-    Attributes:
-        message: In its words, in one line; empty when it says nothing that can be read.
-        codes: The machine-readable codes and types, joined by blanks.
-        status: The HTTP status inside the body, where there is one.
-    """
+    """What a server says went wrong, in its words and in its machine-readable codes and types, joined by blanks."""
 
     message: str
     codes: str = ""

@@ -54,23 +54,6 @@ class BatchQueue(Generic[Row, Result]):
     A batch holds the row that has waited longest and those of its kind whose length is closest, up to a budget of
     tokens with padding. When memory runs out, the batch is halved, and so is the budget from then on. When a batch
     fails otherwise, its rows are computed one by one, so that no row fails for another.
-
-    Args:
-        compute: Computes rows of one kind; called on a thread of the queue's own, one batch at a time.
-        budget_tokens: The most tokens of a batch; a row alone may have more.
-
-    Example:
-        >>> @dataclass(frozen=True)
-        ... class Word:
-        ...     text: str
-        ...     kind: str = "word"
-        ...
-        ...     @property
-        ...     def length(self) -> int:
-        ...         return len(self.text)
-        >>> queue = BatchQueue(lambda words: [word.text.upper() for word in words], budget_tokens=8)
-        >>> asyncio.run(queue.compute([Word("pear"), Word("apple"), Word("fig")]))
-        ['PEAR', 'APPLE', 'FIG']
     """
 
     def __init__(self, compute: Callable[[Sequence[Row]], Sequence[Result]], *, budget_tokens: int) -> None:
@@ -81,12 +64,7 @@ class BatchQueue(Generic[Row, Result]):
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="batches")
 
     async def compute(self, rows: Sequence[Row]) -> list[Result]:
-        """Compute rows together with whatever else waits, and return their results in order.
-
-        Raises:
-            EngineServerError: A row failed, also alone, or does not fit into the memory.
-            EngineUnavailableError: The queue is closed.
-        """
+        """Compute rows together with whatever else waits, and return their results in order."""
         if self._closed:
             raise EngineUnavailableError("the engine was closed")
         waiting: list[_Pending[Row, Result]] = [_Pending(row) for row in rows]
@@ -172,16 +150,10 @@ class BatchQueue(Generic[Row, Result]):
 
 
 def choose_batch(lengths: Sequence[int], budget_tokens: int) -> list[int]:
-    """Choose what to compute together with the first of what is waiting.
+    """Choose what to compute together with the first of what is waiting: positions, the longest row first.
 
-    A batch is as wide as its longest row, so rows whose length is closest to the first one's waste the least.
-
-    Args:
-        lengths: The tokens of each waiting row, in order of arrival; at least one.
-        budget_tokens: The most tokens of a batch, padding included. One row alone may have more.
-
-    Returns:
-        Positions in `lengths`, longest row first; the first row is always among them.
+    A batch is as wide as its longest row, so rows whose length is closest to the first one's waste the least. The
+    budget counts padding; one row alone may exceed it.
 
     Example:
         >>> choose_batch([10, 90, 11, 12], budget_tokens=36)

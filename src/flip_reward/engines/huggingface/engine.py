@@ -34,21 +34,16 @@ BATCH_TOKENS_CPU, BATCH_TOKENS_GPU = 4096, 65536
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row of a batch.
-
-    Attributes:
-        tokens: Everything the model reads.
-        scored: How many of the last tokens are scored; 0 where new ones are generated.
-        sampling: How new ones are drawn, without the seed.
-        seed: The row's own.
-        pads: The model can generate from prompts of different lengths together.
-    """
+    """One row of a batch."""
 
     tokens: Sequence[int]
     scored: int = 0
+    """How many of the last tokens are scored; 0 where new ones are generated."""
     sampling: Sampling | None = None
+    """Without the seed."""
     seed: int = 0
     pads: bool = True
+    """The model can generate from prompts of different lengths together."""
 
     @property
     def kind(self) -> object:
@@ -72,23 +67,6 @@ class TransformersEngine:
 
     Log-probabilities are those of a text without a chat template, or after messages in the model's own. JSON schemas
     are not enforced.
-
-    Args:
-        model: A folder, a GGUF file, `owner/name` on the hub, ...; see `load_hf_model`.
-        dtype: "auto", "float32", "bfloat16" or "float16".
-        device: Such as "cuda:1". None takes a GPU where there is one.
-        context_tokens: The most tokens of one prompt and its reply.
-        batch_tokens: The most tokens of a batch. None takes 4,096 on a CPU and 65,536 on a GPU.
-        no_thinking: Ask the chat template to skip the thinking section (`enable_thinking`).
-
-    Attributes:
-        loaded: The model and its tokenizer.
-        text: What the model reads, as tokens.
-
-    Raises:
-        OptionError: There is no such model, dtype or device, or a number is below 1.
-        EngineUnavailableError: The model cannot be loaded.
-        MissingDependencyError: torch, transformers or accelerate is not installed.
     """
 
     def __init__(

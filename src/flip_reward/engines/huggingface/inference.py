@@ -70,14 +70,7 @@ def generate_rows(
 ) -> list[list[int]]:
     """Return the new tokens of each row, with the stop token where there is one.
 
-    What a row draws depends on its seed alone, not on the rows beside it.
-
-    Args:
-        network: The model.
-        rows: The tokens of each prompt.
-        sampling: How tokens are drawn, for all rows; its own seed is not used.
-        seeds: One for each row; without effect at temperature 0.
-        stops: The tokens that end a reply.
+    What a row draws depends on its own seed alone, not on the rows beside it.
     """
     processors = LogitsProcessorList([_check_finite])
     if sampling.temperature > 0:
@@ -139,12 +132,7 @@ def _compute_shared_prefix(network: PreTrainedModel, rows: Sequence[Sequence[int
 
 
 def count_shared(rows: Sequence[Sequence[int]]) -> int:
-    """Count the tokens that all rows begin with.
-
-    Example:
-        >>> count_shared([[1, 2, 3, 4], [1, 2, 5]])
-        2
-    """
+    """Count the tokens that all rows begin with."""
     return sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*rows, strict=False)))
 
 

@@ -29,41 +29,27 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w./-]+)?")
 
 @dataclass(frozen=True, slots=True)
 class HfModel:
-    """A model in memory.
-
-    Attributes:
-        network: The model itself, ready for inference.
-        tokenizer: Its tokenizer, which knows where in the text each token stands.
-        name: What records call it.
-        fingerprint: Identifies the files.
-        context_tokens: The most tokens of one text.
-        pads: Prompts of different lengths can be continued together.
-    """
+    """A model in memory."""
 
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     name: str
     fingerprint: str
+    """Identifies the files."""
     context_tokens: int
     pads: bool
+    """Prompts of different lengths can be continued together."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where a model is.
-
-    Attributes:
-        name: What records call it.
-        place: A folder, or `owner/name` on the hub.
-        fingerprint: Identifies its files; None on the hub, where the commit is known after loading.
-        revision: The revision on the hub.
-        gguf_file: The file in the folder, where the model is one.
-        adapter: The GGUF adapter that belongs to it.
-    """
+    """Where a model is."""
 
     name: str
     place: str
+    """A folder, or `owner/name` on the hub."""
     fingerprint: str | None
+    """Identifies its files; None on the hub, where the commit is known after loading."""
     revision: str | None = None
     gguf_file: str | None = None
     adapter: Path | None = None
@@ -77,22 +63,13 @@ class _Source:
 def load_hf_model(
     model: str, *, dtype: str = "auto", device: str | None = None, context_tokens: int | None = None
 ) -> HfModel:
-    """Load a model and its tokenizer.
+    """Load a model and its tokenizer. Only safetensors and GGUF weights are read, and no code of a model is run.
 
-    Only safetensors and GGUF weights are read, and no code that comes with a model is run.
-
-    Args:
-        model: A folder, a GGUF file, `owner/name` or `owner/name@revision` on the hub, `hf://owner/repo/file.gguf`,
-            or "smollm2-135m", the model of the extra "local". A folder may hold a LoRA adapter, which knows its
-            model; MODEL+FOLDER names another place of it, and MODEL+ADAPTER.gguf adds one in the GGUF format.
-        dtype: "auto" takes bfloat16 where the processor has it, else float16 on a GPU and float32 on a CPU.
-        device: Such as "cuda:1" or "cpu". None takes the first GPU, or else the CPU.
-        context_tokens: The most tokens of one text. None takes what the model was trained for, at most 8192.
-
-    Raises:
-        OptionError: There is no such model, dtype or device.
-        EngineUnavailableError: It cannot be loaded: files are missing or damaged, it needs code of its own, or it is
-            an adapter for another model.
+    `model` is a folder, a GGUF file, `owner/name` or `owner/name@revision` on the hub, `hf://owner/repo/file.gguf`,
+    or "smollm2-135m", the model of the extra "local". A folder may hold a LoRA adapter, which knows its model;
+    MODEL+FOLDER names another place of it, and MODEL+ADAPTER.gguf adds one in the GGUF format. The dtype "auto" is
+    bfloat16 where the processor has it, else float16 on a GPU and float32 on a CPU. By default the first GPU is used,
+    and texts as long as the model was trained for, up to 8192 tokens.
     """
     _require_libraries()
     if dtype not in DTYPES:

@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScoredRow:
-    """Tokens of which the last ones are scored.
-
-    Attributes:
-        tokens: The whole text, up to the continuation's last token.
-        scored: How many of the last tokens are scored, at least 1 and fewer than there are.
-    """
+    """Tokens, the last ones of which are scored: at least one, and fewer than there are."""
 
     tokens: Sequence[int]
     scored: int
@@ -30,25 +25,14 @@ class ScoredRow:
 
 @dataclass(frozen=True, slots=True)
 class HfPromptTokenizer:
-    """Texts and messages as a model's tokenizer and chat template have them.
-
-    Attributes:
-        tokenizer: Knows where in the text each token stands.
-        model: What errors call the model.
-        no_thinking: Ask the chat template to skip the thinking section (`enable_thinking`).
-    """
+    """Texts and messages as a model's tokenizer and chat template have them."""
 
     tokenizer: PreTrainedTokenizerBase
     model: str
     no_thinking: bool = False
 
     def render(self, messages: Sequence[Message], *, ask_for_reply: bool = True) -> str:
-        """Render messages with the chat template; `ask_for_reply` ends with what comes before a reply.
-
-        Raises:
-            RequestRefusedError: The chat template cannot be used with these messages.
-            EngineUnavailableError: There is none.
-        """
+        """Render messages with the chat template; `ask_for_reply` ends with what comes before a reply."""
         if self.tokenizer.chat_template is None:
             raise EngineUnavailableError(
                 f"{self.model} has no chat template",
@@ -69,12 +53,7 @@ class HfPromptTokenizer:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def split(self, request: LogprobRequest) -> ScoredRow:
-        """Tokenize prefix and continuation as one text, and count the tokens with a character of the continuation.
-
-        Raises:
-            RequestRefusedError: The continuation is empty or becomes no token, nothing can come before its first
-                token, or the chat template cannot be used.
-        """
+        """Tokenize prefix and continuation as one text, and count the tokens with a character of the continuation."""
         if not request.continuation:
             raise RequestRefusedError("there is no continuation to score", status=400)
         rendered = not isinstance(request.prefix, str)

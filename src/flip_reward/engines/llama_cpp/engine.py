@@ -40,23 +40,9 @@ class EmbeddedEngine:
     model with the order of requests, and is not faster on few cores; on a large GPU it is, so serve the model there
     and use `HttpEngine`.
 
-    Args:
-        model_path: A GGUF file.
-        adapter_path: A LoRA adapter for this model, as a GGUF file.
-        slots: How many requests are answered at once, at least 1. None takes one for each thread up to 8 for models
-            under 1 GiB, and one for larger models, which keep all threads busy with one request.
-        threads: How many threads compute, at least 1, shared out among the slots, each of which has at least one.
-            None takes the CPUs this process may use; more than those would only wait for each other.
-        context_tokens: The most tokens of one prompt and its reply, at least 1. None takes 4096. A model that was
-            trained on shorter texts keeps its own limit.
-        no_thinking: Ask the chat template to skip the thinking section (`enable_thinking`).
-        name: What records call the model. None takes the file's name.
-
-    Raises:
-        OptionError: A number is below 1.
-        DataError: The adapter is missing or damaged.
-        EngineUnavailableError: The file cannot be loaded, or the adapter is for another model.
-        MissingDependencyError: xllamacpp is not installed.
+    By default there is one slot for each thread, up to 8, for models under 1 GiB, and one slot for larger models; as
+    many threads as CPUs this process may use; and a context of 4096 tokens, or fewer where the model was trained on
+    shorter texts.
     """
 
     def __init__(
@@ -109,11 +95,7 @@ class EmbeddedEngine:
         return await complete_one_by_one(request, self._complete)
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
-        """Say how likely a continuation is, which takes about as long as generating it; see `Engine.logprobs`.
-
-        Raises:
-            NoLogprobsError: This system has no sockets in the file system (Windows).
-        """
+        """Say how likely a continuation is, which takes about as long as generating it; see `Engine.logprobs`."""
         prefix = request.prefix
         characters = len(prefix) if isinstance(prefix, str) else sum(len(message.content) for message in prefix)
         self._check_usable(characters + len(request.continuation))

@@ -41,22 +41,15 @@ _PRIMING = Sampling(max_tokens=1)
 
 @dataclass(frozen=True, slots=True)
 class SlotOptions:
-    """How a slot runs the model.
-
-    Attributes:
-        context_tokens: The most tokens of one prompt and its reply.
-        threads: The threads that compute.
-        template_fields: Fields for the chat template of every request.
-        adapter: A LoRA adapter as a GGUF file, which is added to the model.
-        exact_cache: Keep the KV cache in float32 instead of float16: twice the memory, for comparisons with other
-            engines.
-    """
+    """How a slot runs the model."""
 
     context_tokens: int
     threads: int
     template_fields: Mapping[str, object]
+    """For the chat template of every request."""
     adapter: Path | None = None
     exact_cache: bool = False
+    """The KV cache is in float32 instead of float16: twice the memory, for comparisons with other engines."""
 
 
 class LlamaSlot:
@@ -72,9 +65,6 @@ class LlamaSlot:
 
     llama.cpp's server has to listen somewhere. It gets a socket in a private directory that is gone when the
     constructor returns, and an API key that nobody knows.
-
-    Attributes:
-        server: The llama.cpp server.
     """
 
     def __init__(self, model_path: Path, options: SlotOptions) -> None:
@@ -182,17 +172,7 @@ def start_server(parameters: CommonParams, adapter: Path | None = None) -> Serve
 
 
 def join_chunks(chunks: list[bytes]) -> Completion:
-    """Put the chunks of a streamed chat completion together.
-
-    Example:
-        >>> join_chunks(
-        ...     [
-        ...         b'{"choices": [{"delta": {"content": "Hi"}, "finish_reason": null}]}',
-        ...         b'{"choices": [{"delta": {}, "finish_reason": "stop"}]}',
-        ...     ]
-        ... ).text
-        'Hi'
-    """
+    """Put the chunks of a streamed chat completion together."""
     texts: list[str] = []
     finish_reason: str | None = None
     usage = Usage()
@@ -221,19 +201,15 @@ def _raise_error(error: Mapping[str, object]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LlamaTokens:
-    """Tokens of which the last ones are the continuation's.
-
-    Attributes:
-        tokens: The whole text.
-        whole: For each of the last tokens, which are scored, whether it is of whole characters.
-        plain: Any token of whole characters.
-        vocabulary: How many tokens the model knows.
-    """
+    """Tokens, the last ones of which are the continuation's."""
 
     tokens: list[int]
     whole: tuple[bool, ...]
+    """For each of the last tokens, which are scored, whether it is of whole characters."""
     plain: int
+    """Any token of whole characters."""
     vocabulary: int
+    """How many tokens the model knows."""
 
     @property
     def scored(self) -> int:

@@ -56,12 +56,7 @@ class GgufPromptTokenizer:
         self._server.handle_completions({"prompt": " ", "max_tokens": 1})
 
     def split(self, request: LogprobRequest) -> LlamaTokens:
-        """Tokenize prefix and continuation as one text, and count the tokens with a byte of the continuation.
-
-        Raises:
-            RequestRefusedError: The continuation is empty or ends a turn, nothing comes before its first token, the
-                tokens do not spell the text, or the chat template cannot be used.
-        """
+        """Tokenize prefix and continuation as one text, and count the tokens with a byte of the continuation."""
         if not request.continuation:
             raise RequestRefusedError("there is no continuation to score", status=400)
         rendered = not isinstance(request.prefix, str)
@@ -141,15 +136,9 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def count_last_tokens(pieces: Sequence[bytes], text: bytes, boundary: int) -> int | None:
-    """Count the last tokens that hold a byte of a text after a boundary.
+    """Count the last tokens that hold a byte of a text after a boundary; None where they do not spell the rest.
 
-    Args:
-        pieces: What each token spells. The last one ends where the text ends.
-        text: The whole.
-        boundary: Where the continuation begins in it, below its length.
-
-    Returns:
-        None where the tokens do not spell the continuation.
+    `pieces` is what each token spells; the last one ends where the text ends.
 
     Example:
         >>> [count_last_tokens([b"<s>", b"the", b" ca", b"ts"], b"the cats", boundary) for boundary in (3, 5, 6)]

@@ -55,14 +55,7 @@ class ModelWithAdapter:
 
 
 def find_gguf_adapter(model: str) -> ModelWithAdapter | None:
-    """Find the GGUF adapter in a name: MODEL+FILE.gguf, or MODEL+FOLDER with such a file in it.
-
-    Example:
-        >>> find_gguf_adapter("smollm2-135m+tuned/small.gguf").base
-        'smollm2-135m'
-        >>> find_gguf_adapter("smollm2-135m") is None
-        True
-    """
+    """Find the GGUF adapter in a name: MODEL+FILE.gguf, or MODEL+FOLDER with such a file in it."""
     base, plus, name = model.rpartition("+")
     if not plus or not base or Path(model).expanduser().is_file():
         return None
@@ -73,12 +66,7 @@ def find_gguf_adapter(model: str) -> ModelWithAdapter | None:
 
 
 def find_peft_adapter(model: str) -> PeftAdapter | None:
-    """Find the PEFT adapter in a name: its folder, or MODEL+FOLDER to say which model it is for.
-
-    Raises:
-        OptionError: The adapter does not say which model it is for.
-        EngineUnavailableError: It lacks its weights, is damaged, or is not a LoRA adapter.
-    """
+    """Find the PEFT adapter in a name: its folder, or MODEL+FOLDER to say which model it is for."""
     base, plus, path = model.rpartition("+")
     if not plus or not (Path(path).expanduser() / CONFIG_FILE).is_file():
         base, path = "", model
@@ -111,15 +99,11 @@ def _read_settings(folder: Path) -> Mapping[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class PeftAdapter:
-    """An adapter as PEFT saves it.
-
-    Attributes:
-        folder: Where it is.
-        base: The model it is added to, as `load_hf_model` takes it.
-    """
+    """An adapter as PEFT saves it."""
 
     folder: Path
     base: str
+    """The model it is added to, as `load_hf_model` takes it."""
 
     @property
     def name(self) -> str:
@@ -145,11 +129,7 @@ class PeftAdapter:
         return merged
 
     def attach(self, network: PreTrainedModel, *, trainable: bool = False) -> PeftModel:
-        """Put it beside the weights of a model, which is changed.
-
-        Raises:
-            EngineUnavailableError: It is for another model, or it lacks weights.
-        """
+        """Put it beside the weights of a model, which is changed."""
         try:
             import peft
         except ImportError as error:
@@ -194,27 +174,18 @@ class PeftAdapter:
 
 @dataclass(frozen=True, slots=True)
 class GgufAdapter:
-    """An adapter in a GGUF file.
-
-    Attributes:
-        file: What the file says about itself.
-        base_name: What its model is called, where it says so.
-        base_fingerprint: Identifies the file of its model, where it was tuned with one file.
-        base_weights: Some of its model's weights; none for adapters made elsewhere.
-    """
+    """An adapter in a GGUF file."""
 
     file: GgufFile
     base_name: str
     base_fingerprint: str
+    """Identifies the file of its model, where it was tuned with one file."""
     base_weights: SampledWeights
+    """Some of its model's weights; none for adapters made elsewhere."""
 
     @classmethod
     def read(cls, path: Path) -> GgufAdapter:
-        """Read what an adapter says about itself.
-
-        Raises:
-            DataError: There is no such file, it is damaged, or it does not hold a LoRA adapter.
-        """
+        """Read what an adapter says about itself."""
         if not path.is_file() and (path.parent / CONFIG_FILE).is_file():
             raise DataError(
                 f"the adapter in {path.parent} was not written as GGUF",
@@ -261,25 +232,11 @@ class GgufAdapter:
         return sorted({name.removesuffix(LORA_A).removesuffix(LORA_B) for name in self.file.tensors})
 
     def check(self, base: GgufWeights) -> None:
-        """Make sure that it is for the model in a GGUF file.
-
-        Raises:
-            EngineUnavailableError: It is for another one.
-        """
+        """Make sure that it is for the model in a GGUF file."""
         self._check(base, base.architecture, base.fingerprint)
 
     def merge(self, network: PreTrainedModel, name: str, fingerprint: str) -> None:
-        """Add it to a model in memory for good.
-
-        Args:
-            network: The model; it is changed.
-            name: What errors call the model.
-            fingerprint: Identifies the model's files.
-
-        Raises:
-            EngineUnavailableError: It is for another model.
-            OptionError: GGUF adapters are not known for this kind of model.
-        """
+        """Add it to a model in memory for good."""
         import torch
 
         layout = GgufLayout.of(network.config)

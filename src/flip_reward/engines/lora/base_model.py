@@ -142,12 +142,7 @@ def _is_close(one: float, other: float) -> bool:
 
 
 def cosine(some: Sequence[float], others: Sequence[float]) -> float:
-    """Return the cosine of the angle between two vectors.
-
-    Example:
-        >>> cosine([3.0, 4.0], [6.0, 8.0]), cosine([1.0, 0.0], [0.0, 1.0])
-        (1.0, 0.0)
-    """
+    """Return the cosine of the angle between two vectors."""
     lengths = math.hypot(*some) * math.hypot(*others)
     product = math.fsum(one * other for one, other in zip(some, others, strict=True))
     return product / lengths if lengths else 1.0

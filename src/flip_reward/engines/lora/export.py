@@ -40,34 +40,20 @@ _PREFIX, _PEFT_A, _PEFT_B = "base_model.model.", ".lora_A.weight", ".lora_B.weig
 
 @dataclass(frozen=True, slots=True)
 class AdapterBase:
-    """What a GGUF adapter says about the model that it is for.
-
-    Attributes:
-        config: Its configuration.
-        fingerprint: Tells its files apart; empty where they are not known.
-        identity: Some of its weights; None where they are not known.
-    """
+    """What a GGUF adapter says about the model that it is for."""
 
     config: PretrainedConfig
     fingerprint: str = ""
+    """Tells its files apart; empty where they are not known."""
     identity: BaseModelIdentity | None = None
+    """Some of its weights; None where they are not known."""
 
 
 def export_adapter(folder: str, target: Path | None = None) -> Path:
-    """Write the adapter in a folder as a GGUF file.
+    """Write the adapter in a folder as a GGUF file, by default "adapter.gguf" in the folder, and return its path.
 
-    Args:
-        folder: What PEFT or `flip-reward tune-inferrer` saved; MODEL+FOLDER says which model it is for, where the
-            folder does not.
-        target: The file. None is "adapter.gguf" in the folder.
-
-    Returns:
-        The file.
-
-    Raises:
-        OptionError: The folder holds no adapter, or one that llama.cpp cannot add to its model.
-        EngineUnavailableError: It is damaged, or its model cannot be read.
-        StorageError: The disk is full or not writable.
+    The folder is what PEFT or `flip-reward tune-inferrer` saved; MODEL+FOLDER says which model it is for, where the
+    folder does not.
     """
     try:
         from flip_reward.engines.huggingface.loading import load_hf_config
@@ -87,19 +73,7 @@ def export_adapter(folder: str, target: Path | None = None) -> Path:
 
 
 def write_gguf_adapter(target: Path, folder: Path, base: AdapterBase, *, template: str = "") -> None:
-    """Write the adapter in a folder as a GGUF file, which appears whole or not at all.
-
-    Args:
-        target: The file.
-        folder: Holds the adapter as PEFT saves it.
-        base: The model that it is for.
-        template: The template of this package that it was tuned with.
-
-    Raises:
-        OptionError: llama.cpp cannot add such an adapter to such a model.
-        EngineUnavailableError: The adapter is damaged.
-        StorageError: The disk is full or not writable.
-    """
+    """Write the adapter in a folder as a GGUF file, which appears whole or not at all."""
     try:
         import gguf
         import peft

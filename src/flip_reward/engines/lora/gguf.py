@@ -54,19 +54,15 @@ UNQUANTISED = frozenset({0, 1, 30})
 
 @dataclass(frozen=True, slots=True)
 class GgufTensor:
-    """Where a tensor is in the file.
-
-    Attributes:
-        columns: The length of a row.
-        rows: How many rows there are, all dimensions but the first together.
-        type: The number of its type in the format.
-        offset: Its first byte in the file.
-    """
+    """Where a tensor is in the file."""
 
     columns: int
     rows: int
+    """All dimensions but the first together."""
     type: int
+    """The number of its type in the format."""
     offset: int
+    """Its first byte in the file."""
 
     @property
     def row_bytes(self) -> int | None:
@@ -78,11 +74,7 @@ class GgufTensor:
 
 
 def check_is_gguf(path: Path) -> None:
-    """Check the first bytes of a file.
-
-    Raises:
-        DataError: There is no such file, or it is not a GGUF file.
-    """
+    """Check the first bytes of a file."""
     try:
         with path.open("rb") as file:
             magic = file.read(len(MAGIC))
@@ -96,14 +88,7 @@ def check_is_gguf(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
-    """The head of a GGUF file.
-
-    Attributes:
-        path: The file.
-        metadata: Its keys with a single value.
-        tensors: By name.
-        arrays: The keys with several values that were requested.
-    """
+    """The head of a GGUF file: its keys with one value, requested keys with several, and its tensors."""
 
     path: Path
     metadata: Mapping[str, Metadata]
@@ -114,12 +99,7 @@ class GgufFile:
     def read(cls, path: Path, *, arrays: Collection[str] = ()) -> GgufFile:
         """Read the head of a file and check that all of its tensors are there.
 
-        Args:
-            path: The file.
-            arrays: The keys with several values, such as a vocabulary, to read. Others are skipped.
-
-        Raises:
-            DataError: There is no such file, it is not a GGUF file, or it is damaged.
+        Only the keys in `arrays` are read of those with several values, such as a vocabulary.
         """
         check_is_gguf(path)
         try:
@@ -240,29 +220,18 @@ _PERMUTED = frozenset({"llama"})
 
 @dataclass(frozen=True, slots=True)
 class GgufLayout:
-    """Names and orders of a model's weights in a GGUF file.
-
-    Attributes:
-        architecture: As llama.cpp calls it.
-        layers: How many the model has.
-        heads: Attention heads for queries.
-        key_heads: Attention heads for keys.
-        shares_output: The output layer has the weights of the embedding.
-    """
+    """Names and orders of a model's weights in a GGUF file."""
 
     architecture: str
     layers: int
     heads: int
     key_heads: int
     shares_output: bool = False
+    """The output layer has the weights of the embedding."""
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> GgufLayout:
-        """Return the layout of a model from its configuration.
-
-        Raises:
-            OptionError: It is not known for this type of model.
-        """
+        """Return the layout of a model from its configuration."""
         kind = str(config.model_type)
         if kind not in _ARCHITECTURES:
             raise OptionError(
@@ -278,9 +247,6 @@ class GgufLayout:
     def name(self, parameter: str) -> str:
         """Return what llama.cpp calls a weight.
 
-        Raises:
-            OptionError: It has no such weight.
-
         Example:
             >>> GgufLayout("llama", 2, 4, 2).name("model.layers.1.self_attn.q_proj.weight")
             'blk.1.attn_q.weight'
@@ -291,14 +257,7 @@ class GgufLayout:
         return str(name)
 
     def order(self, parameter: str, rows: int) -> Sequence[int]:
-        """Return for each row of a weight in the GGUF file which row of the Hugging Face model it is.
-
-        Example:
-            >>> list(GgufLayout("llama", 1, 2, 1).order("model.layers.0.self_attn.q_proj.weight", 8))
-            [0, 2, 1, 3, 4, 6, 5, 7]
-            >>> GgufLayout("qwen3", 1, 2, 1).order("model.layers.0.self_attn.q_proj.weight", 8)
-            range(0, 8)
-        """
+        """Return for each row of a weight in the GGUF file which row of the Hugging Face model it is."""
         layer = parameter.removesuffix(".weight").rpartition(".")[2]
         heads = {"q_proj": self.heads, "k_proj": self.key_heads}.get(layer)
         if heads is None or self.architecture not in _PERMUTED:

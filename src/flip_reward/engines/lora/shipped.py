@@ -18,26 +18,17 @@ MAX_BYTES = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How a model was tuned to infer.
-
-    Attributes:
-        template: The template, and completion prompt, that it was tuned with; None where the adapter does not say.
-        reliability_limits: For which responses it is reliable, where that was measured.
-    """
+    """How a model was tuned to infer."""
 
     template: str | None
+    """Also its completion prompt; None where the adapter does not say."""
     reliability_limits: ReliabilityLimits | None = None
+    """Where they were measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShippedAdapter:
-    """An adapter whose bytes are known.
-
-    Attributes:
-        file_name: The file in `FOLDER`; without ".gguf" it is the adapter's name.
-        sha256: Its checksum in hexadecimal digits.
-        tuning: What it was tuned with, and what for.
-    """
+    """An adapter whose bytes are known. Its name is that of the file without ".gguf"."""
 
     file_name: str
     sha256: str
@@ -56,11 +47,7 @@ How the limits were measured: docs/results/tuned-inferrer.md.
 
 
 def locate_shipped(adapter: ShippedAdapter | None = SHIPPED, folder: Path = FOLDER) -> Path | None:
-    """Find the adapter and check its bytes.
-
-    Raises:
-        DataError: It is missing or damaged.
-    """
+    """Find the adapter and check its bytes."""
     if adapter is None:
         return None
     path = folder / adapter.file_name
