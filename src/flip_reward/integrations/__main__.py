@@ -13,9 +13,6 @@ FILES = MappingProxyType({"ms_swift": "ms_swift/flip_reward_plugin.py", "openrlh
 def find(arguments: Sequence[str]) -> Path:
     """Return the path of the file for a trainer, without importing it.
 
-    Raises:
-        SystemExit: There is none.
-
     Example:
         >>> find(["openrlhf"]).name
         'openrlhf.py'

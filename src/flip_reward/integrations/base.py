@@ -29,17 +29,6 @@ class TrainerReward:
     """A reward as trainers call it: from plain functions and from any event loop.
 
     All scoring is done on one event loop in the background (see `BackgroundLoop`).
-
-    Args:
-        reward: Scores the groups.
-        on_unscored: What the user chose for responses without a score. None leaves it to the trainer's file.
-
-    Example:
-        >>> reward = TrainerReward.from_environment({"FLIP_REWARD_MODEL": "scripted"})
-        >>> [score] = reward.score_samples(["Say hi."], ["It rains in Spain."])
-        >>> score.outcome
-        <Outcome.SCORED: 'scored'>
-        >>> reward.close()
     """
 
     def __init__(self, reward: RewardModel, on_unscored: UnscoredPolicy | None = None) -> None:
@@ -60,12 +49,7 @@ class TrainerReward:
         return cls(config.load(), on_unscored)
 
     def policy(self, default: UnscoredPolicy, chosen: str | float | None = None) -> UnscoredPolicy:
-        """Return what to do about unscored responses.
-
-        Args:
-            default: Where neither the trainer's configuration nor the environment says anything.
-            chosen: What the trainer's own configuration says, if anything; it comes first.
-        """
+        """What the trainer's configuration says of unscored responses, else the environment, else the default."""
         return UnscoredPolicy.parse(chosen) if chosen is not None else self.on_unscored or default
 
     def check_independent(self, trainer: str) -> None:
@@ -80,13 +64,7 @@ class TrainerReward:
     def score_samples(self, prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat]) -> list[Score]:
         """Score the samples of a step, one score for each, from synchronous code.
 
-        Args:
-            prompts: For each sample the instruction, the conversation as messages, or as a chat template renders it.
-            completions: For each sample what the policy wrote.
-
-        Raises:
-            ConversationError: A message lacks a role or text, or a conversation has no instruction.
-            EngineUnavailableError: The engine will never answer.
+        A prompt is the instruction, the conversation as messages, or as a chat template renders it.
         """
         return self._loop.run(self._score(prompts, completions))
 
@@ -125,16 +103,6 @@ class BackgroundLoop:
     Some trainers call a reward from a plain function, some inside a running event loop that it must not run, and some
     with `asyncio.run`, a new loop at each call. Work handed over here always meets the same loop, so connections stay
     open from call to call, and a limit on requests in flight holds for the whole process.
-
-    Example:
-        >>> async def double(number):
-        ...     return 2 * number
-        >>> loop = BackgroundLoop()
-        >>> loop.run(double(4))
-        8
-        >>> asyncio.run(loop.join(double(5)))
-        10
-        >>> loop.close()
     """
 
     def __init__(self) -> None:
@@ -179,12 +147,6 @@ class OncePerProcess(Generic[T]):
 
     Threads that come at once wait for the first of them, so that a model is not loaded twice. A forked process makes
     its own, because threads and connections do not survive a fork. After a call that fails the next one tries again.
-
-    Example:
-        >>> made = []
-        >>> once = OncePerProcess(lambda: made.append("model") or len(made))
-        >>> once(), once(), made
-        (1, 1, ['model'])
     """
 
     def __init__(self, make: Callable[[], T]) -> None:

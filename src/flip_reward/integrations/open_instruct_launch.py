@@ -18,14 +18,7 @@ VERIFIER = "flip_reward.integrations.open_instruct"
 
 
 def launch(arguments: Sequence[str]) -> None:
-    """Import the verifier, then run the trainer as Python would.
-
-    Args:
-        arguments: A script and its arguments, or "-m", a module and its arguments.
-
-    Raises:
-        SystemExit: There is nothing to run, or the trainer ends with an exit code.
-    """
+    """Import the verifier, then run a script or "-m" and a module, with its arguments, as Python would."""
     as_module = arguments[:1] == ["-m"]
     trainer = list(arguments[1:] if as_module else arguments)
     if not trainer:

@@ -20,15 +20,11 @@ _THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 
 @dataclass(frozen=True, slots=True)
 class SampleGroup:
-    """Samples of one conversation.
-
-    Attributes:
-        group: The conversation and what the policy wrote.
-        places: Where each response of the group stands in the trainer's call.
-    """
+    """Samples of one conversation."""
 
     group: Group
     places: tuple[int, ...]
+    """Where each response of the group stands in the trainer's call."""
 
     def only(self, places: Collection[int]) -> SampleGroup | None:
         """Return the part of the group that stands at some places; None where that is nothing."""
@@ -44,20 +40,7 @@ def group_samples(
     r"""Put samples of the same conversation into one group, so that rewards can compare them.
 
     A prompt that a chat template has rendered is taken apart again; what the template began the response with, such
-    as "<think>", belongs to the response.
-
-    Args:
-        prompts: For each sample the instruction, or the conversation up to the response.
-        completions: For each sample what the policy wrote.
-        size: How many samples a whole group has, where the trainer says; more of one conversation are several groups.
-
-    Example:
-        >>> groups = group_samples(["Name a fruit.", "Name a bird.", "Name a fruit."], ["Apple.", "Owl.", "Pear."])
-        >>> [(one.group.responses, one.places) for one in groups]
-        [(('Apple.', 'Pear.'), (0, 2)), (('Owl.',), (1,))]
-        >>> [one] = group_samples(["<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\n"], ["Apple."])
-        >>> one.group.messages
-        (Message(role='user', content='Name a fruit.'),)
+    as "<think>", belongs to the response. With a `size`, more samples of one conversation are several groups.
     """
     found: dict[tuple[Message, ...], tuple[list[int], list[str]]] = {}
     earlier: TextOrChat | None = None
@@ -95,12 +78,6 @@ def read_response(completion: TextOrChat) -> str:
     Earlier turns, calls of tools and their results, are steps on the way. Where a trainer has split off the thinking
     section and no answer followed, the section comes back unclosed, so that the response counts as unfinished.
     Without any text the response is blank, which is an outcome of its own.
-
-    Example:
-        >>> read_response([{"role": "assistant", "content": "Apples, pears and plums."}])
-        'Apples, pears and plums.'
-        >>> read_response([{"role": "assistant", "content": "", "reasoning_content": "Fruits..."}])
-        '<think>Fruits...'
     """
     if isinstance(completion, str):
         return completion

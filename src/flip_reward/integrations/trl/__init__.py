@@ -72,12 +72,7 @@ class TrlReward:
         return TrlReward, (self._source, self.options)
 
     def load(self) -> RewardModel:
-        """Load the reward's model, once.
-
-        Raises:
-            OptionError: There is no such reward or model, or an option does not go with the reward.
-            FlipRewardError: The model, a template or the similarity cannot be loaded.
-        """
+        """Load the reward's model, once."""
         if self._reward is None:
             reward = self._source.load() if isinstance(self._source, RewardConfig) else self._source
             if not reward.independent and self.options.num_generations is None:
@@ -135,19 +130,7 @@ class TrlReward:
         completion_ids: Sequence[list[int]] | None = None,
         num_generations: int | None = None,
     ) -> ScoredCall:
-        """Score a batch, and return everything that is known about it.
-
-        Args:
-            prompts: As of a call.
-            completions: As of a call.
-            completion_ids: As of a call.
-            num_generations: How many completions a prompt has in this call, in place of what the options say.
-
-        Raises:
-            EngineUnavailableError: The reward's model has never answered and never will.
-            OptionError: The reward compares responses and a group is not whole, or truncated completions are masked
-                and their tokens are not given.
-        """
+        """Score a batch, and return everything that is known about it."""
         reward = self.load()
         num_generations = num_generations or self.options.num_generations
         groups = group_samples(prompts, completions, num_generations)

@@ -24,11 +24,6 @@ def describe_call(call: ScoredCall, lengths: Sequence[int], overlaps: Sequence[f
     - instruction_4gram_overlap: the share of the instruction's 4-grams that stands in the response
     - prompt_tokens, completion_tokens: what the reward's model read and wrote for this call
     - seconds: how long the trainer waited
-
-    Args:
-        call: What came of it.
-        lengths: The length of each sample.
-        overlaps: How much of the instruction each copies, as `measure_overlaps` says.
     """
     prompt_tokens = completion_tokens = 0
     outcomes = dict.fromkeys((*Outcome, LEFT_OUT), 0)
@@ -91,13 +86,6 @@ def instruction_4gram_overlap(instruction: str, response: str) -> float | None:
 
     Tokens are those of the English normaliser, so case, punctuation and articles do not matter. None where the
     instruction has fewer than four tokens.
-
-    Example:
-        >>> instruction = "Name three fruits that grow on trees."
-        >>> instruction_4gram_overlap(instruction, "Three fruits that grow on trees: apples, ...")
-        0.75
-        >>> instruction_4gram_overlap("Say hi.", "hi") is None
-        True
     """
     wanted = _ngrams(instruction)
     return len(wanted & _ngrams(response)) / len(wanted) if wanted else None
@@ -112,12 +100,6 @@ def correlate_ranks(values: Sequence[float], others: Sequence[float]) -> float |
     """Compute Spearman's rank correlation, -1 to 1; equal values share the mean of their ranks.
 
     None where it is not defined: with fewer than two pairs, or when one side does not vary.
-
-    Example:
-        >>> correlate_ranks([0.1, 0.2, 0.9], [10, 20, 15])
-        0.5
-        >>> correlate_ranks([0.5, 0.5], [1, 2]) is None
-        True
     """
     if len(values) != len(others):
         raise ValueError(f"{len(values)} values cannot be paired with {len(others)}")
@@ -142,12 +124,7 @@ def correlate_within_groups(groups: Sequence[Sequence[float]], lengths: Sequence
 
 
 def share_without_variance(groups: Sequence[Sequence[float]]) -> float | None:
-    """Return the share of groups that have not two different rewards, so that nothing can be learned from them.
-
-    Example:
-        >>> share_without_variance([[0.2, 0.4], [0.3, 0.3], [], [1.0]])
-        0.75
-    """
+    """Return the share of groups that have not two different rewards, so that nothing can be learned from them."""
     return sum([len(set(values)) < 2 for values in groups]) / len(groups) if groups else None
 
 

@@ -27,21 +27,17 @@ _NOT_ASKED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ScoredCall:
-    """What came of a call.
-
-    Attributes:
-        groups: The groups of the call.
-        instructions: What the responses of each group are scored against.
-        scores: One for each sample; None for those that are masked because they are truncated.
-        seconds: How long the trainer waited.
-        problem: Why too much of it is unscored for a training to go on; None when enough is scored.
-    """
+    """What came of a call."""
 
     groups: Sequence[SampleGroup]
     instructions: Sequence[str]
+    """What the responses of each group are scored against."""
     scores: Sequence[Score | None]
+    """One for each sample; None for those that are masked because they are truncated."""
     seconds: float
+    """How long the trainer waited."""
     problem: str | None = None
+    """Why too much of it is unscored for a training to go on."""
 
     @property
     def rewards(self) -> list[float | None]:

@@ -21,20 +21,16 @@ from flip_reward.errors import ConversationError, DataError
 
 @dataclass(frozen=True, slots=True)
 class VerlColumns:
-    """What is the same in every row.
-
-    Attributes:
-        data_source: What verl groups validation metrics by; empty for the input's name.
-        ability: verl's name for the kind of task.
-        split: Goes into extra_info.
-        columns: Our column names to the inputs' (see `parse_columns`).
-        limit: Write at most this many rows.
-    """
+    """What is the same in every row."""
 
     data_source: str = ""
+    """What verl groups validation metrics by; empty for the input's name."""
     ability: str = "chat"
+    """verl's name for the kind of task."""
     split: str = "train"
+    """Goes into extra_info."""
     columns: dict[str, str] = field(default_factory=dict)
+    """Our column names to the inputs' (see `parse_columns`)."""
     limit: int | None = None
 
 

@@ -23,11 +23,7 @@ TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 
 def require_libraries(*names: str) -> None:
-    """Make sure that libraries of the extra "train" are installed.
-
-    Raises:
-        MissingDependencyError: One is not.
-    """
+    """Make sure that libraries of the extra "train" are installed."""
     for name in names:
         if find_spec(name) is None:
             raise MissingDependencyError(name, extra="train")
@@ -65,17 +61,7 @@ def make_trl_config(
     section: str,
     explain: Callable[[str], str | None] = lambda _: None,
 ) -> _Config:
-    """Make a configuration of TRL.
-
-    Args:
-        config: Its class.
-        values: Its fields.
-        section: The section of the recipe that they come from, for errors.
-        explain: Makes a hint of what TRL complains about.
-
-    Raises:
-        OptionError: The fields do not go together, or a tracker is not known or not installed.
-    """
+    """Make a configuration of TRL from a recipe's section; `explain` makes a hint of what TRL complains about."""
     _check_trackers(values.get("report_to"), section)
     try:
         return config(**name_checkpointing(config, values))

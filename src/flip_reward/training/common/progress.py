@@ -9,19 +9,15 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a training stands.
-
-    Attributes:
-        step: Steps done, those of earlier sessions included.
-        steps: All steps.
-        figures: What was measured last, by name: "reward", "loss", "held out", "tokens/s".
-        seconds_left: At this pace; None before the first step.
-    """
+    """Where a training stands."""
 
     step: int
+    """Steps done, those of earlier sessions included."""
     steps: int
     figures: Mapping[str, float] = field(default_factory=dict)
+    """What was measured last, by name: "reward", "loss", "held out", "tokens/s"."""
     seconds_left: float | None = None
+    """At this pace; None before the first step."""
 
 
 class TrainingObserver(Protocol):

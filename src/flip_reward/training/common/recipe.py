@@ -58,18 +58,7 @@ class LoraOptions(RecipePart):
 
 
 def check_trl_fields(config: str, values: Mapping[str, object], *, reserved: frozenset[str]) -> dict[str, object]:
-    """Check values for fields of one of TRL's configurations, and return them with the types that it wants.
-
-    Args:
-        config: The name of the configuration, such as "GRPOConfig".
-        values: The section of the recipe.
-        reserved: Fields that follow from the rest of the recipe.
-
-    Raises:
-        PydanticCustomError: There is no such field (it names the nearest one), it takes another type, it holds a key
-            or a password, or it would run code of a model.
-        MissingDependencyError: TRL is not installed.
-    """
+    """Check values for fields of one of TRL's configurations, and return them with the types that it wants."""
     try:
         import trl
     except ImportError:

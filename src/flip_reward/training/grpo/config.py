@@ -19,17 +19,7 @@ _WAIT_SECONDS = 1800
 
 
 def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resumed: bool) -> GRPOConfig:
-    """Make the configuration of the trainer.
-
-    Args:
-        recipe: The recipe.
-        folder: The folder of the training.
-        evaluate: There are held-out prompts.
-        resumed: There is a checkpoint, so that held-out prompts were evaluated at the start already.
-
-    Raises:
-        OptionError: The fields do not go together, or a batch does not divide by num_generations.
-    """
+    """Make the configuration of the trainer. A resumed training does not evaluate at its start again."""
     wanted = {"report_to": "none", **recipe.grpo}
     on_cpu = bool(wanted.get("use_cpu")) or not torch.cuda.is_available()
     looks = evaluate and wanted.get("eval_strategy", "steps") not in ("no", None)

@@ -21,19 +21,15 @@ _MOST_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class GrpoRows:
-    """The rows of a training.
-
-    Attributes:
-        train: Rows to learn from.
-        held_out: Rows to evaluate on; none of their instructions is in `train`.
-        identities: The names and hashes of the sources.
-        left_out: How many rows could not be used.
-    """
+    """The rows of a training."""
 
     train: Sequence[PromptRow]
     held_out: Sequence[PromptRow]
+    """None of their instructions is in `train`."""
     identities: Sequence[InputIdentity]
+    """The names and hashes of the sources."""
     left_out: int = 0
+    """How many rows could not be used."""
 
     @property
     def sha256(self) -> str:

@@ -17,33 +17,21 @@ _CHARACTERS = "characters"
 
 @dataclass(frozen=True, slots=True)
 class EvalDelta:
-    """How a figure of held-out prompts changed.
-
-    Attributes:
-        name: "reward", the name of a held-out reward, or a property of the responses.
-        before: The mean over prompts before the first step.
-        after: The mean over the same prompts later.
-        change: The mean change of a prompt, with the bootstrap's 95 % interval over prompts within each seed.
-    """
+    """How a figure of held-out prompts changed."""
 
     name: str
+    """The figure: "reward", the name of a held-out reward, or a property of the responses."""
     before: float
     after: float
     change: Estimate
+    """The mean change of a prompt, with the 95 % bootstrap interval over prompts within each seed."""
 
 
 def measure_eval_deltas(folders: Sequence[Path], *, step: int | None = None) -> list[EvalDelta]:
-    """Compare held-out responses from before the first step with later ones.
+    """Compare held-out responses from before the first step with those after `step`, by default the last.
 
-    A prompt counts where it has the figure at both times; its responses are averaged first.
-
-    Args:
-        folders: Trainings that differ in nothing but the seed.
-        step: The step after which responses are compared. None is the last.
-
-    Raises:
-        RunError: A folder has no samples of held-out prompts from two steps, or none from the step.
-        MissingDependencyError: numpy or scipy is not installed.
+    The folders are trainings that differ only in the seed. A prompt counts where it has the figure at both times; its
+    responses are averaged first.
     """
     check_libraries()
     pairs: dict[str, list[tuple[str, float, float]]] = {}

@@ -80,15 +80,7 @@ def _know_by_name(sections: dict[str, RewardConfig]) -> dict[str, RewardConfig]:
 
 
 class GrpoRecipe(RecipePart):
-    """What is trained, on what, with which reward, and how.
-
-    Example:
-        >>> recipe = GrpoRecipe(
-        ...     model="smollm2-135m", data=GrpoData(source="train.jsonl"), grpo={"learning_rate": "1e-6"}
-        ... )
-        >>> recipe.grpo["learning_rate"]
-        1e-06
-    """
+    """What is trained, on what, with which reward, and how."""
 
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType(
         {

@@ -34,15 +34,12 @@ _PROBE = Group.of(
 
 @dataclass(frozen=True, slots=True)
 class GrpoRewards:
-    """The rewards of a training.
-
-    Attributes:
-        by_dataset: Rewards to learn from, by the name in the column "dataset".
-        held_out: Rewards that only score held-out prompts, by their name in metrics.
-    """
+    """The rewards of a training."""
 
     by_dataset: Mapping[str, TrlReward]
+    """By the name in the column "dataset"."""
     held_out: Mapping[str, TrlReward]
+    """They only score held-out prompts; by their name in metrics."""
 
     @classmethod
     def load(cls, recipe: GrpoRecipe, rows: Sequence[PromptRow], options: TrlOptions, say: Say) -> GrpoRewards:
@@ -66,12 +63,7 @@ class GrpoRewards:
         }
 
     def check_groups(self, config: GRPOConfig, *, evaluate: bool) -> None:
-        """Make sure that no batch of a process splits a group of a reward that compares responses.
-
-        Args:
-            config: How large batches are.
-            evaluate: Held-out prompts are evaluated.
-        """
+        """Make sure that no batch of a process splits a group of a reward that compares responses."""
         comparing = [name for name, reward in self.by_dataset.items() if not reward.load().independent]
         held = config.per_device_train_batch_size * config.steps_per_generation
         if comparing and held % config.num_generations:
@@ -169,17 +161,9 @@ class _Part:
 class GrpoRewardCall:
     """What TRL calls: scores a batch with the rewards that its rows ask for, and adds up several of them.
 
-    A sample that lacks one of its rewards has none: with a part of the sum it would look worse than it is.
-
-    Args:
-        rewards: The rewards.
-        table: Where samples are written down.
-        say: Told what goes wrong with held-out prompts, which does not end a training.
-
-    Attributes:
-        split: What the next batch is for. Set by the trainer.
-        num_generations: How many responses a prompt has in it.
-        problem: Why there is nothing to learn from the last batch; None when there is.
+    A sample that lacks one of its rewards has none: with a part of the sum it would look worse than it is. The
+    trainer sets what the next batch is for (`split`) and how many responses a prompt has in it (`num_generations`).
+    `problem` says why there is nothing to learn from the last batch.
     """
 
     def __init__(self, rewards: GrpoRewards, table: SampleTable, say: Say) -> None:

@@ -24,27 +24,21 @@ from flip_reward.report.training import SAMPLES, Split
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """A response and its reward.
-
-    Attributes:
-        row: The place of its prompt among the rows to learn from, or among the held-out ones.
-        tokens: The length of the response.
-        reward: None where it could not be scored; `outcome` says why.
-        precision: Of the inferred instruction, as `recall`.
-        instruction_4gram_overlap: The share of the instruction's 4-grams that the response copies.
-        held_out_rewards: Those that only score held-out prompts, by name.
-    """
+    """A response and its reward."""
 
     row: int
+    """The place of its prompt among the rows to learn from, or among the held-out ones."""
     messages: tuple[Message, ...]
     response: str
     tokens: int
     reward: float | None
+    """None where it could not be scored; `outcome` says why."""
     outcome: str
     inferred_instruction: str | None = None
     precision: float | None = None
     recall: float | None = None
     instruction_4gram_overlap: float | None = None
+    """The share of the instruction's 4-grams that the response copies."""
     held_out_rewards: Mapping[str, float | None] = field(default_factory=dict)
 
     def to_columns(self, step: int) -> dict[str, object]:
@@ -76,12 +70,7 @@ class SampleColumns(TypedDict):
 
 
 class SampleTable:
-    """Collects the samples of a step, and writes them when it is done.
-
-    Args:
-        folder: The folder of the training.
-        rank: Which of several processes this is; None where there is one.
-    """
+    """Collects the samples of a step, and writes them when it is done."""
 
     def __init__(self, folder: Path, rank: int | None = None) -> None:
         self._folder = folder / SAMPLES

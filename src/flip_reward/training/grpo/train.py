@@ -30,28 +30,15 @@ if TYPE_CHECKING:
 def train_grpo(
     recipe: GrpoRecipe, folder: Path, *, observer: TrainingObserver | None = None, stop: StopSignal | None = None
 ) -> GrpoManifest:
-    """Train a policy with GRPO on a reward of this package.
+    """Train a policy with GRPO on a reward of this package; the manifest has no outcome when it was stopped.
 
     The folder then holds the policy in `model/`, and `manifest.json`, `metrics.jsonl`, the samples of every step (see
     `samples`) and the last checkpoints. An interrupted training resumes from the last checkpoint and ends like an
     undisturbed one, unless vLLM draws the responses; a finished one is left as it is. Under `accelerate launch` every
     process calls this.
 
-    Args:
-        recipe: What to train.
-        folder: Made where it is missing.
-        observer: Told about progress.
-        stop: Ends the training after a step, with a checkpoint.
-
-    Returns:
-        The manifest; its outcome is None when it was stopped.
-
-    Raises:
-        EngineUnavailableError: A reward's model does not answer, or the policy cannot be loaded.
-        RunMismatchError: The folder holds another training, or one with another number of processes.
-        RunStoppedError: Too much of a batch stayed unscored, and there is a checkpoint of the last step; or the loss
-            is not a number, and there is no checkpoint of the spoilt weights.
-        StorageError: The disk is full or not writable. The last checkpoint is kept.
+    A `RunStoppedError` says that too much of a batch stayed unscored, and there is a checkpoint of the last step; or
+    that the loss is not a number, and there is no checkpoint of the spoilt weights.
     """
     observer, stop = observer or SilentObserver(), stop or StopSignal()
     require_libraries("trl", "datasets", "pyarrow", *(("peft",) if recipe.lora else ()))

@@ -59,8 +59,7 @@ class EpochSampler(RepeatSampler):  # type: ignore[misc]
 class GrpoTrainer(RobustCheckpointMixin, GRPOTrainer):  # type: ignore[misc]
     """Trains a policy.
 
-    Attributes:
-        lacks_rewards: It ended because a batch has too few rewards to learn from; the weights are good.
+    `lacks_rewards` says that it ended because a batch had too few rewards to learn from; the weights are good.
     """
 
     advice = "take a smaller grpo.learning_rate, in another folder"
@@ -174,11 +173,7 @@ def run_grpo(
     observer: TrainingObserver,
     stop: StopSignal,
 ) -> GrpoOutcome | None:
-    """Train a policy, from the last checkpoint where there is one; see `train_grpo`.
-
-    Returns:
-        None when it was stopped before the end.
-    """
+    """Train a policy, from the last checkpoint where there is one; None when it was stopped before the end."""
     policy = _load(recipe, config)
     train, held_out = (_fit(part, policy.tokenizer, recipe, observer) for part in (rows.train, rows.held_out))
     if not train:

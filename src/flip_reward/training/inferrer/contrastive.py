@@ -63,14 +63,9 @@ def score_group(network: torch.nn.Module, texts: Sequence[TuningText], head: Pre
     """Score every instruction of a group after every response.
 
     A response is read once, with all instructions after it: each sees the response and itself, and has the positions
-    that it would have alone.
+    that it would have alone. `head` is the same model, unwrapped.
 
         response j | instruction 0 | instruction 1 | ...
-
-    Args:
-        network: The model, which may be wrapped.
-        texts: The group. No token joins an instruction with the text before it.
-        head: The same model, unwrapped.
     """
     device = head.device
     prefixes = [text.tokens[: len(text.tokens) - text.learned] for text in texts]

@@ -43,15 +43,7 @@ _SWAPPED = 0.5
 
 @dataclass(slots=True)
 class SourceCounts:
-    """What became of the rows of one source.
-
-    Attributes:
-        rows: All of them.
-        removed: How many were left out, by reason.
-        held_out: How many responses are held out.
-        kept: How many responses are left to learn from.
-        seen: How many responses an epoch has, with their repetitions.
-    """
+    """What became of the rows of one source."""
 
     name: str
     rows: int
@@ -59,6 +51,7 @@ class SourceCounts:
     held_out: int = 0
     kept: int = 0
     seen: int = 0
+    """How many responses an epoch has, with their repetitions."""
 
     def sum_up(self) -> SourceSummary:
         """Return the counts for a manifest."""
@@ -74,19 +67,15 @@ class SourceCounts:
 
 @dataclass(frozen=True, slots=True)
 class TuningData:
-    """The texts to learn from.
-
-    Attributes:
-        train: One epoch, with every text as often as its source's weight says.
-        held_out: Texts of prompts that are not in `train`.
-        counts: What became of each source.
-        warnings: For the user.
-    """
+    """The texts to learn from."""
 
     train: list[TuningText]
+    """One epoch, with every text as often as its source's weight says."""
     held_out: list[TuningText]
+    """Texts of prompts that are not in `train`."""
     counts: list[SourceCounts]
     warnings: list[str] = field(default_factory=list)
+    """For the user."""
 
 
 def prepare_data(
@@ -95,14 +84,7 @@ def prepare_data(
     recipe: InferrerRecipe,
     encode: Callable[[Pair], TuningText | Removal],
 ) -> TuningData:
-    """Choose, split and mix.
-
-    Args:
-        sources: The pairs.
-        evaluated: Prompts to keep out.
-        recipe: Says how to choose.
-        encode: Makes tokens of a pair, or says why it cannot.
-    """
+    """Choose, split and mix pairs. `encode` makes tokens of a pair, or says why it cannot."""
     warnings = [warning for source in sources if (warning := warn_of_swapped_columns(source))]
     counts = [SourceCounts(source.name, source.rows, Counter(source.removed)) for source in sources]
     tagged = [(number, pair) for number, source in enumerate(sources) for pair in source.pairs]
@@ -154,12 +136,6 @@ def find_evaluated(pairs: Sequence[Pair], evaluated: Iterable[str]) -> list[Remo
     """Tell for each pair whether its instruction is one of an evaluation, or near to one.
 
     An instruction inside a longer prompt is near to it, and so is one around a prompt.
-
-    Example:
-        >>> from flip_reward.core.conversation import Group
-        >>> pairs = [Pair(Group.of(text, "...")) for text in ("Name a fruit!", "Why is the sky blue?")]
-        >>> find_evaluated(pairs, ["name a fruit"])
-        [<Removal.EVALUATED: 'evaluated'>, None]
     """
     prompts = [words for words in dict.fromkeys(map(Words.of, evaluated)) if words.sequence]
     exact = {prompt.sequence for prompt in prompts}
@@ -218,12 +194,7 @@ def draw(items: Sequence[_Item], count: int | None, *, seed: int) -> list[_Item]
 
 
 def repeat(items: Sequence[_Item], weight: float, *, seed: int) -> list[_Item]:
-    """Repeat items as often as `weight` says; a fraction of them is drawn.
-
-    Example:
-        >>> repeat(["a", "b"], 2, seed=0), len(repeat(["a", "b"], 1.5, seed=0))
-        (['a', 'b', 'a', 'b'], 3)
-    """
+    """Repeat items as often as `weight` says; a fraction of them is drawn."""
     whole = math.floor(weight)
     rest = draw(items, round((weight - whole) * len(items)), seed=seed) if weight > whole else []
     return [*list(items) * whole, *rest]
@@ -264,21 +235,16 @@ def _sum_up(counts: Iterable[SourceCounts]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TuningInputs:
-    """The files, data sets and adapter that a recipe names.
-
-    Attributes:
-        prompt: The completion prompt that the model is asked with.
-        start: The adapter to start from.
-        data: The sources of pairs, in the order of the recipe.
-        excluded: Files of prompts, or benchmarks by name, that are kept out.
-        identities: The names and hashes of all of them.
-    """
+    """The files, data sets and adapter that a recipe names."""
 
     prompt: CompletionPrompt
     start: PeftAdapter | None
+    """The adapter to start from."""
     data: Sequence[Input]
     excluded: Sequence[str]
+    """Files of prompts, or benchmarks by name, that are kept out."""
     identities: Sequence[InputIdentity]
+    """The names and hashes of all of them."""
 
     @classmethod
     def open(cls, recipe: InferrerRecipe) -> TuningInputs:

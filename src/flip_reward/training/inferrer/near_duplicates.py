@@ -46,14 +46,7 @@ class Words:
 
 
 def are_alike(one: Words, other: Words) -> bool:
-    """Whether two texts share most of their distinct words.
-
-    Example:
-        >>> are_alike(Words.of("Name three fruits, please!"), Words.of("please name three fruits"))
-        True
-        >>> are_alike(Words.of("Name three fruits"), Words.of("Name three trees"))
-        False
-    """
+    """Whether two texts share most of their distinct words."""
     sizes = sorted((len(one.distinct), len(other.distinct)))
     if sizes[0] < ALIKE * sizes[1]:
         return False
@@ -62,13 +55,7 @@ def are_alike(one: Words, other: Words) -> bool:
 
 
 def stands_in(part: Words, whole: Words) -> bool:
-    """Whether another text has most of this one, word for word.
-
-    Example:
-        >>> text = "Tell me in one short sentence why the sky is blue."
-        >>> stands_in(Words.of(text), Words.of("You are a poet. " + text + " Rhyme!"))
-        True
-    """
+    """Whether another text has most of this one, word for word."""
     if not LEAST_CONTAINED_WORDS <= len(part.sequence) <= len(whole.sequence) / CONTAINED:
         return False
     runs = part.runs
@@ -79,19 +66,8 @@ class NearIndex:
     """Finds a text that is near to another.
 
     Of two texts that share a part t of their words, each has one of any 1 - t of the other's (prefix filtering,
-    Chaudhuri et al. 2006), and the same holds of runs. So only texts that share one of the rarest are compared,
-    and none that is near is missed.
-
-    Args:
-        corpus: All texts, also those to look up. Words in few of them are rare.
-        contained: A text is also near to one that contains it.
-
-    Example:
-        >>> texts = [Words.of("Name three fruits, please"), Words.of("Why is the sky blue?")]
-        >>> index = NearIndex(texts)
-        >>> index.add(texts[0])
-        >>> index.has_near(Words.of("please, name three fruits")), index.has_near(texts[1])
-        (True, False)
+    Chaudhuri et al. 2006), and the same holds of runs. So only texts that share one of the rarest are compared, and
+    none that is near is missed. With `contained`, a text is also near to one that contains it.
     """
 
     def __init__(self, corpus: Iterable[Words], *, contained: bool = True) -> None:

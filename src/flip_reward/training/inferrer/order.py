@@ -18,21 +18,7 @@ _BATCHES_SORTED_TOGETHER = 32
 
 
 def order_texts(lengths: Sequence[int], *, batch_rows: int, epochs: float, seed: int) -> list[int]:
-    """Return the positions of texts over all epochs, to be cut into batches of `batch_rows`.
-
-    Args:
-        lengths: The tokens of each text.
-        batch_rows: The texts of a batch.
-        epochs: How often each text comes. A fraction is a part of the last epoch.
-        seed: Another one makes another order.
-
-    Example:
-        >>> order = order_texts([3, 9, 3, 9], batch_rows=2, epochs=1.5, seed=0)
-        >>> sorted(order[:4]), len(order)
-        ([0, 1, 2, 3], 6)
-        >>> {frozenset(order[:2]), frozenset(order[2:4])} == {frozenset({0, 2}), frozenset({1, 3})}
-        True
-    """
+    """Return the positions of texts over all epochs, the last of which may be a part, to be cut into batches."""
     total = max(1, round(len(lengths) * epochs))
     order: list[int] = []
     epoch = 0
@@ -65,25 +51,11 @@ _TELLING_TOKENS = 32
 
 
 def group_alike(texts: Sequence[TuningText], size: int, *, seed: int) -> list[list[int]]:
-    """Put texts into groups whose responses are alike and whose instructions differ.
+    """Put texts into groups, as positions, whose responses are alike and whose instructions differ.
 
     In a group every response is a hard negative for the instructions of the others. Responses are alike by the tokens
-    they share, each weighted by its inverse document frequency; what all have, like the prompt, counts nothing.
-
-    Args:
-        texts: All texts.
-        size: The texts of a group, at least 2.
-        seed: Another one makes other groups, in another order.
-
-    Returns:
-        Groups of positions in `texts`, each position at most once. Leftover texts are in none.
-
-    Example:
-        >>> def text(response, instruction):
-        ...     return TuningText([0, *response, *instruction], learned=len(instruction))
-        >>> texts = [text([5, 6], [1, 99]), text([8, 9], [2, 99]), text([6, 5], [3, 99]), text([9, 8], [4, 99])]
-        >>> sorted(map(sorted, group_alike(texts, 2, seed=0)))
-        [[0, 2], [1, 3]]
+    they share, each weighted by its inverse document frequency; tokens that all have, like those of the prompt, count
+    nothing. A text is in one group at most; leftover texts are in none.
     """
     alike = _AlikeIndex([frozenset(text.tokens[: len(text.tokens) - text.learned]) for text in texts])
     instructions = [frozenset(text.tokens[-text.learned : -1]) for text in texts]
@@ -106,17 +78,7 @@ def group_alike(texts: Sequence[TuningText], size: int, *, seed: int) -> list[li
 
 
 def order_groups(texts: Sequence[TuningText], size: int, *, epochs: float, seed: int) -> list[int]:
-    """Return the positions of texts over all epochs, to be cut into the groups of `group_alike`.
-
-    Args:
-        texts: All texts.
-        size: The texts of a group.
-        epochs: How often each group comes. A fraction is a part of the last epoch.
-        seed: Another one makes other groups, in another order.
-
-    Raises:
-        DataError: No text has enough others that are like it.
-    """
+    """Return the positions of texts over all epochs, to be cut into the groups of `group_alike`."""
     groups: list[list[int]] = []
     wanted, epoch = 1, 0
     while len(groups) < wanted:

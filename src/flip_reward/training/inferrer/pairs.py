@@ -41,11 +41,7 @@ class Removal(StrEnum):
 
 @dataclass(frozen=True)
 class Pair:
-    """One response and the instruction it answers.
-
-    Attributes:
-        group: The conversation with this response alone.
-    """
+    """One response and the instruction it answers, as a group with this response alone."""
 
     group: Group
 
@@ -72,22 +68,18 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class SourcePairs:
-    """The pairs of one source, in its order.
-
-    Attributes:
-        name: What manifests call it.
-        weight: How often an epoch has each pair.
-        rows: How many rows the source has.
-        removed: How many were left out, by reason.
-        complaints: About the first bad rows.
-    """
+    """The pairs of one source, in its order."""
 
     name: str
     pairs: list[Pair]
     weight: float = 1.0
+    """How often an epoch has each pair."""
     rows: int = 0
+    """How many rows the source has."""
     removed: Counter[Removal] = field(default_factory=Counter)
+    """How many were left out, and why."""
     complaints: list[str] = field(default_factory=list)
+    """About its first bad rows."""
 
 
 def read_pairs(source: Input, *, columns: Mapping[str, str] | None = None, weight: float = 1.0) -> SourcePairs:
@@ -128,13 +120,10 @@ def _check_instruction(group: Group) -> None:
 
 
 def read_evaluation_prompts(source: str) -> list[str]:
-    """Read the prompts of an evaluation, of conversations every user turn.
+    """Read what an evaluation asks: its prompts, and every user turn of conversations.
 
-    A row without a readable prompt is an error, since a prompt that is not known cannot be kept out of the training.
-
-    Args:
-        source: The name of a published benchmark, or anything that `open_input` takes with a column "instruction",
-            "prompt" or "messages".
+    The source is a published benchmark, or anything that `open_input` takes with a column "instruction", "prompt" or
+    "messages". A row without a prompt is an error, since an unknown prompt cannot be kept out of the training.
     """
     if source in BENCHMARKS:
         items = load_benchmark(source).items

@@ -103,14 +103,7 @@ class ContrastOptions(RecipePart):
 
 
 class InferrerRecipe(RecipePart):
-    """What is tuned, on what, and how.
-
-    Example:
-        >>> InferrerRecipe(
-        ...     model="smollm2-135m", data=[DataSource(source="pairs.jsonl")]
-        ... ).load_completion_prompt().template.name
-        'tuned'
-    """
+    """What is tuned, on what, and how."""
 
     renamed: ClassVar[Mapping[str, str]] = TUNING_KEYS
 

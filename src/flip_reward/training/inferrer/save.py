@@ -32,20 +32,9 @@ def save_adapter(
     template: str,
     dtype: torch.dtype,
 ) -> str | None:
-    """Save a LoRA adapter as PEFT has it, and as a GGUF file.
+    """Save a LoRA adapter as PEFT has it, and as a GGUF file; return why there is no GGUF file, None where there is.
 
-    Args:
-        folder: Where to. After an error nothing in it looks like a model.
-        network: PEFT's model.
-        tokenizer: The model's.
-        base: The base model, as `load_hf_model` takes it.
-        identity: Tells the base model from others.
-        fingerprint: A hash of its files.
-        template: The template of this package that it was tuned with; empty for one of the user's own.
-        dtype: The numbers in the files.
-
-    Returns:
-        Why there is no GGUF file; None where there is one.
+    After an error nothing in the folder looks like a model.
     """
     unfinished = _begin(folder)
     config = network.peft_config["default"]

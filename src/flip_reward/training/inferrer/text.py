@@ -19,24 +19,16 @@ _MARK = "flipreward"
 
 @dataclass(frozen=True, slots=True)
 class TuningText:
-    """One response and its instruction as tokens.
-
-    Attributes:
-        tokens: The prompt with the response, the instruction, and the token that ends a reply.
-        learned: How many of the last tokens have a loss: the instruction's and the end.
-    """
+    """One response and its instruction as tokens."""
 
     tokens: list[int]
+    """The prompt with the response, the instruction, and the token that ends a reply."""
     learned: int
+    """How many of the last tokens have a loss: the instruction's and the end."""
 
     @property
     def labels(self) -> list[int]:
-        """The token itself where it is learned, else `IGNORED`.
-
-        Example:
-            >>> TuningText([5, 6, 7, 2], learned=2).labels
-            [-100, -100, 7, 2]
-        """
+        """The token itself where it is learned, else `IGNORED`."""
         first = len(self.tokens) - self.learned
         return [IGNORED] * first + self.tokens[first:]
 
@@ -45,11 +37,6 @@ class InferrerTokenizer:
     """Makes tuning texts of responses and their instructions.
 
     It tokenizes the request that `BackwardLikelihoodReward` sends with the same prompt, by the code of the engine.
-
-    Args:
-        text: The model's tokenizer and chat template.
-        prompt: The text around the response that the instruction completes.
-        stops: The tokens that end a reply of this model.
     """
 
     def __init__(self, text: HfPromptTokenizer, prompt: CompletionPrompt, stops: tuple[int, ...]) -> None:

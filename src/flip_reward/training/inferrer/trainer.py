@@ -80,11 +80,7 @@ class InferrerTrainer(RobustCheckpointMixin, SFTTrainer):  # type: ignore[misc]
 
 
 class ContrastTrainer(InferrerTrainer):
-    """Tunes on groups of texts; see `contrastive`.
-
-    Args:
-        contrast: How. Every batch is made of whole groups.
-    """
+    """Tunes on groups of texts; see `contrastive`. Every batch is made of whole groups."""
 
     def __init__(self, *args: object, contrast: ContrastOptions, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)

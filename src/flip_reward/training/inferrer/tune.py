@@ -34,25 +34,11 @@ if TYPE_CHECKING:
 def tune_inferrer(
     recipe: InferrerRecipe, folder: Path, *, observer: TrainingObserver | None = None, stop: StopSignal | None = None
 ) -> TuningManifest:
-    """Tune a model to infer instructions from responses.
+    """Tune a model to infer instructions from responses; the manifest has no outcome when it was stopped.
 
     The folder then holds the adapter or the model, for `--model transformers:FOLDER`, with `manifest.json` and
     `metrics.jsonl`. An interrupted tuning resumes from the last checkpoint and ends like an undisturbed one; a
-    finished one is left as it is.
-
-    Args:
-        recipe: What to tune.
-        folder: Made where it is missing.
-        observer: Told about progress.
-        stop: Ends the tuning after a step, with a checkpoint.
-
-    Returns:
-        The manifest; its outcome is None when it was stopped.
-
-    Raises:
-        RunMismatchError: The folder holds a tuning by another recipe.
-        RunStoppedError: The loss is not a number. There is no checkpoint of the spoilt weights.
-        StorageError: The disk is full or not writable. The last checkpoint is kept.
+    finished one is left as it is. When the loss is not a number it ends, without a checkpoint of the spoilt weights.
     """
     observer, stop = observer or SilentObserver(), stop or StopSignal()
     require_libraries("trl", "peft", "datasets")

@@ -54,24 +54,14 @@ _COLUMNS = ("messages", "ground_truth", "dataset")
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """A prompt to train on.
-
-    Attributes:
-        messages: The conversation; its last turn is the user's.
-        datasets: The names of its rewards, at least one.
-        ground_truths: One for each of them.
-
-    Example:
-        >>> row = PromptRow.read(
-        ...     {"messages": [{"role": "user", "content": "Hi"}], "ground_truth": "Hi", "dataset": "general-flip"}
-        ... )
-        >>> row.datasets, row.instruction
-        (('general-flip',), 'Hi')
-    """
+    """A prompt to train on."""
 
     messages: tuple[Message, ...]
+    """The last turn is the user's."""
     datasets: tuple[str, ...]
+    """The names of its rewards, at least one."""
     ground_truths: tuple[str, ...]
+    """One for each of them."""
 
     @classmethod
     def read(cls, values: Mapping[str, object]) -> PromptRow:
@@ -191,11 +181,6 @@ def convert_rows(
     """Make training rows of prompts ("instruction", "prompt"), chats ("messages", "conversation"), or training rows.
 
     Training rows are switched to the reward.
-
-    Args:
-        source: Where they are.
-        dataset: The name of their reward; one of `DATA_REWARDS`.
-        columns: Our column names to theirs, as for `--columns`.
     """
     resolve_data_reward(dataset)
     check_columns(columns or {})

@@ -30,23 +30,17 @@ class LeftOut(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WildChatOptions:
-    """Which prompts are taken.
-
-    Attributes:
-        count: How many are drawn.
-        language: Of the conversation, and of its first turn.
-        min_words: Shorter ones are left out: nobody could infer them.
-        max_characters: Longer ones are left out.
-        seed: Of the draw.
-        dataset: The name of the reward of every row.
-    """
+    """Which prompts are taken."""
 
     count: int = 12_000
     language: str = "English"
+    """Of the conversation, and of its first turn."""
     min_words: int = 3
+    """Shorter prompts are left out: nobody could infer them."""
     max_characters: int = 4_000
     seed: int = 0
     dataset: str = "general-flip"
+    """The name of the reward of every row."""
 
 
 @dataclass(frozen=True, slots=True)
