@@ -22,7 +22,7 @@ COMMANDS = (
 )  # fmt: skip
 """In the order of the help. Each is a function in `commands/NAME.py`, or there an app with commands of its own."""
 
-_TOGETHER = {"rescore": "score"}
+_TOGETHER = {"rescore": "score", "tune_inferrer": "train", "export_adapter": "train"}
 """Commands that stand in the file of another."""
 
 

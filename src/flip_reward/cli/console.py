@@ -1,13 +1,4 @@
-"""What a person sees: progress, the table of results and the closing summary.
-
-What a person sees of work in steps: a bar on a terminal, otherwise a line every ten seconds.
-
-The event loop that commands run on.
-
-Ctrl-C once finishes what is in flight; twice stops at once.
-
-What the command's exit status means.
-"""
+"""What a person sees of a run: its progress, the table of results, the closing summary; and what Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -22,8 +13,15 @@ from types import FrameType
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -32,7 +30,8 @@ from flip_reward.data.rows import InvalidRow
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.runner import StopSignal
 from flip_reward.scoring.summary import Summary
-from flip_reward.training.common.progress import Progress
+
+T = TypeVar("T")
 
 _LINE_EVERY_SECONDS = 10.0
 _LONGEST_CELL = 90
@@ -50,7 +49,7 @@ class ProgressDisplay:
         self._outcomes: Counter[Outcome] = Counter()
         self._rejected = 0
         self._sum = 0.0
-        self._bar = ProgressBar(
+        self._bar = Progress(
             TextColumn("[progress.description]{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -191,62 +190,6 @@ def _counts(summary: Summary) -> str:
     return line
 
 
-class StepsDisplay:
-    """Shows how the steps of a training go: a bar on a terminal, otherwise a line every ten seconds.
-
-    Args:
-        console: Where.
-        work: What is being done, in a word.
-        silent: Show nothing: for all processes but the first.
-    """
-
-    def __init__(self, console: Console, work: str, *, silent: bool = False) -> None:
-        self._console, self._silent = console, silent
-        self._last_line = time.monotonic()
-        self._bar = ProgressBar(
-            TextColumn(work),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[state]}"),
-            console=console,
-            transient=True,
-            disable=silent or not console.is_terminal,
-            refresh_per_second=2,
-        )
-        self._task = self._bar.add_task(work, total=None, state="", visible=False)
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Show it while the block runs."""
-        with self._bar:
-            yield
-
-    def say(self, message: str, *, warning: bool = False) -> None:
-        """Print a line above the bar."""
-        if not self._silent:
-            self._bar.console.print(Text(message, style="yellow" if warning else ""), soft_wrap=True)
-
-    def advanced(self, progress: Progress) -> None:
-        """Move the bar."""
-        left = progress.seconds_left
-        parts = [] if left is None else [f"{timedelta(seconds=round(left))} left"]
-        for name, value in progress.figures.items():
-            parts.append(f"{value:,.0f} {name}" if name.endswith("/s") else f"{name} {value:.3f}")
-        shown = ", ".join(parts)
-        if self._console.is_terminal:
-            self._bar.update(self._task, total=progress.steps, completed=progress.step, state=shown, visible=True)
-            return
-        now = time.monotonic()
-        if now - self._last_line >= _LINE_EVERY_SECONDS:
-            self._last_line = now
-            self.say(f"Step {progress.step:,} of {progress.steps:,}{', ' if shown else ''}{shown}")
-
-
-T = TypeVar("T")
-
-
 def run_in_event_loop(work: Callable[[], Coroutine[object, object, T]]) -> T:
     """Run a coroutine to its end, on uvloop where it is installed."""
     try:
@@ -279,23 +222,3 @@ def drain_on_interrupt(stop: StopSignal, tell: Callable[[str], None]) -> Iterato
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def stop_after_step(stop: StopSignal, tell: Callable[[str], None]) -> Iterator[None]:
-    """Turn the first Ctrl-C (or SIGTERM) into a request to stop; the second ends the process at once."""
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        restore()
-        stop.requested = True
-        tell("Stopping after this step. Press Ctrl-C again to stop at once.")
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        restore()

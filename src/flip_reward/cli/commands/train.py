@@ -1,27 +1,43 @@
-"""`flip-reward train`."""
+"""`flip-reward train`, `flip-reward tune-inferrer` and `flip-reward export-adapter`."""
 
 from __future__ import annotations
 
 import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+from rich.text import Text
 
-from flip_reward.cli.console import StepsDisplay, stop_after_step
 from flip_reward.cli.exit_codes import ExitCode
+from flip_reward.engines.lora.export import export_adapter as export
 from flip_reward.scoring.runner import StopSignal
+from flip_reward.training.common.progress import Progress
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.train import train_grpo
+from flip_reward.training.inferrer.recipe import InferrerRecipe
+from flip_reward.training.inferrer.tune import tune_inferrer as tune
+
+_LINE_EVERY_SECONDS = 10.0
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the recipe.", show_default=False),
+]
 
 
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, on what, with which reward.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the recipe.", show_default=False),
-    ] = None,
+    overrides: Overrides = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -61,3 +77,161 @@ def train(
         display.say(f"Reward of held-out prompts: {rewards}")
     display.say(f"Trained policy: {folder / 'model'}")
     display.say(f"Curves and samples: flip-reward report {folder}")
+
+
+def tune_inferrer(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="What to tune, on what and how.")],
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The folder of the tuned model, made or resumed. By default that of the recipe, or below tuned/.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Tune a small model to infer instructions from responses.
+
+    Use the tuned model with '--model transformers:FOLDER' and the template of the recipe as '--template'. The same
+    command again resumes where it stopped.
+
+    Examples:
+
+      flip-reward tune-inferrer recipes/tune_inferrer_cpu.yaml data_folder=data -o tuned/small
+
+      flip-reward tune-inferrer recipes/tune_inferrer_gpu.yaml model=Qwen/Qwen3-0.6B sft.learning_rate=1e-4
+    """
+    wanted = InferrerRecipe.read(recipe, overrides or [])
+    folder = output or wanted.output or Path("tuned") / recipe.stem
+    console = Console()
+    stop = StopSignal()
+    display = StepsDisplay(console, "tuning")
+    with display.shown(), stop_after_step(stop, display.say):
+        manifest = tune(wanted, folder, observer=display, stop=stop)
+    outcome = manifest.outcome
+    if outcome is None:
+        console.print("Stopped. The same command goes on from here.")
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if outcome.held_out_loss is not None and outcome.held_out_loss_before is not None:
+        losses = f"{outcome.held_out_loss_before:.3f} before, {outcome.held_out_loss:.3f} now"
+        console.print(Text(f"Loss on held-out rows: {losses}"))
+    console.print(Text(f"Tuned model: {folder}"), soft_wrap=True)
+    console.print(
+        Text(f"Use it: --model transformers:{folder} --reward backward-likelihood {_name_template(wanted)}"),
+        soft_wrap=True,
+    )
+
+
+def _name_template(recipe: InferrerRecipe) -> str:
+    """Return the options with which scoring prompts the model as it was tuned."""
+    if recipe.template_dir is None:
+        options = f"--template {recipe.load_completion_prompt().template.name}"
+    else:
+        options = f"--template-dir {recipe.template_dir}" + (
+            f" --template {recipe.template}" if recipe.template else ""
+        )
+    return options + (" --no-thinking" if recipe.no_thinking else "")
+
+
+def export_adapter(
+    folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER",
+            help="A LoRA adapter as PEFT saves it; MODEL+FOLDER names its model.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file. By default adapter.gguf in the folder.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a LoRA adapter as a GGUF file, which llama.cpp loads.
+
+    'flip-reward tune-inferrer' already does so; this is for adapters from elsewhere. Use one with
+    '--model MODEL.gguf+FILE', where MODEL.gguf is its base model, quantised or not.
+
+    Examples:
+
+      flip-reward export-adapter tuned/mine
+
+      flip-reward export-adapter Qwen/Qwen3-0.6B+adapters/mine -o mine.gguf
+    """
+    file = export(folder, output)
+    Console().print(Text(f"Adapter: {file} ({file.stat().st_size / 1e6:.1f} MB)"), soft_wrap=True)
+
+
+class StepsDisplay:
+    """Shows how the steps of a training go: a bar on a terminal, otherwise a line every ten seconds.
+
+    Args:
+        console: Where.
+        work: What is being done, in a word.
+        silent: Show nothing: for all processes but the first.
+    """
+
+    def __init__(self, console: Console, work: str, *, silent: bool = False) -> None:
+        self._console, self._silent = console, silent
+        self._last_line = time.monotonic()
+        self._bar = ProgressBar(
+            TextColumn(work),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=console,
+            transient=True,
+            disable=silent or not console.is_terminal,
+            refresh_per_second=2,
+        )
+        self._task = self._bar.add_task(work, total=None, state="", visible=False)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show it while the block runs."""
+        with self._bar:
+            yield
+
+    def say(self, message: str, *, warning: bool = False) -> None:
+        """Print a line above the bar."""
+        if not self._silent:
+            self._bar.console.print(Text(message, style="yellow" if warning else ""), soft_wrap=True)
+
+    def advanced(self, progress: Progress) -> None:
+        """Move the bar."""
+        left = progress.seconds_left
+        parts = [] if left is None else [f"{timedelta(seconds=round(left))} left"]
+        for name, value in progress.figures.items():
+            parts.append(f"{value:,.0f} {name}" if name.endswith("/s") else f"{name} {value:.3f}")
+        shown = ", ".join(parts)
+        if self._console.is_terminal:
+            self._bar.update(self._task, total=progress.steps, completed=progress.step, state=shown, visible=True)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= _LINE_EVERY_SECONDS:
+            self._last_line = now
+            self.say(f"Step {progress.step:,} of {progress.steps:,}{', ' if shown else ''}{shown}")
+
+
+@contextmanager
+def stop_after_step(stop: StopSignal, tell: Callable[[str], None]) -> Iterator[None]:
+    """Turn the first Ctrl-C (or SIGTERM) into a request to stop; the second ends the process at once."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        restore()
+        stop.requested = True
+        tell("Stopping after this step. Press Ctrl-C again to stop at once.")
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        restore()

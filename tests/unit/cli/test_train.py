@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from flip_reward.cli.console import StepsDisplay
+from flip_reward.cli.commands.train import StepsDisplay
 from flip_reward.training.common.progress import Progress
 
 PROGRESS = Progress(3, 1200, {"tokens/s": 1234.5, "loss": 2.5, "held out": 0.25}, seconds_left=61)
