@@ -243,6 +243,8 @@ def load_rewards(
 
 
 def _with_model(config: RewardConfig, engine: Engine, runs: int) -> GridReward:
+    if flatten(config.part).get("order_seed", 0) is None:
+        config = config.updated(order_seed=0)  # runs differ in their samples, not in the orders that judges see
     seeds = _draw_seeds(config, runs)
     rewards = tuple((config if seed is None else config.updated(seed=seed)).load(engine) for seed in seeds)
     return GridReward(f"{_name_settings(config, rewards[0].settings)} @ {engine.model}", engine.model, rewards)

@@ -46,6 +46,8 @@ def test_runs_differ_in_their_seed() -> None:
     [flip] = load_rewards(["flip"], [SCRIPTED], RewardConfig(temperature=0.7, seed=5), runs=3)
     assert [reward.settings["seed"] for reward in flip.runs] == [5, 6, 7]
     assert flip.to_entry().settings["runs"] == 3
+    [listwise] = load_rewards(["listwise"], [SCRIPTED], RewardConfig(temperature=0.7, seed=5), runs=2)
+    assert [(reward.settings["seed"], reward.settings["order_seed"]) for reward in listwise.runs] == [(5, 0), (6, 0)]
     with pytest.raises(OptionError, match="all the same"):
         load_rewards(["flip"], [SCRIPTED], runs=3)
 

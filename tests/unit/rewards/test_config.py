@@ -41,6 +41,7 @@ EVERYTHING = {
     "one_order": True,
     "tournament": Tournament.KNOCKOUT,
     "orders": 4,
+    "order_seed": 7,
 }
 
 
@@ -186,8 +187,9 @@ def test_settings_reach_the_rewards() -> None:
     assert (flip["template"], flip["similarity"], flip["reply_policy"]) == ("direct", "f1:multilingual", "raw_text")
     assert (flip["samples"], flip["aggregation"]) == (8, "median")
     pairwise = settings["pairwise"]
-    assert (pairwise["both_orders"], pairwise["tournament"], pairwise["order_seed"]) == (False, "knockout", 3)
-    assert (settings["listwise"]["orders"], settings["listwise"]["order_seed"]) == (4, 3)
+    assert (pairwise["both_orders"], pairwise["tournament"], pairwise["order_seed"]) == (False, "knockout", 7)
+    assert (settings["listwise"]["orders"], settings["listwise"]["order_seed"]) == (4, 7)
+    assert RewardConfig(reward="listwise", model="scripted", seed=3).check().settings["order_seed"] == 3
 
 
 @pytest.mark.parametrize(

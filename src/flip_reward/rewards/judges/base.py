@@ -7,7 +7,9 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol, Self
+from typing import Annotated, ClassVar, Protocol, Self
+
+from pydantic import Field
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.judgement import Judgement, write_judgements
@@ -33,6 +35,21 @@ class JudgeOptions(ReplyOptions):
     """How every judge is asked."""
 
     panel: ClassVar[str] = "Judges"
+
+
+@dataclass(frozen=True)
+class GroupJudgeOptions(JudgeOptions):
+    """How a judge is asked that sees several responses. Each group has orders of its own."""
+
+    order_seed: Annotated[
+        int | None,
+        Field(description="pairwise, listwise: another seed shows other orders. By default that of --seed."),
+    ] = None
+
+    @property
+    def seed_of_orders(self) -> int:
+        """What the orders are drawn with."""
+        return (self.sampling.seed or 0) if self.order_seed is None else self.order_seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from flip_reward.errors import OptionError
 from flip_reward.rewards.base import Settings, gather_all
 from flip_reward.rewards.judges.base import (
     GroupJudge,
+    GroupJudgeOptions,
     JudgeCall,
     JudgeInput,
-    JudgeOptions,
     call_judge,
     make_schema,
     score_share,
@@ -28,8 +28,8 @@ from flip_reward.rewards.judges.base import (
 
 
 @dataclass(frozen=True)
-class ListwiseOptions(JudgeOptions):
-    """How `ListwiseJudge` asks. A seed in `sampling` draws the orders too; each group has orders of its own.
+class ListwiseOptions(GroupJudgeOptions):
+    """How `ListwiseJudge` asks.
 
     All orders are different, so there are no more than the factorial of the number of responses.
     """
@@ -61,7 +61,7 @@ class ListwiseJudge(GroupJudge):
 
     kind = JudgeKind.LISTWISE
 
-    recorded_otherwise = ("orders",)
+    recorded_otherwise = ("orders", "order_seed")
 
     def __init__(
         self, engine: Engine | None, options: ListwiseOptions | None = None, *, template: Template | None = None
@@ -75,7 +75,7 @@ class ListwiseJudge(GroupJudge):
     def settings(self) -> Settings:
         """Everything that a score depends on besides the group."""
         own = self.options
-        return {**super().settings, "orders": own.orders, "order_seed": own.sampling.seed or 0}
+        return {**super().settings, "orders": own.orders, "order_seed": own.seed_of_orders}
 
     def render(self, group: Group) -> list[Request | None]:
         """Render the request of every order, without sending anything."""
@@ -91,9 +91,7 @@ class ListwiseJudge(GroupJudge):
     def _orders(self, group: Group, shown: JudgeInput) -> list[tuple[int, ...]]:
         if len(shown.answers) < 2:
             return []
-        return draw_orders(
-            group, list(shown.answers), seed=self.options.sampling.seed or 0, count=self.options.orders
-        )
+        return draw_orders(group, list(shown.answers), seed=self.options.seed_of_orders, count=self.options.orders)
 
     async def _choose(self, judged: JudgeInput, order: Sequence[int]) -> JudgeCall:
         return await call_judge(

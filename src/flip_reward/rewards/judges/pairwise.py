@@ -23,9 +23,9 @@ from flip_reward.engines.base import Engine, Request
 from flip_reward.rewards.base import Settings, gather_all
 from flip_reward.rewards.judges.base import (
     GroupJudge,
+    GroupJudgeOptions,
     JudgeCall,
     JudgeInput,
-    JudgeOptions,
     call_judge,
     make_schema,
     score_share,
@@ -136,8 +136,8 @@ PAIR_SCHEMA = make_schema("BETTER_RESPONSE", {"type": "string", "enum": ["A", "B
 
 
 @dataclass(frozen=True)
-class PairwiseOptions(JudgeOptions):
-    """How `PairwiseJudge` asks. A seed in `sampling` draws the orders too; each group has orders of its own.
+class PairwiseOptions(GroupJudgeOptions):
+    """How `PairwiseJudge` asks.
 
     By default each pair is shown in both orders, and a verdict that changes with the order is a tie.
     """
@@ -173,7 +173,7 @@ class PairwiseJudge(GroupJudge):
 
     kind = JudgeKind.PAIRWISE
 
-    recorded_otherwise = ("one_order", "tournament")
+    recorded_otherwise = ("one_order", "tournament", "order_seed")
 
     def __init__(
         self, engine: Engine | None, options: PairwiseOptions | None = None, *, template: Template | None = None
@@ -188,7 +188,7 @@ class PairwiseJudge(GroupJudge):
             **super().settings,
             "both_orders": not self.options.one_order,
             "tournament": self.options.tournament.value,
-            "order_seed": self.options.sampling.seed or 0,
+            "order_seed": self.options.seed_of_orders,
         }
 
     def render(self, group: Group) -> list[Request | None]:
@@ -214,13 +214,13 @@ class PairwiseJudge(GroupJudge):
         """The responses that are judged, for a knockout in a drawn order."""
         indices = list(shown.answers)
         if self.options.tournament is Tournament.KNOCKOUT:
-            [indices] = map(list, draw_orders(group, indices, seed=self.options.sampling.seed or 0))
+            [indices] = map(list, draw_orders(group, indices, seed=self.options.seed_of_orders))
         return indices
 
     def _orders(self, group: Group, pair: tuple[int, int]) -> list[tuple[int, ...]]:
         """The orders in which a pair is shown. One order alone is drawn: a fixed one would favour a place."""
         options = self.options
-        return draw_orders(group, pair, seed=options.sampling.seed or 0, count=1 if options.one_order else 2)
+        return draw_orders(group, pair, seed=options.seed_of_orders, count=1 if options.one_order else 2)
 
     async def _choose(self, judged: JudgeInput, order: Sequence[int]) -> JudgeCall:
         return await call_judge(
