@@ -186,60 +186,53 @@ class TestUnavailable:
             address = f"http://127.0.0.1:{reserved.getsockname()[1]}/v1"
             failure = await fail(HttpEngine(address, "any"))
         assert isinstance(failure, EngineUnavailableError)
-        assert str(failure) == f"{address} refuses connections"
+        assert address in str(failure)
         assert failure.hint
 
     async def test_a_host_that_cannot_be(self) -> None:
-        failure = await fail(HttpEngine(f"http://{'long' * 20}/v1", "any"))
+        host = "long" * 20
+        failure = await fail(HttpEngine(f"http://{host}/v1", "any"))
         assert isinstance(failure, EngineUnavailableError)
-        assert "does not resolve" in str(failure)
+        assert host in str(failure)
 
     @pytest.mark.parametrize("key", [None, KEY])
     async def test_wrong_key(self, key: str | None) -> None:
         with FaultServer(api_key="another key") as server:
             failure = await fail(HttpEngine(server.base_url, server.model, api_key=key))
         assert isinstance(failure, EngineUnavailableError)
-        assert ("needs" if key is None else "does not accept") in str(failure)
         assert "OPENAI_API_KEY" in str(failure.hint)
 
-    @pytest.mark.parametrize(("model", "hint"), [("test-modle", "did you mean"), ("gpt", "it offers 'test-model'")])
-    async def test_unknown_model(self, model: str, hint: str) -> None:
+    @pytest.mark.parametrize("model", ["test-modle", "gpt"])
+    async def test_unknown_model(self, model: str) -> None:
         with FaultServer() as server:
             failure = await fail(HttpEngine(server.base_url, model))
         assert isinstance(failure, EngineUnavailableError)
         assert repr(model) in str(failure)
-        assert hint in str(failure.hint)
+        assert repr(server.model) in str(failure.hint)
 
     async def test_address_without_v1(self) -> None:
         with FaultServer() as server:
             failure = await fail(HttpEngine(server.base_url.removesuffix("/v1"), server.model))
         assert isinstance(failure, EngineUnavailableError)
-        assert "no chat completions endpoint" in str(failure)
         assert str(failure.hint).endswith(server.base_url)
 
     @pytest.mark.parametrize(
-        ("answer", "said", "hint"),
+        ("answer", "hint"),
         [
-            (b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nNot Found", "no chat completions", "--base-url"),
-            (b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n", "no chat completions", "--base-url"),
+            (b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nNot Found", "--base-url"),
+            (b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n", "--base-url"),
             (
                 b"HTTP/1.1 308 Moved\r\nLocation: https://host/v1/chat/completions\r\nContent-Length: 0\r\n\r\n",
-                "no chat completions",
-                "redirects to https://host/v1",
+                "https://host/v1",
             ),
-            (
-                b"HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\nno such model",
-                "'any'",
-                "--model",
-            ),
+            (b"HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\nno such model", "--model"),
         ],
         ids=["404", "405", "redirect", "no list of models"],
     )
-    async def test_another_kind_of_server(self, answer: bytes, said: str, hint: str) -> None:
+    async def test_another_kind_of_server(self, answer: bytes, hint: str) -> None:
         async with raw_server(answer) as base_url:
             failure = await fail(HttpEngine(base_url, "any"))
         assert isinstance(failure, EngineUnavailableError)
-        assert said in str(failure)
         assert hint in str(failure.hint)
 
     @pytest.mark.parametrize("fault", [Fault.UNAUTHORIZED, Fault.FORBIDDEN])
@@ -342,7 +335,9 @@ class TestProxy:
             monkeypatch.delenv("no_proxy", raising=False)
             failure = await fail(HttpEngine("http://models.example/v1", "any"))
         assert isinstance(failure, EngineUnavailableError)
-        assert str(failure) == "the proxy in front of http://models.example/v1 refuses connections"
+        assert "proxy" in str(failure)
+        assert "http://models.example/v1" in str(failure)
+        assert "me:pass" not in str(failure)
 
     async def test_a_server_on_this_machine_is_reached_without_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")

@@ -70,7 +70,7 @@ def test_a_failure_of_the_model_is_no_low_reward(environment: pytest.MonkeyPatch
         point_at(server, environment)
         assert asyncio.run(score("It rains.")) > 0
         assert asyncio.run(score("A storm.")) == -1
-        with pytest.raises(Exception, match="1 of 2 responses could not be scored: request_refused 1"):
+        with pytest.raises(Exception, match="request_refused 1"):
             flip(["Say that it rains."] * 2, ["It rains.", "A storm."])
         forget_environment_reward()
 
