@@ -144,6 +144,9 @@ def share(listener: socket.socket) -> list[socket.socket]:
     uvloop takes one connection from each socket in a turn of its event loop, and under load a turn takes 100 ms. With
     512 busy connections, 200 new ones wait for up to 10 s at one socket and for 0.5 s at 32 copies of it.
     """
+    # A copy takes over whether its original waits, and the system has one such mark for all copies in all workers: a
+    # worker that starts would make those that answer wait in `accept` for the next connection.
+    listener.settimeout(0)
     return [listener, *(listener.dup() for _ in range(CONNECTIONS_AT_ONCE - 1))]
 
 

@@ -133,7 +133,8 @@ def test_lines_are_taken_from_the_stream_only_when_they_are_asked_for() -> None:
     assert taken < 10
 
 
-good_lines = st.dictionaries(st.text(max_size=5), st.integers() | st.text() | st.none(), max_size=3).map(
+whole_numbers = st.integers(-(2**63), 2**64 - 1)  # larger ones become floats
+good_lines = st.dictionaries(st.text(max_size=5), whole_numbers | st.text() | st.none(), max_size=3).map(
     lambda values: json.dumps(values).encode()
 )
 bad_lines = st.binary(max_size=40).map(lambda noise: b"!" + noise.replace(b"\n", b""))

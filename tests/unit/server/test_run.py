@@ -1,7 +1,11 @@
+import os
+import socket
 import subprocess
 import sys
 
 import pytest
+
+from flip_reward.server.run import share
 
 
 @pytest.mark.parametrize("module", ["starlette", "uvicorn", "httptools", "prometheus_client"])
@@ -23,3 +27,11 @@ def test_the_command_loads_nothing_of_the_server_before_it_serves() -> None:
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == ""
+
+
+def test_a_worker_that_starts_makes_no_other_wait_for_connections() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as of_others, of_others.dup() as listener:
+        of_others.setblocking(False)
+        for copy in share(listener)[1:]:
+            assert not os.get_blocking(of_others.fileno())
+            copy.close()
