@@ -171,11 +171,7 @@ class ContextTooLongError(EngineError):
 
 
 class RequestRefusedError(EngineError):
-    """The server refused the request itself (any other 4xx).
-
-    Attributes:
-        status: The HTTP status.
-    """
+    """The server refused the request itself (any other 4xx, which is its `status`)."""
 
     def __init__(self, message: str, *, status: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)

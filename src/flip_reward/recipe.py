@@ -16,18 +16,10 @@ Recipe = TypeVar("Recipe", bound=BaseModel)
 
 
 def read_recipe(path: Path, model: type[Recipe], overrides: Sequence[str] = (), *, extra: str) -> Recipe:
-    """Read a recipe, and check it.
+    """Read a recipe from a YAML file, and check it. An unknown key is named with the nearest known one.
 
-    Args:
-        path: The YAML file.
-        model: What it has to be.
-        overrides: "key=value" or "part.key=value", values in YAML, in place of what the file says.
-        extra: The extra of this package that brings PyYAML.
-
-    Raises:
-        DataError: There is none, or it is not such a recipe; an unknown key is named with the nearest known one.
-        OptionError: An override is malformed.
-        MissingDependencyError: PyYAML is not installed.
+    Overrides are "key=value" or "part.key=value", with values in YAML. `extra` is the extra of this package that
+    brings PyYAML.
     """
     content = _load(path, extra)
     for override in overrides:

@@ -22,17 +22,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a field's type and description do not say; stands in its `Annotated`.
-
-    Attributes:
-        only: The kinds of engine with which it has an effect; empty for all.
-        short: The short form of its command-line option, such as "-m".
-        metavar: What stands for its value in help.
-    """
+    """What a field's type and description do not say; stands in its `Annotated`."""
 
     only: tuple[str, ...] = ()
+    """The kinds of engine with which it has an effect; empty for all."""
     short: str | None = None
+    """The short form of its command-line option, such as "-m"."""
     metavar: str | None = None
+    """What stands for its value in help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +104,7 @@ def read_environment(
 ) -> Model:
     """Read settings, each from the variable of the prefix and its name in capitals; empty ones are not set.
 
-    Args:
-        model: What the settings have to be.
-        environment: For example `os.environ`.
-        prefix: What the variables begin with.
-        others: A longer prefix, of variables that are left to somebody else.
-
-    Raises:
-        OptionError: A variable is misspelt or has a wrong value.
+    Variables with the longer prefix `others` are left to somebody else.
     """
     names = names_of(model)
     chosen: dict[str, str] = {}
@@ -131,16 +121,7 @@ def read_environment(
 
 
 def check_settings(model: type[Model], chosen: Mapping[str, object], call: Callable[[str], str]) -> Model:
-    """Make settings of what a user chose.
-
-    Args:
-        model: What they have to be.
-        chosen: Values by name.
-        call: What the user calls a setting, from its name.
-
-    Raises:
-        OptionError: A value is wrong.
-    """
+    """Make settings of what a user chose; `call` gives what the user calls a setting, from its name."""
     try:
         return model.model_validate(chosen)
     except ValidationError as error:

@@ -118,10 +118,7 @@ class ProgressDisplay:
 def print_records(console: Console, records: Iterable[Record], *, judged: bool = False) -> None:
     """Print a table of records. Their texts come from models and are shown as they are, never as markup.
 
-    Args:
-        console: Where to print.
-        records: What to print.
-        judged: They come from a judge, whose explanation is shown in place of an inferred instruction.
+    Those of a judge show its explanation in place of an inferred instruction.
     """
     table = Table(expand=True)
     table.add_column("instruction", ratio=3, overflow="fold")

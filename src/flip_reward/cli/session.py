@@ -50,14 +50,7 @@ T = TypeVar("T")
 def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
     """Run a job and print what came of it.
 
-    Args:
-        job: What to score.
-        as_json: Print the summary as JSON to standard output, and everything else to standard error.
-        table: Show the records as a table; None shows them when they are few.
-
-    Raises:
-        typer.Exit: The run was interrupted, or some rows have no record.
-        FlipRewardError: It could not be run.
+    With `as_json` that goes to standard error, and the summary as JSON to standard output.
     """
     console = Console(stderr=as_json)
     opened = open_job(job)
@@ -86,18 +79,7 @@ def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
 def score_opened(
     opened: OpenedJob, console: Console, stop: StopSignal, rows: Iterator[SourceRow | InvalidRow] | None = None
 ) -> Summary:
-    """Score what is not completed yet, with a progress bar.
-
-    Args:
-        opened: The job.
-        console: Where to print.
-        stop: Is set when a person asks to stop.
-        rows: The rows, where they are not simply those of the inputs.
-
-    Raises:
-        typer.Exit: It was stopped at once.
-        FlipRewardError: See `Run.score`.
-    """
+    """Score what is not completed yet, with a progress bar."""
     reward = opened.job.reward
     asks_for_replies = reward.engine is not None and not isinstance(reward, BackwardLikelihoodReward)
     if asks_for_replies and reward.model_name == SMOLLM2_135M.name:
@@ -117,11 +99,7 @@ def run_until_interrupted(
     display: ProgressDisplay,
     work: Callable[[], Coroutine[object, object, T]],
 ) -> T:
-    """Run a part of a job with its progress shown. Ctrl-C asks it to stop, and a second one stops it at once.
-
-    Raises:
-        typer.Exit: It was stopped at once.
-    """
+    """Run a part of a job with its progress shown. Ctrl-C asks it to stop, and a second one stops it at once."""
 
     async def watched() -> T:
         with display.shown(), drain_on_interrupt(stop, display.say):
@@ -145,13 +123,7 @@ def show_prompts(
 def show_requests(
     rows: Iterator[SourceRow | InvalidRow], render: Callable[[Group], Sequence[Rendered]], *, unit: str
 ) -> None:
-    """Print what the first rows would be asked.
-
-    Args:
-        rows: The rows.
-        render: Makes what a row's group would be asked; None where there is nothing to ask.
-        unit: What each request belongs to.
-    """
+    """Print what the first rows would be asked."""
     console = Console(soft_wrap=True)
     for row in islice(rows, _PROMPTS_SHOWN):
         title = f"{row.source}, line {row.line}"
@@ -185,14 +157,7 @@ def _render(render: Callable[[Group], Sequence[Rendered]], row: SourceRow) -> Se
 
 
 def print_places(console: Console, opened: OpenedJob, sentence: str = "", *, output: Path | None = None) -> None:
-    """Print where a run and its output are.
-
-    Args:
-        console: Where to print.
-        opened: The job.
-        sentence: Goes before; the output is left out then, since it was not written.
-        output: The output.
-    """
+    """Print where a run and its output are."""
     lines = [sentence] if sentence else []
     lines.append(f"Run folder: {opened.folder.path}")
     if opened.folder.rejected_rows:

@@ -62,11 +62,6 @@ class ReliabilityLimits:
         most_code: Responses with a larger `share_of_code` get `Caution.MOSTLY_CODE`, 0 to 1.
         least_english: Responses of a dozen words and more with a smaller `share_of_english` get
             `Caution.OTHER_LANGUAGE`, 0 to 1. 0 for an inferrer of any language.
-
-    Example:
-        >>> reliability_limits = ReliabilityLimits(least_words=3, most_code=0.8, least_english=0.15)
-        >>> reliability_limits.find_cautions("Pears."), reliability_limits.find_cautions("Pears grow on trees.")
-        ((<Caution.SHORT_RESPONSE: 'short_response'>,), ())
     """
 
     least_words: int
@@ -86,12 +81,7 @@ class ReliabilityLimits:
 
 
 def share_of_code(text: str) -> float:
-    r"""Return which share of the lines that are not blank is code: those in fences, and those that look like it.
-
-    Example:
-        >>> share_of_code("It adds two numbers:\n```python\ndef add(a, b):\n    return a + b\n```\n")
-        0.8
-    """
+    r"""Return which share of the lines that are not blank is code: those in fences, and those that look like it."""
     fenced = sum(map(_count_lines, (match.group() for match in _FENCED.finditer(text))))
     others = [line for line in _FENCED.sub("\n", text).splitlines() if line.strip()]
     lines = fenced + len(others)
@@ -105,10 +95,6 @@ def share_of_english(text: str) -> float:
     """Return which share of the words are small words of English, such as "the"; 0 for a text without words.
 
     In English prose it is about 0.4. Other languages share a few of these words by chance.
-
-    Example:
-        >>> share_of_english("Pears and plums are on the table."), share_of_english("Birnen liegen auf dem Tisch.")
-        (0.5714285714285714, 0.0)
     """
     return _share_of_english(load_normalizer("multilingual").tokenize(text))
 

@@ -31,15 +31,12 @@ _ROLES: dict[str, Role] = {
 
 @dataclass(frozen=True, slots=True)
 class _Markup:
-    """How one family of templates marks turns.
-
-    Attributes:
-        header: Begins a turn; its group is the role.
-        system_first: Text before the first header is the system prompt.
-    """
+    """How one family of templates marks turns."""
 
     header: re.Pattern[str]
+    """Begins a turn; its group is the role."""
     system_first: bool = False
+    """Text before the first header is the system prompt."""
 
 
 _MARKUPS = (
@@ -67,15 +64,12 @@ _LLAMA_2_SYSTEM = re.compile(r"\A<<SYS>>\n(.*?)\n<</SYS>>\s*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """What a rendered prompt says.
-
-    Attributes:
-        messages: The conversation up to the response.
-        prefill: What the template has begun the response with, such as "<think>".
-    """
+    """What a rendered prompt says."""
 
     messages: tuple[Message, ...]
+    """The conversation up to the response."""
     prefill: str = ""
+    """What the template has begun the response with, such as "<think>"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +81,7 @@ class RenderedChat:
 
 
 def strip_end_marks(text: str) -> str:
-    r"""Take off the marks that end a turn or fill a batch, and the white space before them.
-
-    Example:
-        >>> strip_end_marks("Apples.<|im_end|>\n<|endoftext|><|endoftext|>")
-        'Apples.'
-    """
+    r"""Take off the marks that end a turn or fill a batch, and the white space before them."""
     return _END.sub("", text)
 
 
@@ -119,15 +108,6 @@ def split_chat(text: str, *, trust_turns: bool = False) -> RenderedChat:
 
     A response may hold the marks of turns, and so pass a conversation of its own making for the one it answers. With
     several assistant turns nobody can tell where it begins.
-
-    Args:
-        text: The whole conversation, with its marks.
-        trust_turns: Take the last of several assistant turns for the response. Only for policies that cannot write
-            the marks of turns.
-
-    Example:
-        >>> split_chat("<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\nApple.<|im_end|>").response
-        'Apple.'
     """
     turns = _read_turns(text)
     if turns is None:

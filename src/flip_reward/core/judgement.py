@@ -24,9 +24,6 @@ class Judgement:
         outcome: `Outcome.SCORED` with a verdict, else why there is none.
         chosen: The index in the group of the response that the judge chose; None without a verdict.
         reply: The reply as it came; None when the engine sent none.
-
-    Raises:
-        ValueError: `outcome` and `chosen` disagree, or the chosen response was not shown.
     """
 
     shown: tuple[int, ...]
@@ -77,19 +74,12 @@ def _read(line: str) -> Judgement:
 
 @dataclass(frozen=True, slots=True)
 class PositionBias:
-    """How often the order in which two responses were shown decided between them.
-
-    Attributes:
-        pairs: Pairs with a verdict in both orders.
-        flips: Those among them whose verdict changed with the order.
-
-    Example:
-        >>> PositionBias(8, 2).rate
-        0.25
-    """
+    """How often the order in which two responses were shown decided between them."""
 
     pairs: int = 0
+    """Those with a verdict in both orders."""
     flips: int = 0
+    """Those among them whose verdict changed with the order."""
 
     @property
     def rate(self) -> float | None:
@@ -101,16 +91,7 @@ class PositionBias:
 
 
 def measure_position_bias(judgements: Iterable[Judgement]) -> PositionBias:
-    """Count the pairs of one group that were judged in both orders, and those whose verdict changed.
-
-    Args:
-        judgements: All of a group. Judgements of more than two responses do not count.
-
-    Example:
-        >>> always_first = [Judgement((0, 1), Outcome.SCORED, 0), Judgement((1, 0), Outcome.SCORED, 1)]
-        >>> measure_position_bias(always_first)
-        PositionBias(pairs=1, flips=1)
-    """
+    """Count the pairs of one group that were judged in both orders, and those whose verdict changed."""
     chosen = {
         judgement.shown: judgement.chosen
         for judgement in judgements
@@ -124,18 +105,7 @@ def draw_orders(group: Group, indices: Sequence[int], *, seed: int = 0, count: i
     """Draw orders of some responses of a group, all different, each as likely as any other.
 
     They depend on the seed, the group's texts and the indices, and on nothing else: not on the group's id, the
-    process, the platform or the version of Python.
-
-    Args:
-        group: Its messages and responses go into the hash that decides.
-        indices: The responses to order.
-        seed: Another seed draws other orders.
-        count: How many orders, at least 1. There are no more than the factorial of the number of indices.
-
-    Example:
-        >>> orders = draw_orders(Group.of("Name a fruit.", ["Apple.", "Pear.", "It rains."]), range(3), count=100)
-        >>> len(orders), sorted(orders[0])
-        (6, [0, 1, 2])
+    process, the platform or the version of Python. There are no more than the factorial of the number of indices.
     """
     texts = [[message.role, message.content] for message in group.messages], group.responses
     digest = hashlib.sha256(json.dumps([seed, list(indices), *texts]).encode()).digest()

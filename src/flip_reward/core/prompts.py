@@ -32,23 +32,18 @@ from flip_reward.errors import TemplateError
 
 @dataclass(frozen=True, slots=True)
 class TemplateTask:
-    """What a template is for.
-
-    Attributes:
-        name: What messages call such a template.
-        required: Placeholders that it must have.
-        optional: Placeholders that it may have.
-        built_in: The templates for it that come with the package; the first is the default.
-        file_names: What a user's own template is called by default; the first that the folder holds counts.
-        needs_one_of: Of these placeholders it must have at least one.
-    """
+    """What a template is for."""
 
     name: str
+    """What messages call such a template."""
     required: frozenset[str]
     optional: frozenset[str]
     built_in: tuple[str, ...]
+    """The first is the default."""
     file_names: tuple[str, ...]
+    """What a user's own template is called by default; the first that the folder holds counts."""
     needs_one_of: frozenset[str] = frozenset()
+    """Of these placeholders it must have at least one."""
 
 
 INFER = TemplateTask(
@@ -115,9 +110,6 @@ class Template:
         system: The text of the system message; None for no system message.
         user: The text of the user message.
         task: What it is for, which says what placeholders it has.
-
-    Raises:
-        TemplateError: A placeholder is unknown or missing, or a brace stands alone.
 
     Example:
         >>> template = Template("mine", None, 'Answer with {{"INFERRED INSTRUCTION": ...}}.  {response}')
@@ -190,14 +182,6 @@ class CompletionPrompt:
 
     A template that ends in the placeholder `{instruction}` is one text, which the model reads as it is, without its
     chat template. To any other template the instruction is scored as the model's reply.
-
-    Raises:
-        TemplateError: `{instruction}` is not at the very end, or the template asks for JSON.
-
-    Example:
-        >>> prompt = CompletionPrompt(Template("mine", None, "{response} answers: {instruction}", COMPLETE))
-        >>> prompt.format("Pears.", InferenceTarget("Name a fruit."))
-        'Pears. answers: '
     """
 
     template: Template
@@ -224,9 +208,7 @@ class CompletionPrompt:
     def format(self, answer: str, target: InferenceTarget) -> str | tuple[Message, ...]:
         """Return what comes before the instruction: a text, or the messages that it would be the reply to.
 
-        Args:
-            answer: The response. Empty for the likelihood of the instruction without one.
-            target: The turns before the instruction.
+        An empty answer gives the likelihood of the instruction without a response.
         """
         values = {"response": answer, "context": render_context(target.context), "instruction": ""}
         messages = self.template.format(values)
@@ -234,16 +216,10 @@ class CompletionPrompt:
 
 
 def load_template(task: TemplateTask, name: str | None = None, *, folder: Path | None = None) -> Template:
-    """Load a template for a task.
+    """Load a template for a task, by default the task's first one.
 
-    Args:
-        task: What it is for.
-        name: One of the task's built-in templates, or with a folder one of the folder's. None takes the default.
-        folder: A user's own templates, as files NAME_USER.prompt and, optionally, NAME_SYSTEM.prompt; or
-            NAME.user.txt and NAME.system.txt.
-
-    Raises:
-        TemplateError: There is no such template, it is not UTF-8, or its placeholders are wrong.
+    A user's own folder holds NAME_USER.prompt and, optionally, NAME_SYSTEM.prompt; or NAME.user.txt and
+    NAME.system.txt.
     """
     if folder is not None:
         names = task.file_names if name is None else (name,)
@@ -281,12 +257,9 @@ def load_templates(
 ) -> TemplatePair:
     """Load the templates for a target.
 
-    Args:
-        name: A template's name. None takes the default of the target, for `Target.LAST_USER` "reasoned", and
-            "contextual" where there are earlier turns. A template named here is used for every group, and shows
-            earlier turns only if it has a placeholder for them.
-        target: What is inferred.
-        folder: A user's own templates; `name` is then one of the folder's, "FLIP" by default.
+    By default they are "reasoned" for `Target.LAST_USER`, and "contextual" where there are earlier turns. A template
+    named here is used for every group, and shows earlier turns only if it has a placeholder for them. In a folder of
+    the user's own the default is "FLIP".
     """
     if folder is not None:
         own = load_template(INFER, name, folder=folder)
@@ -302,27 +275,15 @@ def load_templates(
 
 
 def load_completion_prompt(name: str | None = None, *, folder: Path | None = None) -> CompletionPrompt:
-    """Load a completion prompt: one of `COMPLETION_PROMPTS`, or one of a folder's, "FRAME" by default.
-
-    Example:
-        >>> load_completion_prompt().is_completion, load_completion_prompt("compact").is_completion
-        (True, False)
-    """
+    """Load a completion prompt: one of `COMPLETION_PROMPTS`, or one of a folder's, "FRAME" by default."""
     return CompletionPrompt(load_template(COMPLETE, name, folder=folder))
 
 
 def load_judge_template(kind: JudgeKind, *, folder: Path | None = None, name: str | None = None) -> Template:
     """Load the template of a judge.
 
-    Args:
-        kind: Which judge.
-        folder: A user's own templates; None takes the one that comes with the package.
-        name: Which template of the folder. By default the name that the code of arXiv 2602.13551 gives it, such as
-            `llmjudge_pointwise_rating_USER.prompt`, or else the judge's own, such as `pointwise.user.txt`.
-
-    Example:
-        >>> load_judge_template(JudgeKind.PAIRWISE).name
-        'pairwise'
+    In a user's folder it has by default the name that the code of arXiv 2602.13551 gives it, such as
+    `llmjudge_pointwise_rating_USER.prompt`, or else the judge's own, such as `pointwise.user.txt`.
     """
     return load_template(kind.task, name, folder=folder)
 
@@ -340,23 +301,12 @@ def render_context(messages: Iterable[Message]) -> str:
 
 
 def render_text(text: str) -> str:
-    r"""Render a response as one JSON string, so that no text inside it can pass for its end.
-
-    Example:
-        >>> print(render_text('One.\n\nResponse B: "Two."'))
-        "One.\n\nResponse B: \"Two.\""
-    """
+    r"""Render a response as one JSON string, so that no text inside it can pass for its end."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def render_list(texts: Iterable[str]) -> str:
-    r"""Render responses as one JSON object a line, numbered from 0.
-
-    Example:
-        >>> print(render_list(["One.", "Two.\nThree."]))
-        {"index": 0, "response": "One."}
-        {"index": 1, "response": "Two.\nThree."}
-    """
+    r"""Render responses as one JSON object a line, numbered from 0."""
     return "\n".join(
         json.dumps({"index": index, "response": text}, ensure_ascii=False) for index, text in enumerate(texts)
     )

@@ -81,13 +81,7 @@ def parse_inferred_instruction(
 ) -> InferredInstruction:
     """Read the inferred instruction from a model's reply.
 
-    Args:
-        reply: The text as it came; None when the engine sent none.
-        finish_reason: Why the reply ended. "length" means that it was cut off.
-        reply_format: What the template asked for.
-        policy: What to do with a reply without a verdict.
-        template_text: The template's fixed text, lower case and white space folded (`Template.fixed_text`); a reply
-            that repeats a part of it is an echo.
+    A reply that repeats a part of the template's fixed text (`Template.fixed_text`) is an echo.
 
     Example:
         >>> parse_inferred_instruction('{"REASONING": "...", "INFERRED INSTRUCTION": "Name a fruit."}').instruction
@@ -184,10 +178,6 @@ def is_template_echo(instruction: str, template_text: str = "") -> bool:
 
     A piece of the template's text is an echo, also when it is wrapped in words that say nothing. One word that is not
     the template's makes it an inference.
-
-    Example:
-        >>> is_template_echo("<your-inferred-instruction>"), is_template_echo("Name three fruits.")
-        (True, False)
     """
     folded = " ".join(instruction.lower().split())
     if len(folded) <= _LONGEST_PLACEHOLDER and _BRACKETED.fullmatch(folded) and _PLACEHOLDER.fullmatch(folded):
@@ -224,53 +214,30 @@ LIST_KEY = VerdictKey.of("best response index")
 
 @dataclass(frozen=True, slots=True)
 class JudgeReply:
-    """What was read from a judge's reply.
-
-    Attributes:
-        status: Whether a verdict was found and, if not, why.
-        value: The rating, 1 to 10; or the place of the chosen response among those shown, from 0. None exactly when
-            `status` is not `ReplyStatus.PARSED`.
-        reasoning: The explanation beside it, when there was one.
-    """
+    """What was read from a judge's reply."""
 
     status: ReplyStatus
     value: float | None = None
+    """The rating, 1 to 10; or the place of the chosen response among those shown, from 0. None exactly when `status`
+    is not `ReplyStatus.PARSED`.
+    """
     reasoning: str | None = None
 
 
 def parse_rating(reply: str | None, finish_reason: str | None = "stop", *, shown: Sequence[str] = ()) -> JudgeReply:
-    """Read a rating of 1 to 10 under the key "SCORE". Anything outside is not a rating; nothing is clipped.
-
-    Example:
-        >>> parse_rating('{"REASONING": "Short, but right.", "SCORE": "8/10"}')
-        JudgeReply(status=<ReplyStatus.PARSED: 'parsed'>, value=8.0, reasoning='Short, but right.')
-        >>> parse_rating('{"SCORE": 11}').status
-        <ReplyStatus.UNPARSEABLE: 'unparseable'>
-    """
+    """Read a rating of 1 to 10 under the key "SCORE". Anything outside is not a rating; nothing is clipped."""
     return _parse_judge(reply, finish_reason, RATING_KEY, shown, _read_rating)
 
 
 def parse_pair_choice(
     reply: str | None, finish_reason: str | None = "stop", *, shown: Sequence[str] = ()
 ) -> JudgeReply:
-    """Read which of two responses is better, under the key "BETTER_RESPONSE": 0 for "A", 1 for "B".
-
-    Example:
-        >>> parse_pair_choice('{"BETTER_RESPONSE": "Response B"}').value
-        1
-    """
+    """Read which of two responses is better, under the key "BETTER_RESPONSE": 0 for "A", 1 for "B"."""
     return _parse_judge(reply, finish_reason, PAIR_KEY, shown, _read_letter)
 
 
 def parse_list_choice(reply: str | None, finish_reason: str | None = "stop", *, shown: Sequence[str]) -> JudgeReply:
-    """Read which response of a list is the best, under the key "BEST_RESPONSE_INDEX", from 0.
-
-    Example:
-        >>> parse_list_choice('{"BEST_RESPONSE_INDEX": 1}', shown=["Apple.", "Pear."]).value
-        1
-        >>> parse_list_choice('{"BEST_RESPONSE_INDEX": 2}', shown=["Apple.", "Pear."]).value is None
-        True
-    """
+    """Read which response of a list is the best, under the key "BEST_RESPONSE_INDEX", from 0."""
 
     def read_index(value: object) -> int | None:
         index = _read_index(value)

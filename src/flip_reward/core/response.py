@@ -35,13 +35,6 @@ def select_target(messages: tuple[Message, ...], target: Target = Target.LAST_US
 
     System and developer messages before the last user turn belong to the context too. Turns after it (a prefill, the
     results of tools) are not shown.
-
-    Example:
-        >>> chat = (Message("user", "Hi"), Message("assistant", "Hello!"), Message("user", "Name a fruit."))
-        >>> select_target(chat).instruction
-        'Name a fruit.'
-        >>> [message.role for message in select_target(chat).context]
-        ['user', 'assistant']
     """
     if target is Target.LAST_USER:
         for index in range(len(messages) - 1, -1, -1):
@@ -61,10 +54,6 @@ def visible_answer(response: str) -> str | Outcome:
 
     The thinking section, everything up to the last `</think>`, is taken off, and so are `<answer>` tags around what
     is left.
-
-    Returns:
-        The answer; `Outcome.UNFINISHED_THINKING` when thinking is opened and never closed; or
-        `Outcome.EMPTY_RESPONSE` when nothing is left.
 
     Example:
         >>> visible_answer("<think>Fruits...</think><answer>Apples.</answer>")
@@ -94,8 +83,7 @@ _ANSWER = re.compile(r"\s*<answer>(.*?)(?:</answer>\s*)?\Z", re.IGNORECASE | re.
 def strip_thinking(text: str) -> str | None:
     """Take off everything up to the last closing thinking tag, also when no tag opened the section.
 
-    Returns:
-        What is left, or None when thinking was opened and never closed.
+    None when thinking was opened and never closed.
 
     Example:
         >>> strip_thinking("<think>Fruits...</think>Apples.")

@@ -197,12 +197,6 @@ def aggregate(
     Returns:
         A score that holds the samples if there are several, and as `spread` the standard deviation of their values
         (division by their number).
-
-    Example:
-        >>> samples = [Sample(value, Outcome.SCORED) for value in (0.25, 0.5, 0.75)]
-        >>> score = aggregate([*samples, Sample(None, Outcome.TRUNCATED_REPLY)])
-        >>> score.value, round(score.spread, 3), score.detail
-        (0.5, 0.204, 'left out: 1 truncated_reply')
     """
     if not samples:
         raise ValueError("there are no samples to aggregate")

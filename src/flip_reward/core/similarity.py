@@ -11,17 +11,13 @@ from flip_reward.core.tokens import Normalizer, load_normalizer
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How close two instructions are.
-
-    Attributes:
-        value: The similarity, which becomes the reward.
-        precision: Share of the inferred instruction's tokens found in the original, where the measure has one.
-        recall: Share of the original instruction's tokens found in the inferred one, where the measure has one.
-    """
+    """How close two instructions are."""
 
     value: float
     precision: float | None = None
+    """Share of the inferred instruction's tokens found in the original, where the measure has one."""
     recall: float | None = None
+    """Share of the original instruction's tokens found in the inferred one, where the measure has one."""
 
 
 class Reference(Protocol):
@@ -62,10 +58,6 @@ class TokenF1:
     that are shared, recall the share of the original's, F1 their harmonic mean; each is 0 to 1, and 0 when nothing is
     shared. Over "english" tokens every result equals the authors' bit for bit.
 
-    Args:
-        normalizer: What a token is: "english" (the authors') or "multilingual"; see
-            `flip_reward.core.tokens.load_normalizer`.
-
     Example:
         >>> TokenF1().prepare("Define 'soil degradation'.").compare("What is soil degradation?")
         Match(value=0.5714285714285715, precision=0.5, recall=0.6666666666666666)
@@ -95,19 +87,13 @@ _NOTHING_SHARED = Match(0.0, 0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class TokenBag:
-    """The tokens of an original instruction, counted.
-
-    Attributes:
-        normalizer: Makes tokens of the inferred instructions.
-        length: How many tokens the instruction has.
-        vocabulary: Its tokens, once each.
-        repeated: Token -> occurrences, for those that occur more than once.
-    """
+    """The tokens of an original instruction, counted."""
 
     normalizer: Normalizer
     length: int
     vocabulary: frozenset[str]
     repeated: dict[str, int]
+    """Token -> occurrences, for those that occur more than once."""
 
     @property
     def empty(self) -> bool:

@@ -17,9 +17,6 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that appears under its name when the block ends, whole or not at all; links are written through.
 
     Readers see the old content or the new, never a part. When the block fails the old content stays.
-
-    Raises:
-        StorageError: The disk is full or not writable.
     """
     target = path.resolve()
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -51,12 +48,6 @@ class AppendOnlyFile:
 
     A line that could not be written whole, because the disk was full, is removed again; a half-written last line that
     a killed process left is dropped when the file is opened.
-
-    Args:
-        path: Made when missing.
-
-    Attributes:
-        dropped_bytes: Length of the half-written line that was dropped at the opening.
     """
 
     def __init__(self, path: Path) -> None:

@@ -23,19 +23,16 @@ _TIMEOUT_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class HubName:
-    """Which rows of which data set.
-
-    Attributes:
-        repository: "owner/name".
-        revision: A branch, tag or commit; None for the newest.
-        config: One of the data set's configurations ("subsets"); None for its default.
-        split: One of its splits; None for its only one, or "train".
-    """
+    """Which rows of which data set."""
 
     repository: str
+    """OWNER/NAME."""
     revision: str | None = None
+    """A branch, tag or commit; None for the newest."""
     config: str | None = None
+    """One of the data set's configurations ("subsets"); None for its default."""
     split: str | None = None
+    """None for its only one, or "train"."""
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -97,12 +94,9 @@ def _choose_split(name: HubName, splits: list[str]) -> str:
 
 
 def open_rows(name: HubName, rows: Iterable[Mapping[str, object]], *, size_hint: int | None = None) -> Input:
-    """Make an input of a data set's rows, which may be iterated more than once.
+    """Make an input of a data set's rows, which may be iterated more than once and keep their order.
 
-    Args:
-        name: What identifies the rows: with a commit as its revision, they never change.
-        rows: The rows by column, in an order that does not change either.
-        size_hint: How many there are, if known.
+    With a commit as the name's revision, the rows never change.
     """
     return Input(name.repository, partial(_read_rows, name, rows), partial(str, name), size_hint)
 

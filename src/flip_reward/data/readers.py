@@ -38,14 +38,9 @@ FORMATS = (*_STREAM_READERS, ".parquet")
 def open_input(source: str) -> Input:
     """Open an input by its name. Nothing is read yet, except the schema of Parquet files and of data sets on the hub.
 
-    Args:
-        source: A file in one of `FORMATS`; "-" for JSON lines from standard input; or a data set on the Hugging Face
-            hub, "owner/name:split" or "hf://datasets/owner/name@revision/config:split", of which everything after
-            the name may be left out. A name that could be both is a file where such a file or its folder exists.
-
-    Raises:
-        DataError: There is no such input, it cannot be read, or its format is unknown.
-        MissingDependencyError: The library that reads it is not installed.
+    It is a file in one of `FORMATS`; "-" for JSON lines from standard input; or a data set on the Hugging Face hub,
+    "owner/name:split" or "hf://datasets/owner/name@revision/config:split", where everything after the name may be
+    left out. A name that could be both is a file where such a file or its folder exists.
     """
     if source == "-":
         return Input("stdin", read=_read_stdin)

@@ -14,34 +14,26 @@ from flip_reward.errors import ConversationError, DataError, OptionError
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """A row as it stands in the input, before anything is known about its columns.
-
-    Attributes:
-        position: Which row it is, from 0. Blank lines are not rows.
-        line: The line it begins on, from 1, for messages. In formats without lines, `position + 1`.
-        values: The columns by name.
-    """
+    """A row as it stands in the input, before anything is known about its columns."""
 
     position: int
+    """Which row it is, from 0. Blank lines are not rows."""
     line: int
+    """The line it begins on, from 1, for messages. In formats without lines, `position + 1`."""
     values: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """A row that cannot be used. The rows after it still are.
-
-    Attributes:
-        position: Which row it is, from 0. It has used up its position like any other row.
-        line: The line it begins on, from 1.
-        reason: Why, in words that need no context.
-        source: The input's name, where several inputs are read as one.
-    """
+    """A row that cannot be used. The rows after it still are."""
 
     position: int
+    """It has used up its position like any other row."""
     line: int
     reason: str
+    """Why, in words that need no context."""
     source: str = ""
+    """The input's name, where several inputs are read as one."""
 
 
 Row: TypeAlias = RawRow | InvalidRow
@@ -61,12 +53,6 @@ class Input:
     Attributes:
         name: What identifies it among others, without folders: a file name, a data set's name, or "stdin".
         size_hint: How many rows it has at most, where that is known without parsing them.
-
-    Example:
-        >>> numbers = [RawRow(i, i + 1, {"n": i}) for i in range(3)]
-        >>> source = Input("numbers", read=lambda skip: (row for row in numbers if not skip(row.position)))
-        >>> [row.position for row in source.rows(skip={1}.__contains__)]
-        [0, 2]
     """
 
     name: str
@@ -77,11 +63,9 @@ class Input:
     def rows(self, skip: Skip = skip_nothing) -> Iterator[Row]:
         """Yield the rows one by one, in order, holding only a few in memory.
 
-        A bad row comes out as an `InvalidRow` and never ends the iteration. Data that ends too early or is damaged
-        (a gzip file cut off in the middle) comes out as one last `InvalidRow`, after every row before the damage.
-
-        Args:
-            skip: Tells by its position whether a row may be left out. In JSON lines such a row is not even parsed.
+        A bad row comes out as an `InvalidRow` and never ends the iteration. Data that ends too early or is damaged (a
+        gzip file cut off in the middle) comes out as one last `InvalidRow`, after every row before the damage. In
+        JSON lines, rows to skip are not even parsed.
         """
         return self.read(skip)
 
@@ -105,9 +89,6 @@ _COLUMN_NAME_SHOWN = 40
 
 def parse_columns(text: str) -> dict[str, str]:
     """Read which columns of an input stand for ours, from `--columns`.
-
-    Args:
-        text: "ours=theirs" pairs, separated by commas.
 
     Example:
         >>> parse_columns("instruction=question, response=answer")
@@ -146,15 +127,8 @@ class RowMapper:
 
     The shape is recognised row by row: an instruction or prompt (text, or a list of chat messages) or "messages",
     with one "response" or several "responses"; or "messages" alone, whose last assistant message is the response to
-    everything before it. A column that holds null counts as missing where another can take its place.
-
-    Args:
-        columns: Our names to theirs, as from `parse_columns`. A mapped column must exist in every row, and
-            replaces the others of its kind.
-
-    Example:
-        >>> RowMapper({"response": "answer"}).to_group({"prompt": "Name a fruit.", "answer": "Apple."}, "7")
-        Group(messages=(Message(role='user', content='Name a fruit.'),), responses=('Apple.',), id='7')
+    everything before it. A column that holds null counts as missing where another can take its place. A mapped column
+    must exist in every row, and replaces the others of its kind.
     """
 
     def __init__(self, columns: Mapping[str, str] | None = None) -> None:
@@ -170,10 +144,6 @@ class RowMapper:
         """Make the group a row stands for.
 
         An empty response is kept, since it has an outcome of its own; an empty instruction is an error.
-
-        Args:
-            values: The row by column.
-            default_id: The group's id where the row has none.
         """
         for column in self._mapped:
             if column not in values:
@@ -323,18 +293,13 @@ _TYPE_NAMES: tuple[tuple[type, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A group and where it stands.
-
-    Attributes:
-        position: Its place among the rows of all inputs, from 0.
-        source: The input's name.
-        line: Its line in that input, from 1.
-        group: What is to be scored.
-    """
+    """A group and where it stands."""
 
     position: int
+    """Its place among the rows of all inputs, from 0."""
     source: str
     line: int
+    """Its line in that input, from 1."""
     group: Group
 
     def reject(self, reason: str) -> InvalidRow:
@@ -349,14 +314,7 @@ def read_sources(
     is_completed: Skip = skip_nothing,
     limit: int | None = None,
 ) -> Iterator[SourceRow | InvalidRow]:
-    """Read inputs one after the other.
-
-    Args:
-        inputs: What to read.
-        mapper: Makes groups of rows. A row without an id is called "row-" and its place among all rows, from 0.
-        is_completed: Tells by its place whether a row is left out, without being parsed where the format allows it.
-        limit: Stop after this many rows.
-    """
+    """Read inputs one after the other. A row without an id is called "row-" and its place among all rows, from 0."""
     first = count = 0  # where the input begins among all rows, and how many rows it has had, those left out included
 
     def skip(position: int) -> bool:

@@ -36,20 +36,10 @@ _BATCH_ROWS = 1024
 
 
 def write_table(path: Path, rows: Iterable[object], row_type: type) -> int:
-    """Write rows to a file, which appears whole or not at all. Memory does not grow with the rows.
+    """Write rows to a file, which appears whole or not at all, and count them. Memory does not grow with the rows.
 
-    Args:
-        path: Ends in ".jsonl", ".jsonl.gz" or ".parquet". An older file of this name is replaced.
-        rows: Whatever orjson writes as objects with the fields of `row_type`.
-        row_type: A dataclass or TypedDict. Parquet's columns are its fields, whatever the rows hold.
-
-    Returns:
-        How many rows were written.
-
-    Raises:
-        OptionError: The format is unknown by the file's name.
-        MissingDependencyError: pyarrow is not installed.
-        StorageError: The folder is missing or not writable, or the disk is full. Nothing is left behind.
+    The path ends in ".jsonl", ".jsonl.gz" or ".parquet"; an older file of this name is replaced. Rows are whatever
+    orjson writes as objects with the fields of `row_type`, a dataclass or TypedDict, which are Parquet's columns.
     """
     write = check_output(path)
     with atomic_file(path) as file:

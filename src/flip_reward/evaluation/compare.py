@@ -19,15 +19,11 @@ _MOST_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class FolderComparison:
-    """Two folders compared.
-
-    Attributes:
-        results: Every reward of the one with every reward of the other, benchmark by benchmark.
-        left_out: Benchmarks that only one of them has.
-    """
+    """Two folders compared: every reward of one with every reward of the other, benchmark by benchmark."""
 
     results: list[ComparisonResult]
     left_out: list[str]
+    """Benchmarks that only one of them has."""
 
 
 def compare_folders(a: Path, b: Path) -> FolderComparison:

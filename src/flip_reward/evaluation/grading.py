@@ -33,10 +33,6 @@ def grade_best(chosen: Sequence[bool], rewards: Sequence[float]) -> Grade:
 
     Strictly, a chosen one must be above every rejected one. Fractionally, the share of chosen ones among those at the
     top counts, which is 1/k for one chosen response tied with k - 1 others (RewardBench 2).
-
-    Example:
-        >>> grade_best([True, False, False, False], [0.5, 0.5, 0.2, 0.1])
-        Grade(strict=0.0, fractional=0.5)
     """
     highest = max(rewards)
     at_top = [good for good, reward in zip(chosen, rewards, strict=True) if reward == highest]
@@ -45,15 +41,12 @@ def grade_best(chosen: Sequence[bool], rewards: Sequence[float]) -> Grade:
 
 @dataclass(frozen=True, slots=True)
 class ItemRewards:
-    """What a reward gave the responses of an item in one run.
-
-    Attributes:
-        values: The reward of each response; None where it is unscored.
-        judgements: The verdicts behind them, for judges that are shown several responses at once.
-    """
+    """What a reward gave the responses of an item in one run."""
 
     values: tuple[float | None, ...]
+    """One for each response; None where it is unscored."""
     judgements: tuple[Judgement, ...] = ()
+    """The verdicts behind them, for judges that are shown several responses at once."""
 
     @property
     def scored(self) -> list[float] | None:
@@ -91,11 +84,6 @@ class Protocol(ABC):
 
 class Grades:
     """A reward's grades on a benchmark's items, each the mean over the reward's runs.
-
-    Args:
-        protocol: The benchmark's rules.
-        items: What was asked.
-        runs: What the reward gave each item, for each run.
 
     Attributes:
         subsets: The subset of each item.

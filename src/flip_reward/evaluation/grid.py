@@ -40,17 +40,14 @@ from flip_reward.settings import flatten
 
 @dataclass(frozen=True, slots=True)
 class GridReward:
-    """A reward of the grid.
-
-    Attributes:
-        label: What results call it; unique in the grid.
-        model: Its model; None for controls.
-        runs: The reward of each run; they differ in their seed.
-    """
+    """A reward of the grid."""
 
     label: str
+    """What results call it; unique in the grid."""
     model: str | None
+    """None for controls."""
     runs: tuple[RewardModel, ...]
+    """The reward of each run; they differ in their seed."""
 
     def to_entry(self) -> RewardEntry:
         """Describe it for `evaluation.json`."""
@@ -66,15 +63,12 @@ class ExperimentGrid:
     """What to evaluate: every reward on every benchmark.
 
     An OptionError says that there is nothing to do, or that two benchmarks or two rewards have the same name.
-
-    Attributes:
-        benchmarks: What is asked, each with what the user called it.
-        rewards: What is graded. Those that share an engine stand together.
-        options: What was chosen besides.
     """
 
     benchmarks: Sequence[tuple[str, Benchmark]]
+    """Each with what the user called it."""
     rewards: Sequence[GridReward]
+    """Those that share an engine stand together."""
     options: EvaluationOptions = EvaluationOptions()
 
     def __post_init__(self) -> None:
@@ -160,17 +154,9 @@ async def run_grid(
     limits: RunLimits | None = None,
     stop: StopSignal | None = None,
 ) -> bool:
-    """Score what is not completed yet, reward by reward.
+    """Score what is not completed yet, reward by reward; return whether every response has a record that stays.
 
-    Args:
-        folder: A folder from `prepare_folder` with the same grid.
-        grid: What to evaluate.
-        observer: Is told of every run and record.
-        limits: How many items are in work at once.
-        stop: Lets somebody else end it in order.
-
-    Returns:
-        Whether every response has a record that stays. Failures of the engine are tried again in the next session.
+    Failures of the engine are tried again in the next session.
     """
     stop, limits = stop or StopSignal(), limits or RunLimits()
     complete = True
@@ -220,12 +206,6 @@ def load_rewards(
 
     Labels tell FLIP with one sample, with several and with their best apart, so that all of them fit into one
     evaluation: "flip compact @ model", "flip compact x8 @ model", "flip compact x8 max @ model".
-
-    Args:
-        rewards: Names of rewards, with and without a model.
-        models: How each model is reached; of the settings that they share each takes its own.
-        config: What is chosen about the rewards; each takes what concerns it.
-        runs: How often everything is asked, each time with other seeds.
     """
     config = config or RewardConfig()
     names = list(dict.fromkeys(rewards))

@@ -37,12 +37,7 @@ class RecipeModel(BaseModel):
 
 
 class Recipe(BaseModel):
-    """What is evaluated on what: the options of `flip-reward evaluate`, those of the rewards in the section `reward`.
-
-    Example:
-        >>> Recipe(benchmarks=["llmbar"], rewards=["flip", "longest"]).runs
-        1
-    """
+    """The options of `flip-reward evaluate`; those of the rewards are in the section `reward`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -56,11 +56,6 @@ def estimate_mean(values: Sequence[float] | Values, strata: Sequence[str]) -> Es
     The interval is the percentile bootstrap over items (Efron and Tibshirani 1993, chapter 13). Items are drawn
     within each stratum, because the sizes of the subsets are the benchmark's choice and not chance. Where every item
     has the same value the interval has no width, which says nothing about a few items: look at `n`.
-
-    Example:
-        >>> estimate = estimate_mean([1, 1, 0, 1] * 25, ["a"] * 100)
-        >>> estimate.value, round(estimate.low, 2), round(estimate.high, 2), estimate.n
-        (0.75, 0.66, 0.83, 100)
     """
     import numpy as np
 
@@ -132,10 +127,6 @@ def mcnemar_p(a_right: Sequence[bool], b_right: Sequence[bool]) -> float:
 
     The items on which one is right and the other wrong are compared with throws of a fair coin (McNemar 1947, in its
     exact binomial form). 1.0 when there are none.
-
-    Example:
-        >>> mcnemar_p([True] * 10 + [False] * 2, [False] * 8 + [True] * 4)
-        0.109375
     """
     from scipy.stats import binomtest
 
@@ -147,12 +138,7 @@ def mcnemar_p(a_right: Sequence[bool], b_right: Sequence[bool]) -> float:
 
 
 def correct_holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p values for how many there are (Holm 1979): the chance of any false finding stays at the level.
-
-    Example:
-        >>> correct_holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
+    """Correct p values for how many there are (Holm 1979): the chance of any false finding stays at the level."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     corrected = [0.0] * len(p_values)
     highest = 0.0

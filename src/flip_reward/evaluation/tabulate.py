@@ -53,19 +53,14 @@ _COMPARING_JUDGES = (JudgeKind.PAIRWISE.value, JudgeKind.LISTWISE.value)
 
 @dataclass(frozen=True, slots=True)
 class EvaluationData:
-    """All that a report shows of an evaluation folder.
-
-    Attributes:
-        evaluation: What was asked.
-        items: The items of each benchmark.
-        results: What was found.
-        records: The records of the first run of each experiment, by the name of its folder.
-    """
+    """All that a report shows of an evaluation folder."""
 
     evaluation: Evaluation
     items: Items
+    """By benchmark."""
     results: EvaluationResults
     records: Mapping[str, RunRecords]
+    """Those of the first run of each experiment, by the name of its folder."""
 
 
 def read_data(folder: Path) -> EvaluationData:
@@ -96,25 +91,19 @@ def tabulate(folder: Path) -> EvaluationData:
 
 @dataclass(frozen=True, slots=True)
 class GradedExperiment:
-    """An experiment that is scored on all items.
-
-    Attributes:
-        entry: Which one.
-        reward: Its reward.
-        grades: The reward's grades.
-        records: Those of the first run.
-        outcomes: How many responses had each outcome, in all runs.
-        usage: What tokens all runs took.
-        rewards_per_second: The mean of the runs.
-    """
+    """An experiment that is scored on all items."""
 
     entry: ExperimentEntry
     reward: RewardEntry
     grades: Grades
     records: RunRecords
+    """Those of the first run."""
     outcomes: Counter[str]
+    """How many responses had each outcome, in all runs."""
     usage: Usage
+    """In all runs."""
     rewards_per_second: float
+    """The mean of the runs."""
 
     @property
     def named_grades(self) -> RewardGrades:

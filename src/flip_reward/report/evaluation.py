@@ -32,22 +32,10 @@ _TEXT_LIMITS = (80, 120, 160, 240, 360, 500, 700, 1000, 1400, 2000, 3000, 4500, 
 
 
 def build_report(folder: Path, data: EvaluationData | None = None, *, max_bytes: int = MAX_BYTES) -> Path:
-    """Write `report.html` into an evaluation folder.
+    """Write `report.html` into an evaluation folder, and return its path.
 
     Texts longer than 20,000 characters are cut, and say so where they are shown. Where the file would be larger than
     `max_bytes` all texts are cut at less, down to 80 characters; figures are never left out, nor highlights moved.
-
-    Args:
-        folder: What `flip-reward evaluate` wrote.
-        data: What the folder holds; it is read where nobody has it at hand.
-        max_bytes: How large the file may become.
-
-    Returns:
-        The file.
-
-    Raises:
-        RunError: It is not an evaluation folder, or it is damaged or of another version.
-        StorageError: The file cannot be written.
     """
     content = make_report_data(folder, read_data(folder) if data is None else data)
     before, after = _fill_page(content.payload.title)

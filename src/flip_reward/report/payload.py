@@ -41,94 +41,65 @@ ScoreRow = list[object]
 
 @dataclass(frozen=True, slots=True)
 class ItemPayload:
-    """An item as the explorer shows it.
-
-    Attributes:
-        id: Its id.
-        subset: The position of its subset in the benchmark.
-        messages: The role and the text of each message.
-        responses: The candidates' texts.
-        chosen: A letter for each candidate: "1" for a chosen one, "0" for a rejected one.
-    """
+    """An item as the explorer shows it."""
 
     id: str
     subset: int
+    """Its position in the benchmark."""
     messages: list[tuple[str, int]]
+    """The role and the text of each."""
     responses: list[int]
     chosen: str
+    """A letter for each candidate: "1" for a chosen one, "0" for a rejected one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What a reward's decisions took, in all its runs; also what the response cache saved.
-
-    Attributes:
-        right: Right decisions, by the strict rule.
-        tokens: Tokens read and written by the model.
-        cost: In the currency of the prices that were given; None without prices.
-        rewards_per_second: Responses scored in a second.
-        right_per_second: Right decisions in a second.
-    """
+    """What a reward's decisions took, in all its runs; also what the response cache saved."""
 
     right: float
+    """Right decisions, by the strict rule."""
     tokens: Tokens
     cost: float | None
+    """In the currency of the prices that were given; None without prices."""
     rewards_per_second: float
     right_per_second: float
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentPayload:
-    """One reward model on one benchmark.
-
-    Attributes:
-        reward: The position of the reward model.
-        runs: How many runs there are; from `distribution` on they are shown for the first.
-        overall: Accuracies over all items.
-        subsets: The same by subset.
-        figures: The protocol's own figures.
-        outcomes: Outcome -> responses.
-        order_flips: For judges that see pairs in both orders.
-        effort: Tokens, cost and speed.
-        distribution: Rewards of chosen and rejected responses.
-        lengths: Credit by the mean length of an item's responses, in characters.
-        length_differences: The same by how much longer the chosen responses are than the rejected ones.
-        decisions: A letter for each item; see `flip_reward.report.statistics.Decision`.
-        scores: For each item and candidate its score, null where none was recorded.
-    """
+    """One reward model on one benchmark."""
 
     reward: int
+    """The position of the reward model."""
     runs: int
+    """From `distribution` on the first run is shown."""
     overall: Accuracy
     subsets: list[SubsetAccuracy]
     figures: list[ProtocolFigure]
     outcomes: dict[str, int]
     order_flips: PositionBiasRate | None
+    """For judges that see pairs in both orders."""
     effort: Effort
     distribution: RewardHistogram | None
     lengths: list[Bin]
+    """Credit by the mean length of an item's responses, in characters."""
     length_differences: list[Bin]
+    """Credit by how much longer the chosen responses are than the rejected ones."""
     decisions: str
+    """A letter for each item; see `flip_reward.report.statistics.Decision`."""
     scores: list[list[ScoreRow | None]]
+    """By item and candidate, null where none was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkPayload:
-    """A benchmark and what was found on it.
-
-    Attributes:
-        name: Its name.
-        protocol: The name of its protocol.
-        chance: The accuracy of choosing a response at random, 0 to 1.
-        subsets: Its subsets.
-        samples: Its items.
-        cells: What was found about each reward model on it.
-        comparisons: Pairs of reward models.
-    """
+    """A benchmark and what was found on it."""
 
     name: str
     protocol: str
     chance: float
+    """The accuracy of choosing a response at random, 0 to 1."""
     subsets: list[SubsetSize]
     samples: list[ItemPayload]
     cells: list[ExperimentPayload]
@@ -145,21 +116,15 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Everything in a report but its texts.
-
-    Attributes:
-        title: What the report is called.
-        created: When the evaluation was made, as it says.
-        rewards: The reward models.
-        benchmarks: The benchmarks.
-        made: How the evaluation was made.
-    """
+    """Everything in a report but its texts."""
 
     title: str
     created: str
+    """When the evaluation was made, as it says."""
     rewards: list[RewardEntry]
     benchmarks: list[BenchmarkPayload]
     made: list[Facts]
+    """How the evaluation was made."""
 
 
 @dataclass(slots=True)
@@ -201,15 +166,11 @@ class TextTable:
 
 @dataclass(frozen=True, slots=True)
 class CutTexts:
-    """Texts as the report holds them.
-
-    Attributes:
-        texts: By number.
-        omitted: The number of each text that was cut, and how many characters it lost.
-    """
+    """Texts as the report holds them."""
 
     texts: list[str]
     omitted: list[tuple[int, int]]
+    """The number of each text that was cut, and how many characters it lost."""
 
 
 @dataclass(frozen=True, slots=True)

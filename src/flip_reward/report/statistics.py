@@ -24,12 +24,7 @@ class Decision(StrEnum):
 
 
 def decide(share: float | None) -> Decision:
-    """Name a decision by its credit: the share of chosen responses among those on top; None for an unscored item.
-
-    Example:
-        >>> decide(0.5)
-        <Decision.TIED: 't'>
-    """
+    """Name a decision by its credit: the share of chosen responses among those on top; None for an unscored item."""
     if share is None:
         return Decision.UNSCORED
     if 0 < share < 1:
@@ -39,21 +34,16 @@ def decide(share: float | None) -> Decision:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """The decisions about items of similar length.
-
-    Attributes:
-        low: The smallest length (or difference of lengths) among them.
-        high: The largest.
-        items: How many items were decided.
-        right: How many of them rightly; a tie counts its share.
-        interval: The 95 % Wilson interval of the share of right ones, 0 to 1; None without an item.
-    """
+    """The decisions about items of similar length."""
 
     low: float
+    """The smallest length (or difference of lengths) among them."""
     high: float
     items: int
     right: float
+    """A tie counts its share."""
     interval: tuple[float, float] | None
+    """The 95 % Wilson interval of the share of right ones, 0 to 1; None without an item."""
 
 
 def bin_by_quintile(keys: Sequence[float], shares: Sequence[float | None]) -> list[Bin]:
@@ -61,10 +51,6 @@ def bin_by_quintile(keys: Sequence[float], shares: Sequence[float | None]) -> li
 
     Items without a credit count for the bounds of the fifths, which are thus the same for every reward, and not in
     them.
-
-    Example:
-        >>> [(fifth.low, fifth.right) for fifth in bin_by_quintile([1, 2, 3, 4, 5], [1.0, 0.0, 0.5, 1.0, None])]
-        [(1, 1.0), (2, 0.0), (3, 0.5), (4, 1.0), (5, 0)]
     """
     ordered = sorted(zip(keys, shares, strict=True), key=itemgetter(0))
     fifths: dict[int, list[tuple[float, float | None]]] = {}
@@ -87,11 +73,6 @@ def wilson_interval(successes: float, trials: int) -> tuple[float, float] | None
     """Return the 95 % score interval of a share (Wilson 1927); None without a trial.
 
     Credits between 0 and 1 vary less than successes do, so with ties the interval is a little wide.
-
-    Example:
-        >>> low, high = wilson_interval(8, 10)
-        >>> round(low, 3), round(high, 3)
-        (0.49, 0.943)
     """
     if not trials:
         return None
@@ -104,25 +85,18 @@ def wilson_interval(successes: float, trials: int) -> tuple[float, float] | None
 
 @dataclass(frozen=True, slots=True)
 class RewardHistogram:
-    """The rewards of chosen and of rejected responses.
-
-    Attributes:
-        edges: The bounds of the bins, one more than there are bins. A reward on a bound is in the bin above it, one
-            on the last bound in the last bin.
-        chosen: Chosen responses in each bin.
-        rejected: Rejected ones.
-        chosen_mean: The mean reward of chosen responses; None without one.
-        rejected_mean: That of rejected ones.
-        auc: How often a random chosen response has a higher reward than a random rejected one, of any item, ties
-            counting half; None when there is nothing to compare.
-    """
+    """The rewards of chosen and of rejected responses."""
 
     edges: list[float]
+    """One more than there are bins. A reward on a bound is in the bin above it, on the last bound in the last bin."""
     chosen: list[int]
     rejected: list[int]
     chosen_mean: float | None
     rejected_mean: float | None
     auc: float | None
+    """How often a random chosen response has a higher reward than a random rejected one, of any item, ties counting
+    half; None when there is nothing to compare.
+    """
 
 
 def count_rewards(chosen: Sequence[float], rejected: Sequence[float]) -> RewardHistogram | None:

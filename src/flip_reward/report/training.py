@@ -122,20 +122,9 @@ def read_samples(folder: Path, split: Split, step: int) -> list[TrainingSample]:
 
 
 def build_training_page(folder: Path, *, split: Split | None = None, step: int | None = None) -> Path:
-    """Write `report.html` into the folder of a training, which need not be finished.
+    """Write `report.html` into the folder of a training, which need not be finished, and return its path.
 
-    Args:
-        folder: What `flip-reward train` wrote.
-        split: Which samples are shown; by default those of held-out prompts, where there are any.
-        step: Show the samples of this step beside those of the first; by default of the last one.
-
-    Returns:
-        The file.
-
-    Raises:
-        OptionError: There are no samples of this split or step.
-        RunError: It is not the folder of a training, or it is damaged.
-        StorageError: The file cannot be written.
+    By default the samples of held-out prompts are shown, where there are any, from the first and the last step.
     """
     metrics = read_metrics(folder)
     split = split or (Split.HELD_OUT if list_steps(folder, Split.HELD_OUT) else Split.TRAIN)

@@ -47,17 +47,7 @@ class LikelihoodValue(StrEnum):
     the likelihood in the same prompt with an empty response. Above 0 the response made the instruction likelier."""
 
     def of(self, likelihood: Likelihood) -> float:
-        """Compute the value.
-
-        Raises:
-            ValueError: It is `PMI`, and the likelihood has no prior.
-
-        Example:
-            >>> LikelihoodValue.MEAN.of(Likelihood(log_probability=-6.0, tokens=4))
-            -1.5
-            >>> LikelihoodValue.PMI.of(Likelihood(-6.0, 4, prior_log_probability=-10.0))
-            4.0
-        """
+        """Compute the value."""
         if self is LikelihoodValue.SUM:
             return likelihood.log_probability
         if self is LikelihoodValue.MEAN:

@@ -208,12 +208,9 @@ class RewardModel(ABC):
 def record_options(
     options: PromptOptions, besides: Collection[str], always: Collection[str]
 ) -> dict[str, str | int | float | bool | None]:
-    """Return options as a manifest records them.
+    """Return options as a manifest records them, without those that are recorded in another form (`besides`).
 
-    Args:
-        options: A reward's own.
-        besides: Those that are recorded in another form.
-        always: Those that are recorded at their defaults too. Others are not, so that earlier runs can be resumed.
+    Options at their defaults are not recorded, so that earlier runs can be resumed, except those in `always`.
     """
     defaults = flatten(type(options)())
     return {
@@ -247,10 +244,8 @@ def run_blocking(work: Coroutine[object, object, T]) -> T:
 async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T | Score:
     """Await an engine's answer and read it; where the engine failed, return an unscored score.
 
-    The engine's middleware has tried again already where that helps.
-
-    Raises:
-        EngineUnavailableError: The engine will never answer, so there is nothing to score.
+    The engine's middleware has tried again already where that helps. Where it will never answer, there is nothing to
+    score: `EngineUnavailableError`.
     """
     started = time.perf_counter()
     try:

@@ -164,15 +164,6 @@ def split_settings(configs: Sequence[RewardConfig]) -> list[RewardConfig]:
     """Leave each of several rewards those settings that it has, where they were chosen for all together.
 
     A template of the package stays with the rewards that know it, and with all of them where none does.
-
-    Raises:
-        OptionError: There is no such reward, or none has a setting that was chosen.
-
-    Example:
-        >>> configs = [RewardConfig(reward=name, orders=4, structured=True) for name in ("flip", "listwise")]
-        >>> flip, listwise = split_settings(configs)
-        >>> flip.changed(), listwise.changed()
-        (['structured'], ['reward', 'structured', 'orders'])
     """
     unused = [[name for name in config.changed() if name not in config.own_settings] for config in configs]
     used = {name for config in configs for name in config.own_settings}

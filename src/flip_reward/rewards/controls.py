@@ -54,11 +54,6 @@ class ControlReward(RewardModel):
       earns where a response repeats its instruction.
     - "constant": 0.5 for every answer, from which nothing can be learned: a training that moves with it moves by
       accident.
-
-    Example:
-        >>> [scores] = ControlReward("longest").score_sync([Group.of("Name a fruit.", ["Pear.", "A ripe pear."])])
-        >>> [score.value for score in scores]
-        [5.0, 12.0]
     """
 
     def __init__(self, name: str) -> None:

@@ -30,25 +30,7 @@ class UnscoredAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UnscoredPolicy:
-    """What a caller gets for a response without a score. Nobody gets a 0 without asking for it.
-
-    Attributes:
-        action: What is done.
-        constant: The number for `UnscoredAction.CONSTANT`, else None.
-
-    Example:
-        >>> from flip_reward.core.score import Outcome
-        >>> scores = [Score(0.5, Outcome.SCORED), Score(None, Outcome.EMPTY_RESPONSE)]
-        >>> UnscoredPolicy.parse("none").rewards(scores)
-        [0.5, None]
-        >>> UnscoredPolicy.parse("-0.25").numbers(scores, trainer="verl")
-        [0.5, -0.25]
-        >>> try:
-        ...     UnscoredPolicy.parse("raise").rewards(scores)
-        ... except UnscoredError as error:
-        ...     print(error)
-        1 of 2 responses could not be scored: empty_response 1
-    """
+    """What a caller gets for a response without a score. Nobody gets a 0 without asking for it."""
 
     action: UnscoredAction
     constant: float | None = None

@@ -22,25 +22,16 @@ from flip_reward.scoring.summary import Prices, Summary
 
 @dataclass(frozen=True, slots=True)
 class ScoringJob:
-    """What to score, and where to put it.
-
-    Attributes:
-        reward: The reward model.
-        inputs: Files, "-" or data sets on the hub (see `open_input`).
-        folder: The run folder. None derives one below `runs/` from the inputs and the settings, so that the same job
-            finds its folder again and resumes.
-        output: A JSONL or Parquet file that also takes the records, in input order.
-        columns: Our column names to the inputs' (see `parse_columns`).
-        limit: Score at most this many rows.
-        limits: How many rows at once, and when to end.
-        prices: What tokens cost.
-    """
+    """What to score, and where to put it."""
 
     reward: RewardModel
     inputs: Sequence[str]
     folder: Path | None = None
+    """None derives one below `runs/` from the inputs and the settings, so that the same job resumes in its folder."""
     output: Path | None = None
+    """A JSONL or Parquet file that also takes the records, in input order."""
     columns: dict[str, str] = field(default_factory=dict)
+    """Our column names to the inputs' (see `parse_columns`)."""
     limit: int | None = None
     limits: RunLimits = RunLimits()
     prices: Prices | None = None

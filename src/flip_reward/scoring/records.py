@@ -13,18 +13,10 @@ from flip_reward.core.score import Cost, Likelihood, Outcome, Sample, Score, Usa
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A score and the response it belongs to, as it stands in a run folder.
-
-    Attributes:
-        row: The group's position in the input, from 0.
-        group_id: The group's id, from the input or its position.
-        group_size: How many responses the group has.
-        response_index: Which of them this is, from 0.
-        instruction: The original instruction.
-        score: What it earned.
-    """
+    """A score and the response it belongs to, as it stands in a run folder."""
 
     row: int
+    """The group's position in the input, from 0."""
     group_id: str
     group_size: int
     response_index: int

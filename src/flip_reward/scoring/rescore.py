@@ -22,13 +22,8 @@ from flip_reward.scoring.summary import Summary
 def rescore_run(run: Path, similarity: Similarity, folder: Path | None = None) -> tuple[Path, Summary]:
     """Write a run folder with the same inferences and the rewards of another similarity.
 
-    Several samples of one response are each compared, and aggregated as the run's manifest says.
-
-    Args:
-        run: A run folder.
-        similarity: How inferred and original instructions are compared.
-        folder: Where to write. By default `RUN/rescored/SIMILARITY`. Records of the same run that it already
-            holds stay.
+    By default it is `RUN/rescored/SIMILARITY`; records of the same run that it already holds stay. Several samples of
+    one response are each compared, and aggregated as the run's manifest says.
     """
     manifest = Manifest.read(run / MANIFEST)
     if "similarity" not in manifest.configuration.settings:

@@ -27,14 +27,7 @@ from flip_reward.scoring.summary import Summary, Tally
 
 
 class CompletedRows:
-    """Remembers which responses of which rows need no more work, in one byte a row.
-
-    Example:
-        >>> completed = CompletedRows()
-        >>> completed.add(row=3, group_size=2, response_index=1)
-        >>> 3 in completed, completed.pending(3, group_size=2)
-        (False, [0])
-    """
+    """Remembers which responses of which rows need no more work, in one byte a row."""
 
     def __init__(self) -> None:
         self._whole = bytearray()
@@ -68,13 +61,7 @@ class CompletedRows:
 
 
 class SeenIds:
-    """Finds ids that occur twice, in a temporary database, so that memory does not grow with the rows.
-
-    Example:
-        >>> seen = SeenIds()
-        >>> seen.add("a", row=0) is None, seen.add("b", row=1) is None, seen.add("a", row=7)
-        (True, True, 0)
-    """
+    """Finds ids that occur twice, in a temporary database, so that memory does not grow with the rows."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
@@ -108,22 +95,8 @@ _ROW_SHIFT = 24  # a sort key is the row above the response's index: up to 16 mi
 class RunFolder:
     """A run folder, open for one process to write to.
 
-    Args:
-        path: The folder; made when missing, resumed when it holds the same configuration.
-        configuration: What the records depend on.
-        whole_groups: The reward looks at a group's responses together, so a group is completed as a whole or not.
-
-    Attributes:
-        completed: Responses that need no more work.
-        seen_ids: Ids of the rows recorded so far.
-        tally: Counts of everything completed.
-        resumed_responses: How many completed records earlier sessions left.
-        dropped_bytes: Length of a half-written last line that was dropped.
-
-    Raises:
-        RunMismatchError: The folder holds another configuration.
-        RunLockedError: Another process writes to it.
-        RunError: The folder holds something else.
+    It is made when missing, and resumed when it holds the same configuration. With
+    `whole_groups` the reward looks at the responses of a group together, so a group is completed as a whole or not.
     """
 
     def __init__(self, path: Path, configuration: RunConfiguration, *, whole_groups: bool = False) -> None:

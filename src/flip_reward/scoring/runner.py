@@ -41,15 +41,12 @@ class StopSignal:
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """How many rows a run scores at once, and when it ends.
-
-    Attributes:
-        workers: How many rows are scored at once. The engine limits its own requests besides.
-        strict: Stop at the first row that cannot be read.
-    """
+    """How many rows a run scores at once, and when it ends."""
 
     workers: int = 64
+    """The engine limits its own requests besides."""
     strict: bool = False
+    """Stop at the first row that cannot be read."""
 
 
 class FailureStreak:

@@ -34,13 +34,6 @@ class RewardCounts:
 
     Quartiles are exact up to `MOST_DISTINCT` different values. Beyond that, values are counted by their first four
     significant digits. The mean, the minimum and the maximum are of the numbers as they came.
-
-    Example:
-        >>> counts = RewardCounts()
-        >>> for value in (0.0, 0.5, 0.5, 1.0):
-        ...     counts.add(value)
-        >>> counts.quartiles().median
-        0.5
     """
 
     def __init__(self) -> None:

@@ -25,30 +25,25 @@ CANDIDATES = "candidates.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One response of a policy, or why there is none.
-
-    Attributes:
-        row: The position of its row in the input, from 0.
-        index: Which of the row's candidates it is, from 0.
-        response: The text; None when the policy gave none.
-        failure: Why there is no text; None exactly when there is.
-        detail: The failure in words.
-        latency_seconds: From asking to the answer or the last failure.
-        cached: It came from the response cache.
-    """
+    """One response of a policy, or why there is none."""
 
     row: int
+    """The position of its row in the input, from 0."""
     group_id: str
     index: int
+    """Which of the row's candidates it is, from 0."""
     seed: int
     response: str | None
+    """None when the policy gave none; `failure` then says why."""
     failure: Outcome | None = None
     detail: str | None = None
     finish_reason: str | None = None
     usage: Usage = Usage()
     attempts: int = 0
     latency_seconds: float = 0.0
+    """From asking to the answer or the last failure."""
     cached: bool = False
+    """It came from the response cache."""
 
     @property
     def truncated(self) -> bool:
@@ -109,19 +104,8 @@ class SampledGroup(Group):
 class CandidateFile:
     """The candidates of a run, in 8 bytes of memory each.
 
-    Args:
-        folder: The run folder.
-        count: How many candidates a row has.
-
     Attributes:
         found: How many candidates earlier sessions left that are not sampled again.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder, CandidateFile(Path(folder), 2) as file:
-        ...     file.append(Candidate(3, "fruit", 1, 8, "A pear."))
-        ...     file.pending(3), file.read(3)[1].response
-        ([0], 'A pear.')
     """
 
     def __init__(self, folder: Path, count: int) -> None:

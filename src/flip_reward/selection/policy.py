@@ -21,17 +21,13 @@ from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGr
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The model that writes the responses, and how they are sampled.
-
-    Attributes:
-        engine: The model.
-        count: How many responses each row gets, at least 2.
-        sampling: How they are sampled, above temperature 0. Candidate number i has the seed + i.
-    """
+    """The model that writes the responses, and how they are sampled."""
 
     engine: Engine
     count: int
+    """How many responses each row gets, at least 2."""
     sampling: Sampling
+    """Above temperature 0. Candidate number i has the seed + i."""
 
     def __post_init__(self) -> None:
         if self.count < 2:
@@ -126,12 +122,10 @@ class Rollout:
         self._failures = FailureStreak("the policy")
 
     async def run(self, rows: Iterator[SourceRow | InvalidRow], reward: RewardModel, seen_ids: SeenIds) -> None:
-        """Sample the candidates that are missing. Rows that will not be scored get none.
+        """Sample the candidates that are missing.
 
-        Args:
-            rows: The rows; their groups' responses do not matter.
-            reward: What will score them: a row without an instruction for it gets no candidates.
-            seen_ids: Of two rows with the same id, the second gets none.
+        Rows that will not be scored get none: without an instruction for the reward, or with the id of an earlier
+        row.
         """
         wanted = self._wanted(rows, reward, seen_ids)
         try:
@@ -227,15 +221,7 @@ def check_columns(columns: Mapping[str, str]) -> None:
 
 
 def open_for_candidates(source: Input, count: int) -> Input:
-    """Give every row of an input a number of blank responses, and reject rows that hold responses already.
-
-    Example:
-        >>> rows = [RawRow(0, 1, {"prompt": "Name a fruit."}), RawRow(1, 2, {"prompt": "Hi", "response": "Hello!"})]
-        >>> prompts = open_for_candidates(Input("rows", read=lambda skip: iter(rows)), 2)
-        >>> blank, rejected = prompts.rows()
-        >>> blank.values["responses"], rejected.reason
-        (['', ''], "the row has a 'response' already, and responses are to be generated")
-    """
+    """Give every row of an input a number of blank responses, and reject rows that hold responses already."""
 
     def read(skip: Skip) -> Iterator[Row]:
         return (_without_responses(row, count) if isinstance(row, RawRow) else row for row in source.rows(skip))

@@ -97,19 +97,15 @@ def _lay_out(result: Result, index: int) -> CandidateLine:
 
 @dataclass(slots=True)
 class SelectionCounts:
-    """Counts results as they are written.
-
-    Attributes:
-        rows: How many there were.
-        tied: In how many the tie rule decided.
-        single: How many had one response, which was chosen without a comparison.
-        undecided: In how many nothing was scored.
-    """
+    """Counts results as they are written."""
 
     rows: int = 0
     tied: int = 0
+    """In how many the tie rule decided."""
     single: int = 0
+    """How many had one response, which was chosen without a comparison."""
     undecided: int = 0
+    """In how many nothing was scored."""
 
     @property
     def decided(self) -> int:

@@ -43,14 +43,7 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
 
 
 def create_app(reward: RewardModel, settings: ServerSettings) -> Starlette:
-    """Build the application that serves a reward.
-
-    Example:
-        >>> from flip_reward import FlipReward, ScriptedEngine
-        >>> app = create_app(FlipReward(ScriptedEngine()), ServerSettings())
-        >>> [route.path for route in app.routes][:2]
-        ['/v1/rewards', '/get_reward']
-    """
+    """Build the application that serves a reward."""
     metrics = Metrics()
     scorer = Scorer(reward, settings.limits, metrics)
     metrics.watch_pending(lambda: scorer.admission.pending)

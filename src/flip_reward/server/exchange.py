@@ -50,21 +50,18 @@ class Question(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What one kind of client sends and wants back.
-
-    Attributes:
-        summary: One line for the OpenAPI document.
-        questions: Reads a body.
-        answers: Describes the answer for the document.
-        shapes: The models that a body may have, where there are several.
-        described: Describes a body for the document, where `questions` reads its rows one by one.
-    """
+    """What one kind of client sends and wants back."""
 
     summary: str
+    """One line for the OpenAPI document."""
     questions: TypeAdapter[Any]
+    """Reads a body."""
     answers: TypeAdapter[Any]
+    """Describes the answer for the document."""
     shapes: tuple[type[BaseModel], ...] = ()
+    """The models that a body may have, where there are several."""
     described: TypeAdapter[Any] | None = None
+    """Describes a body for the document, where `questions` reads its rows one by one."""
 
 
 class Exchange:

@@ -34,14 +34,7 @@ access = logging.getLogger("flip_reward.server.access")
 
 
 class Gate:
-    """Names requests, asks for the key, answers failures, counts and logs.
-
-    Args:
-        app: Answers the requests.
-        settings: Holds the key, and whether there is an access log.
-        metrics: Counts.
-        paths: All routes, as the metrics name them.
-    """
+    """Names requests, asks for the key, answers failures, counts and logs."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, paths: Collection[str]) -> None:
         self._app = app

@@ -33,14 +33,9 @@ class Problem(StrEnum):
 
 
 class ApiError(Exception):
-    """The whole request fails.
+    """The whole request fails. The message is one line that quotes no text of the request.
 
-    Args:
-        status: The HTTP status.
-        problem: The kind of failure.
-        message: What happened, in one line that quotes no text of the request.
-        retry_after_seconds: When to come again, where that may help.
-        close: The connection cannot be used again, for example because the body was not read.
+    `close` says that the connection cannot be used again, for example because the body was not read.
     """
 
     def __init__(

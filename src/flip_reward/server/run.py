@@ -38,13 +38,7 @@ _Mistakes: TypeAlias = "SimpleQueue[tuple[str, str | None]]"
 def serve(make_reward: Callable[[], RewardModel], settings: ServerSettings, announce: Callable[[str], None]) -> None:
     """Serve a reward until SIGTERM or Ctrl-C, then finish requests in flight for at most `drain_seconds`.
 
-    A second Ctrl-C stops at once.
-
-    Args:
-        make_reward: Makes the reward, with its model. With several workers each process calls it, so pickle has to
-            know it: a function of a module, or a method of something that can be pickled.
-        settings: What the user chose.
-        announce: Is told the address once somebody can connect to it.
+    A second Ctrl-C stops at once. With several workers each process calls `make_reward`, so pickle has to know it.
     """
     try:
         import httptools  # noqa: F401
@@ -229,16 +223,11 @@ def allow_many_connections() -> None:
 
 
 def run_workers(work: Callable[[socket.socket], None], listener: socket.socket, count: int) -> None:
-    """Run worker processes until SIGTERM or Ctrl-C, and replace any that dies.
+    """Run worker processes until SIGTERM or Ctrl-C, and replace any that dies. Pickle has to know `work`.
 
     A process uses one core. Two of them on two cores, which carry the load's clients too, answer 1.3 times as many
     groups of 8 as one. uvicorn's own supervisor restarts a worker that cannot load its model for ever; here that ends
     all of them with an `OptionError`.
-
-    Args:
-        work: Answers at a socket until it gets SIGTERM. Pickle has to know it.
-        listener: Where clients connect; the system shares the connections out.
-        count: How many workers, at least 1.
     """
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, and what they hold
     mistakes: _Mistakes = context.SimpleQueue()

@@ -120,15 +120,6 @@ class Admission:
 
     Turning work away costs next to nothing, and the client knows when to come again. In an endless queue, work is
     answered when nobody waits for it any more.
-
-    Example:
-        >>> admission = Admission(8)
-        >>> admission.enter(8)
-        >>> admission.full
-        True
-        >>> admission.leave(8)
-        >>> admission.pending
-        0
     """
 
     def __init__(self, max_pending: int) -> None:
@@ -242,14 +233,6 @@ class EngineHealth:
 
 
 def describe(error: BaseException) -> str:
-    """Say where an error came from, without its message, which may quote texts.
-
-    Example:
-        >>> try:
-        ...     int("secret")
-        ... except ValueError as error:
-        ...     print(describe(error).partition(" at ")[0])
-        ValueError
-    """
+    """Say where an error came from, without its message, which may quote texts."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return f"{type(error).__name__} at " + " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))

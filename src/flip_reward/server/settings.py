@@ -23,12 +23,7 @@ class OnUnscored(StrEnum):
 
 
 def choose_policy(on_unscored: OnUnscored, value: float | None = None) -> UnscoredPolicy:
-    """Make the policy of `--on-unscored` and `--unscored-value`.
-
-    Example:
-        >>> choose_policy(OnUnscored.VALUE, -1.0).constant
-        -1.0
-    """
+    """Make the policy of `--on-unscored` and `--unscored-value`."""
     if on_unscored is not OnUnscored.VALUE:
         if value is not None:
             raise OptionError("--unscored-value is for --on-unscored value")
@@ -42,21 +37,15 @@ def choose_policy(on_unscored: OnUnscored, value: float | None = None) -> Unscor
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much the server takes on.
-
-    Attributes:
-        max_body_bytes: The largest body of a request.
-        max_candidates: The most responses to one conversation.
-        max_text_characters: The longest single text.
-        max_pending: The most responses accepted and not yet answered; requests beyond are told to come again later.
-        body_seconds: How long a client may take to send the headers of a request, and how long its body.
-    """
+    """How much the server takes on."""
 
     max_body_bytes: int = 32 * 2**20
     max_candidates: int = 256
     max_text_characters: int = 200_000
     max_pending: int = 8192
+    """Responses accepted and not yet answered; requests beyond are told to come again later."""
     body_seconds: float = 30.0
+    """How long a client may take to send the headers of a request, and how long its body."""
 
     def __post_init__(self) -> None:
         if min(self.max_body_bytes, self.max_candidates, self.max_text_characters, self.max_pending) < 1:
@@ -70,37 +59,23 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where and how the server answers.
-
-    Attributes:
-        host: The address to listen at.
-        port: The port to listen at; 0 takes a free one.
-        api_key: What clients have to send; None lets everybody in. It is never shown.
-        insecure: Listen at a public address without a key.
-        unscored: What stands for unscored responses in contracts without room for them.
-        trust_turns: See `flip_reward.core.chat_template.split_chat`.
-        limits: How much the server takes on.
-        workers: How many processes answer.
-        drain_seconds: How long requests in flight may take to finish when the server is asked to stop.
-        access_log: Write one line for every request.
-
-    Example:
-        >>> try:
-        ...     ServerSettings(host="0.0.0.0")
-        ... except OptionError as error:
-        ...     print(error)
-        0.0.0.0 is reachable from other machines, and there is no key
-    """
+    """Where and how the server answers."""
 
     host: str = "127.0.0.1"
     port: int = 8080
+    """0 takes a free one."""
     api_key: str | None = field(default=None, repr=False)
+    """None lets everybody in. It is never shown."""
     insecure: bool = False
+    """Listen at a public address without a key."""
     unscored: UnscoredPolicy = RAISE
+    """What stands for unscored responses in contracts without room for them."""
     trust_turns: bool = False
+    """See `flip_reward.core.chat_template.split_chat`."""
     limits: Limits = Limits()
     workers: int = 1
     drain_seconds: float = 60.0
+    """How long requests in flight may take to finish when the server is asked to stop."""
     access_log: bool = False
 
     def __post_init__(self) -> None:
@@ -114,12 +89,7 @@ class ServerSettings:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address.
-
-    Example:
-        >>> is_loopback("localhost"), is_loopback("::1"), is_loopback("10.0.0.1"), is_loopback("")
-        (True, True, False, False)
-    """
+    """Tell whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:

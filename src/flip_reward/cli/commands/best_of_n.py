@@ -87,11 +87,7 @@ class PolicyOptions:
     ] = 0
 
     def check(self) -> None:
-        """Refuse what makes no sense before anything is loaded.
-
-        Raises:
-            OptionError: The options do not go together.
-        """
+        """Refuse what makes no sense before anything is loaded."""
         if self.generate is None:
             if self != PolicyOptions():
                 raise OptionError(
@@ -112,9 +108,6 @@ class PolicyOptions:
 
         Requests in flight, timeouts, the cache and what concerns models of this process are those of the reward's
         model; `--extra-body` and `--no-thinking` are that model's alone.
-
-        Raises:
-            OptionError: Neither of the models has an option that was chosen.
         """
         policy = replace(
             engine,
@@ -128,11 +121,7 @@ class PolicyOptions:
         return reward_engine, policy_engine
 
     def load(self, engine: EngineConfig) -> Policy:
-        """Load the policy.
-
-        Raises:
-            FlipRewardError: There is no such model, or it cannot be loaded.
-        """
+        """Load the policy."""
         with told_of_policy():
             return Policy(resolve_engine(engine), self.generate or 0, self.sampling)
 
@@ -207,18 +196,10 @@ def best_of_n(
 def run_best_of_n(
     job: ScoringJob, ties: TieBreaking, policy: Policy | None, *, as_json: bool, table: bool | None
 ) -> None:
-    """Sample candidates where that is wanted, score them, choose, and print the results.
+    """Draw candidates where that is wanted, score them, choose, and print what came of it.
 
-    Args:
-        job: What to score.
-        ties: How ties are broken.
-        policy: Writes the responses; None when the inputs hold them.
-        as_json: Print the summary as JSON to standard output, and everything else to standard error.
-        table: Show the choices as a table; None shows them when they are few.
-
-    Raises:
-        typer.Exit: It was interrupted, or some rows have no choice or some responses no record that stays.
-        FlipRewardError: It could not be run.
+    The policy is None when the inputs hold the responses. By default the choices are shown as a table when they are
+    few.
     """
     console = Console(stderr=as_json)
     with ExitStack() as held:
@@ -392,11 +373,7 @@ class RolloutDisplay(ProgressDisplay):
         self._advance()
 
     def describe(self, *, found: int) -> str:
-        """Say what came of it.
-
-        Args:
-            found: How many candidates were there before.
-        """
+        """Say what came of it."""
         line = f"Generated: {self._state()}"
         if found:
             line += f"; {found} taken from an earlier session"

@@ -30,20 +30,15 @@ class BenchmarkItem:
 
     One that decides nothing is refused with a DataError: fewer than two responses, none of them chosen or none
     rejected, an empty response, or no instruction.
-
-    Attributes:
-        id: Names the item within its benchmark.
-        subset: The part of the benchmark it belongs to.
-        group: The conversation and the responses.
-        chosen: For each response, whether it is a correct or preferred one.
-        tags: For each response what else a protocol tells it by; empty where that is nothing.
     """
 
     id: str
     subset: str
     group: Group
     chosen: tuple[bool, ...]
+    """For each response, whether it is a correct or preferred one."""
     tags: tuple[str, ...] = ()
+    """For each response what else a protocol tells it by; empty where that is nothing."""
 
     def __post_init__(self) -> None:
         responses = self.group.responses
@@ -71,13 +66,7 @@ class BenchmarkItem:
         rejected: Iterable[str],
         tags: tuple[str, ...] = (),
     ) -> BenchmarkItem:
-        """Make an item of chosen and rejected responses. The chosen ones come first in its group.
-
-        Example:
-            >>> item = BenchmarkItem.of("1", "fruit", "Name a fruit.", ["Pear."], ["Bread.", "Brick."])
-            >>> item.group.responses, item.chosen
-            (('Pear.', 'Bread.', 'Brick.'), (True, False, False))
-        """
+        """Make an item of chosen and rejected responses. The chosen ones come first in its group."""
         chosen, rejected = tuple(chosen), tuple(rejected)
         if not chosen or not rejected:
             raise DataError(f"there are no {'rejected' if chosen else 'chosen'} responses")
@@ -101,19 +90,14 @@ class BenchmarkItem:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Items, and the protocol that grades rewards on them.
-
-    Attributes:
-        name: What the user and the results call it.
-        protocol: The name of the protocol.
-        items: The items, in the source's order.
-        bad_rows: Rows that were left out, when that was asked for.
-    """
+    """Items, and the protocol that grades rewards on them."""
 
     name: str
     protocol: str
     items: tuple[BenchmarkItem, ...]
+    """In the source's order."""
     bad_rows: tuple[InvalidRow, ...] = field(default=(), compare=False)
+    """Rows that were left out, when that was asked for."""
 
     @cached_property
     def sha256(self) -> str:
@@ -160,14 +144,6 @@ def make_benchmark(
 
     Rows that cannot be used are refused with a DataError that lists them. Accuracy on the others is accuracy on
     another benchmark, so to leave them out (`skip_bad_rows`) is never the default.
-
-    Args:
-        name: What the user and the results call it.
-        protocol: The name of the protocol.
-        rows: What was read.
-        to_item: Makes an item of a row, or raises a `DataError` that says why not.
-        source: Names the source in messages.
-        skip_bad_rows: Leave out the rows that cannot be used.
     """
     items: list[BenchmarkItem] = []
     bad: list[InvalidRow] = []
@@ -263,12 +239,7 @@ def sample_items(benchmark: Benchmark, limit: int, *, seed: int = 0) -> Benchmar
 
 
 def share_places(sizes: dict[str, int], places: int) -> dict[str, int]:
-    """Share places among subsets in proportion to their sizes, by largest remainders.
-
-    Example:
-        >>> share_places({"large": 90, "small": 9, "tiny": 1}, 10)
-        {'large': 8, 'small': 1, 'tiny': 1}
-    """
+    """Share places among subsets in proportion to their sizes, by largest remainders."""
     total = sum(sizes.values())
     reserved = 1 if places >= len(sizes) else 0
     shares = {name: max(reserved, places * size // total) for name, size in sizes.items()}

@@ -48,17 +48,14 @@ BENCHMARKS = tuple(_PUBLISHED)
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkName:
-    """What a user calls a benchmark: `NAME`, `FILE` or `NAME=FILE`, and `:SUBSET,SUBSET` after it or not.
-
-    Attributes:
-        name: A published benchmark's name; None for any other file.
-        source: The file; None to download the published benchmark.
-        subsets: The only subsets wanted; all when empty.
-    """
+    """What a user calls a benchmark: `NAME`, `FILE` or `NAME=FILE`, and `:SUBSET,SUBSET` after it or not."""
 
     name: str | None
+    """A published benchmark's; None for any other file."""
     source: str | None
+    """None to download the published benchmark."""
     subsets: tuple[str, ...] = ()
+    """The only subsets wanted; all when empty."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -111,18 +108,11 @@ def _unknown(name: str) -> OptionError:
 
 
 def load_benchmark(text: str, *, skip_bad_rows: bool = False) -> Benchmark:
-    """Load a benchmark.
+    """Load a benchmark by name.
 
-    Args:
-        text: One of `BENCHMARKS`, which is downloaded; a file of {prompt, chosen, rejected} in any format that
-            `flip-reward score` reads; or NAME=FILE for a file with a published benchmark's rows and protocol.
-            ":SUBSET,SUBSET" after any of them keeps only these subsets.
-        skip_bad_rows: Leave out rows that cannot be used instead of refusing the benchmark.
-
-    Raises:
-        OptionError: There is no such benchmark.
-        DataError: It cannot be read, has bad rows, or lacks a subset.
-        MissingDependencyError: The library that reads it is not installed.
+    It is one of `BENCHMARKS`, which is downloaded; a file of {prompt, chosen, rejected} in any format that
+    `flip-reward score` reads; or NAME=FILE for a file with a published benchmark's rows and protocol.
+    ":SUBSET,SUBSET" after any of them keeps only these subsets.
     """
     name = BenchmarkName.parse(text)
     published = _PUBLISHED[name.name] if name.name is not None else None

@@ -54,17 +54,14 @@ class GroupJudgeOptions(JudgeOptions):
 
 @dataclass(frozen=True, slots=True)
 class JudgeInput:
-    """A group as a judge sees it.
-
-    Attributes:
-        question: The conversation and the instruction, as values for a template.
-        answers: What a user would see of each response, by its index in the group.
-        outcomes: Why the other responses are not judged.
-    """
+    """A group as a judge sees it."""
 
     question: Mapping[str, str]
+    """The conversation and the instruction, as values for a template."""
     answers: Mapping[int, str]
+    """What a user would see of each response, by its index in the group."""
     outcomes: Mapping[int, Outcome]
+    """Why the other responses are not judged."""
 
     def show(self, order: Sequence[int]) -> dict[int, str]:
         """Return some of the answers, in an order."""
@@ -160,13 +157,7 @@ def _attribute(score: Score, calls: Sequence[JudgeCall]) -> Score:
 
 
 class Judge(RewardModel):
-    """A language model that is asked for a verdict on responses it is shown.
-
-    Args:
-        engine: The judging model; None renders prompts only.
-        options: How it is asked.
-        template: A prompt of your own, in place of the one that the options name.
-    """
+    """A language model that is asked for a verdict on responses it is shown."""
 
     kind: JudgeKind
     recorded_otherwise: tuple[str, ...] = ()

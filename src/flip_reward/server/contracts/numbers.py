@@ -15,17 +15,12 @@ RETRY_FAILURE_AFTER_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """The rewards of a request.
-
-    Attributes:
-        values: One for each response, in order; None for an unscored one where the user chose null.
-        scored: Which of them are rewards, rather than stand for an unscored response.
-        prompt_tokens: Tokens that the engine read.
-        completion_tokens: Tokens that it wrote.
-    """
+    """The rewards of a request."""
 
     values: tuple[float | None, ...]
+    """One for each response, in order; None for an unscored one where the user chose null."""
     scored: tuple[bool, ...]
+    """Which of them are rewards, rather than stand for an unscored response."""
     prompt_tokens: int
     completion_tokens: int
 
@@ -42,12 +37,6 @@ def to_numbers(results: Sequence[Result], sizes: Sequence[int], policy: Unscored
 
     A row that failed as a whole has no scores, so `sizes` says how many responses each row has. Where the policy is
     to raise, the error is a 503 when asking again may help, and a 422 when it will not.
-
-    Example:
-        >>> from flip_reward.core.score import Score
-        >>> results = [(Score(0.5, Outcome.SCORED), Score(None, Outcome.EMPTY_RESPONSE))]
-        >>> to_numbers(results, [2], UnscoredPolicy(UnscoredAction.NONE)).values
-        (0.5, None)
     """
     values: list[float | None] = []
     prompt_tokens = completion_tokens = 0
