@@ -145,7 +145,7 @@ def best_of_n(
         typer.Option(help="Which of several responses with the same highest reward.", rich_help_panel=_CHOICE),
     ] = TieRule.FIRST,
     tie_seed: Annotated[
-        int, typer.Option(help="random: another seed draws other lots.", rich_help_panel=_CHOICE)
+        int, typer.Option(help="random: another seed chooses other responses.", rich_help_panel=_CHOICE)
     ] = 0,
 ) -> None:
     """Choose the best of several responses: score them all, and keep the one with the highest reward.

@@ -142,9 +142,9 @@ class PairwiseOptions(GroupJudgeOptions):
     By default each pair is shown in both orders, and a verdict that changes with the order is a tie.
     """
 
-    one_order: Annotated[bool, Field(description="pairwise: show each pair once, in a drawn order, not in both.")] = (
-        False
-    )
+    one_order: Annotated[
+        bool, Field(description="pairwise: show each pair once, in a random order, not in both.")
+    ] = False
     tournament: Annotated[Tournament, Field(description="pairwise: which of more than two responses meet.")] = (
         Tournament.ROUND_ROBIN
     )
