@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
-    """Run a job and print what came of it.
+    """Run a job and print its results.
 
     With `as_json` that goes to standard error, and the summary as JSON to standard output.
     """

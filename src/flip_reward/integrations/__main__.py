@@ -1,4 +1,4 @@
-"""Prints where the file for a trainer lies, for those that want a path: `python -m flip_reward.integrations NAME`."""
+"""Prints the path of the file for a trainer: `python -m flip_reward.integrations NAME`."""
 
 from __future__ import annotations
 

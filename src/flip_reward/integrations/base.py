@@ -165,7 +165,7 @@ class OncePerProcess(Generic[T]):
             return result.made[0]
 
     def forget(self) -> list[T]:
-        """Let the next call of this process make it anew; return what was made, one thing or none, to be closed."""
+        """Let the next call of this process make it again; return what was made, one thing or none, to be closed."""
         result = self._results.pop(os.getpid(), None)
         return result.made if result else []
 

@@ -117,7 +117,7 @@ class RewardConfig(FlatSettings):
         """Make the reward.
 
         Args:
-            engine: The language model behind it, where it is at hand; by default the one that is named here.
+            engine: The language model behind it; by default the one that is named here.
 
         Raises:
             FlipRewardError: See `check`; or the model cannot be loaded.

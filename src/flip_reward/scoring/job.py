@@ -117,7 +117,7 @@ def score_file(
 
     Raises:
         DataError: The source cannot be read, or a row of it and `strict` is set.
-        OptionError: The output has no known format, or lies where it would overwrite something.
+        OptionError: The output has no known format, or it would overwrite something.
         RunError: The run folder holds another run.
         EngineUnavailableError: The engine will never answer.
         RunStoppedError: The engine has failed too many times in a row.

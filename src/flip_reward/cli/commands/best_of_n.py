@@ -196,7 +196,7 @@ def best_of_n(
 def run_best_of_n(
     job: ScoringJob, ties: TieBreaking, policy: Policy | None, *, as_json: bool, table: bool | None
 ) -> None:
-    """Draw candidates where that is wanted, score them, choose, and print what came of it.
+    """Sample candidates where that is wanted, score them, choose, and print the results.
 
     The policy is None when the inputs hold the responses. By default the choices are shown as a table when they are
     few.
@@ -373,7 +373,7 @@ class RolloutDisplay(ProgressDisplay):
         self._advance()
 
     def describe(self, *, found: int) -> str:
-        """Say what came of it."""
+        """Say how many rows were decided."""
         line = f"Generated: {self._state()}"
         if found:
             line += f"; {found} taken from an earlier session"

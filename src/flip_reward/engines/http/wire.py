@@ -1,4 +1,4 @@
-"""The OpenAI chat completions format: requests as bodies, bodies as completions, and as errors what is not one."""
+"""The OpenAI chat completions format: requests as bodies, and bodies as completions or errors."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _NOT_ASKED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ScoredCall:
-    """What came of a call."""
+    """The result of a call."""
 
     groups: Sequence[SampleGroup]
     instructions: Sequence[str]

@@ -94,7 +94,7 @@ class TrainingManifest(ManifestPart):
 
 
 class GrpoOutcome(ManifestPart):
-    """What came of GRPO. Rewards are means over samples; held-out ones over the scored responses."""
+    """The result of GRPO. Rewards are means over samples; held-out ones over the scored responses."""
 
     steps: int
     held_out_reward_before: float | None
@@ -132,7 +132,7 @@ class SourceSummary(ManifestPart):
 
 
 class TuningOutcome(ManifestPart):
-    """What came of a tuning. Losses are nats a token; those of held-out rows are means over batches."""
+    """The result of a tuning. Losses are nats a token; those of held-out rows are means over batches."""
 
     steps: int
     train_loss: float | None

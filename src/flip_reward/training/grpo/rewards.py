@@ -149,7 +149,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The samples of a batch that one reward scores, by their places, and what came of each."""
+    """The samples of a batch that one reward scores, by their places, and the result of each."""
 
     name: str
     places: Sequence[int]

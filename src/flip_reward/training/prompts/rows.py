@@ -65,7 +65,7 @@ class PromptRow:
 
     @classmethod
     def read(cls, values: Mapping[str, object]) -> PromptRow:
-        """Read a row, without the assistant's turns at its end: the policy writes them anew."""
+        """Read a row, without the assistant's turns at its end: the policy writes new ones."""
         for column in _COLUMNS:
             if values.get(column) is None:
                 raise DataError(f"no column {column!r}", hint="make such a file with 'flip-reward data convert'")
