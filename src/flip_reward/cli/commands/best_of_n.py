@@ -373,7 +373,7 @@ class RolloutDisplay(ProgressDisplay):
         self._advance()
 
     def describe(self, *, found: int) -> str:
-        """Say how many rows were decided."""
+        """Say how many candidates were generated."""
         line = f"Generated: {self._state()}"
         if found:
             line += f"; {found} taken from an earlier session"
