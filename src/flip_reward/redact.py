@@ -1,4 +1,4 @@
-"""Keys and passwords in what is about to be written down or shown."""
+"""Keep keys and passwords out of what is written down or shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MASK = "***"
 
 
 def is_secret_field(name: str) -> bool:
-    """Whether a field with this name holds something that is nobody else's business.
+    """Whether a field with this name holds a secret.
 
     Example:
         >>> is_secret_field("api_key"), is_secret_field("max_tokens")

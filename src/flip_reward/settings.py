@@ -1,7 +1,7 @@
 """`FlatSettings`: settings declared once, in nested parts, and given by flat names wherever they are written down.
 
 A part is a frozen dataclass whose fields say everything about a setting: name, type, default, limits and help. From
-them come the keys of recipes, the `FLIP_REWARD_` variables, the options of the command line and what is recorded.
+them come the keys of recipes, the `FLIP_REWARD_` variables, the options of the command line, and the records.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Option:
     places: tuple[tuple[str, ...], ...]
 
     def limit(self, *kinds: str) -> Any:  # noqa: ANN401 - a number of the setting's type
-        """Return its bound of one of some kinds ("ge", "gt", "le", "lt"); None where it has none."""
+        """Return its bound of one of these kinds ("ge", "gt", "le", "lt"); None where it has none."""
         for bound in self.field.metadata:
             for kind in kinds:
                 if hasattr(bound, kind):

@@ -141,7 +141,7 @@ def print_records(console: Console, records: Iterable[Record], *, judged: bool =
 
 
 def printable(text: str) -> Text:
-    """Return text as it may go to a terminal: not as markup, and without characters that steer it."""
+    """Return text that is safe on a terminal: without markup or control characters."""
     return Text("".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 

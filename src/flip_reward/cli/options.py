@@ -72,7 +72,7 @@ class RunOptions:
 
     @property
     def prices(self) -> Prices | None:
-        """What tokens cost, where that was said."""
+        """The prices of tokens, where they were given."""
         return read_prices(self.price_prompt, self.price_completion)
 
 

@@ -111,10 +111,10 @@ def split_chat(text: str, *, trust_turns: bool = False) -> RenderedChat:
     """
     turns = _read_turns(text)
     if turns is None:
-        raise ConversationError("the text has no marks of turns that are known, so the response cannot be found")
+        raise ConversationError("the text has no turns of a known chat template, so the response cannot be found")
     starts = [number for number, turn in enumerate(turns) if turn.message.role == "assistant"]
     if not starts or not starts[0]:
-        raise ConversationError("the text has no assistant turn after another one")
+        raise ConversationError("the text has no assistant turn that answers another turn")
     if len(starts) > 1 and not trust_turns:
         raise ConversationError(
             "the text has several assistant turns, so it cannot be told where the response begins",

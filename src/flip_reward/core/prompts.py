@@ -73,9 +73,9 @@ class JudgeKind(StrEnum):
     POINTWISE = "pointwise"
     """One, which it rates."""
     PAIRWISE = "pairwise"
-    """Two, of which it chooses the better one."""
+    """Two; it chooses the better one."""
     LISTWISE = "listwise"
-    """All, of which it chooses the best one."""
+    """All; it chooses the best one."""
 
     @property
     def task(self) -> TemplateTask:
@@ -229,7 +229,7 @@ def load_template(task: TemplateTask, name: str | None = None, *, folder: Path |
     if name not in task.built_in:
         raise TemplateError(
             f"no {task.name} is called {name!r}",
-            hint=f"there are {', '.join(task.built_in)}; for one of your own give its folder, --template-dir",
+            hint=f"templates are {', '.join(task.built_in)}; for one of your own give its folder, --template-dir",
         )
     texts = resources.files("flip_reward.core") / "templates"
     system = texts / f"{name}.system.txt"

@@ -109,7 +109,7 @@ def parse_inferred_instruction(
 def _read_verdict(
     reply: str | None, finish_reason: str | None, key: VerdictKey, shown: Sequence[str] = ()
 ) -> Verdict | ReplyStatus:
-    """Find the verdict under a key, or say why there is none; a blank one is none."""
+    """Find the verdict under a key, or say why there is none; a blank one counts as none."""
     if not reply or reply.isspace():
         return ReplyStatus.EMPTY
     truncated = finish_reason == "length"

@@ -86,8 +86,8 @@ def _format_ending(path: Path) -> str:
     ending = Path(name).suffix
     if ending not in FORMATS or (compressed and ending == ".parquet"):
         raise DataError(
-            f"the format of {path} is not known by its name",
-            hint=f"known are {', '.join(FORMATS)}, and .gz and .zst behind all but the last",
+            f"{path} has no known file format",
+            hint=f"formats are {', '.join(FORMATS)}, all but the last also with .gz or .zst",
         )
     return ending
 

@@ -112,7 +112,7 @@ def check_columns(columns: Mapping[str, str]) -> None:
         if ours not in COLUMNS:
             raise OptionError(
                 f"--columns: there is no {ours!r} to map{_suggest([ours], COLUMNS)}",
-                hint=f"ours are {', '.join(COLUMNS)}",
+                hint=f"our columns are {', '.join(COLUMNS)}",
             )
     for one, other in (("instruction", "prompt"), RESPONSE_COLUMNS):
         if one in columns and other in columns:

@@ -51,7 +51,7 @@ def check_output(path: Path) -> Writer:
     name = path.name.lower()
     write = next((writer for ending, writer in _WRITERS.items() if name.endswith(ending)), None)
     if write is None:
-        raise OptionError(f"the format of {path} is not known by its name", hint=f"known are {', '.join(_WRITERS)}")
+        raise OptionError(f"{path} has no known file format", hint=f"formats are {', '.join(_WRITERS)}")
     try:
         _check_place(path)
     except OSError as error:

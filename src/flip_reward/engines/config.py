@@ -29,7 +29,7 @@ INFERRER = "inferrer.json"
 
 
 def _read_object(value: object) -> object:
-    """Take a JSON text, which is all that a command line or a variable can hold, for what it says."""
+    """Read a JSON text, which is all that a command line or a variable can hold."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -96,7 +96,7 @@ class EngineConfig:
     logprobs_api: Annotated[
         str,
         Field(
-            description="How a server is asked how likely a text is: auto goes by what it says of itself; "
+            description="How a server is asked how likely a text is: auto goes by what it says about itself; "
             "prompt_logprobs (vLLM), sglang or echo."
         ),
         Setting(only=_SERVER),
@@ -247,7 +247,7 @@ def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.enviro
         if tuning := _find_tuning_in(Path(model).expanduser()):
             return tuning
     elif config.base_url or (environment.get("OPENAI_BASE_URL") if model is None else not _is_embedded(model)):
-        return None  # a server's, or one that there is not
+        return None  # on a server, or unknown
     model = model or TUNED
     if model == TUNED:
         return SHIPPED.tuning if SHIPPED else None

@@ -310,7 +310,7 @@ class CachingEngine(EngineMiddleware):
             completion = await call(request)
         except Exception as error:
             future.set_exception(error)
-            future.exception()  # nobody may be waiting, which is no reason for asyncio to complain
+            future.exception()  # or asyncio complains when nobody waits
             raise
         except BaseException:
             future.set_result(None)

@@ -1,9 +1,9 @@
-"""The evaluation folder: what was asked, the items, and a run folder for every run of every experiment.
+"""The evaluation folder: what is evaluated, the items, and a run folder for every run of every experiment.
 
 EVAL/evaluation.json                      what is evaluated on what (`Evaluation`)
 EVAL/items/BENCHMARK.jsonl                the items, a line each
 EVAL/cells/BENCHMARK--REWARD--MODEL/      a run folder of `flip_reward.scoring.run_folder`, one for each run
-EVAL/results.json, EVAL/results.csv       what was found (see results.py)
+EVAL/results.json, EVAL/results.csv       the results (see results.py)
 EVAL/report.html                          the report
 
 An experiment is a reward on a benchmark, a cell of the grid of all rewards and all benchmarks.
@@ -40,7 +40,7 @@ class _Entry(BaseModel):
 
 
 class EvaluationOptions(_Entry):
-    """What was chosen about an evaluation as a whole."""
+    """The options of an evaluation as a whole."""
 
     limit: int | None = None
     """The size of the sample taken from each benchmark."""

@@ -1,4 +1,4 @@
-"""The experiment grid: every reward on every benchmark, run by run. What was finished is never asked again."""
+"""The experiment grid: every reward on every benchmark, run by run. Finished work is never repeated."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class GridReward:
     """A reward of the grid."""
 
     label: str
-    """What results call it; unique in the grid."""
+    """Its name in results, unique in the grid."""
     model: str | None
     """None for controls."""
     runs: tuple[RewardModel, ...]
@@ -66,7 +66,7 @@ class ExperimentGrid:
     """
 
     benchmarks: Sequence[tuple[str, Benchmark]]
-    """Each with what the user called it."""
+    """Each with the user's name for it."""
     rewards: Sequence[GridReward]
     """Those that share an engine stand together."""
     options: EvaluationOptions = EvaluationOptions()

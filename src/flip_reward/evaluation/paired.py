@@ -22,9 +22,9 @@ class RewardGrades:
 def compare_pairs(pairs: Sequence[tuple[RewardGrades, RewardGrades]]) -> list[ComparisonResult]:
     """Compare the rewards of each pair, which must have answered the same items.
 
-    A difference is an item's grade by one reward minus that by the other, so that what makes an item hard for both
-    cancels out, and its interval draws items. McNemar's test counts an item as right when its strict grade is above
-    one half (for pairs and best of N: when it is 1). Its p is corrected for the number of pairs (Holm).
+    A difference is an item's grade by one reward minus that by the other, so that the difficulty of an item cancels
+    out, and its interval draws items. McNemar's test counts an item as right when its strict grade is above one half
+    (for pairs and best of N: when it is 1). Its p is corrected for the number of pairs (Holm).
 
     A reward is "better" only where the interval excludes 0, the corrected p is below .05, and the strict and the
     fractional rule agree. The interval alone would name a winner in one of twenty pairs of equals; and where the

@@ -45,7 +45,7 @@ class Recipe(BaseModel):
     rewards: list[str] = []
     models: list[RecipeModel] = [RecipeModel()]
     reward: RewardConfig = RewardConfig()
-    """What is chosen about all rewards and models; each takes what concerns it."""
+    """Settings of all rewards and models; each takes those that it has."""
     runs: int = Field(default=1, ge=1)
     limit: int | None = Field(default=None, ge=1)
     skip_bad_rows: bool = False

@@ -88,7 +88,7 @@ class PositionBiasRate(ResultModel):
 
 
 class ExperimentResult(ResultModel):
-    """What was found about a reward on a benchmark."""
+    """The results of a reward on a benchmark."""
 
     benchmark: str
     reward: str

@@ -1,4 +1,4 @@
-"""What trainers hold, prompts and completions as text or chat messages, becomes groups, and scores become theirs."""
+"""Trainers' prompts and completions, as text or chat messages, become groups; scores go back in their order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SampleGroup:
     """Where each response of the group stands in the trainer's call."""
 
     def only(self, places: Collection[int]) -> SampleGroup | None:
-        """Return the part of the group that stands at some places; None where that is nothing."""
+        """Return the part of the group that stands at some places; None where it is empty."""
         kept = [index for index, place in enumerate(self.places) if place in places]
         if len(kept) == len(self.places):
             return self

@@ -92,7 +92,7 @@ _PLACEHOLDER = re.compile(r"\{\{ (\w+) \}\}")
 
 @cache
 def _read_page() -> tuple[str, Mapping[str, str]]:
-    """Read the template, and what every report has in it: style, libraries, scripts and their hashes."""
+    """Read the template and the parts of every report: style, libraries, scripts and their hashes."""
     room = files("flip_reward.report")
     page, assets = room / "page", room / "assets"
     licences = (assets / "LICENSES.txt").read_text(encoding="utf-8")

@@ -94,7 +94,7 @@ class ExperimentPayload:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkPayload:
-    """A benchmark and what was found on it."""
+    """A benchmark and its results."""
 
     name: str
     protocol: str
@@ -307,8 +307,8 @@ def score_row(record: Record, asked: str, normalizer: str, texts: TextTable) -> 
     """Return a score as the values that `readScore` in `page/payload.js` names, in that order.
 
     Texts are numbers in the table, and trailing nulls are left out. Shared tokens are starts and ends of stretches of
-    a text, in turn, in characters. The original instruction is there where it is not the last message of the user
-    (`asked`), and the reply as it came where nothing else tells what it said.
+    a text, in turn, in characters. The original instruction is there where it is not the user's last message
+    (`asked`), and the reply as it came where nothing else shows it.
     """
     score = record.score
     inferences = [

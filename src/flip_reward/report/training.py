@@ -157,7 +157,7 @@ def _choose_steps(folder: Path, split: Split, step: int | None) -> tuple[int, in
         raise RunError(f"{folder / SAMPLES} has no samples yet", hint="they are written after the first step")
     if step is not None and step not in steps:
         shown = [*map(str, steps)] if len(steps) <= _STEPS_NAMED else [*map(str, steps[:3]), "...", str(steps[-1])]
-        raise OptionError(f"{folder} has no {split} samples of step {step}", hint=f"there are {', '.join(shown)}")
+        raise OptionError(f"{folder} has no {split} samples of step {step}", hint=f"its steps are {', '.join(shown)}")
     return steps[0], steps[-1] if step is None else step
 
 

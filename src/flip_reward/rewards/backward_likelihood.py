@@ -165,7 +165,7 @@ class BackwardLikelihoodReward(RewardModel):
         return await ask(self.required_engine.logprobs(self._request(answer, target)), read)
 
     async def _ask_prior(self, target: InferenceTarget) -> _Prior | Score:
-        """Ask for the likelihood without a response; what was asked for an instruction before costs nothing."""
+        """Ask for the likelihood without a response; an instruction that was asked about before costs nothing."""
         request = self._request("", target)
         known = self._priors.get(request)
         if known is not None:

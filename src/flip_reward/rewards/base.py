@@ -1,4 +1,4 @@
-"""`RewardModel`, which every reward is to its callers; and `ask`, which makes a failed request a score."""
+"""`RewardModel`, the interface of every reward, and `ask`, which turns a failed request into a score."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class RewardConfig(FlatSettings):
 
     @property
     def part(self) -> Any:  # noqa: ANN401 - the options of one of the rewards
-        """What is chosen about the reward itself."""
+        """The settings of the reward itself."""
         return getattr(self, self.reward.replace("-", "_"))
 
     @property

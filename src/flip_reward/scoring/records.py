@@ -74,7 +74,7 @@ def _read_sample(fields: dict[str, Any]) -> Sample:
 
 
 _TEXTS_AND_PARTS = ("precision", "recall", "inferred_instruction", "reasoning", "raw_reply")
-"""What a score and a sample have alike."""
+"""The fields that scores and samples share."""
 
 
 @dataclass(frozen=True, slots=True)

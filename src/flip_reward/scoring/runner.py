@@ -50,7 +50,7 @@ class RunLimits:
 
 
 class FailureStreak:
-    """Counts the failures in a row of an engine, which errors call by its name, such as "the engine"."""
+    """Counts consecutive failures of an engine; errors name it, for example "the engine"."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -59,7 +59,7 @@ class FailureStreak:
 
     @property
     def lost(self) -> bool:
-        """Whether there were so many that the engine must be gone."""
+        """Whether there were enough to conclude that the engine is gone."""
         return self._length >= FAILURES_BEFORE_STOP
 
     def add(self, detail: str | None) -> None:

@@ -13,7 +13,7 @@ from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Outcome, Score, Usage
 
 MOST_DISTINCT = 1 << 16
-"""So many different numbers are kept as they are. F1 over texts of usual length has a few thousand."""
+"""Up to this many different numbers are kept as they are. F1 over texts of usual length has a few thousand."""
 
 
 class Quartiles(BaseModel):
@@ -62,7 +62,7 @@ class RewardCounts:
         if not self._counts:
             return None
         values = sorted(self._counts)
-        ends = list(accumulate(self._counts[value] for value in values))  # so many numbers are at most each value
+        ends = list(accumulate(self._counts[value] for value in values))  # how many numbers are at most each value
         total = ends[-1]
 
         def quantile(share: float) -> float:

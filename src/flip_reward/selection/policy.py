@@ -79,10 +79,7 @@ class SampledReward(RewardModel):
         return self._reward.render(group)
 
     async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
-        """Score the responses that are there.
-
-        Those that are not stand in the group as blanks, for which no reward asks anything.
-        """
+        """Score the responses that are there. Missing ones are blanks in the group, which cost no request."""
         scores = await self._reward.score_responses(group, target)
         if not isinstance(group, SampledGroup):
             return scores

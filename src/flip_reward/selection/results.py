@@ -1,4 +1,4 @@
-"""What best of N gives for each row of a run: the chosen response, and every candidate with its score."""
+"""The results of best of N: for each row the chosen response, and every candidate with its score."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a question may need for its rows and its answer."""
+    """Settings that questions need for their rows and answers."""
 
     scorer: Scorer
     settings: ServerSettings
@@ -50,7 +50,7 @@ class Question(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What one kind of client sends and wants back."""
+    """The body that one kind of client sends, and the answer it wants."""
 
     summary: str
     """One line for the OpenAPI document."""

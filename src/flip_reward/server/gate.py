@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
-"""These need no key: what watches over processes has none, and nothing can be learned there."""
+"""These need no key: process monitors have none, and there is nothing to learn there."""
 CLIENT_GONE = 499
 """The status in metrics and access log of a request whose client hung up."""
 

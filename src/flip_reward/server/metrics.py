@@ -50,7 +50,7 @@ class Metrics:
         self._completion_tokens.inc(completion_tokens)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
-        """Count a request; `path` is one of the routes, because every value is kept for ever."""
+        """Count a request; `path` is one of the routes, because every value is kept forever."""
         count = self._known.get((path, status))
         if count is None:
             count = self._known[path, status] = self._requests.labels(path, status).inc

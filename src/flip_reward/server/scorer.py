@@ -23,9 +23,9 @@ from flip_reward.server.problems import ApiError, Problem, RowError
 from flip_reward.server.settings import Limits
 
 Row: TypeAlias = Group | RowError
-"""What a contract makes of one row of a request."""
+"""One row of a request, as a contract reads it."""
 Result: TypeAlias = tuple[Score, ...] | RowError
-"""What comes of a row: one score for every response, in order, or why there are none."""
+"""The result of a row: one score for every response, in order, or why there are none."""
 
 LONGEST_RETRY_AFTER_SECONDS = 60.0
 FRESH_SECONDS = 10.0
@@ -130,7 +130,7 @@ class Admission:
 
     @property
     def full(self) -> bool:
-        """Whether not one more response fits."""
+        """Whether no further response fits."""
         return self.pending >= self._max_pending
 
     def enter(self, count: int) -> None:

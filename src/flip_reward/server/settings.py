@@ -1,4 +1,4 @@
-"""What can be chosen about the server."""
+"""The settings of the server."""
 
 from __future__ import annotations
 

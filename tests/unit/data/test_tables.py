@@ -111,7 +111,7 @@ def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
 def test_an_unknown_format_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
     with pytest.raises(OptionError) as caught:
         check_output(tmp_path / name)
-    assert caught.value.hint == "known are .jsonl, .jsonl.gz, .parquet"
+    assert caught.value.hint == "formats are .jsonl, .jsonl.gz, .parquet"
 
 
 def test_a_missing_folder_is_found_before_the_run(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class PolicyOptions:
         str | None, _Generation(help="The model that writes the responses, named as for --model.")
     ] = None
     policy_base_url: Annotated[
-        str | None, _Generation(help="The server that has it. --base-url is not taken for it.")
+        str | None, _Generation(help="The server that has it. --base-url is the reward's alone.")
     ] = None
     policy_api_key_env: Annotated[str, _Generation(help="The environment variable that holds its API key.")] = (
         "OPENAI_API_KEY"
@@ -104,10 +104,10 @@ class PolicyOptions:
         return Sampling(self.policy_temperature, self.policy_max_tokens, None, self.policy_seed)
 
     def split_engines(self, engine: EngineConfig) -> tuple[EngineConfig, EngineConfig]:
-        """Return how the reward's model is reached, and how the policy.
+        """Return how to reach the reward's model and the policy.
 
-        Requests in flight, timeouts, the cache and what concerns models of this process are those of the reward's
-        model; `--extra-body` and `--no-thinking` are that model's alone.
+        Both share concurrency, timeout, cache and the options of models in this process; `--extra-body` and
+        `--no-thinking` belong to the reward's model alone.
         """
         policy = replace(
             engine,
@@ -142,7 +142,7 @@ def best_of_n(
     policy: PolicyOptions,
     tie_rule: Annotated[
         TieRule,
-        typer.Option(help="Which of several responses with the same highest reward.", rich_help_panel=_CHOICE),
+        typer.Option(help="Which response is chosen when several have the highest reward.", rich_help_panel=_CHOICE),
     ] = TieRule.FIRST,
     tie_seed: Annotated[
         int, typer.Option(help="random: another seed chooses other responses.", rich_help_panel=_CHOICE)

@@ -37,7 +37,7 @@ def compare(
 ) -> None:
     """Compare rewards on the same items, or what trainings changed on held-out prompts.
 
-    Of two evaluations it shows the difference in accuracy and whether that is more than chance; of trainings, each
+    For two evaluations it shows the difference in accuracy and whether that is more than chance; for trainings, each
     figure of held-out prompts before the first step and after the last, with an interval over prompts.
 
     Examples:

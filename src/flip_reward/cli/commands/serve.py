@@ -38,7 +38,7 @@ def serve(
     on_unscored: Annotated[
         OnUnscored,
         typer.Option(
-            help="What contracts without room for an unscored response answer: an error, null, or --unscored-value. "
+            help="What stands for unscored responses in contracts without room: an error, null, or --unscored-value. "
             "/v1/rewards always says why.",
             rich_help_panel=_SERVER,
         ),
@@ -73,7 +73,7 @@ def serve(
         int,
         typer.Option(
             min=1,
-            help="The most responses accepted and not yet answered. What comes beyond is answered 429.",
+            help="The most responses accepted and not yet answered. Requests beyond get 429.",
             rich_help_panel=_LIMITS,
         ),
     ] = 8192,

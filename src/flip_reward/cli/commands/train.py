@@ -167,10 +167,7 @@ def export_adapter(
 class StepsDisplay:
     """Shows how the steps of a training go: a bar on a terminal, otherwise a line every ten seconds.
 
-    Args:
-        console: Where.
-        work: What is being done, in a word.
-        silent: Show nothing: for all processes but the first.
+    It is `silent` in all processes but the first.
     """
 
     def __init__(self, console: Console, work: str, *, silent: bool = False) -> None:

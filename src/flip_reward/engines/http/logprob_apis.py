@@ -265,7 +265,7 @@ def _read_echo(answer: Any, prompt: str, address: str) -> tuple[list[str], list[
     ):
         raise MalformedCompletionError(f"{address} answered without log-probabilities")
     if not text.startswith(prompt):
-        raise RequestRefusedError(f"{address} repeats another text than it was sent", status=400)
+        raise RequestRefusedError(f"{address} repeats a different text than it was sent", status=400)
     if len(values) != len(tokens) or (offsets and len(offsets) != len(tokens)):
         raise MalformedCompletionError(
             f"{address} answered with {len(values)} log-probabilities and {len(offsets)} offsets for "

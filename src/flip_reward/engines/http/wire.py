@@ -88,7 +88,7 @@ def _read_choice(choice: dict[str, Any]) -> tuple[str | None, str | None]:
 
 
 def read_usage(usage: object) -> Usage:
-    """Read what a server says of the tokens spent; what it does not say is 0.
+    """Read the tokens that a server says it spent; missing counts are 0.
 
     Example:
         >>> read_usage({"prompt_tokens": 5, "completion_tokens": 2})

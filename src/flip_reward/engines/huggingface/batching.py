@@ -150,7 +150,7 @@ class BatchQueue(Generic[Row, Result]):
 
 
 def choose_batch(lengths: Sequence[int], budget_tokens: int) -> list[int]:
-    """Choose what to compute together with the first of what is waiting: positions, the longest row first.
+    """Choose the rows to compute together with the first that waits: positions, the longest row first.
 
     A batch is as wide as its longest row, so rows whose length is closest to the first one's waste the least. The
     budget counts padding; one row alone may exceed it.
@@ -171,7 +171,7 @@ def choose_batch(lengths: Sequence[int], budget_tokens: int) -> list[int]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error of torch says that memory ran out; on a CPU only its words do.
+    """Whether an error of torch says that memory ran out; on a CPU only its message does.
 
     Example:
         >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."))

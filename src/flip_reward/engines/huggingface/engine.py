@@ -132,7 +132,7 @@ class TransformersEngine:
         """Nothing belongs to an event loop. `close` frees the model."""
 
     def close(self) -> None:
-        """Free the model, once what is being computed is done. The engine cannot be used afterwards."""
+        """Free the model after the current batch. The engine cannot be used afterwards."""
         self._queue.close()
         self._process_id = -1
         del self.loaded

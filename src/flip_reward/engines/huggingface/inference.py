@@ -5,7 +5,7 @@ The prefix that all rows of a batch share is computed once. Behind it rows are l
     shared | rest of row 0 | padding        to score: what comes later changes nothing before it
     shared | padding | rest of row 0        to generate: every row goes on at the same place, and padding is masked
 
-Whether a model is causal and can generate so is tried out at loading: its code does not say.
+Whether a model is causal and can generate like this is tried out at loading: its code does not say.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _cache_argument(network: PreTrainedModel) -> str | None:
 
 @contextmanager
 def projecting_only(network: PreTrainedModel, wanted: torch.Tensor) -> Iterator[None]:
-    """Let the output layer see only some positions; what the model does with its logits it still does."""
+    """Let the output layer see only some positions; the rest of the model is unchanged."""
     head = network.get_output_embeddings()
     if head is None:
         yield

@@ -105,7 +105,7 @@ class EmbeddedEngine:
         """Nothing belongs to an event loop. `close` frees the model."""
 
     def close(self) -> None:
-        """Free the model, once what is being answered is answered. The engine cannot be used afterwards."""
+        """Free the model after the requests in flight. The engine cannot be used afterwards."""
         self._executor.shutdown(cancel_futures=True)
         self._free()
 

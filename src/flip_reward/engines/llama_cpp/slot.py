@@ -129,7 +129,7 @@ class LlamaSlot:
 
 
 def make_parameters(model_path: Path, options: SlotOptions) -> CommonParams:
-    """Return how llama.cpp runs a model here, but for where it listens."""
+    """Return llama.cpp's parameters for a model, without the address."""
     try:
         import xllamacpp
     except ImportError as error:

@@ -277,5 +277,5 @@ def _wrong_base(adapter: str, base_name: str, base: BaseWeights, difference: str
     owner = f"belongs to {base_name}, which {base.name} is not" if base_name else f"is not for {base.name}"
     return EngineUnavailableError(
         f"the adapter {adapter} {owner}: {difference}",
-        hint="a further trained copy of a model, or one quantised otherwise, is another model",
+        hint="a copy that was trained further or quantised differently is another model",
     )

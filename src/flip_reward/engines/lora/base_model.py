@@ -115,8 +115,8 @@ class BaseWeights(Protocol):
 def find_difference(sampled: SampledWeights, base: BaseWeights) -> str | None:
     """Say where a model differs from the one that was sampled, or None where it is the same.
 
-    Weights that are not quantised have to be the very ones. Quantised ones may have been so after the adapter was
-    made, and have to be the same but for what that takes away.
+    Weights that are not quantised have to be equal. Others may have been quantised after the adapter was made, and
+    have to be equal but for that.
     """
     before: list[float] = []
     after: list[float] = []
@@ -196,7 +196,7 @@ class HfWeights:
         return None if weight is None else (weight.shape[0], weight.shape[1])
 
     def is_quantised(self, _tensor: str) -> bool:
-        """Never: what is loaded is exact, or was quantised before the adapter was made."""
+        """Never: a model in memory is exact, or was quantised before the adapter was made."""
         return False
 
     def weight(self, tensor: str, row: int, column: int) -> float:

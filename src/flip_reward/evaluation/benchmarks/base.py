@@ -38,7 +38,7 @@ class BenchmarkItem:
     chosen: tuple[bool, ...]
     """For each response, whether it is a correct or preferred one."""
     tags: tuple[str, ...] = ()
-    """For each response what else a protocol tells it by; empty where that is nothing."""
+    """For each response, another label that the protocol needs; may be empty."""
 
     def __post_init__(self) -> None:
         responses = self.group.responses

@@ -1,4 +1,4 @@
-"""JudgeBench (Tan et al. 2024, arXiv 2410.12784): pairs of responses, of which one is correct.
+"""JudgeBench (Tan et al. 2024, arXiv 2410.12784): pairs of responses, one of them correct.
 
 Rows: ScalerLab/JudgeBench on the hub. Its split "gpt" holds 350 pairs of responses by GPT-4o, which the paper
 reports; "claude" 270 by Claude 3.5 Sonnet. A row, with texts of our own:

@@ -200,7 +200,7 @@ class TieTerms:
 
     @classmethod
     def of(cls, ref: Margins | None, tied: Margins | None) -> TieTerms:
-        """Compute the terms of a prompt, of which one half may be missing."""
+        """Compute the terms of a prompt; one half of it may be missing."""
         tied_accurate = nan if tied is None else float(tied.between > 0)
         ref_accurate = nan if ref is None else float(ref.between > 0)
         if ref is None or tied is None:

@@ -15,7 +15,7 @@ from flip_reward.integrations.trl.patience import LEFT_OUT, ScoredCall
 
 
 def describe_call(call: ScoredCall, lengths: Sequence[int], overlaps: Sequence[float | None]) -> dict[str, float]:
-    """Return the metrics of a call by name. What is not defined for this call is left out.
+    """Return the metrics of a call by name. Undefined ones are left out.
 
     - mean, precision, recall: over the scored samples
     - outcomes/NAME: the share of samples with each outcome; all of them, so that averages over steps are right
@@ -118,13 +118,14 @@ def _rank(values: Sequence[float]) -> list[float]:
 def correlate_within_groups(groups: Sequence[Sequence[float]], lengths: Sequence[Sequence[float]]) -> float | None:
     """Return the mean over groups of the rank correlation of reward and length within each.
 
-    Nothing is compared between groups: some instructions want long responses, which is no preference for length.
+    Nothing is compared between groups: an instruction that wants long responses says nothing about a preference for
+    length.
     """
     return _mean([correlate_ranks(values, long) for values, long in zip(groups, lengths, strict=True)])
 
 
 def share_without_variance(groups: Sequence[Sequence[float]]) -> float | None:
-    """Return the share of groups that have not two different rewards, so that nothing can be learned from them."""
+    """Return the share of groups without two different rewards, from which nothing can be learned."""
     return sum([len(set(values)) < 2 for values in groups]) / len(groups) if groups else None
 
 

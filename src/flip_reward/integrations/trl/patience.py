@@ -108,7 +108,7 @@ class PatientScorer:
     def _unanswered(
         self, wanted: Sequence[tuple[SampleGroup, InferenceTarget]], lost: set[int]
     ) -> list[tuple[SampleGroup, InferenceTarget]]:
-        """Return what to ask again: the lost samples; of rewards that compare, every group that lost one."""
+        """Return what to ask again: the lost samples; for rewards that compare, every group that lost one."""
         if self._reward.independent:
             return _only(wanted, lost)
         return [(one, target) for one, target in wanted if lost.intersection(one.places)]

@@ -24,7 +24,7 @@ _HINT = "write the data with `flip-reward data verl INPUT -o OUTPUT.parquet`"
 
 
 class VerlScore(TypedDict):
-    """What verl gets for a sample. Every sample has the same keys, for verl stacks them by those of the first."""
+    """What verl gets for a sample. Every sample has the same keys, because verl stacks them by those of the first."""
 
     score: float
     """The reward."""

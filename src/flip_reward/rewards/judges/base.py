@@ -219,7 +219,7 @@ class GroupJudge(Judge):
 
     @abstractmethod
     async def _compare(self, group: Group, shown: JudgeInput) -> tuple[Mapping[int, Score], Sequence[JudgeCall]]:
-        """Score the answers of a group, of which there are at least two, and return all calls behind it."""
+        """Score the answers of a group, at least two, and return the calls behind the scores."""
 
 
 def make_schema(key: str, value: Mapping[str, object]) -> JsonSchema:

@@ -166,7 +166,7 @@ def _listed(texts: list[T] | T) -> list[T]:
 
 
 def _group(query: Text, documents: Sequence[Document]) -> Row:
-    """Make the only row of a request, so that its mistake is the request's."""
+    """Make the only row of a request; a mistake in it fails the request."""
     try:
         return make_group(_read(query), [_read(document) for document in documents])
     except ConversationError as error:

@@ -114,7 +114,7 @@ class RowErrorOut(BaseModel):
 
 
 class GroupOut(BaseModel):
-    """What became of one group: its scores, or an error."""
+    """The result of one group: its scores, or an error."""
 
     id: str | None
     scores: list[ScoreOut] | None = Field(description="One for each response, in order; null with an error.")

@@ -120,7 +120,7 @@ class GrpoManifest(TrainingManifest):
 
 
 class SourceSummary(ManifestPart):
-    """What became of the rows of one source."""
+    """How the rows of one source were used."""
 
     name: str
     rows: int

@@ -73,7 +73,7 @@ def make_trl_config(
 def _check_trackers(chosen: object, section: str) -> None:
     for name in chosen if isinstance(chosen, list) else [chosen]:
         if name not in TRACKERS:
-            hint = f"known are {', '.join(TRACKERS)}"
+            hint = f"trackers are {', '.join(TRACKERS)}"
             raise OptionError(f"unknown tracker {name!r} in {section}.report_to", hint=hint)
         libraries = {"none": (), "tensorboard": ("tensorboard", "tensorboardX")}.get(name, (name,))
         if libraries and not any(map(find_spec, libraries)):

@@ -1,4 +1,4 @@
-"""How a training tells what it does."""
+"""How a training reports its progress."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ NOT_LEARNED_FROM = frozenset(
 
 
 class RecipePart(BaseModel):
-    """A part of a recipe, or all of it. A key that has another name now is refused with that name."""
+    """A part of a recipe, or all of it. A renamed key is refused with its new name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -84,7 +84,7 @@ def check_trl_fields(config: str, values: Mapping[str, object], *, reserved: fro
 
 
 def _refuse_unsafe(name: str, value: object) -> None:
-    """Refuse code of others, and what no checkpoint should hold: trainers keep their whole configuration there."""
+    """Refuse foreign code and secrets: trainers keep their whole configuration in checkpoints."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             _refuse_unsafe(f"{name}.{key}", inner)

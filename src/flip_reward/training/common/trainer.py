@@ -32,7 +32,7 @@ from flip_reward.training.common.progress import Progress, TrainingObserver
 
 
 class RobustCheckpointMixin(Trainer):  # type: ignore[misc]
-    """Goes before one of TRL's trainers among the bases of a trainer."""
+    """Comes before one of TRL's trainers among the bases of a class."""
 
     advice: ClassVar[str]
     """The hint where weights are spoilt."""
@@ -81,7 +81,7 @@ class RobustCheckpointMixin(Trainer):  # type: ignore[misc]
 
     @contextmanager
     def _writing(self, what: str, folder: Path) -> Iterator[None]:
-        """Leave no half-written folder, and say from where the same command goes on."""
+        """Leave no half-written folder, and say where the same command resumes."""
         try:
             yield
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -110,7 +110,7 @@ def _is_finite(weight: torch.nn.Parameter) -> bool:
 
 
 class ProgressCallback(TrainerCallback):  # type: ignore[misc]
-    """Follows the steps of a trainer: tells of them, writes `metrics.jsonl`, and ends it when asked to.
+    """Follows the steps of a trainer: reports them, writes `metrics.jsonl`, and ends it when asked to.
 
     Args:
         folder: Where the metrics go; None in all processes but the first.
@@ -154,7 +154,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
             self._first_step, self._started = state.global_step, time.monotonic()
 
     def on_step_end(self, _args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Tell of a step, and stop after it when asked to."""
+        """Report a step, and stop after it when asked to."""
         # Processes are interrupted one after the other, and have to stop after the same step.
         if any(gather_object([self._stop.requested])) and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True

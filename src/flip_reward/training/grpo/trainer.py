@@ -44,7 +44,7 @@ _NO_PROBABILITIES = "probability tensor contains"  # as torch.multinomial says i
 
 
 class EpochSampler(RepeatSampler):  # type: ignore[misc]
-    """TRL's order of prompts, made to depend on seed and epoch alone.
+    """TRL's order of prompts, depending on seed and epoch alone.
 
     TRL draws the order of an epoch after that of the one before, so a run resumed in its second epoch would repeat
     the order of the first.

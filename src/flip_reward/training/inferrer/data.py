@@ -43,7 +43,7 @@ _SWAPPED = 0.5
 
 @dataclass(slots=True)
 class SourceCounts:
-    """What became of the rows of one source."""
+    """How the rows of one source were used."""
 
     name: str
     rows: int
@@ -265,7 +265,7 @@ class TuningInputs:
     def prepare(
         self, recipe: InferrerRecipe, loaded: HfModel, evaluated: Sequence[str], observer: TrainingObserver
     ) -> TuningData:
-        """Read the pairs as texts of a model, without prompts of evaluations; the observer is told what is odd."""
+        """Read the pairs as texts of a model, without prompts of evaluations; the observer gets the warnings."""
         model_text = HfPromptTokenizer(loaded.tokenizer, loaded.name, recipe.no_thinking)
         text = InferrerTokenizer(model_text, self.prompt, find_stops(loaded.network, loaded.tokenizer))
         fitting = recipe.model_copy(update={"max_tokens": min(recipe.max_tokens, loaded.context_tokens)})

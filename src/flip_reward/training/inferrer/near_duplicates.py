@@ -1,4 +1,4 @@
-"""Finds near duplicates among tens of thousands of texts, exactly, without comparing each with each."""
+"""Finds near duplicates among tens of thousands of texts, exactly, without comparing all pairs."""
 
 from __future__ import annotations
 
@@ -107,11 +107,11 @@ class NearIndex:
             yield self._texts[number]
 
     def _rarest_words(self, words: Words) -> Sequence[str]:
-        """Words of which every text that is alike has at least one."""
+        """Words; every similar text has at least one of them."""
         return _first_part(sorted(words.distinct, key=lambda word: (self._counts[word], word)), ALIKE)
 
     def _rarest_runs(self, words: Words) -> Sequence[Run]:
-        """Runs of which every text that contains this one has at least one."""
+        """Runs; every text that contains this one has at least one of them."""
         ordered = sorted(words.runs, key=lambda run: (min(self._counts[word] for word in run), run))
         return _first_part(ordered, CONTAINED)
 

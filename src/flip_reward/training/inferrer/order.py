@@ -1,7 +1,7 @@
 """The order of texts: shuffled with little padding, or in groups to contrast.
 
-`order_texts` puts texts of similar length together. `order_groups` puts texts together whose responses are alike and
-whose instructions are not.
+`order_texts` puts texts of similar length together. `order_groups` puts texts together that have similar responses
+and different instructions.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ class InferrerRecipe(RecipePart):
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Decides which rows are drawn and held out, their order, and everything that the trainer draws."""
     sft: Annotated[dict[str, object], AfterValidator(_check_sft_fields)] = Field(default={})
-    """Fields of TRL's SFTConfig. What is not set is that of `SFT_DEFAULTS`."""
+    """Fields of TRL's SFTConfig. Fields that are not set come from `SFT_DEFAULTS`."""
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> Self:

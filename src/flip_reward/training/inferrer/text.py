@@ -1,4 +1,4 @@
-"""What a tuned inferrer reads and writes, as tokens: the very ones that scoring will ask about."""
+"""The tokens that a tuned inferrer reads and writes, the same ones that scoring asks about."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _METRICS = {
     "contrast_loss": "contrast_loss",
     "ranked_right": "ranked_right",
 }
-"""What is written into `metrics.jsonl`, by the trainer's names."""
+"""The figures in `metrics.jsonl`, by the trainer's names."""
 
 
 class InferrerTrainer(RobustCheckpointMixin, SFTTrainer):  # type: ignore[misc]

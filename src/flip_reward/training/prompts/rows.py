@@ -46,7 +46,9 @@ def resolve_data_reward(name: str, place: str = "dataset") -> str:
         return DATA_REWARDS[name]
     near = get_close_matches(name, DATA_REWARDS, n=1)
     suggestion = f"; did you mean {near[0]!r}?" if near else ""
-    raise DataError(f"unknown reward {name!r} in {place!r}{suggestion}", hint=f"known are {', '.join(DATA_REWARDS)}")
+    raise DataError(
+        f"unknown reward {name!r} in {place!r}{suggestion}", hint=f"rewards are {', '.join(DATA_REWARDS)}"
+    )
 
 
 _COLUMNS = ("messages", "ground_truth", "dataset")
