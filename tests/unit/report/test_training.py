@@ -70,10 +70,10 @@ def test_the_samples_of_any_step(folder: Path) -> None:
     assert "after step 0 and after step 0." in build_training_page(folder, step=0).read_text()
     with pytest.raises(OptionError, match="no train samples of step 31") as caught:
         build_training_page(folder, split=Split.TRAIN, step=31)
-    assert caught.value.hint == "there are 1, 2, 3, ..., 30"
+    assert caught.value.hint == "its steps are 1, 2, 3, ..., 30"
     with pytest.raises(OptionError, match="no held-out samples of step 1") as caught:
         build_training_page(folder, step=1)
-    assert caught.value.hint == "there are 0, 2"
+    assert caught.value.hint == "its steps are 0, 2"
 
 
 def test_no_samples_of_a_split(folder: Path) -> None:
