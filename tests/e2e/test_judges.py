@@ -74,3 +74,10 @@ def test_a_dry_run_shows_what_the_judge_is_asked(tmp_path: Path) -> None:
     assert "line 2: rejected" in finished.stdout
     assert '"BETTER_RESPONSE"' in finished.stdout
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_of_a_reward_without_a_model_says_that_nothing_is_asked(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", ROWS)
+    finished = run(tmp_path, "score", "rows.jsonl", "--reward", "longest", "--dry-run")
+    assert finished.returncode == 0, finished.stderr
+    assert "line 1: nothing to ask" in finished.stdout

@@ -131,6 +131,8 @@ def show_requests(
         if isinstance(rendered, InvalidRow):
             console.print(Text(f"--- {title}: rejected, {rendered.reason}", style="yellow"))
             continue
+        if not rendered:
+            console.print(Text(f"--- {title}: nothing to ask", style="bold"))
         for number, request in enumerate(rendered):
             what = "nothing to ask" if request is None else "prompt"
             console.print(Text(f"--- {title}, {unit} {number}: {what}", style="bold"))

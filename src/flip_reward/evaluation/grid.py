@@ -215,6 +215,8 @@ def load_rewards(
     configs = split_settings(configs or [config.updated(reward=name) for name in names]) if names else []
     for one in configs:
         one.check()
+    if runs > 1 and configs and not any("seed" in one.own_settings for one in configs):
+        raise OptionError("several runs of rewards that sample nothing are all the same", hint="leave out --runs")
     loaded = [GridReward(name, None, (ControlReward(name),)) for name in names if name in CONTROLS]
     for engine_config in engines:
         engine = resolve_engine(engine_config)

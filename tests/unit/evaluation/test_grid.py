@@ -48,8 +48,9 @@ def test_runs_differ_in_their_seed() -> None:
     assert flip.to_entry().settings["runs"] == 3
     [listwise] = load_rewards(["listwise"], [SCRIPTED], RewardConfig(temperature=0.7, seed=5), runs=2)
     assert [(reward.settings["seed"], reward.settings["order_seed"]) for reward in listwise.runs] == [(5, 0), (6, 0)]
-    with pytest.raises(OptionError, match="all the same"):
-        load_rewards(["flip"], [SCRIPTED], runs=3)
+    for name in ("flip", "backward-likelihood", "longest"):
+        with pytest.raises(OptionError, match="runs"):
+            load_rewards([name], [SCRIPTED], runs=3)
 
 
 def test_several_samples_have_a_label_and_seeds_of_their_own() -> None:

@@ -91,7 +91,7 @@ class PolicyOptions:
         if self.generate is None:
             if self != PolicyOptions():
                 raise OptionError(
-                    "--policy-... is for responses to be written", hint="say how many with --generate N"
+                    "the --policy-... options are for generated responses", hint="say how many with --generate N"
                 )
         elif self.policy_model is None:
             raise OptionError("--generate: which model writes the responses?", hint="name it with --policy-model")
