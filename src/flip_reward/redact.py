@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 _SECRET_FIELD = re.compile(r"key|token$|secret|password|authorization|credential", re.IGNORECASE)
 _USER_INFO = re.compile(r"^(\s*[\w+.-]+://)[^/?#]*@")
-_MASK = "***"
 
 
 def is_secret_field(name: str) -> bool:
@@ -27,7 +26,7 @@ def mask_secrets(fields: Mapping[str, object]) -> dict[str, object]:
         >>> mask_secrets({"top_k": 5, "proxy": {"api_key": "sk-1", "region": "eu"}})
         {'top_k': 5, 'proxy': {'api_key': '***', 'region': 'eu'}}
     """
-    return {name: _MASK if is_secret_field(name) else _mask_inside(value) for name, value in fields.items()}
+    return {name: "***" if is_secret_field(name) else _mask_inside(value) for name, value in fields.items()}
 
 
 def strip_user_info(address: str) -> str:

@@ -107,7 +107,8 @@ def split_chat(text: str, *, trust_turns: bool = False) -> RenderedChat:
     r"""Split a rendered conversation into what came before the response, and the response.
 
     A response may hold the marks of turns, and so pass a conversation of its own making for the one it answers. With
-    several assistant turns nobody can tell where it begins.
+    several assistant turns nobody can tell where it begins, unless the policy cannot write these marks: then
+    `trust_turns` takes the last one.
     """
     turns = _read_turns(text)
     if turns is None:

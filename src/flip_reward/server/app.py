@@ -210,7 +210,11 @@ def openapi_document(*, has_key: bool) -> dict[str, object]:
         paths[path] = {"get": {"summary": summary, "operationId": path.strip("/"), "responses": responses}}
     document: dict[str, object] = {
         "openapi": "3.1.0",
-        "info": {"title": "flip-reward", "version": __version__, "description": _DESCRIPTION},
+        "info": {
+            "title": "flip-reward",
+            "version": __version__,
+            "description": "Rewards for responses, without references and without rubrics.",
+        },
         "paths": paths,
         "components": {"schemas": definitions["$defs"]},
     }
@@ -221,7 +225,6 @@ def openapi_document(*, has_key: bool) -> dict[str, object]:
     return document
 
 
-_DESCRIPTION = "Rewards for responses, without references and without rubrics."
 _DOCS = """<!doctype html>
 <title>flip-reward</title>
 <link rel="stylesheet" href="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui.css">

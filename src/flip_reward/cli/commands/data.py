@@ -179,8 +179,4 @@ def _list(bad: list[InvalidRow], most: int | None = _MOST_SHOWN) -> None:
 
 
 def _say_why(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=_most_first))
-
-
-def _most_first(item: tuple[str, int]) -> tuple[int, str]:
-    return -item[1], item[0]
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))

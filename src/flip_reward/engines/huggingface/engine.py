@@ -87,7 +87,8 @@ class TransformersEngine:
         self.text = HfPromptTokenizer(self.loaded.tokenizer, self.loaded.name, no_thinking)
         self._stops = find_stops(network, self.loaded.tokenizer)
         self._queue = BatchQueue[_Row, Sequence[float]](
-            self._run, budget_tokens=batch_tokens or _choose_budget(network.device.type)
+            self._run,
+            budget_tokens=batch_tokens or (BATCH_TOKENS_CPU if network.device.type == "cpu" else BATCH_TOKENS_GPU),
         )
         self._process_id = os.getpid()
         self.model = self.loaded.name
@@ -163,10 +164,6 @@ class TransformersEngine:
         stopped = bool(ids) and ids[-1] in self._stops
         text = self.loaded.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True)
         return Completion(text, "stop" if stopped else "length", Usage(prompt_tokens, len(ids)))
-
-
-def _choose_budget(device_type: str) -> int:
-    return BATCH_TOKENS_CPU if device_type == "cpu" else BATCH_TOKENS_GPU
 
 
 def _seed_row(seed: int | None, number: int, tokens: Sequence[int]) -> int:

@@ -11,9 +11,6 @@ from flip_reward.errors import RunError
 from flip_reward.evaluation.statistics import Estimate, check_libraries, estimate_mean
 from flip_reward.report.training import Split, TrainingSample, list_steps, read_samples
 
-_COPIED = "4-grams copied"
-_CHARACTERS = "characters"
-
 
 @dataclass(frozen=True, slots=True)
 class EvalDelta:
@@ -72,8 +69,8 @@ def _average(samples: Sequence[TrainingSample]) -> dict[str, dict[int, float]]:
     """The figures of each prompt, by name and by the prompt's row."""
     collected: dict[str, dict[int, list[float]]] = {}
     for sample in samples:
-        figures = {"reward": sample.reward, **sample.others, _COPIED: sample.instruction_4gram_overlap}
-        for name, value in {**figures, _CHARACTERS: float(len(sample.response))}.items():
+        figures = {"reward": sample.reward, **sample.others, "4-grams copied": sample.instruction_4gram_overlap}
+        for name, value in {**figures, "characters": float(len(sample.response))}.items():
             if value is not None:
                 collected.setdefault(name, {}).setdefault(sample.row, []).append(value)
     return {name: {row: fmean(values) for row, values in rows.items()} for name, rows in collected.items()}

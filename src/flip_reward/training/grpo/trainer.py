@@ -198,12 +198,9 @@ def run_grpo(
         return None
     trainer.write_model(folder / MODEL)
     last_step = trainer.state.global_step
-    seen = {entry["step"]: float(entry["eval_reward"]) for entry in trainer.state.log_history if _has_reward(entry)}
+    evaluations = [entry for entry in trainer.state.log_history if entry.get("eval_reward") is not None]
+    seen = {entry["step"]: float(entry["eval_reward"]) for entry in evaluations}
     return GrpoOutcome(steps=last_step, held_out_reward_before=seen.get(0), held_out_reward=seen.get(last_step))
-
-
-def _has_reward(entry: dict[str, Any]) -> bool:
-    return entry.get("eval_reward") is not None
 
 
 def _keep(trainer: GrpoTrainer, last: Path | None) -> str:
