@@ -19,7 +19,7 @@ from flip_reward.engines.cache import ResponseCache, default_cache_path
 from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, locate_model
 from flip_reward.engines.lora.adapter import GGUF_FILE, GgufAdapter, ModelWithAdapter, find_gguf_adapter
 from flip_reward.engines.lora.shipped import SHIPPED, Tuning
-from flip_reward.engines.middleware import build_stack
+from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import DataError, OptionError
 from flip_reward.settings import Setting, changed, declared
@@ -86,6 +86,9 @@ class EngineConfig:
     timeout_seconds: Annotated[
         float, Field(ge=0.1, description="How long one request may take."), Setting(only=_SERVER)
     ] = 600.0
+    max_attempts: Annotated[
+        int, Field(ge=1, description="How often a request is sent at most, where a failure may pass.")
+    ] = RetryPolicy().max_attempts
     extra_body: Annotated[
         Mapping[str, object],
         BeforeValidator(_read_object),
@@ -312,7 +315,7 @@ def _by_transformers(config: EngineConfig, environment: Mapping[str, str]) -> En
         batch_tokens=config.batch_tokens,
         no_thinking=config.no_thinking,
     )
-    return build_stack(engine, concurrency=config.concurrency, cache=_open_cache(config.cache, environment))
+    return _around(engine, config, environment, config.concurrency)
 
 
 def _over_http(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
@@ -327,7 +330,7 @@ def _over_http(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
         timeout_seconds=config.timeout_seconds,
         logprobs_api=config.logprobs_api,
     )
-    return build_stack(engine, concurrency=config.concurrency, cache=_open_cache(config.cache, environment))
+    return _around(engine, config, environment, config.concurrency)
 
 
 def _in_process(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
@@ -345,7 +348,12 @@ def _in_process(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
         no_thinking=config.no_thinking,
         name=file.name,
     )
-    return build_stack(engine, concurrency=engine.slots, cache=_open_cache(config.cache, environment))
+    return _around(engine, config, environment, engine.slots)
+
+
+def _around(engine: Engine, config: EngineConfig, environment: Mapping[str, str], concurrency: int) -> Engine:
+    retry = RetryPolicy(max_attempts=config.max_attempts)
+    return build_stack(engine, concurrency=concurrency, retry=retry, cache=_open_cache(config.cache, environment))
 
 
 def _open_cache(cache: str | None, environment: Mapping[str, str]) -> ResponseCache | None:

@@ -3,9 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from flip_reward.core.conversation import Message
+from flip_reward.engines.base import Request
 from flip_reward.engines.config import EngineConfig, load_engine, resolve_engine, split_engine_options
 from flip_reward.engines.middleware import EngineMiddleware
-from flip_reward.errors import DataError, OptionError
+from flip_reward.errors import DataError, EngineServerError, OptionError
+from tests.http.fault_server import Fault, FaultServer, at_first
 
 SERVER = {"OPENAI_BASE_URL": "http://localhost:8000/v1", "OPENAI_API_KEY": "sk-test-key"}
 
@@ -95,3 +98,22 @@ def test_the_cache_is_where_it_is_wanted(tmp_path: Path) -> None:
         assert isinstance(engine, EngineMiddleware)
         assert (path is not None) == chosen.exists()
         chosen.unlink(missing_ok=True)
+
+
+async def test_a_request_is_sent_as_often_as_is_chosen() -> None:
+    request = Request((Message("user", "Hi."),))
+    with FaultServer(at_first(Fault.UNAVAILABLE)) as server:
+        config = EngineConfig(server.model, server.base_url, max_attempts=1, cache="off")
+        once, again = (resolve_engine(replace(config, max_attempts=attempts), {}) for attempts in (1, 2))
+        with pytest.raises(EngineServerError):
+            await once.complete(request)
+        assert (await again.complete(request)).attempts == 1
+    await once.aclose()
+    await again.aclose()
+
+
+async def test_a_failure_that_may_pass_is_tried_again() -> None:
+    with FaultServer(at_first(Fault.UNAVAILABLE)) as server:
+        engine = resolve_engine(EngineConfig(server.model, server.base_url, max_attempts=2, cache="off"), {})
+        assert (await engine.complete(Request((Message("user", "Hi."),)))).attempts == 2
+        await engine.aclose()
