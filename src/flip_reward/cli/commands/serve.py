@@ -28,7 +28,7 @@ def serve(
     server_key_env: Annotated[
         str,
         typer.Option(
-            help="The environment variable that holds the key clients have to send. Unset, everybody may ask.",
+            help="The environment variable that holds the key clients have to send. If unset, anybody may ask.",
             rich_help_panel=_SERVER,
         ),
     ] = "FLIP_SERVER_KEY",
