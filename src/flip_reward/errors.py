@@ -112,7 +112,7 @@ class RunStoppedError(FlipRewardError):
 
 
 class UnscoredError(FlipRewardError):
-    """A trainer wants a reward for a response that could not be scored, and nobody said what that is worth."""
+    """A trainer wants a reward for a response that could not be scored, and no value was chosen for that."""
 
 
 class EngineError(FlipRewardError):

@@ -34,7 +34,7 @@ class VerdictKey:
     """The key that carries a verdict.
 
     Attributes:
-        spellings: Accepted spellings, folded to lower-case letters; an earlier one goes before a later one.
+        spellings: Accepted spellings, folded to lower-case letters; earlier ones win over later ones.
         label: Matches the key at the start of a line of plain text.
         quoted: Matches the key as a member of an object.
     """

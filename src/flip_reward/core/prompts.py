@@ -5,7 +5,7 @@ for braces. Formatting is one pass: braces and placeholders inside the values su
 a template may and must have depends on its task:
 
 - infer an instruction (`INFER`): `{response}`, and `{context}`: the turns before it, one JSON object a line;
-- complete one (`COMPLETE`): the same, and `{instruction}`, which stands at the very end and is left empty;
+- complete one (`COMPLETE`): the same, and `{instruction}`, which stands at the end and is left empty;
 - judge responses (`JudgeKind.task`): `{conversation}`, the turns up to the response, one JSON object a line, or
   `{instruction}`, the last user message alone; and
     - pointwise `{response}`: put it last, so that nothing in it can pass for what follows;

@@ -172,7 +172,7 @@ class Engine(Protocol):
 
     @property
     def identity(self) -> str:
-        """Everything besides the request that an answer depends on: endpoint family, model, fixed options.
+        """Everything but the request that an answer depends on: endpoint family, model, fixed options.
 
         It is part of the cache key and of a run's manifest, so it never holds a secret.
         """

@@ -47,7 +47,7 @@ class EngineMiddleware(ABC):
 
     @property
     def identity(self) -> str:
-        """Everything besides the request that an answer depends on."""
+        """Everything but the request that an answer depends on."""
         return self.engine.identity
 
     # Not `async`: that would be one more coroutine on the way of every reward.

@@ -65,7 +65,7 @@ class GeneralFlipVerifier(VerifierFunction):  # type: ignore[misc]  # open-instr
             rollout_state: Not used.
 
         Raises:
-            UnscoredError: The response could not be scored, and nobody said what that is worth.
+            UnscoredError: The response could not be scored, and no value was chosen for that.
             DataError: There is no query.
             OptionError: The reward compares responses, which open-instruct never hands over together.
             FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.

@@ -39,7 +39,7 @@ def reward_func(
         "extra_logs" `flip_scored`, 1 where a reward is a score and 0 where it stands for an unscored response.
 
     Raises:
-        UnscoredError: A response could not be scored, and nobody said what that is worth.
+        UnscoredError: A response could not be scored, and no value was chosen for that.
         ConversationError: A query does not begin with its prompt.
         OptionError: The reward compares responses, which OpenRLHF never hands over together.
         FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.

@@ -28,7 +28,7 @@ def flip(prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat], **_co
         The reward of each completion.
 
     Raises:
-        UnscoredError: A response could not be scored, and nobody said what that is worth.
+        UnscoredError: A response could not be scored, and no value was chosen for that.
         FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
     """
     reward = environment_reward()

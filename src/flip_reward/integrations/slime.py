@@ -36,7 +36,7 @@ async def reward(args: object, sample: SlimeSample, **_further: object) -> float
     """Score one sample.
 
     Raises:
-        UnscoredError: The response could not be scored, and nobody said what that is worth.
+        UnscoredError: The response could not be scored, and no value was chosen for that.
         OptionError: The reward compares responses; `group_reward` is for those.
         FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
     """
@@ -49,7 +49,7 @@ async def group_reward(args: object, samples: Sequence[SlimeSample], **_further:
     """Score the samples of a group, or of several; those of one conversation are compared with each other.
 
     Raises:
-        UnscoredError: A response could not be scored, and nobody said what that is worth.
+        UnscoredError: A response could not be scored, and no value was chosen for that.
         FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
     """
     loaded = environment_reward()

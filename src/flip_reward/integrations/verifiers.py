@@ -40,7 +40,7 @@ async def flip(task: TaskData, trace: Trace) -> float:
     """Score the last reply of a rollout against the task's prompt, with the reward of the environment.
 
     Raises:
-        UnscoredError: The reply could not be scored, and nobody said what that is worth.
+        UnscoredError: The reply could not be scored, and no value was chosen for that.
         OptionError: The reward compares responses, which verifiers never hands over together.
         FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
     """
@@ -50,8 +50,8 @@ async def flip(task: TaskData, trace: Trace) -> float:
 class FlipJudgeConfig(JudgeConfig):  # type: ignore[misc]  # mypy does not look into verifiers
     """A judge of a task. Without a model it is the reward of the environment.
 
-    With one, `base_url`, `api_key_var` and of `sampling` temperature, max_tokens, top_p and seed are those of its
-    requests, and `options` holds the rest.
+    With one, its requests use `base_url`, `api_key_var`, and from `sampling` temperature, max_tokens, top_p and seed;
+    `options` holds the rest.
     """
 
     id: str = ID
@@ -126,5 +126,5 @@ def _to_turn(message: Message) -> Turn:
 
 @cache
 def _loader(config: str) -> OncePerProcess[TrainerReward]:
-    """Return the loader of a configuration: verifiers makes judges anew for every rollout."""
+    """Return the loader of a configuration: verifiers makes new judges for every rollout."""
     return OncePerProcess(lambda: load_for_process(RewardConfig.model_validate_json(config)))

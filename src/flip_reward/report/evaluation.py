@@ -35,7 +35,8 @@ def build_report(folder: Path, data: EvaluationData | None = None, *, max_bytes:
     """Write `report.html` into an evaluation folder, and return its path.
 
     Texts longer than 20,000 characters are cut, and say so where they are shown. Where the file would be larger than
-    `max_bytes` all texts are cut at less, down to 80 characters; figures are never left out, nor highlights moved.
+    `max_bytes` all texts are cut further, down to 80 characters; figures are never left out, and highlights never
+    moved.
     """
     content = make_report_data(folder, read_data(folder) if data is None else data)
     before, after = _fill_page(content.payload.title)

@@ -110,7 +110,7 @@ class BackwardLikelihoodReward(RewardModel):
 
     @property
     def settings(self) -> Settings:
-        """Everything that a score depends on besides the group."""
+        """Everything but the group that a score depends on."""
         return {
             "reward": "backward-likelihood",
             **self.engine_settings,

@@ -135,7 +135,7 @@ class RewardModel(ABC):
     @property
     @abstractmethod
     def settings(self) -> Settings:
-        """Everything that a score depends on besides the group. Never a secret."""
+        """Everything but the group that a score depends on. Never a secret."""
 
     @abstractmethod
     async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:

@@ -135,7 +135,7 @@ class FlipReward(RewardModel):
 
     @property
     def settings(self) -> Settings:
-        """Everything that a score depends on besides the group."""
+        """Everything but the group that a score depends on."""
         several = {"samples": self.options.samples, "aggregation": self.options.aggregation.value}
         return {
             "reward": "flip",

@@ -34,7 +34,7 @@ def load_similarity(name: str, *, normalizer: str = "english", embedding_model: 
     - "embedding": cosine of static sentence embeddings (model2vec), negative cosines counted as 0.
 
     The name that a similarity gives itself, such as "f1:multilingual" or "embedding:minishlab/potion-base-8M", makes
-    the same one again; what follows the colon goes before the other arguments.
+    the same one again; what follows the colon overrides the other arguments.
 
     Args:
         name: One of the names above.

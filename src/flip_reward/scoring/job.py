@@ -109,7 +109,7 @@ def score_file(
         run_folder: The folder of records. None derives one below `runs/` from the source and the settings.
         columns: Our column names to the source's, such as {"response": "answer"}.
         limit: Score at most this many rows.
-        workers: How many rows are scored at once. The engine limits its own requests besides.
+        workers: How many rows are scored at once. The engine has its own limit on requests.
         strict: Stop at the first row that cannot be read, instead of listing it in the run folder.
 
     Returns:

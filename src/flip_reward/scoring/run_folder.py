@@ -131,7 +131,7 @@ class RunFolder:
                     continue
             self._count(record for record in records if record.completed)
         self.resumed_responses = self.tally.responses
-        (self.path / REJECTED).unlink(missing_ok=True)  # every session lists them anew, since none is ever completed
+        (self.path / REJECTED).unlink(missing_ok=True)  # every session lists them again, since none is ever completed
         self._rejected: AppendOnlyFile | None = None
         self.rejected_rows = 0
 

@@ -44,7 +44,7 @@ class RunLimits:
     """How many rows a run scores at once, and when it ends."""
 
     workers: int = 64
-    """The engine limits its own requests besides."""
+    """The engine has its own limit on requests."""
     strict: bool = False
     """Stop at the first row that cannot be read."""
 
@@ -68,7 +68,7 @@ class FailureStreak:
         self._last = detail or self._last
 
     def end(self) -> None:
-        """Begin anew: the engine has answered."""
+        """Start counting again: the engine has answered."""
         self._length = 0
 
     def raise_if_lost(self) -> None:

@@ -37,7 +37,7 @@ class Policy:
 
     @property
     def settings(self) -> Settings:
-        """What the responses depend on besides the rows, for the run's manifest."""
+        """The settings that the responses depend on, for the run's manifest."""
         sampling = self.sampling
         return {
             "policy_engine": self.engine.identity,

@@ -163,7 +163,7 @@ class PeftAdapter:
     def _check(self, network: PreTrainedModel) -> None:
         identity = BaseModelIdentity.read(self.folder)
         if identity is None:
-            return  # whether its shapes fit is all that can be told
+            return  # only the shapes can be checked
         base = HfWeights(network, self.base)
         missing = [parameter for parameter in identity.weights if base.shape(parameter) is None]
         difference = f"the model has no {min(missing)}" if missing else None

@@ -56,7 +56,7 @@ class BaseModelIdentity(BaseModel):
 
     name: str
     weights: dict[str, list[float]]
-    """Four weights of up to 64 parameters, the same in every precision but for rounding."""
+    """Four weights of up to 64 parameters, the same in every precision except for rounding."""
 
     @classmethod
     def of(cls, name: str, network: PreTrainedModel) -> BaseModelIdentity:
@@ -116,7 +116,7 @@ def find_difference(sampled: SampledWeights, base: BaseWeights) -> str | None:
     """Say where a model differs from the one that was sampled, or None where it is the same.
 
     Weights that are not quantised have to be equal. Others may have been quantised after the adapter was made, and
-    have to be equal but for that.
+    have to be equal except for that.
     """
     before: list[float] = []
     after: list[float] = []

@@ -35,7 +35,7 @@ class FlipOrm(AsyncORM):  # type: ignore[misc]  # ms-swift has no types
             messages: The conversations; each ends with its response.
 
         Raises:
-            UnscoredError: A response could not be scored, and nobody said what that is worth.
+            UnscoredError: A response could not be scored, and no value was chosen for that.
             FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
         """
         reward = environment_reward()

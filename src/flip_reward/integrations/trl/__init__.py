@@ -130,7 +130,7 @@ class TrlReward:
         completion_ids: Sequence[list[int]] | None = None,
         num_generations: int | None = None,
     ) -> ScoredCall:
-        """Score a batch, and return everything that is known about it; `num_generations` goes before the option."""
+        """Score a batch, and return everything that is known about it; `num_generations` overrides the option."""
         reward = self.load()
         num_generations = num_generations or self.options.num_generations
         groups = group_samples(prompts, completions, num_generations)

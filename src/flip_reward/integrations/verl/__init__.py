@@ -55,7 +55,7 @@ async def compute_score(
         on_unscored: What an unscored response is worth: "raise" or a number. None leaves it to the environment.
 
     Raises:
-        UnscoredError: The response could not be scored, and nobody said what that is worth.
+        UnscoredError: The response could not be scored, and no value was chosen for that.
         DataError: `extra_info` holds no prompt.
         OptionError: The reward compares responses, which verl never hands over together.
         FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.

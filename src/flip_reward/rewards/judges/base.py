@@ -120,7 +120,7 @@ async def call_judge(engine: Engine, request: Request, shown: Mapping[int, str],
 def score_share(points: float, out_of: int, failures: Sequence[JudgeCall]) -> Score:
     """Score a response by its share of the verdicts; unscored without any.
 
-    Then a failure of the engine goes before replies without a verdict, so that a resumed run asks again.
+    A failure of the engine then wins over replies without a verdict, so that a resumed run asks again.
     """
     if out_of:
         left_out = describe_left_out(failed.judgement.outcome for failed in failures)
@@ -170,7 +170,7 @@ class Judge(RewardModel):
 
     @property
     def settings(self) -> Settings:
-        """Everything that a score depends on besides the group."""
+        """Everything but the group that a score depends on."""
         besides = ("template", "template_dir", *self.recorded_otherwise)
         return {
             "reward": self.kind.value,

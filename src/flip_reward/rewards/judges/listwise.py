@@ -73,7 +73,7 @@ class ListwiseJudge(GroupJudge):
 
     @property
     def settings(self) -> Settings:
-        """Everything that a score depends on besides the group."""
+        """Everything but the group that a score depends on."""
         own = self.options
         return {**super().settings, "orders": own.orders, "order_seed": own.seed_of_orders}
 

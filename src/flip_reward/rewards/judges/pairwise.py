@@ -183,7 +183,7 @@ class PairwiseJudge(GroupJudge):
 
     @property
     def settings(self) -> Settings:
-        """Everything that a score depends on besides the group."""
+        """Everything but the group that a score depends on."""
         return {
             **super().settings,
             "both_orders": not self.options.one_order,

@@ -130,7 +130,7 @@ class GrpoRecipe(RecipePart):
         }
 
     def settings(self) -> Settings:
-        """Return what the result depends on besides the rewards and the rows, one value a key."""
+        """Return the settings that the result depends on, without the rewards and the rows, one value a key."""
         trained = {name: value for name, value in self.grpo.items() if name not in NOT_LEARNED_FROM}
         return {
             "model": self.model,

@@ -135,7 +135,7 @@ def _split_and_mix(
 def find_evaluated(pairs: Sequence[Pair], evaluated: Iterable[str]) -> list[Removal | None]:
     """Tell for each pair whether its instruction is one of an evaluation, or near to one.
 
-    An instruction inside a longer prompt is near to it, and so is one around a prompt.
+    An instruction that contains a prompt, or is contained in one, is near to it.
     """
     prompts = [words for words in dict.fromkeys(map(Words.of, evaluated)) if words.sequence]
     exact = {prompt.sequence for prompt in prompts}

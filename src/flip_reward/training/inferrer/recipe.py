@@ -193,7 +193,7 @@ class InferrerRecipe(RecipePart):
         return str(inside) if inside.exists() else source
 
     def settings(self) -> Settings:
-        """Return what the result depends on besides the data and the model, one value a key."""
+        """Return the settings that the result depends on, without the data and the model, one value a key."""
         elsewhere = {
             "model", "start", "data", "data_folder", "exclude", "output", "template_dir", "lora", "contrast", "sft",
         }  # fmt: skip
