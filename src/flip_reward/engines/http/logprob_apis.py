@@ -283,7 +283,7 @@ def _read_echo(answer: Any, prompt: str, address: str) -> tuple[list[str], list[
 def read_logprobs(values: Sequence[object], address: str) -> tuple[float, ...]:
     """Take what an answer's JSON holds for the continuation's tokens as log-probabilities.
 
-    A missing number, an impossible token and a number above 0 (not a log-probability) are each an error of its kind.
+    A missing number, an impossible token and a number above 0 (not a log-probability) raise different errors.
 
     Example:
         >>> read_logprobs([-0.5, 0], "http://host/v1")
