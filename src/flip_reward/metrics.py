@@ -13,7 +13,7 @@ __all__ = ["F1Score", "f1_score", "normalize_answer"]
 class F1Score(NamedTuple):
     """The bag-of-tokens F1 of two texts, with its parts; each is 0 to 1.
 
-    A tuple with named parts. Like the authors' dictionary, it also takes a name in brackets.
+    A tuple with named parts. As in the authors' code, brackets take a name as well.
 
     Attributes:
         f1: The harmonic mean of the other two.
