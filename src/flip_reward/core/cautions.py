@@ -81,7 +81,12 @@ class ReliabilityLimits:
 
 
 def share_of_code(text: str) -> float:
-    r"""Return which share of the lines that are not blank is code: those in fences, and those that look like it."""
+    r"""Return which share of the lines that are not blank is code: those in fences, and those that look like it.
+
+    Example:
+        >>> share_of_code("It adds two numbers:\n```python\ndef add(a, b):\n    return a + b\n```\n")
+        0.8
+    """
     fenced = sum(map(_count_lines, (match.group() for match in _FENCED.finditer(text))))
     others = [line for line in _FENCED.sub("\n", text).splitlines() if line.strip()]
     lines = fenced + len(others)
@@ -95,6 +100,10 @@ def share_of_english(text: str) -> float:
     """Return which share of the words are small words of English, such as "the"; 0 for a text without words.
 
     In English prose it is about 0.4. Other languages share a few of these words by chance.
+
+    Example:
+        >>> share_of_english("Pears and plums are on the table."), share_of_english("Birnen liegen auf dem Tisch.")
+        (0.5714285714285714, 0.0)
     """
     return _share_of_english(load_normalizer("multilingual").tokenize(text))
 

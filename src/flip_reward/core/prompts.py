@@ -306,7 +306,13 @@ def render_text(text: str) -> str:
 
 
 def render_list(texts: Iterable[str]) -> str:
-    r"""Render responses as one JSON object a line, numbered from 0."""
+    r"""Render responses as one JSON object a line, numbered from 0.
+
+    Example:
+        >>> print(render_list(["One.", "Two.\nThree."]))
+        {"index": 0, "response": "One."}
+        {"index": 1, "response": "Two.\nThree."}
+    """
     return "\n".join(
         json.dumps({"index": index, "response": text}, ensure_ascii=False) for index, text in enumerate(texts)
     )

@@ -218,7 +218,15 @@ def check_columns(columns: Mapping[str, str]) -> None:
 
 
 def open_for_candidates(source: Input, count: int) -> Input:
-    """Give every row of an input a number of blank responses, and reject rows that hold responses already."""
+    """Give every row of an input a number of blank responses, and reject rows that hold responses already.
+
+    Example:
+        >>> rows = [RawRow(0, 1, {"prompt": "Name a fruit."}), RawRow(1, 2, {"prompt": "Hi", "response": "Hello!"})]
+        >>> prompts = open_for_candidates(Input("rows", read=lambda skip: iter(rows)), 2)
+        >>> blank, rejected = prompts.rows()
+        >>> blank.values["responses"], rejected.reason
+        (['', ''], "the row has a 'response' already, and responses are to be generated")
+    """
 
     def read(skip: Skip) -> Iterator[Row]:
         return (_without_responses(row, count) if isinstance(row, RawRow) else row for row in source.rows(skip))

@@ -233,6 +233,14 @@ class EngineHealth:
 
 
 def describe(error: BaseException) -> str:
-    """Say where an error came from, without its message, which may quote texts."""
+    """Say where an error came from, without its message, which may quote texts.
+
+    Example:
+        >>> try:
+        ...     int("secret")
+        ... except ValueError as error:
+        ...     print(describe(error).partition(" at ")[0])
+        ValueError
+    """
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return f"{type(error).__name__} at " + " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))

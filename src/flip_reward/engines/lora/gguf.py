@@ -257,7 +257,14 @@ class GgufLayout:
         return str(name)
 
     def order(self, parameter: str, rows: int) -> Sequence[int]:
-        """Return for each row of a weight in the GGUF file which row of the Hugging Face model it is."""
+        """Return for each row of a weight in the GGUF file which row of the Hugging Face model it is.
+
+        Example:
+            >>> list(GgufLayout("llama", 1, 2, 1).order("model.layers.0.self_attn.q_proj.weight", 8))
+            [0, 2, 1, 3, 4, 6, 5, 7]
+            >>> GgufLayout("qwen3", 1, 2, 1).order("model.layers.0.self_attn.q_proj.weight", 8)
+            range(0, 8)
+        """
         layer = parameter.removesuffix(".weight").rpartition(".")[2]
         heads = {"q_proj": self.heads, "k_proj": self.key_heads}.get(layer)
         if heads is None or self.architecture not in _PERMUTED:

@@ -28,7 +28,18 @@ def _read_list(value: object) -> object:
 
 
 class TrlOptions(BaseModel):
-    """How a reward behaves inside of a trainer."""
+    """How a reward behaves inside of a trainer.
+
+    Example:
+        >>> options = TrlOptions.from_environment(
+        ...     {
+        ...         "FLIP_REWARD_ON_MASK_TRUNCATED_COMPLETIONS": "true",
+        ...         "FLIP_REWARD_ON_MAX_COMPLETION_LENGTH": "512",
+        ...     }
+        ... )
+        >>> options.masks([5] * 512), options.masks([5] * 100)
+        (True, False)
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -46,7 +46,14 @@ class Words:
 
 
 def are_alike(one: Words, other: Words) -> bool:
-    """Whether two texts share most of their distinct words."""
+    """Whether two texts share most of their distinct words.
+
+    Example:
+        >>> are_alike(Words.of("Name three fruits, please!"), Words.of("please name three fruits"))
+        True
+        >>> are_alike(Words.of("Name three fruits"), Words.of("Name three trees"))
+        False
+    """
     sizes = sorted((len(one.distinct), len(other.distinct)))
     if sizes[0] < ALIKE * sizes[1]:
         return False
@@ -55,7 +62,13 @@ def are_alike(one: Words, other: Words) -> bool:
 
 
 def stands_in(part: Words, whole: Words) -> bool:
-    """Whether another text has most of this one, word for word."""
+    """Whether another text has most of this one, word for word.
+
+    Example:
+        >>> text = "Tell me in one short sentence why the sky is blue."
+        >>> stands_in(Words.of(text), Words.of("You are a poet. " + text + " Rhyme!"))
+        True
+    """
     if not LEAST_CONTAINED_WORDS <= len(part.sequence) <= len(whole.sequence) / CONTAINED:
         return False
     runs = part.runs

@@ -28,7 +28,12 @@ class TuningText:
 
     @property
     def labels(self) -> list[int]:
-        """The token itself where it is learned, else `IGNORED`."""
+        """The token itself where it is learned, else `IGNORED`.
+
+        Example:
+            >>> TuningText([5, 6, 7, 2], learned=2).labels
+            [-100, -100, 7, 2]
+        """
         first = len(self.tokens) - self.learned
         return [IGNORED] * first + self.tokens[first:]
 
