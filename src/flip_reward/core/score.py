@@ -91,7 +91,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One of several inferences from a response, with fields as of a `Score`; `value` is its own similarity."""
+    """One of several inferences from a response, with the fields of a `Score`; `value` is its own similarity."""
 
     value: float | None
     outcome: Outcome

@@ -109,7 +109,7 @@ class Summary(BaseModel):
     """Responses completed in this and earlier sessions, and those that failed in this one."""
     outcomes: dict[str, int]
     cautions: dict[str, int] = {}
-    """Scored responses of which the model could know little, by the reason."""
+    """Scored responses of low confidence, by the reason."""
     rewards: Quartiles | None
     """None when nothing was scored."""
     rejected_rows: int

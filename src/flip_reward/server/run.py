@@ -38,7 +38,7 @@ _Mistakes: TypeAlias = "SimpleQueue[tuple[str, str | None]]"
 def serve(make_reward: Callable[[], RewardModel], settings: ServerSettings, announce: Callable[[str], None]) -> None:
     """Serve a reward until SIGTERM or Ctrl-C, then finish requests in flight for at most `drain_seconds`.
 
-    A second Ctrl-C stops at once. With several workers each process calls `make_reward`, so pickle has to know it.
+    A second Ctrl-C stops at once. With several workers each process calls `make_reward`, so it has to be picklable.
     """
     try:
         import httptools  # noqa: F401
@@ -223,7 +223,7 @@ def allow_many_connections() -> None:
 
 
 def run_workers(work: Callable[[socket.socket], None], listener: socket.socket, count: int) -> None:
-    """Run worker processes until SIGTERM or Ctrl-C, and replace any that dies. Pickle has to know `work`.
+    """Run worker processes until SIGTERM or Ctrl-C, and replace any that dies. `work` has to be picklable.
 
     A process uses one core. Two of them on two cores, which carry the load's clients too, answer 1.3 times as many
     groups of 8 as one. uvicorn's own supervisor restarts a worker that cannot load its model forever; here that ends

@@ -49,7 +49,7 @@ _MINUS_INFINITY = -9999.0
 _ROUNDING = 1e-3
 
 _ECHO_MAX_TOKENS = 1
-"""Some servers do not answer when nothing is to be generated."""
+"""Some servers do not answer a request that generates nothing."""
 
 
 class LogprobsApi(StrEnum):

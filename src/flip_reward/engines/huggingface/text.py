@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScoredRow:
-    """Tokens, the last ones of which are scored: at least one, and fewer than there are."""
+    """Tokens; the last ones are scored, at least one and not all."""
 
     tokens: Sequence[int]
     scored: int

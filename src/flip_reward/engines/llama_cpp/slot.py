@@ -201,7 +201,7 @@ def _raise_error(error: Mapping[str, object]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LlamaTokens:
-    """Tokens, the last ones of which are the continuation's."""
+    """Tokens; the last ones are the continuation's."""
 
     tokens: list[int]
     whole: tuple[bool, ...]

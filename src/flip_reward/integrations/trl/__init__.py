@@ -47,7 +47,7 @@ class TrlReward:
 
     Args:
         reward: The reward, or its configuration; then the model is loaded by `load` or the first call.
-        options: How it behaves inside of a trainer.
+        options: How it behaves inside a trainer.
         say: Told when the reward's model does not answer; by default a warning is logged.
 
     Example:

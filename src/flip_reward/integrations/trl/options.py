@@ -28,7 +28,7 @@ def _read_list(value: object) -> object:
 
 
 class TrlOptions(BaseModel):
-    """How a reward behaves inside of a trainer.
+    """How a reward behaves inside a trainer.
 
     Example:
         >>> options = TrlOptions.from_environment(

@@ -18,7 +18,7 @@ _BATCHES_SORTED_TOGETHER = 32
 
 
 def order_texts(lengths: Sequence[int], *, batch_rows: int, epochs: float, seed: int) -> list[int]:
-    """Return the positions of texts over all epochs, the last of which may be a part, to be cut into batches."""
+    """Return the positions of texts over all epochs (the last may be a fraction), to be cut into batches."""
     total = max(1, round(len(lengths) * epochs))
     order: list[int] = []
     epoch = 0
