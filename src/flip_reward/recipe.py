@@ -90,7 +90,7 @@ def _settings_below(part: type[BaseModel], name: str) -> Sequence[str]:
 
 
 def _part_at(model: type[BaseModel], path: Sequence[int | str]) -> tuple[type[BaseModel], list[int | str]]:
-    """The part of a recipe that a path inside of it names, and the path as a user writes it.
+    """The part of a recipe that a path inside it names, and the path as a user writes it.
 
     Numbers count the items of a list, and settings are given by flat names.
     """

@@ -92,8 +92,7 @@ def expand_options(
     """Give a command an option for every setting of its arguments that are settings or dataclasses of options.
 
     Typer reads options from a function's signature, so the decorated function has one that names them all. The
-    command has an option of its own for those in `without`; `only` are the settings that have an effect, None for
-    all.
+    command has its own options for those in `without`; `only` are the settings that have an effect, None for all.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

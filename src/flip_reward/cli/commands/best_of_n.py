@@ -198,8 +198,7 @@ def run_best_of_n(
 ) -> None:
     """Sample candidates where that is wanted, score them, choose, and print the results.
 
-    The policy is None when the inputs hold the responses. By default the choices are shown as a table when they are
-    few.
+    The policy is None when the inputs hold the responses. By default a table shows the choices when they are few.
     """
     console = Console(stderr=as_json)
     with ExitStack() as held:

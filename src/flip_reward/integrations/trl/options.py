@@ -1,4 +1,4 @@
-"""What can be chosen about the reward inside of TRL's trainers."""
+"""The options of the reward inside TRL's trainers."""
 
 from __future__ import annotations
 
