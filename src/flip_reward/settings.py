@@ -85,7 +85,7 @@ class FlatSettings(BaseModel):
 
     def changed(self) -> list[str]:
         """Return the flat names of the settings that are not at their defaults, in any of their places."""
-        found = _find_changed(self)
+        found = find_changed(self)
         return [name for name in self.options() if name in found]
 
     def updated(self, **settings: object) -> Self:
@@ -145,11 +145,13 @@ def changed(part: Any) -> list[str]:  # noqa: ANN401 - a part of any settings
     return [name for name, info in declared(type(part)).items() if getattr(part, name) != info.default]
 
 
-def _find_changed(part: Any) -> set[str]:  # noqa: ANN401 - a part of any settings
+def find_changed(*parts: Any) -> set[str]:  # noqa: ANN401 - parts of any settings
+    """Return the flat names of the settings of parts, and of the parts in them, that are not at their defaults."""
     found: set[str] = set()
-    for name in changed(part):
-        value = getattr(part, name)
-        found |= _find_changed(value) if is_dataclass(value) else {name}
+    for part in parts:
+        for name in changed(part):
+            value = getattr(part, name)
+            found |= find_changed(value) if is_dataclass(value) else {name}
     return found
 
 

@@ -23,7 +23,7 @@ from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
 from flip_reward.rewards.judges.pairwise import PairwiseJudge, PairwiseOptions
 from flip_reward.rewards.judges.pointwise import PointwiseJudge, PointwiseOptions
-from flip_reward.settings import FlatSettings, flatten, read_environment
+from flip_reward.settings import FlatSettings, find_changed, flatten, read_environment
 
 _PREFIX = "FLIP_REWARD_"
 
@@ -145,6 +145,12 @@ class RewardConfig(FlatSettings):
             raise OptionError(f"unknown reward {self.reward!r}{suggestion}", hint=f"rewards are {', '.join(REWARDS)}")
         return {"reward", *flatten(self.engine), *flatten(self.part)}
 
+    def changed_own(self) -> set[str]:
+        """Return the flat names of the settings that are not at their defaults where this reward looks for them."""
+        own = self.own_settings
+        parts = () if self.reward in CONTROLS else (self.part,)
+        return own & {"reward", *find_changed(self.engine, *parts)}
+
     def to_record(self) -> dict[str, object]:
         """Return the settings as JSON values that may be written down: without passwords and keys.
 
@@ -165,8 +171,8 @@ def split_settings(configs: Sequence[RewardConfig]) -> list[RewardConfig]:
 
     A template of the package stays with the rewards that know it, and with all of them where none does.
     """
-    unused = [[name for name in config.changed() if name not in config.own_settings] for config in configs]
-    used = {name for config in configs for name in config.own_settings}
+    unused = [[name for name in config.changed() if name not in config.changed_own()] for config in configs]
+    used = {name for config in configs for name in config.changed_own()}
     for name in dict.fromkeys(name for names in unused for name in names if name not in used):
         label = name.replace("_", " ")
         if len(configs) == 1:

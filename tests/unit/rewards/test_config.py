@@ -217,6 +217,11 @@ def test_settings_without_effect_are_refused_by_name(reward: str, settings: dict
     assert f"'{reward}'" in str(caught.value)
 
 
+def test_a_setting_in_the_part_of_another_reward_is_refused() -> None:
+    with pytest.raises(OptionError, match="'pointwise' has no option 'template'"):
+        RewardConfig(reward="pointwise", model="scripted", flip=FlipOptions(template="direct")).check()
+
+
 def test_of_settings_that_rewards_share_each_takes_its_own() -> None:
     for template, takers in {
         "reasoned": {"flip"},
