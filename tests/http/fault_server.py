@@ -65,6 +65,12 @@ TRANSIENT = (
 )
 """Faults after which the same request is worth sending again."""
 
+
+def patience(fault: Fault) -> float:
+    """How many seconds to wait for an answer: only a stall is to be a timeout, however busy the machine is."""
+    return 1.0 if fault is Fault.STALL else 30.0
+
+
 Choose = Callable[[str, int], Fault | None]
 """From a prompt and the number of times it has been asked, counted from 1, to what goes wrong."""
 

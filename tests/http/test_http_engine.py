@@ -27,7 +27,7 @@ from flip_reward.errors import (
     OptionError,
     RequestRefusedError,
 )
-from tests.http.fault_server import Fault, FaultServer, at_first
+from tests.http.fault_server import Fault, FaultServer, at_first, patience
 
 KEY = "sk-a-very-secret-key"
 
@@ -147,7 +147,7 @@ async def test_unusual_prompts_arrive(content: str) -> None:
 )
 async def test_every_fault_has_its_error(fault: Fault, error: type[EngineError]) -> None:
     with FaultServer(at_first(fault)) as server:
-        failure = await fail(HttpEngine(server.base_url, server.model, timeout_seconds=0.3))
+        failure = await fail(HttpEngine(server.base_url, server.model, timeout_seconds=patience(fault)))
         assert type(failure) is error
         assert server.base_url in str(failure)
         assert server.injected == {fault: 1}

@@ -26,7 +26,7 @@ from flip_reward.errors import (
     OptionError,
     RequestRefusedError,
 )
-from tests.http.fault_server import TRANSIENT, Choose, Fault, FaultServer, at_first
+from tests.http.fault_server import TRANSIENT, Choose, Fault, FaultServer, at_first, patience
 from tests.http.logprob_servers import Answer, LogprobServer
 from tests.http.toy_model import score, tokenize
 
@@ -399,7 +399,7 @@ class TestFailures:
     async def test_one_that_passes_costs_one_more_attempt(self, owner: str, fault: Fault) -> None:
         with LogprobServer(owner, on_scoring(at_first(fault))) as server:
             engine = build_stack(
-                HttpEngine(server.base_url, server.model, timeout_seconds=0.3),
+                HttpEngine(server.base_url, server.model, timeout_seconds=patience(fault)),
                 retry=RetryPolicy(first_wait_seconds=0.001, max_wait_seconds=0.005),
             )
             answer = await engine.logprobs(LogprobRequest("The car", "ts"))

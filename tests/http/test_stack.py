@@ -12,13 +12,14 @@ from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.engines.middleware import FAILURES_BEFORE_GIVING_UP, RetryPolicy, build_stack
 from flip_reward.engines.scripted import echo_last_words
 from flip_reward.errors import EngineError, EngineUnavailableError, RequestRefusedError
-from tests.http.fault_server import TRANSIENT, Fault, FaultServer, at_first, by_chance
+from tests.http.fault_server import TRANSIENT, Fault, FaultServer, at_first, by_chance, patience
 
 HASTY = RetryPolicy(max_attempts=12, first_wait_seconds=0.001, max_wait_seconds=0.005)
 
 
-def stack(server: FaultServer) -> Engine:
-    return build_stack(HttpEngine(server.base_url, server.model, timeout_seconds=0.3), concurrency=16, retry=HASTY)
+def stack(server: FaultServer, timeout_seconds: float = 30.0) -> Engine:
+    engine = HttpEngine(server.base_url, server.model, timeout_seconds=timeout_seconds)
+    return build_stack(engine, concurrency=16, retry=HASTY)
 
 
 def ask(content: str) -> Request:
@@ -28,7 +29,7 @@ def ask(content: str) -> Request:
 @pytest.mark.parametrize("fault", TRANSIENT)
 async def test_a_passing_fault_costs_one_more_attempt(fault: Fault) -> None:
     with FaultServer(at_first(fault)) as server:
-        engine = stack(server)
+        engine = stack(server, patience(fault))
         completion = await engine.complete(ask("Apples, pears and plums."))
         await engine.aclose()
         assert completion.text == echo_last_words(ask("Apples, pears and plums."))
@@ -51,7 +52,7 @@ async def test_a_refusal_is_not_asked_again(fault: Fault) -> None:
 async def test_every_row_is_answered_when_a_fifth_of_the_requests_fails(fault: Fault) -> None:
     rows = [f"row {index} of the table" for index in range(40)]
     with FaultServer(by_chance({fault: 0.2}, seed=7)) as server:
-        engine = stack(server)
+        engine = stack(server, patience(fault))
         completions = await asyncio.gather(*(engine.complete(ask(row)) for row in rows))
         await engine.aclose()
         assert [completion.text for completion in completions] == [echo_last_words(ask(row)) for row in rows]
