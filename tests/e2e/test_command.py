@@ -152,7 +152,7 @@ def test_interrupted_once_it_finishes_what_is_in_flight(tmp_path: Path) -> None:
 
 def test_interrupted_twice_it_stops_at_once(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [{"instruction": f"say {i}", "response": f"word {i}"} for i in range(40)])
-    slow = {"word 20", "word 21", "word 22", "word 23"}
+    slow = {f"word {i}" for i in range(4, 40)}  # so that something is in flight whenever the second one comes
     with FaultServer(latency_seconds=0.05, script=lambda r: stall(r.messages[-1].content, slow)) as server:
         arguments = ["score", "rows.jsonl", "--base-url", server.base_url, "--model", server.model, "--cache", "off"]
         process = start(tmp_path, *arguments, "--concurrency", "4", "-r", "run")
