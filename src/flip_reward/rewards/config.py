@@ -98,10 +98,14 @@ class RewardConfig(FlatSettings):
             TemplateError: There is no such template, or it is malformed.
             FlipRewardError: The similarity or the model's adapter cannot be loaded.
         """
+        return self._make(check_model=True)
+
+    def _make(self, *, check_model: bool) -> RewardModel:
         [config] = split_settings([self])
         if config.reward in CONTROLS:
             return ControlReward(config.reward)
-        check_engine(config.engine)
+        if check_model:
+            check_engine(config.engine)
         if config.reward in _JUDGES:
             return _JUDGES[config.reward](None, config.part)
         make, templates = _INFERRING[config.reward]
@@ -117,12 +121,12 @@ class RewardConfig(FlatSettings):
         """Make the reward.
 
         Args:
-            engine: The language model behind it; by default the one that is named here.
+            engine: The language model behind it, in place of the one that is named here.
 
         Raises:
             FlipRewardError: See `check`; or the model cannot be loaded.
         """
-        reward = self.check()
+        reward = self._make(check_model=engine is None)
         return reward if self.reward in CONTROLS else reward.with_engine(engine or resolve_engine(self.engine))
 
     @property

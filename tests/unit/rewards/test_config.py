@@ -167,6 +167,14 @@ def test_every_reward_can_be_made_by_name(name: str) -> None:
     assert {**checked.settings, "engine": reward.settings["engine"]} == reward.settings
 
 
+def test_an_engine_at_hand_needs_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:9/v1")
+    engine = ScriptedEngine()
+    assert RewardConfig(reward="pointwise").load(engine).engine is engine
+    with pytest.raises(OptionError, match="--model"):
+        RewardConfig(reward="pointwise").load()
+
+
 def test_rewards_that_need_no_model_have_none() -> None:
     for name in ("longest", "shortest", "copy", "constant"):
         reward = RewardConfig(reward=name).load()

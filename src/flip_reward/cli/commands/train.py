@@ -34,19 +34,21 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the recipe.", show_default=False),
 ]
 
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The folder, made or resumed. By default that of the recipe, or one below trained/ or tuned/.",
+        show_default=False,
+    ),
+]
+
 
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, on what, with which reward.")],
     overrides: Overrides = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The folder of the training, made or resumed. By default that of the recipe, or below trained/.",
-            show_default=False,
-        ),
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Train a policy with GRPO on FLIP, or on a judge, with TRL.
 
@@ -82,15 +84,7 @@ def train(
 def tune_inferrer(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="What to tune, on what and how.")],
     overrides: Overrides = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The folder of the tuned model, made or resumed. By default that of the recipe, or below tuned/.",
-            show_default=False,
-        ),
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Tune a small model to infer instructions from responses.
 
