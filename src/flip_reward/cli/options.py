@@ -152,6 +152,8 @@ def _to_parameter(option: Option) -> inspect.Parameter:
     kind, default = option.field.annotation, option.field.default
     if get_origin(kind) is Mapping or isinstance(default, dict):
         kind, default = str | None, None  # given as JSON text
+    if get_origin(kind) is tuple:
+        kind, default = tuple[str, str] | None, None
     bounds = {"min": option.limit("ge", "gt"), "max": option.limit("le", "lt")}
     declared = typer.Option(
         _flag(option.name),

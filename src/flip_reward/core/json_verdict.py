@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flip_reward.core.response import THINKING_END, THINKING_START, replace_lone_surrogates, unwrap_answer
+from flip_reward.core.response import replace_lone_surrogates, unwrap_answer
+from flip_reward.core.thinking import find_answer
 
 MAX_CHARACTERS = 1 << 16
 """Longer replies are not read: no verdict is that long, and repairing one would block everything else."""
@@ -66,7 +68,7 @@ _REASONING_SPELLINGS = ("reasoning", "explanation", "rationale")
 _MAX_NESTING = 3
 _MAX_BROKEN = 200
 _NOTHING_MORE = re.compile(r"\s*(?:```)?\s*(?:</answer>)?\s*\Z", re.IGNORECASE)
-_LINE_START = re.compile(r"(?:\A|\n)[ \t]*(?:<answer>)?[ \t]*\Z|</think(?:ing)?>\s*\Z", re.IGNORECASE)
+_LINE_START = re.compile(r"(?:\A|\n)[ \t]*(?:<answer>)?[ \t]*\Z", re.IGNORECASE)
 _REASONING_LABEL = re.compile(r"^[ \t*#>_-]*reasoning[ \t*_]*:[ \t*_]*", re.IGNORECASE | re.MULTILINE)
 _DECODER = json.JSONDecoder(strict=False)  # models leave line breaks and control characters unescaped
 
@@ -92,7 +94,8 @@ def find_verdict(reply: str, key: VerdictKey, *, truncated: bool = False) -> Ver
         verdict = _verdict_in(candidate.value, key)
         if verdict is not None:
             before = [position for position in broken if answer_start <= position < candidate.start] if broken else []
-            return verdict if _stands_alone(reply, key, candidate, before, truncated=truncated) else None
+            first = not reply[answer_start : candidate.start].strip()
+            return verdict if _stands_alone(reply, key, candidate, before, first=first, truncated=truncated) else None
     if truncated:
         return None
     text = unwrap_reply(reply[answer_start:])
@@ -127,14 +130,19 @@ def _scan_objects(reply: str) -> tuple[list[_Object], list[int]]:
 
 def _find_answer(reply: str, objects: list[_Object]) -> int | None:
     """Where the thinking ends; a tag inside an object's strings ends nothing. None when it never ends."""
-    end = None if THINKING_START.match(reply) else 0
-    for tag in THINKING_END.finditer(reply):
-        if not any(each.start < tag.start() < each.end for each in objects):
-            end = tag.end()
-    return end
+    starts = [each.start for each in objects]
+
+    def is_inside(place: int) -> bool:
+        number = bisect_left(starts, place)
+        return number > 0 and place < objects[number - 1].end
+
+    found = find_answer(reply, ignored=is_inside)
+    return None if found is None else found.start
 
 
-def _stands_alone(reply: str, key: VerdictKey, found: _Object, broken: list[int], *, truncated: bool) -> bool:
+def _stands_alone(
+    reply: str, key: VerdictKey, found: _Object, broken: list[int], *, first: bool, truncated: bool
+) -> bool:
     if key.quoted.search(reply, found.end):
         return False
     if broken:
@@ -143,7 +151,7 @@ def _stands_alone(reply: str, key: VerdictKey, found: _Object, broken: list[int]
             return False  # it stands inside an object that cannot be read
     if _NOTHING_MORE.match(reply, found.end):
         return True
-    return not truncated and not broken and bool(_LINE_START.search(reply, 0, found.start))
+    return not truncated and not broken and (first or bool(_LINE_START.search(reply, 0, found.start)))
 
 
 def _mended(text: str, key: VerdictKey) -> Verdict | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.score import Outcome
+from flip_reward.core.thinking import find_answer, fold, strip_end_marks
 from flip_reward.errors import ConversationError
 
 
@@ -49,11 +50,16 @@ def select_target(messages: tuple[Message, ...], target: Target = Target.LAST_US
     return InferenceTarget("\n\n".join(instructions), () if target is Target.CONVERSATION else others)
 
 
-def visible_answer(response: str) -> str | Outcome:
+def visible_answer(response: str, *, marks: Sequence[tuple[str, str]] = (), opened: bool = False) -> str | Outcome:
     """Return the part of a response that a user would see, or why there is none.
 
-    The thinking section, everything up to the last `</think>`, is taken off, and so are `<answer>` tags around what
-    is left.
+    The thinking, in the marks of any model of `core.thinking.THINKING`, is taken off, and so are tags around what is
+    left, such as `<answer>`, and the marks that end a turn.
+
+    Args:
+        response: What the policy wrote.
+        marks: Opening and closing marks of thinking in other models.
+        opened: The policy's chat template opens the thinking: without a closing mark there is no answer.
 
     Example:
         >>> visible_answer("<think>Fruits...</think><answer>Apples.</answer>")
@@ -61,29 +67,25 @@ def visible_answer(response: str) -> str | Outcome:
         >>> visible_answer("<think>Fruits...")
         <Outcome.UNFINISHED_THINKING: 'unfinished_thinking'>
     """
-    answer = response
-    if "<" in response:
-        rest = strip_thinking(response)
-        if rest is None:
-            return Outcome.UNFINISHED_THINKING
-        answer = unwrap_answer(rest)
-        if answer is not response:
-            answer = answer.strip()
+    found = find_answer(response, marks=marks, opened=opened)
+    if found is None:
+        return Outcome.UNFINISHED_THINKING
+    answer = strip_end_marks(response[found.start : found.stop])
+    answer = unwrap_answer(answer, _AFTER_THINKING if found.after_thinking else _ANSWER)
+    if answer != response:
+        answer = answer.strip()
     if not answer or answer.isspace():
         return Outcome.EMPTY_RESPONSE
     return answer
 
 
-THINKING_START = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
-THINKING_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-"""Tags that open and close a thinking section."""
-_ANSWER = re.compile(r"\s*<answer>(.*?)(?:</answer>\s*)?\Z", re.IGNORECASE | re.DOTALL)
+_ANSWER = ("answer", "solution")
+_AFTER_THINKING = (*_ANSWER, "response", "output")
+"""Tags around an answer; the latter are also those of XML, so they count only where a model has thought."""
 
 
 def strip_thinking(text: str) -> str | None:
-    """Take off everything up to the last closing thinking tag, also when no tag opened the section.
-
-    None when thinking was opened and never closed.
+    """Take off the thinking, also when no mark opened it; None when it was opened and never closed.
 
     Example:
         >>> strip_thinking("<think>Fruits...</think>Apples.")
@@ -91,23 +93,24 @@ def strip_thinking(text: str) -> str | None:
         >>> strip_thinking("<think>Fruits...") is None
         True
     """
-    if "<" not in text:
-        return text
-    closings = list(THINKING_END.finditer(text))
-    if closings:
-        return text[closings[-1].end() :]
-    return None if THINKING_START.match(text) else text
+    found = find_answer(text)
+    return None if found is None else text[found.start : found.stop]
 
 
-def unwrap_answer(text: str) -> str:
-    """Take off `<answer>` tags around the whole text.
+def unwrap_answer(text: str, tags: Sequence[str] = _ANSWER) -> str:
+    """Take off tags around the whole text; the closing one may be missing.
 
     Example:
         >>> unwrap_answer("<answer>Apples.</answer>")
         'Apples.'
     """
-    wrapped = _ANSWER.match(text) if "<" in text else None
-    return wrapped.group(1) if wrapped else text
+    body = text.lstrip()
+    for tag in tags if body.startswith("<") else ():
+        if body[: len(tag) + 2].lower() == f"<{tag}>":
+            inner = body[len(tag) + 2 :]
+            end = fold(inner).rfind(f"</{tag}>")
+            return inner if end < 0 else inner[:end] + inner[end + len(tag) + 3 :].rstrip()
+    return text
 
 
 def replace_lone_surrogates(text: str) -> str:

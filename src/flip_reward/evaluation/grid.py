@@ -217,7 +217,7 @@ def load_rewards(
         one.check()
     if runs > 1 and configs and not any("seed" in one.own_settings for one in configs):
         raise OptionError("several runs of rewards that sample nothing are all the same", hint="leave out --runs")
-    loaded = [GridReward(name, None, (ControlReward(name),)) for name in names if name in CONTROLS]
+    loaded = [GridReward(name, None, (ControlReward(name, config.control),)) for name in names if name in CONTROLS]
     for engine_config in engines:
         engine = resolve_engine(engine_config)
         loaded += [_with_model(one, engine, runs) for one in configs if one.engine == engine_config]

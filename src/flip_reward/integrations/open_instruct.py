@@ -16,6 +16,7 @@ from open_instruct.ground_truth_utils import VerificationResult, VerifierConfig,
 from flip_reward.core.chat_template import read_prompt
 from flip_reward.core.conversation import ROLES, Message, Role
 from flip_reward.core.score import Score
+from flip_reward.core.thinking import find_opening
 from flip_reward.errors import DataError
 from flip_reward.integrations.base import TrainerReward, environment_reward
 from flip_reward.rewards.unscored import RAISE
@@ -71,7 +72,8 @@ class GeneralFlipVerifier(VerifierFunction):  # type: ignore[misc]  # open-instr
             FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
         """
         reward = _load_reward()
-        score = await reward.score_one_async(read_query(query), prediction, trainer=TRAINER)
+        response = find_opening(query or "") + prediction
+        score = await reward.score_one_async(read_query(query), response, trainer=TRAINER)
         return _to_result(reward, score)
 
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from flip_reward.core.chat_template import read_prompt
 from flip_reward.core.conversation import Group, Message, read_content
 from flip_reward.core.score import Score
+from flip_reward.core.thinking import find_opening
 from flip_reward.errors import ConversationError
 
 MessageLike: TypeAlias = Message | Mapping[str, object]
@@ -35,12 +36,17 @@ class SampleGroup:
 
 
 def group_samples(
-    prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat], size: int | None = None
+    prompts: Sequence[TextOrChat],
+    completions: Sequence[TextOrChat],
+    size: int | None = None,
+    *,
+    opening: str = "",
 ) -> list[SampleGroup]:
     r"""Put samples of the same conversation into one group, so that rewards can compare them.
 
     A prompt that a chat template has rendered is taken apart again; what the template began the response with, such
-    as "<think>", belongs to the response. With a `size`, more samples of one conversation are several groups.
+    as "<think>", belongs to the response; `opening` is what it begins responses to messages with. With a `size`, more
+    samples of one conversation are several groups.
     """
     found: dict[tuple[Message, ...], tuple[list[int], list[str]]] = {}
     earlier: TextOrChat | None = None
@@ -48,11 +54,12 @@ def group_samples(
     prefill = ""
     for place, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         if prompt != earlier:  # trainers repeat a prompt for each of its samples
-            messages, prefill = _read_conversation(prompt)
+            messages, prefill = _read_conversation(prompt, opening)
             earlier = prompt
         places, responses = found.setdefault(messages, ([], []))
         places.append(place)
-        responses.append(prefill + read_response(completion))
+        response = read_response(completion)
+        responses.append(response if _find_thoughts(completion) else prefill + response)
     groups = []
     for messages, (places, responses) in found.items():
         step = size or len(places)
@@ -81,22 +88,34 @@ def read_response(completion: TextOrChat) -> str:
     """
     if isinstance(completion, str):
         return completion
-    for message in reversed(completion):
-        if isinstance(message, Message):
-            if message.role == "assistant":
-                return message.content
-        elif message.get("role") == "assistant":
-            content = read_content(message) if message.get("content") is not None else ""
-            if content is None:
-                raise ConversationError("the assistant's message has no text content")
-            thoughts = next((text for key in _THOUGHTS if isinstance(text := message.get(key), str) and text), None)
-            return content if thoughts is None or content.strip() else f"<think>{thoughts}"
-    return ""
+    message = _find_answering(completion)
+    if message is None or isinstance(message, Message):
+        return "" if message is None else message.content
+    content = read_content(message) if message.get("content") is not None else ""
+    if content is None:
+        raise ConversationError("the assistant's message has no text content")
+    thoughts = _find_thoughts(completion)
+    return content if thoughts is None or content.strip() else f"<think>{thoughts}"
 
 
-def _read_conversation(prompt: TextOrChat) -> tuple[tuple[Message, ...], str]:
-    """Return the messages of a prompt, and what the chat template began the response with."""
-    if not isinstance(prompt, str):
-        return Group.of(prompt, "").messages, ""
-    rendered = read_prompt(prompt)
-    return rendered.messages, rendered.prefill
+def _find_answering(completion: Sequence[MessageLike]) -> MessageLike | None:
+    """Return the last message of the assistant."""
+    roles = ((one.role if isinstance(one, Message) else one.get("role"), one) for one in reversed(completion))
+    return next((message for role, message in roles if role == "assistant"), None)
+
+
+def _find_thoughts(completion: TextOrChat) -> str | None:
+    """Return the thinking that a trainer has split off from the response."""
+    message = None if isinstance(completion, str) else _find_answering(completion)
+    if message is None or isinstance(message, Message):
+        return None
+    return next((text for key in _THOUGHTS if isinstance(text := message.get(key), str) and text), None)
+
+
+def _read_conversation(prompt: TextOrChat, opening: str) -> tuple[tuple[Message, ...], str]:
+    """Return the messages of a prompt, and what the chat template, or a prefill, began the response with."""
+    if isinstance(prompt, str):
+        rendered = read_prompt(prompt)
+        return rendered.messages, rendered.prefill or find_opening(prompt)
+    messages = Group.of(prompt, "").messages
+    return messages, find_opening(messages[-1].content) if messages[-1].role == "assistant" else opening

@@ -14,7 +14,7 @@ from pydantic import Field
 from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import CompletionPrompt, load_completion_prompt
-from flip_reward.core.response import InferenceTarget, Target, select_target, visible_answer
+from flip_reward.core.response import InferenceTarget, Target, select_target
 from flip_reward.core.score import Cost, Likelihood, Outcome, Score
 from flip_reward.engines.base import Engine, LogprobRequest, TokenLogprobs
 from flip_reward.rewards.base import (
@@ -104,6 +104,7 @@ class BackwardLikelihoodReward(RewardModel):
     ) -> None:
         self.engine = engine
         self.options = options = options or BackwardLikelihoodOptions()
+        self.response = options.response
         self.prompt = prompt or load_completion_prompt(options.template, folder=options.template_dir)
         self.limits = limits
         self._priors: OrderedDict[LogprobRequest, float] = OrderedDict()
@@ -127,14 +128,14 @@ class BackwardLikelihoodReward(RewardModel):
     def render(self, group: Group) -> list[LogprobRequest | None]:
         """Render the question about every response, without sending anything; None for one without an answer."""
         target = self.select_target(group)
-        answers = [visible_answer(response) for response in group.responses]
+        answers = [self.visible_answer(response) for response in group.responses]
         return [None if isinstance(answer, Outcome) else self._request(answer, target) for answer in answers]
 
     async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Score every response of a group, each on its own."""
         if not target.instruction.strip():
             return tuple(Score(None, Outcome.EMPTY_INSTRUCTION) for _ in group.responses)
-        answers = [visible_answer(response) for response in group.responses]
+        answers = [self.visible_answer(response) for response in group.responses]
         prior: _Prior | Score | None = None
         if self.options.likelihood_value is LikelihoodValue.PMI and not all(
             isinstance(answer, Outcome) for answer in answers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
@@ -11,12 +12,12 @@ from copy import copy
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, ClassVar, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeAlias, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.response import InferenceTarget, Target, replace_lone_surrogates, select_target
+from flip_reward.core.response import InferenceTarget, Target, replace_lone_surrogates, select_target, visible_answer
 from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.engines.base import Completion, Engine, LogprobRequest, Request, Sampling, TokenLogprobs
 from flip_reward.errors import (
@@ -46,6 +47,57 @@ class ScoredGroup:
     instruction: str
 
 
+def _read_marks(value: object) -> object:
+    """Read marks as a variable holds them: a JSON list, or words."""
+    if not isinstance(value, str):
+        return value
+    try:
+        read = json.loads(value)
+    except (ValueError, RecursionError):
+        read = None
+    return read if isinstance(read, list) else value.split()
+
+
+def _check_marks(marks: tuple[str, ...]) -> tuple[str, ...]:
+    if len(marks) % 2 or not all(mark.strip() for mark in marks):
+        raise ValueError("every opening mark needs a closing one, such as <plan> </plan>")
+    return marks
+
+
+@dataclass(frozen=True)
+class ResponseOptions:
+    """What is read of a response: the answer without the policy's thinking.
+
+    Example:
+        >>> ResponseOptions(thinking_marks=("<plan>", "</plan>")).visible_answer("<plan>Fruits.</plan>Apples.")
+        'Apples.'
+    """
+
+    panel: ClassVar[str] = "Responses"
+
+    thinking_marks: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_read_marks),
+        AfterValidator(_check_marks),
+        Field(
+            description="What opens and closes the thinking of the policy, where its marks are not known already; "
+            "in a recipe and the environment several pairs, one after the other."
+        ),
+        Setting(metavar="START END"),
+    ] = ()
+    thinking_opened: Annotated[
+        bool,
+        Field(
+            description="The policy's chat template opens the thinking: without a closing mark there is no answer."
+        ),
+    ] = False
+
+    def visible_answer(self, response: str) -> str | Outcome:
+        """Return the part of a response that a user would see, or why there is none."""
+        pairs = tuple(zip(self.thinking_marks[::2], self.thinking_marks[1::2], strict=True))
+        return visible_answer(response, marks=pairs, opened=self.thinking_opened)
+
+
 TargetSetting = Annotated[Target, Field(description="What is inferred: last-user, system or conversation.")]
 
 
@@ -67,6 +119,7 @@ class PromptOptions:
         Path | None,
         Field(description="A folder with templates of your own, such as FLIP_SYSTEM.prompt and FLIP_USER.prompt."),
     ] = None
+    response: ResponseOptions = ResponseOptions()
 
 
 @dataclass(frozen=True)
@@ -88,6 +141,7 @@ class RewardModel(ABC):
         engine: The language model behind it; None for rewards that need none, and before there is one.
         independent: Each response of a group is scored without looking at the others, so a part of a group may be
             scored on its own.
+        response: What is read of a response.
 
     Example:
         >>> from flip_reward import Group, Outcome, RewardModel, Score
@@ -103,6 +157,11 @@ class RewardModel(ABC):
 
     engine: Engine | None = None
     independent: bool = True
+    response: ResponseOptions = ResponseOptions()
+
+    def visible_answer(self, response: str) -> str | Outcome:
+        """Return the part of a response that is scored, or why there is none."""
+        return self.response.visible_answer(response)
 
     async def aclose(self) -> None:
         """Close the engine, where there is one; it may be used again."""
@@ -206,7 +265,7 @@ class RewardModel(ABC):
 
 
 def record_options(
-    options: PromptOptions, besides: Collection[str], always: Collection[str]
+    options: PromptOptions | ResponseOptions, besides: Collection[str], always: Collection[str]
 ) -> dict[str, str | int | float | bool | None]:
     """Return options as a manifest records them, without those that are recorded in another form (`besides`).
 
@@ -214,10 +273,17 @@ def record_options(
     """
     defaults = flatten(type(options)())
     return {
-        name: value.value if isinstance(value, Enum) else value
+        name: _to_record(value)
         for name, value in flatten(options).items()
         if name in always or (name not in besides and value != defaults[name])
     }
+
+
+def _to_record(value: Any) -> str | int | float | bool | None:  # noqa: ANN401 - a setting's
+    if isinstance(value, tuple):
+        return json.dumps(value, ensure_ascii=False)
+    recorded: str | int | float | bool | None = value.value if isinstance(value, Enum) else value
+    return recorded
 
 
 async def gather_all(work: Iterable[Coroutine[object, object, T]]) -> list[T]:

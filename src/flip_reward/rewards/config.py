@@ -17,7 +17,7 @@ from flip_reward.engines.config import EngineConfig, check_engine, find_tuning, 
 from flip_reward.errors import OptionError
 from flip_reward.redact import mask_secrets, strip_user_info
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
-from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.base import ResponseOptions, RewardModel
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
@@ -69,6 +69,7 @@ class RewardConfig(FlatSettings):
     pointwise: PointwiseOptions = PointwiseOptions()
     pairwise: PairwiseOptions = PairwiseOptions()
     listwise: ListwiseOptions = ListwiseOptions()
+    control: ResponseOptions = ResponseOptions()
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - pydantic checks them
         super().__init__(**settings)
@@ -103,7 +104,7 @@ class RewardConfig(FlatSettings):
     def _make(self, *, check_model: bool) -> RewardModel:
         [config] = split_settings([self])
         if config.reward in CONTROLS:
-            return ControlReward(config.reward)
+            return ControlReward(config.reward, config.control)
         if check_model:
             check_engine(config.engine)
         if config.reward in _JUDGES:
@@ -132,7 +133,7 @@ class RewardConfig(FlatSettings):
     @property
     def part(self) -> Any:  # noqa: ANN401 - the options of one of the rewards
         """The settings of the reward itself."""
-        return getattr(self, self.reward.replace("-", "_"))
+        return self.control if self.reward in CONTROLS else getattr(self, self.reward.replace("-", "_"))
 
     @property
     def own_settings(self) -> set[str]:
@@ -142,7 +143,7 @@ class RewardConfig(FlatSettings):
             OptionError: There is no such reward.
         """
         if self.reward in CONTROLS:
-            return {"reward", "concurrency"}
+            return {"reward", "concurrency", *flatten(self.control)}
         if self.reward not in WITH_MODEL:
             near = get_close_matches(self.reward.lower(), REWARDS, n=1)
             suggestion = f"; did you mean {near[0]!r}?" if near else ""
@@ -152,8 +153,7 @@ class RewardConfig(FlatSettings):
     def changed_own(self) -> set[str]:
         """Return the flat names of the settings that are not at their defaults where this reward looks for them."""
         own = self.own_settings
-        parts = () if self.reward in CONTROLS else (self.part,)
-        return own & {"reward", *find_changed(self.engine, *parts)}
+        return own & {"reward", *find_changed(self.engine, self.part)}
 
     def to_record(self) -> dict[str, object]:
         """Return the settings as JSON values that may be written down: without passwords and keys.
@@ -162,8 +162,8 @@ class RewardConfig(FlatSettings):
             >>> RewardConfig(base_url="http://bob:hunter2@host/v1").to_record()["base_url"]
             'http://host/v1'
         """
-        own = {} if self.reward in CONTROLS else flatten(self.part)
-        record: dict[str, object] = TypeAdapter(dict[str, Any]).dump_python(self.flat() | own, mode="json")
+        settings = self.flat() | flatten(self.part)
+        record: dict[str, object] = TypeAdapter(dict[str, Any]).dump_python(settings, mode="json")
         record["extra_body"] = mask_secrets(self.engine.extra_body)
         if self.engine.base_url is not None:
             record["base_url"] = strip_user_info(self.engine.base_url)

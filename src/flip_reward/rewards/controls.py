@@ -6,11 +6,11 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.response import InferenceTarget, visible_answer
+from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Outcome, Score
 from flip_reward.core.similarity import TokenF1
 from flip_reward.errors import OptionError
-from flip_reward.rewards.base import RewardModel, Settings
+from flip_reward.rewards.base import ResponseOptions, RewardModel, Settings, record_options
 
 Measure = Callable[[str, str], Score]
 """The instruction and a response's visible answer -> its score."""
@@ -56,21 +56,22 @@ class ControlReward(RewardModel):
       accident.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, response: ResponseOptions | None = None) -> None:
         if name not in _MEASURES:
             raise OptionError(f"unknown control {name!r}", hint=f"controls are {', '.join(_MEASURES)}")
         self._name = name
+        self.response = response or ResponseOptions()
         self._measure = _MEASURES[name]
 
     @property
     def settings(self) -> Settings:
-        """The control's name, which says it all."""
-        return {"reward": self._name}
+        """The control's name, and how it reads responses where that is not the usual way."""
+        return {"reward": self._name, **record_options(self.response, (), ())}
 
     async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Measure every response."""
         return tuple(self._score(target.instruction, response) for response in group.responses)
 
     def _score(self, instruction: str, response: str) -> Score:
-        answer = visible_answer(response)
+        answer = self.visible_answer(response)
         return Score(None, answer) if isinstance(answer, Outcome) else self._measure(instruction, answer)

@@ -13,7 +13,7 @@ from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import Template, TemplatePair, load_templates, render_context
 from flip_reward.core.replies import ReplyFormat, ReplyPolicy, parse_inferred_instruction
-from flip_reward.core.response import InferenceTarget, Target, select_target, visible_answer
+from flip_reward.core.response import InferenceTarget, Target, select_target
 from flip_reward.core.score import Aggregation, Cost, Outcome, Sample, Score, aggregate
 from flip_reward.core.similarity import Reference, Similarity
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
@@ -121,6 +121,7 @@ class FlipReward(RewardModel):
     ) -> None:
         self.engine = engine
         self.options = options = options or FlipOptions()
+        self.response = options.response
         self.templates = templates or load_templates(
             options.template, target=options.target, folder=options.template_dir
         )
@@ -156,7 +157,7 @@ class FlipReward(RewardModel):
     def render(self, group: Group) -> list[Request | None]:
         """Render the request of every response, without sending anything; None for one without an answer."""
         inference = _Inference.of(self, self.select_target(group))
-        answers = map(visible_answer, group.responses)
+        answers = map(self.visible_answer, group.responses)
         return [None if isinstance(answer, Outcome) else inference.ask(answer) for answer in answers]
 
     async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
@@ -169,7 +170,7 @@ class FlipReward(RewardModel):
         return tuple(await gather_all(self._score_response(response, inference) for response in group.responses))
 
     async def _score_response(self, response: str, inference: _Inference) -> Score:
-        answer = visible_answer(response)
+        answer = self.visible_answer(response)
         if isinstance(answer, Outcome):
             return Score(None, answer)
         return await ask(self.required_engine.complete(inference.ask(answer)), partial(inference.read, answer))

@@ -6,13 +6,13 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.response import visible_answer
-from flip_reward.core.score import Score
+from flip_reward.core.score import Outcome, Score
 
 
 class TieRule(StrEnum):
@@ -46,7 +46,12 @@ class Selection:
 
 
 def select_best(
-    group: Group, scores: Sequence[Score], *, tie_rule: TieRule = TieRule.FIRST, seed: int = 0
+    group: Group,
+    scores: Sequence[Score],
+    *,
+    tie_rule: TieRule = TieRule.FIRST,
+    seed: int = 0,
+    read: Callable[[str], str | Outcome] = visible_answer,
 ) -> Selection:
     """Choose the response with the highest value.
 
@@ -59,6 +64,7 @@ def select_best(
         tie_rule: Which response is chosen when several have the highest value: the first, the shortest, or a random
             one.
         seed: For `TieRule.RANDOM`. A group without an id is identified by its texts.
+        read: For `TieRule.SHORTEST`: what is measured of a response, such as `RewardModel.visible_answer`.
 
     Returns:
         The chosen response and its index, which responses tied, and how many have no value. Without any value nothing
@@ -90,21 +96,23 @@ def select_best(
         return Selection(None, None, unscored=unscored, reason=f"no response was scored: {listed}")
     highest = max(values.values())
     best = [index for index, value in values.items() if value == highest]
-    index = _break_tie(group, best, tie_rule, seed)
+    index = _break_tie(group, best, tie_rule, seed, read)
     return Selection(index, group.responses[index], tuple(best) if len(best) > 1 else (), unscored)
 
 
-def _break_tie(group: Group, best: Sequence[int], tie_rule: TieRule, seed: int) -> int:
+def _break_tie(
+    group: Group, best: Sequence[int], tie_rule: TieRule, seed: int, read: Callable[[str], str | Outcome]
+) -> int:
     match tie_rule:
         case TieRule.FIRST:
             return best[0]
         case TieRule.SHORTEST:
-            return min(best, key=lambda index: _length(group.responses[index]))
+            return min(best, key=lambda index: _length(group.responses[index], read))
         case TieRule.RANDOM:
             name = group.id or [[message.content for message in group.messages], group.responses]
             return min(best, key=lambda index: hashlib.sha256(json.dumps([seed, name, index]).encode()).digest())
 
 
-def _length(response: str) -> int:
-    answer = visible_answer(response)
+def _length(response: str, read: Callable[[str], str | Outcome]) -> int:
+    answer = read(response)
     return len(answer if type(answer) is str else response)

@@ -62,6 +62,7 @@ class SampledReward(RewardModel):
     def __init__(self, reward: RewardModel, policy: Policy) -> None:
         self.engine = reward.engine
         self.independent = reward.independent
+        self.response = reward.response
         self._reward = reward
         self._policy = policy
 

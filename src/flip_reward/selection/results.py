@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from flip_reward.core.conversation import Group, Message
+from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Outcome, Score
 from flip_reward.data.rows import InvalidRow, SourceRow
 from flip_reward.data.tables import write_table
@@ -123,11 +124,16 @@ class SelectionCounts:
 
 
 def choose_in_run(
-    folder: Path, rows: Iterator[SourceRow | InvalidRow], *, tie_rule: TieRule, seed: int
+    folder: Path,
+    rows: Iterator[SourceRow | InvalidRow],
+    *,
+    tie_rule: TieRule,
+    seed: int,
+    read: Callable[[str], str | Outcome] = visible_answer,
 ) -> Iterator[Result]:
     """Choose in every row of a finished run, in the order of the input.
 
-    `rows` are all rows of its input, in order; for the rule and the seed see `select_best`.
+    `rows` are all rows of its input, in order; for the others see `select_best`.
     """
     for position, records in groupby(read_records_in_input_order(folder), key=attrgetter("row")):
         found = list(records)
@@ -139,7 +145,7 @@ def choose_in_run(
                 hint="the input has changed, or a file of the run folder; begin again in another folder",
             )
         scores = tuple(record.score for record in found)
-        selection = select_best(group, scores, tie_rule=tie_rule, seed=seed)
+        selection = select_best(group, scores, tie_rule=tie_rule, seed=seed, read=read)
         yield Result(position, group, found[0].instruction, scores, selection, tie_rule)
 
 

@@ -218,7 +218,8 @@ def run_best_of_n(
 
         def results() -> Iterator[Result]:
             rows = read_rows(include_completed=True)
-            return choose_in_run(opened.folder.path, rows, tie_rule=ties.rule, seed=ties.seed)
+            read = job.reward.visible_answer
+            return choose_in_run(opened.folder.path, rows, tie_rule=ties.rule, seed=ties.seed, read=read)
 
         tally = _write(opened, results)
         if as_json:

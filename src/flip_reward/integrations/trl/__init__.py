@@ -8,16 +8,18 @@ with FLIP_REWARD_ON_ are `TrlOptions`):
 
 From Python:
 
-    GRPOTrainer(..., reward_funcs=TrlReward(RewardConfig(model="embedded")))
+    GRPOTrainer(..., reward_funcs=TrlReward(RewardConfig(model="embedded"), processing_class=tokenizer))
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Protocol
 
+from flip_reward.core.thinking import find_opening
 from flip_reward.errors import OptionError, RunStoppedError
 from flip_reward.integrations.base import OncePerProcess
 from flip_reward.integrations.samples import SampleGroup, TextOrChat, group_samples
@@ -39,6 +41,23 @@ class LogExtra(Protocol):
         """Add a value for each sample."""
 
 
+class ChatTokenizer(Protocol):
+    """The part of a tokenizer, or of a processor, that is used."""
+
+    def apply_chat_template(self, conversation: Any, *, add_generation_prompt: bool, tokenize: bool) -> Any:  # noqa: ANN401
+        """Render messages as text."""
+
+
+def find_template_opening(tokenizer: ChatTokenizer, fields: Mapping[str, object] = MappingProxyType({})) -> str:
+    """Return the mark with which a chat template, given these fields, opens the thinking of responses, or nothing."""
+    message = {"role": "user", "content": "Name a fruit."}
+    try:
+        prompt = tokenizer.apply_chat_template([message], add_generation_prompt=True, tokenize=False, **fields)
+    except Exception:  # noqa: BLE001 - a template is a program of the model's authors, and the trainer tells of it
+        return ""
+    return find_opening(prompt) if isinstance(prompt, str) else ""
+
+
 class TrlReward:
     """A reward as TRL calls it: asynchronous, a whole batch at once.
 
@@ -49,6 +68,8 @@ class TrlReward:
         reward: The reward, or its configuration; then the model is loaded by `load` or the first call.
         options: How it behaves inside a trainer.
         say: Told when the reward's model does not answer; by default a warning is logged.
+        processing_class: The trainer's. Its chat template shows whether it opens the thinking of responses, so that
+            one that was cut there has no answer. Without it, the setting `thinking_opened` says so.
 
     Example:
         >>> import asyncio
@@ -59,17 +80,23 @@ class TrlReward:
     """
 
     def __init__(
-        self, reward: RewardModel | RewardConfig, options: TrlOptions | None = None, say: Say = _LOGGER.warning
+        self,
+        reward: RewardModel | RewardConfig,
+        options: TrlOptions | None = None,
+        say: Say = _LOGGER.warning,
+        *,
+        processing_class: ChatTokenizer | None = None,
     ) -> None:
         self.options = options or TrlOptions()
         self._source, self._say = reward, say
         self._reward: RewardModel | None = None
         self._scorer: PatientScorer | None = None
+        self.opening = "" if processing_class is None else find_template_opening(processing_class)
         self.__name__ = "flip_reward"  # what TRL's metrics call it
 
-    def __reduce__(self) -> tuple[type[TrlReward], tuple[RewardModel | RewardConfig, TrlOptions]]:
+    def __reduce__(self) -> tuple[type[TrlReward], tuple[RewardModel | RewardConfig, TrlOptions], dict[str, str]]:
         """Pickle how it is made, without models, connections and event loops."""
-        return TrlReward, (self._source, self.options)
+        return TrlReward, (self._source, self.options), {"opening": self.opening}
 
     def load(self) -> RewardModel:
         """Load the reward's model, once."""
@@ -115,7 +142,8 @@ class TrlReward:
             raise RunStoppedError(call.problem, hint="the trainer's last checkpoint is where to go on from")
         if log_metric is not None:
             lengths = _lengths(call, completion_ids)
-            for name, value in describe_call(call, lengths, measure_overlaps(call)).items():
+            overlaps = measure_overlaps(call, self.load().visible_answer)
+            for name, value in describe_call(call, lengths, overlaps).items():
                 log_metric(f"{self.__name__}/{name}", value)
         if log_extra is not None:
             for column, values in describe_samples(call).items():
@@ -133,7 +161,7 @@ class TrlReward:
         """Score a batch, and return everything that is known about it; `num_generations` overrides the option."""
         reward = self.load()
         num_generations = num_generations or self.options.num_generations
-        groups = group_samples(prompts, completions, num_generations)
+        groups = group_samples(prompts, completions, num_generations, opening=self.opening)
         if not reward.independent and num_generations is not None:
             _check_whole(groups, num_generations)
         masked: list[int] = []

@@ -5,10 +5,9 @@ They tell early that a policy games its reward: longer responses, copied instruc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import correlation, fmean
 
-from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Outcome
 from flip_reward.core.tokens import load_normalizer
 from flip_reward.integrations.trl.patience import LEFT_OUT, ScoredCall
@@ -66,16 +65,16 @@ def describe_samples(call: ScoredCall) -> dict[str, list[str | None]]:
     }
 
 
-def measure_overlaps(call: ScoredCall) -> list[float | None]:
+def measure_overlaps(call: ScoredCall, read: Callable[[str], str | Outcome]) -> list[float | None]:
     """Return for each sample how much of the instruction its visible answer copies; see `instruction_4gram_overlap`.
 
-    None for a sample without a visible answer.
+    `read` is the reward's `visible_answer`. None for a sample without one.
     """
     overlaps: list[float | None] = [None] * len(call.scores)
     for one, instruction in zip(call.groups, call.instructions, strict=True):
         wanted = _ngrams(instruction)
         for place, response in zip(one.places, one.group.responses, strict=True):
-            answer = visible_answer(response)
+            answer = read(response)
             if wanted and not isinstance(answer, Outcome):
                 overlaps[place] = len(wanted & _ngrams(answer)) / len(wanted)
     return overlaps

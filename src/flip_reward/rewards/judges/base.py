@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Protocol, Self
 
@@ -15,7 +15,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.core.judgement import Judgement, write_judgements
 from flip_reward.core.prompts import JudgeKind, Template, load_judge_template, render_context
 from flip_reward.core.replies import JudgeReply
-from flip_reward.core.response import InferenceTarget, visible_answer
+from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score, Usage, describe_left_out
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
 from flip_reward.errors import ConversationError
@@ -68,13 +68,13 @@ class JudgeInput:
         return {index: self.answers[index] for index in order}
 
     @classmethod
-    def of(cls, group: Group, target: InferenceTarget) -> Self:
-        """Take off the responses' thinking, and leave out those without an answer."""
+    def of(cls, group: Group, target: InferenceTarget, read: Callable[[str], str | Outcome]) -> Self:
+        """`read` takes off the responses' thinking, and says which have no answer: they are left out."""
         instruction = target.instruction
         question = {"conversation": render_context(group.messages), "instruction": instruction}
         if not instruction or instruction.isspace():
             return cls(question, {}, dict.fromkeys(range(len(group.responses)), Outcome.EMPTY_INSTRUCTION))
-        visible = {index: visible_answer(response) for index, response in enumerate(group.responses)}
+        visible = {index: read(response) for index, response in enumerate(group.responses)}
         return cls(
             question,
             {index: answer for index, answer in visible.items() if not isinstance(answer, Outcome)},
@@ -167,6 +167,7 @@ class Judge(RewardModel):
         self.engine = engine
         self.template = template or load_judge_template(self.kind, folder=options.template_dir, name=options.template)
         self._options = options
+        self.response = options.response
 
     @property
     def settings(self) -> Settings:
@@ -207,7 +208,7 @@ class GroupJudge(Judge):
 
     async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Compare the responses of a group."""
-        shown = JudgeInput.of(group, target)
+        shown = JudgeInput.of(group, target, self.visible_answer)
         compared: Mapping[int, Score] = {}
         calls: Sequence[JudgeCall] = ()
         if len(shown.answers) > 1:

@@ -79,7 +79,7 @@ class ListwiseJudge(GroupJudge):
 
     def render(self, group: Group) -> list[Request | None]:
         """Render the request of every order, without sending anything."""
-        judged = JudgeInput.of(group, self.select_target(group))
+        judged = JudgeInput.of(group, self.select_target(group), self.visible_answer)
         return [self._request(judged, order) for order in self._orders(group, judged)]
 
     async def _compare(self, group: Group, shown: JudgeInput) -> tuple[Mapping[int, Score], Sequence[JudgeCall]]:

@@ -193,7 +193,7 @@ class PairwiseJudge(GroupJudge):
 
     def render(self, group: Group) -> list[Request | None]:
         """Render the requests that come first, without sending anything: all, or a knockout's first round."""
-        judged = JudgeInput.of(group, self.select_target(group))
+        judged = JudgeInput.of(group, self.select_target(group), self.visible_answer)
         entrants = self._entrants(group, judged)
         if self.options.tournament is Tournament.KNOCKOUT:
             pairs = list(zip(entrants[::2], entrants[1::2], strict=False))

@@ -46,13 +46,13 @@ class PointwiseJudge(Judge):
 
     def render(self, group: Group) -> list[Request | None]:
         """Render the request of every response, without sending anything; None for one without an answer."""
-        judged = JudgeInput.of(group, self.select_target(group))
+        judged = JudgeInput.of(group, self.select_target(group), self.visible_answer)
         answers = [judged.answers.get(index) for index in range(len(group.responses))]
         return [None if answer is None else self._request(judged, answer) for answer in answers]
 
     async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Rate every response of a group, each on its own."""
-        judged = JudgeInput.of(group, target)
+        judged = JudgeInput.of(group, target, self.visible_answer)
         return tuple(await gather_all(self._rate(index, judged) for index in range(len(group.responses))))
 
     async def _rate(self, index: int, judged: JudgeInput) -> Score:

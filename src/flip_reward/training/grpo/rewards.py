@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from flip_reward.core.conversation import Group
 from flip_reward.errors import EngineUnavailableError, FlipRewardError, NoLogprobsError, OptionError
 from flip_reward.integrations.samples import TextOrChat, read_response
-from flip_reward.integrations.trl import LogExtra, LogMetric, TrlReward
+from flip_reward.integrations.trl import ChatTokenizer, LogExtra, LogMetric, TrlReward, find_template_opening
 from flip_reward.integrations.trl.metrics import describe_call, measure_overlaps
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.integrations.trl.patience import LEFT_OUT, Say, ScoredCall
@@ -94,6 +94,12 @@ class GrpoRewards:
         known = frozenset(token for token in tokens if token is not None)
         for reward in (*self.by_dataset.values(), *self.held_out.values()):
             reward.options = reward.options.model_copy(update={"end_tokens": known})
+
+    def know_template(self, tokenizer: ChatTokenizer, fields: Mapping[str, object]) -> None:
+        """Set how the policy's chat template, given these fields, opens the thinking of every response."""
+        opening = find_template_opening(tokenizer, fields)
+        for reward in (*self.by_dataset.values(), *self.held_out.values()):
+            reward.opening = opening
 
     async def probe(self) -> None:
         """Ask every reward once, so that a missing model ends the training before the policy is loaded."""
@@ -228,7 +234,7 @@ class GrpoRewardCall:
             [batch.completion_ids[place] for place in places],
             self.num_generations,
         )
-        return _Part(name, places, call, call.rewards, measure_overlaps(call))
+        return _Part(name, places, call, call.rewards, measure_overlaps(call, reward.load().visible_answer))
 
 
 def _add_up(count: int, parts: Sequence[_Part]) -> list[float | None]:

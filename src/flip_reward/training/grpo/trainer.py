@@ -189,6 +189,7 @@ def run_grpo(
     )
     samples = _SampleCallback(table, evaluate=bool(held_out) and config.eval_strategy != "no")
     trainer = _make_trainer(recipe, config, policy, train, held_out, call, table, [samples, progress])
+    rewards.know_template(policy.tokenizer, config.chat_template_kwargs or {})
     rewards.know_end_tokens([*trainer.eos_token_ids, policy.tokenizer.pad_token_id])
     try:
         trainer.resume(observer)
