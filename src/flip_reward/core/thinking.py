@@ -47,7 +47,7 @@ THINKING: tuple[ThinkingMarks, ...] = (
     ),
     ThinkingMarks(
         "gpt-oss (harmony)",
-        ("<|channel|>analysis", "<|channel|>commentary"),
+        ("<|channel|>analysis<|message|>", "<|channel|>analysis", "<|channel|>commentary"),
         ("<|channel|>final",),
         header_end="<|message|>",
         stops=_HARMONY_STOPS,
@@ -60,7 +60,7 @@ THINKING: tuple[ThinkingMarks, ...] = (
         certain=False,
         exact=True,
     ),
-    ThinkingMarks("Gemma 4", ("<|channel>",), ("<channel|>",)),
+    ThinkingMarks("Gemma 4", ("<|channel>thought", "<|channel>"), ("<channel|>",)),
     ThinkingMarks("Magistral, Mistral Small 4", ("[think]",), ("[/think]",)),
     ThinkingMarks("Seed-OSS", ("<seed:think>",), ("</seed:think>",)),
     ThinkingMarks("Kimi-VL", ("◁think▷",), ("◁/think▷",)),
