@@ -85,7 +85,7 @@ _AFTER_THINKING = (*_ANSWER, "response", "output")
 
 
 def strip_thinking(text: str) -> str | None:
-    """Take off the thinking, also when no mark opened it; None when it was opened and never closed.
+    """Take off the thinking, also when no mark opened it, and end marks; None when it was opened and never closed.
 
     Example:
         >>> strip_thinking("<think>Fruits...</think>Apples.")
@@ -94,7 +94,7 @@ def strip_thinking(text: str) -> str | None:
         True
     """
     found = find_answer(text)
-    return None if found is None else text[found.start : found.stop]
+    return None if found is None else strip_end_marks(text[found.start : found.stop])
 
 
 def unwrap_answer(text: str, tags: Sequence[str] = _ANSWER) -> str:

@@ -46,7 +46,8 @@ class GeneralFlipVerifier(VerifierFunction):  # type: ignore[misc]  # open-instr
     ) -> VerificationResult:
         """Score one response, from synchronous code; see `async_call`."""
         reward = _load_reward()
-        return _to_result(reward, reward.score_one(read_query(query), prediction, trainer=TRAINER))
+        response = find_opening(query or "") + prediction
+        return _to_result(reward, reward.score_one(read_query(query), response, trainer=TRAINER))
 
     async def async_call(
         self,

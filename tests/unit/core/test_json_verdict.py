@@ -29,6 +29,8 @@ def test_no_verdict() -> None:
     assert find_verdict("seven out of ten", SCORE) is None
     assert find_verdict("{}", SCORE) is None
     assert find_verdict('<think>{"SCORE": 3}', SCORE) is None
+    assert find_verdict('analysis{"SCORE": 3}', SCORE) is None
+    assert find_verdict('<|channel|>analysis<|message|>{"SCORE": 3}', SCORE) is None
 
 
 def test_a_nested_verdict_counts_but_none_inside_the_reasoning() -> None:

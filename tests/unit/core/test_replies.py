@@ -124,6 +124,25 @@ def test_a_draft_inside_thinking_is_not_the_verdict() -> None:
     assert parse_inferred_instruction(raw).status is ReplyStatus.UNPARSEABLE
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "analysisMaybe {draft}.assistantfinal{final}",
+        "<|channel|>analysis<|message|>{draft}<|end|><|start|>assistant<|channel|>final<|message|>{final}",
+        "[THINK]{draft}[/THINK]{final}",
+        "Perhaps\n{draft}\n</seed:think>{final}",
+        "<|START_THINKING|>{draft}<|END_THINKING|><|START_RESPONSE|>{final}",
+    ],
+)
+def test_a_verdict_in_the_thinking_of_any_model_is_a_draft(reply: str) -> None:
+    raw = reply.replace("{draft}", verdict("draft")).replace("{final}", verdict("final"))
+    assert parse_inferred_instruction(raw).instruction == "final"
+    gave_up = reply.replace("{draft}", verdict("draft")).replace("{final}", "I give up.")
+    assert parse_inferred_instruction(gave_up).status is ReplyStatus.UNPARSEABLE
+    plain = reply.replace("{draft}", "Draft it").replace("{final}", "Name a fruit.<|im_end|>")
+    assert parse_inferred_instruction(plain, reply_format=ReplyFormat.TEXT).instruction == "Name a fruit."
+
+
 def test_many_open_braces_end_soon() -> None:
     assert parse_inferred_instruction('{"INFERRED INSTRUCTION": ' * 20_000).instruction is None
 

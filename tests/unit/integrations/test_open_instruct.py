@@ -55,6 +55,16 @@ def test_both_ways_of_calling_give_the_same(module: ModuleType, set_environment:
     assert sync.reasoning
 
 
+def test_thinking_that_the_template_began_and_nobody_ended_is_no_answer(
+    module: ModuleType, set_environment: SetEnvironment
+) -> None:
+    set_environment(on_unscored="-1")
+    query = "<|user|>\nSay that it rains.\n<|assistant|>\n<think>\n"
+    verifier = module.GeneralFlipVerifier()
+    assert verifier([1], "It rains in Spain.", None, query).score == -1
+    assert verifier([1], "Hm.</think>It rains in Spain.", None, query).score > 0
+
+
 TRAINER = """
 import sys
 from pathlib import Path

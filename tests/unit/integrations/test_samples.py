@@ -63,6 +63,14 @@ def test_a_rendered_prompt_is_the_conversation_it_was_made_of() -> None:
     assert plain.group == Group.of("Name a bird.", "Owl.")
 
 
+def test_whatever_opened_the_thinking_belongs_to_the_response() -> None:
+    prefilled = [*CHAT, {"role": "assistant", "content": "<think>\n"}]
+    prompts = ["Question: 1+1? Answer: <think>", prefilled, CHAT, CHAT]
+    split_off = [{"role": "assistant", "content": "Apple.", "reasoning_content": "Hm"}]
+    groups = group_samples(prompts, ["Hm", "Hm", "Hm", split_off], opening="[THINK]")
+    assert [one.group.responses for one in groups] == [("<think>Hm",), ("<think>Hm",), ("[THINK]Hm", "Apple.")]
+
+
 def test_parts_of_a_group_keep_their_places() -> None:
     [one] = group_samples(["a"] * 3, list("123"))
     assert one.only({0, 1, 2}) is one

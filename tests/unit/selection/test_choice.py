@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward import Group, Outcome, Score
+from flip_reward.rewards.base import ResponseOptions
 from flip_reward.selection import Selection, TieRule, select_best
 
 UNSCORED = [outcome for outcome in Outcome if outcome is not Outcome.SCORED]
@@ -67,6 +68,9 @@ def test_shortest_counts_what_a_user_sees() -> None:
     assert select_best(group, scored(1, 1, 1, 1), tie_rule=TieRule.SHORTEST).index == 1, "the first of the shortest"
     assert select_best(group, scored(1, 0, 1, 1), tie_rule=TieRule.SHORTEST).index == 2
     assert select_best(group, scored(2, 1, 1, 1), tie_rule=TieRule.SHORTEST).index == 0, "without a tie it is no rule"
+    planned = Group.of("Name a fruit.", ["An apple.", "<plan>Short!</plan>Fig."])
+    read = ResponseOptions(thinking_marks=("<plan>", "</plan>")).visible_answer
+    assert select_best(planned, scored(1, 1), tie_rule=TieRule.SHORTEST, read=read).index == 1
 
 
 def test_lots_are_fair_and_belong_to_the_group() -> None:

@@ -1,7 +1,7 @@
 import asyncio
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,12 +16,13 @@ from flip_reward.errors import (
     UnscoredError,
 )
 from flip_reward.integrations import trl
-from flip_reward.integrations.trl import TrlReward
+from flip_reward.integrations.trl import TrlReward, find_template_opening
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.rewards.unscored import RAISE
 
+CONFIG = RewardConfig(model="scripted")
 PROMPTS = ["Name three fruits that grow on trees."] * 4
 COMPLETIONS = ["Name three fruits that grow on trees", "Apples and pears", " ", "Three fruits that grow on"]
 
@@ -47,6 +48,40 @@ class Log:
 
     def extra(self, column: str, values: list[str | None]) -> None:
         self.columns[column] = values
+
+
+class Opening:
+    """A tokenizer whose chat template opens the thinking, unless it is told not to."""
+
+    def apply_chat_template(
+        self, conversation: Sequence[Mapping[str, str]], *, enable_thinking: bool = True, **_: object
+    ) -> str:
+        opening = "<think>\n" if enable_thinking else "<think>\n\n</think>\n\n"
+        return "".join(f"<turn>{one['role']}\n{one['content']}" for one in conversation) + f"<turn>model\n{opening}"
+
+
+class Strict:
+    """A tokenizer without a chat template."""
+
+    def apply_chat_template(self, *_: object, **__: object) -> str:
+        raise ValueError("no chat template is set")
+
+
+def test_the_template_of_the_trainer_shows_that_it_opens_the_thinking() -> None:
+    assert find_template_opening(Opening()) == "<think>"
+    assert find_template_opening(Opening(), {"enable_thinking": False}) == ""
+    assert find_template_opening(Strict()) == ""
+
+
+async def test_a_response_cut_in_the_thinking_that_the_template_opened_has_no_reward() -> None:
+    chat = [{"role": "user", "content": PROMPTS[0]}]
+    copied = "The user says: name three fruits that grow on trees"
+    reward = TrlReward(flip(), processing_class=Opening())
+    for one in (reward, pickle.loads(pickle.dumps(TrlReward(CONFIG, processing_class=Opening())))):
+        call = await one.score([chat] * 2, [copied, f"{copied}</think>Apples and pears"])
+        assert [score.outcome.value for score in call.scores] == ["unfinished_thinking", "scored"]
+    told = await TrlReward(CONFIG.updated(thinking_opened=True)).score([chat], [copied])
+    assert [score.outcome.value for score in told.scores] == ["unfinished_thinking"]
 
 
 def flip() -> RewardModel:
