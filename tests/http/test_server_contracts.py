@@ -155,6 +155,8 @@ def test_what_the_template_has_begun_is_part_of_the_response(null_server: Reward
     assert null_server.post("/get_reward", body).json() is None  # unfinished thinking
     finished = body | {"response": f"fruits, fruits...\n</think>\n\n{GOOD}"}
     assert null_server.post("/get_reward", finished).json() == expected(GOOD)[0]
+    plain = body | {"prompt": f"User: {QUESTION}\nAssistant: <think>"}  # no chat template, and yet a prefill
+    assert null_server.post("/get_reward", plain).json() is None
 
 
 @pytest.mark.parametrize(

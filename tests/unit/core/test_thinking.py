@@ -209,11 +209,11 @@ def test_end_marks_are_taken_off_with_the_space_before_them(text: str, stripped:
 @pytest.mark.parametrize("marks", [("<plan>", "</plan>"), ("PLAN:", "ANSWER:"), ("%%", "%%")])
 def test_marks_of_other_models_can_be_given(marks: tuple[str, str]) -> None:
     start, end = marks
-    read = {"marks": (("«", "»"), marks)}
-    assert visible_answer(f"{start}{THOUGHT}{end}\n{ANSWER}", **read) == ANSWER
-    assert visible_answer(f" {start}{THOUGHT}", **read) is UNFINISHED
-    assert visible_answer(f"<think>{THOUGHT}</think>{ANSWER}", **read) == ANSWER
-    assert visible_answer(ANSWER, **read) == ANSWER
+    both = (("«", "»"), marks)
+    assert visible_answer(f"{start}{THOUGHT}{end}\n{ANSWER}", marks=both) == ANSWER
+    assert visible_answer(f" {start}{THOUGHT}", marks=both) is UNFINISHED
+    assert visible_answer(f"<think>{THOUGHT}</think>{ANSWER}", marks=both) == ANSWER
+    assert visible_answer(ANSWER, marks=both) == ANSWER
     assert find_opening(f"Prompt\n{start}\n", [marks]) == start
 
 

@@ -5,7 +5,7 @@ import pytest
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import ConversationError
-from flip_reward.integrations.samples import SampleGroup, group_samples, in_order, read_response
+from flip_reward.integrations.samples import SampleGroup, TextOrChat, group_samples, in_order, read_response
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a fruit."}]
 
@@ -65,7 +65,7 @@ def test_a_rendered_prompt_is_the_conversation_it_was_made_of() -> None:
 
 def test_whatever_opened_the_thinking_belongs_to_the_response() -> None:
     prefilled = [*CHAT, {"role": "assistant", "content": "<think>\n"}]
-    prompts = ["Question: 1+1? Answer: <think>", prefilled, CHAT, CHAT]
+    prompts: list[TextOrChat] = ["Question: 1+1? Answer: <think>", prefilled, CHAT, CHAT]
     split_off = [{"role": "assistant", "content": "Apple.", "reasoning_content": "Hm"}]
     groups = group_samples(prompts, ["Hm", "Hm", "Hm", split_off], opening="[THINK]")
     assert [one.group.responses for one in groups] == [("<think>Hm",), ("<think>Hm",), ("[THINK]Hm", "Apple.")]

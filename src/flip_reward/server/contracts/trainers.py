@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from flip_reward.core.chat_template import read_prompt, split_chat, split_query, strip_end_marks
 from flip_reward.core.conversation import Group
+from flip_reward.core.thinking import find_opening
 from flip_reward.errors import ConversationError
 from flip_reward.server.contracts.numbers import to_numbers
 from flip_reward.server.contracts.rewards import ChatMessage, make_group
@@ -121,7 +122,7 @@ def _split_after(prompt: str, query: str) -> Row:
 
 def _after(prompt: str, response: str) -> Group:
     rendered = read_prompt(prompt)
-    return Group(rendered.messages, (rendered.prefill + response,))
+    return Group(rendered.messages, ((rendered.prefill or find_opening(prompt)) + response,))
 
 
 GET_REWARD = Contract(

@@ -79,9 +79,9 @@ async def test_a_response_cut_in_the_thinking_that_the_template_opened_has_no_re
     reward = TrlReward(flip(), processing_class=Opening())
     for one in (reward, pickle.loads(pickle.dumps(TrlReward(CONFIG, processing_class=Opening())))):
         call = await one.score([chat] * 2, [copied, f"{copied}</think>Apples and pears"])
-        assert [score.outcome.value for score in call.scores] == ["unfinished_thinking", "scored"]
+        assert [score and score.outcome.value for score in call.scores] == ["unfinished_thinking", "scored"]
     told = await TrlReward(CONFIG.updated(thinking_opened=True)).score([chat], [copied])
-    assert [score.outcome.value for score in told.scores] == ["unfinished_thinking"]
+    assert [score and score.outcome.value for score in told.scores] == ["unfinished_thinking"]
 
 
 def flip() -> RewardModel:

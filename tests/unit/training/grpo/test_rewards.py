@@ -52,6 +52,18 @@ def make_call(folder: Path) -> GrpoRewardCall:
     return GrpoRewardCall(rewards, SampleTable(folder, None), lambda _: None)
 
 
+def test_every_reward_knows_how_the_template_of_the_policy_opens_the_thinking() -> None:
+    class Tokenizer:
+        def apply_chat_template(self, *_: object, thinking: str = "<think>", **__: object) -> str:
+            return f"<turn>user\nHi<turn>model\n{thinking}\n"
+
+    rewards = GrpoRewards({"general-flip": wrap("a")}, {"other": wrap("c")})
+    rewards.know_template(Tokenizer(), {"thinking": "[THINK]"})
+    assert [one.opening for one in (*rewards.by_dataset.values(), *rewards.held_out.values())] == ["[THINK]"] * 2
+    rewards.know_template(Tokenizer(), {"thinking": "<think></think>"})
+    assert rewards.held_out["other"].opening == ""
+
+
 # What torch, transformers and TRL warn each other of is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")
 
