@@ -46,14 +46,14 @@ THINKING: tuple[ThinkingMarks, ...] = (
         ("</think>", "</thinking>", "</think:opensource>"),
     ),
     ThinkingMarks(
-        "gpt-oss (harmony)",
+        "gpt-oss, LLM-jp-4 (harmony)",
         ("<|channel|>analysis<|message|>", "<|channel|>analysis", "<|channel|>commentary"),
         ("<|channel|>final",),
         header_end="<|message|>",
         stops=_HARMONY_STOPS,
     ),
     ThinkingMarks(
-        "gpt-oss, without its special tokens",
+        "harmony without its special tokens",
         ("analysis",),
         ("assistantfinal",),
         alone=False,
@@ -101,6 +101,7 @@ THINKING: tuple[ThinkingMarks, ...] = (
         stops=("[end final response]",),
         certain=False,
     ),
+    ThinkingMarks("s1", ("<|im_start|>think",), ("<|im_start|>answer",)),
     ThinkingMarks("Unsloth's GRPO recipes", ("<start_working_out>",), ("<end_working_out>",)),
     ThinkingMarks("GRPO recipes", ("<reasoning>",), ("</reasoning>",), word=True),
     ThinkingMarks("EXAONE Deep, Marco-o1", ("<thought>",), ("</thought>",), word=True),
@@ -264,7 +265,7 @@ class _Reader:
         """Where thinking without an opening mark ends, by each family that has a closing mark in the text."""
         present = dict.fromkeys([one for end, one in _ENDS if end in self._folded])
         candidates = [one for one in (*own, *present) if one.alone or (opened and one.exact)]
-        ends = [(self._find_end(one, begin, opened=opened), one) for one in candidates]
+        ends = [(self._find_end(one, begin, opened=opened and not one.word), one) for one in candidates]
         return [(end, one) for end, one in ends if end is not None]
 
     def _starts_at(self, position: int, marks: ThinkingMarks) -> bool:
@@ -281,9 +282,10 @@ class _Reader:
         for start, stop in found:
             if self._ignored is not None and self._ignored(start):
                 continue
-            if self._is_mentioned(start, stop):
-                if spare is None and opened and not self._code_of_text().is_inline(start):
-                    spare = stop
+            if self._is_quoted(start, stop):
+                continue
+            if self._read_code().has_block(start):
+                spare = stop if opened and spare is None else spare  # thinking may open a fence and not close it
                 continue
             if not marks.word or (opened and end is None) or self._is_unopened(marks, previous, start, end):
                 end = stop
@@ -295,12 +297,12 @@ class _Reader:
         places = [at for start in marks.starts if (at := self._folded.find(start, begin, place)) >= 0]
         return not places or (begin == end and self._skip_space(begin) == min(places))
 
-    def _is_mentioned(self, start: int, stop: int) -> bool:
-        """Whether a mark stands in code or between quotes."""
+    def _is_quoted(self, start: int, stop: int) -> bool:
+        """Whether a mark stands between quotes or backticks."""
         around = self._text[start - 1 : start] + self._text[stop : stop + 1]
-        return around in _QUOTED or self._code_of_text().holds(start)
+        return around in _QUOTED or self._read_code().has_span(start)
 
-    def _code_of_text(self) -> _Code:
+    def _read_code(self) -> _Code:
         if self._code is None:
             self._code = _Code(self._text)
         return self._code
@@ -357,11 +359,11 @@ class _Code:
                 end = partners[tick][1]
                 self._spans.append((tick[0], end))
 
-    def holds(self, place: int) -> bool:
-        """Whether a place is code."""
-        return self.is_inline(place) or _is_in(self._blocks, place)
+    def has_block(self, place: int) -> bool:
+        """Whether a place is in a block."""
+        return _is_in(self._blocks, place)
 
-    def is_inline(self, place: int) -> bool:
+    def has_span(self, place: int) -> bool:
         """Whether a place is in a span."""
         return _is_in(self._spans, place)
 

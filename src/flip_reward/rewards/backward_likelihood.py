@@ -104,7 +104,7 @@ class BackwardLikelihoodReward(RewardModel):
     ) -> None:
         self.engine = engine
         self.options = options = options or BackwardLikelihoodOptions()
-        self.response = options.response
+        self.response_options = options.response
         self.prompt = prompt or load_completion_prompt(options.template, folder=options.template_dir)
         self.limits = limits
         self._priors: OrderedDict[LogprobRequest, float] = OrderedDict()

@@ -141,7 +141,7 @@ class RewardModel(ABC):
         engine: The language model behind it; None for rewards that need none, and before there is one.
         independent: Each response of a group is scored without looking at the others, so a part of a group may be
             scored on its own.
-        response: What is read of a response.
+        response_options: What is read of a response.
 
     Example:
         >>> from flip_reward import Group, Outcome, RewardModel, Score
@@ -157,11 +157,11 @@ class RewardModel(ABC):
 
     engine: Engine | None = None
     independent: bool = True
-    response: ResponseOptions = ResponseOptions()
+    response_options: ResponseOptions = ResponseOptions()
 
     def visible_answer(self, response: str) -> str | Outcome:
         """Return the part of a response that is scored, or why there is none."""
-        return self.response.visible_answer(response)
+        return self.response_options.visible_answer(response)
 
     async def aclose(self) -> None:
         """Close the engine, where there is one; it may be used again."""

@@ -60,13 +60,13 @@ class ControlReward(RewardModel):
         if name not in _MEASURES:
             raise OptionError(f"unknown control {name!r}", hint=f"controls are {', '.join(_MEASURES)}")
         self._name = name
-        self.response = response or ResponseOptions()
+        self.response_options = response or ResponseOptions()
         self._measure = _MEASURES[name]
 
     @property
     def settings(self) -> Settings:
         """The control's name, and how it reads responses where that is not the usual way."""
-        return {"reward": self._name, **record_options(self.response, (), ())}
+        return {"reward": self._name, **record_options(self.response_options, (), ())}
 
     async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Measure every response."""

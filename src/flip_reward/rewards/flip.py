@@ -121,7 +121,7 @@ class FlipReward(RewardModel):
     ) -> None:
         self.engine = engine
         self.options = options = options or FlipOptions()
-        self.response = options.response
+        self.response_options = options.response
         self.templates = templates or load_templates(
             options.template, target=options.target, folder=options.template_dir
         )

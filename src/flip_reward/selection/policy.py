@@ -62,7 +62,7 @@ class SampledReward(RewardModel):
     def __init__(self, reward: RewardModel, policy: Policy) -> None:
         self.engine = reward.engine
         self.independent = reward.independent
-        self.response = reward.response
+        self.response_options = reward.response_options
         self._reward = reward
         self._policy = policy
 

@@ -53,6 +53,7 @@ FAMILIES = {
         "\n\n<|end_of_solution|>",
     ),
     "Apriel": ("Here are my reasoning steps:\n", "\n[BEGIN FINAL RESPONSE]\n", "\n[END FINAL RESPONSE]\n<|end|>"),
+    "s1": ("<|im_start|>think\n", "\n<|im_start|>answer\n", "<|im_end|>"),
     "Unsloth": ("<start_working_out>", "<end_working_out><SOLUTION>", "</SOLUTION>"),
     "GRPO recipe": ("<reasoning>\n", "\n</reasoning>\n<answer>\n", "\n</answer>\n"),
     "Marco-o1": ("<Thought>\n", "\n</Thought>\n<Output>\n", "\n</Output>"),
@@ -165,6 +166,7 @@ def test_an_answer_may_speak_of_marks(text: str) -> None:
         ("<think>```\n</think>Lima.\n```", "Lima.\n```"),
         ("<think>I wonder about `</think>`. Done.</think>Lima.", "Lima."),
         ("<think>I wonder about `</think>` and", UNFINISHED),
+        ('<think>I wonder about "</think>" and', UNFINISHED),
         ("<think>first</think>draft</think>Lima.", "Lima."),
         ("<think>a</think><think>b</think>Lima.", "Lima."),
         ("<think>a</thinking>Lima.", "Lima."),
@@ -185,6 +187,11 @@ def test_an_answer_may_speak_of_marks(text: str) -> None:
 )
 def test_the_last_mark_that_is_not_only_mentioned_ends_thinking(text: str, answer: str | Outcome) -> None:
     assert visible_answer(text) == answer
+
+
+def test_what_opened_thinking_says_of_other_tags_does_not_end_it() -> None:
+    assert visible_answer("In XML <thought>a</thought> is a tag. So", opened=True) is UNFINISHED
+    assert visible_answer("In XML <thought>a</thought> is a tag. So</think>Lima.", opened=True) == "Lima."
 
 
 def test_without_its_special_tokens_an_opened_harmony_is_read_too() -> None:

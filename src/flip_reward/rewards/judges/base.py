@@ -167,7 +167,7 @@ class Judge(RewardModel):
         self.engine = engine
         self.template = template or load_judge_template(self.kind, folder=options.template_dir, name=options.template)
         self._options = options
-        self.response = options.response
+        self.response_options = options.response
 
     @property
     def settings(self) -> Settings:
