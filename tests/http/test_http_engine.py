@@ -355,7 +355,7 @@ async def test_lists_models() -> None:
 
 
 @pytest.mark.parametrize(
-    "base_url", ["localhost:8000/v1", "ftp://host/v1", "http://", "http://host:many/v1", "http://host/v1?key=1"]
+    "base_url", ["localhost:8000/v1", "ftp://host/v1", "http://", "http://host:many/v1", "http://host/v1#key"]
 )
 def test_an_address_that_is_none_is_refused(base_url: str) -> None:
     with pytest.raises(OptionError):

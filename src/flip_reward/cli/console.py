@@ -154,6 +154,7 @@ def shorten(text: str) -> Text:
 def print_summary(console: Console, summary: Summary) -> None:
     """Print the closing summary."""
     lines = [_counts(summary)]
+    lines += [f"{outcome}, such as: {detail}" for outcome, detail in summary.details.items()]
     if summary.rewards is not None:
         quartiles = summary.rewards
         lines.append(
@@ -170,7 +171,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         speed += f", {summary.resumed_responses} taken from an earlier session"
     lines.append(speed)
     for line in lines:
-        console.print(Text(line), soft_wrap=True)
+        console.print(printable(line), soft_wrap=True)
 
 
 def _counts(summary: Summary) -> str:

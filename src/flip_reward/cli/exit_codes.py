@@ -19,9 +19,9 @@ class ExitCode(IntEnum):
 
 
 EXPLANATION = (
-    "Exit status: 0 done; 2 a wrong option, input or run folder; 3 done, but rows were rejected or undecided, or the "
-    "engine failed for some responses; 4 the engine is not there or was lost; 5 the disk is full or not writable; "
-    "130 interrupted."
+    "Exit status: 0 done; 2 a wrong option, input or run folder; 3 done, but rows were rejected or undecided, the "
+    "engine failed for some responses, or nothing could be scored; 4 the engine is not there or was lost; 5 the disk "
+    "is full or not writable; 130 interrupted."
 )
 
 

@@ -72,7 +72,7 @@ def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
         print_places(console, opened, STOPPED if summary.interrupted else "", output=job.output)
     if summary.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
-    if summary.rejected_rows or not summary.complete:
+    if summary.rejected_rows or not summary.complete or not summary.scored_any:
         raise typer.Exit(ExitCode.PARTLY_DONE)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+from flip_reward.core.ending import Ending
 from flip_reward.core.json_verdict import MAX_CHARACTERS, Verdict, VerdictKey, find_verdict, unwrap_reply
 from flip_reward.core.response import strip_thinking
 from flip_reward.core.score import Outcome
@@ -110,9 +111,9 @@ def _read_verdict(
     reply: str | None, finish_reason: str | None, key: VerdictKey, shown: Sequence[str] = ()
 ) -> Verdict | ReplyStatus:
     """Find the verdict under a key, or say why there is none; a blank one counts as none."""
+    truncated = Ending.of(finish_reason) is Ending.CUT
     if not reply or reply.isspace():
-        return ReplyStatus.EMPTY
-    truncated = finish_reason == "length"
+        return ReplyStatus.TRUNCATED if truncated else ReplyStatus.EMPTY
     verdict = find_verdict(_without_quotations(reply, key, shown) if shown else reply, key, truncated=truncated)
     if verdict is None:
         return ReplyStatus.TRUNCATED if truncated else ReplyStatus.UNPARSEABLE
@@ -122,10 +123,10 @@ def _read_verdict(
 
 def _read_plain(reply: str | None, finish_reason: str | None) -> Verdict | ReplyStatus:
     """Take a reply that holds nothing but the instruction, or say why it does not."""
+    if Ending.of(finish_reason) is Ending.CUT:
+        return ReplyStatus.TRUNCATED
     if not reply or reply.isspace():
         return ReplyStatus.EMPTY
-    if finish_reason == "length":
-        return ReplyStatus.TRUNCATED
     text = strip_thinking(reply)
     if text is None:
         return ReplyStatus.UNPARSEABLE

@@ -9,8 +9,10 @@ from typing import Annotated, ClassVar, Protocol, runtime_checkable
 from pydantic import Field
 
 from flip_reward.core.conversation import Message
+from flip_reward.core.ending import Ending
 from flip_reward.core.response import replace_lone_surrogates
 from flip_reward.core.score import Usage
+from flip_reward.errors import EngineServerError, RequestRefusedError
 
 __all__ = [
     "Completion",
@@ -21,8 +23,10 @@ __all__ = [
     "Sampling",
     "TokenLogprobs",
     "Usage",
+    "check_ending",
     "complete_one_by_one",
     "escape_messages",
+    "find_adaptations",
     "join_completions",
     "split_request",
 ]
@@ -114,6 +118,8 @@ class Completion:
         attempts: How many times the request was sent.
         cached: The reply came from the response cache.
         others: The further completions of a request with `n` above 1. Their usage is counted in this one's.
+        detail: One line more on why there is no text, or not all of it, where the engine knows.
+        repeatable: The engine did what makes the answer repeatable; if not, it is not cached.
 
     Example:
         >>> Completion("Apples, pears and plums.").finish_reason
@@ -126,6 +132,8 @@ class Completion:
     attempts: int = 1
     cached: bool = False
     others: tuple[Completion, ...] = ()
+    detail: str | None = None
+    repeatable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +208,37 @@ class Engine(Protocol):
     async def aclose(self) -> None:
         """Release what this engine holds for the running event loop. It may be used again afterwards."""
         ...
+
+
+def find_adaptations(engine: Engine | None) -> tuple[str, ...]:
+    """Return how an engine changes requests because its model refuses them; most engines know nothing of that."""
+    adaptations: tuple[str, ...] = getattr(engine, "adaptations", ())
+    return adaptations
+
+
+def check_ending(answer: Completion | TokenLogprobs) -> None:
+    """Refuse an answer that cannot be whole because of how it ended; where the ending says nothing, it passes.
+
+    Raises:
+        EngineServerError: The engine, or somebody in between, gave up on one of its replies.
+        RequestRefusedError: A filter or the model's refusal ended every one; its status is 200, for it is an answer.
+
+    Example:
+        >>> check_ending(Completion("Apples, pe", "abort"))
+        Traceback (most recent call last):
+        flip_reward.errors.EngineServerError: the reply ended with 'abort'
+    """
+    if not isinstance(answer, Completion) or (answer.finish_reason == "stop" and not answer.others):
+        return
+    replies = (answer, *answer.others)
+    endings = [Ending.of(reply.finish_reason) for reply in replies]
+    for ending, reply in zip(endings, replies, strict=True):
+        if ending is Ending.FAILED:
+            raise EngineServerError(reply.detail or f"the reply ended with {reply.finish_reason!r}")
+    if all(ending is Ending.FILTERED for ending in endings):
+        raise RequestRefusedError(
+            answer.detail or f"the reply was withheld: it ended with {answer.finish_reason!r}", status=200
+        )
 
 
 def escape_messages(messages: Sequence[Message], special_tokens: Collection[str]) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from flip_reward.core.conversation import Message
+from flip_reward.core.ending import Ending
 from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs
 from flip_reward.errors import OptionError
 
@@ -61,10 +62,17 @@ def cache_key(identity: str, request: Request | LogprobRequest) -> bytes:
 
 
 def is_complete(completion: Completion | TokenLogprobs) -> bool:
-    """Whether an answer is worth keeping: no part of it is missing."""
+    """Whether an answer is worth keeping: no part of it is missing, and the same request means the same answer.
+
+    A reply that was cut at the token limit is whole in this sense: that is how the request is answered.
+    """
     if isinstance(completion, TokenLogprobs):
         return True
-    return all(one.text is not None and one.finish_reason is not None for one in (completion, *completion.others))
+    replies = (completion, *completion.others)
+    return all(one.repeatable and one.text and Ending.of(one.finish_reason) in _KEPT for one in replies)
+
+
+_KEPT = (Ending.NATURAL, Ending.CUT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,15 @@ from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from flip_reward.core.score import Usage
-from flip_reward.engines.base import Completion, Engine, LogprobRequest, Request, TokenLogprobs
+from flip_reward.engines.base import (
+    Completion,
+    Engine,
+    LogprobRequest,
+    Request,
+    TokenLogprobs,
+    check_ending,
+    find_adaptations,
+)
 from flip_reward.engines.cache import ResponseCache, cache_key, is_complete
 from flip_reward.errors import (
     ContextTooLongError,
@@ -25,6 +33,7 @@ from flip_reward.errors import (
     EngineTimeoutError,
     EngineUnavailableError,
     OptionError,
+    RequestRefusedError,
 )
 
 AnyRequest = TypeVar("AnyRequest", Request, LogprobRequest)
@@ -49,6 +58,11 @@ class EngineMiddleware(ABC):
     def identity(self) -> str:
         """Everything but the request that an answer depends on."""
         return self.engine.identity
+
+    @property
+    def adaptations(self) -> tuple[str, ...]:
+        """How the engine inside changes requests; see `find_adaptations`."""
+        return find_adaptations(self.engine)
 
     # Not `async`: that would be one more coroutine on the way of every reward.
 
@@ -211,7 +225,7 @@ class RetryPolicy:
 
 
 class RetryingEngine(EngineMiddleware):
-    """Calls the engine inside again after failures that may pass.
+    """Calls the engine inside again after failures that may pass; an answer that ended as one is a failure, too.
 
     As long as nothing has been answered, failure number `FAILURES_BEFORE_GIVING_UP` and all that follow are raised as
     `EngineUnavailableError`, which ends a run.
@@ -230,6 +244,7 @@ class RetryingEngine(EngineMiddleware):
         while True:
             try:
                 completion = await call(request)
+                check_ending(completion)
             except EngineError as error:
                 error.attempts = attempts
                 failed_at = time.monotonic()
@@ -247,7 +262,8 @@ class RetryingEngine(EngineMiddleware):
 
     def _note_failure(self, error: EngineError) -> None:
         """Count a failure for good; raise when there are so many that no request will be answered."""
-        if isinstance(error, ContextTooLongError):
+        withheld = isinstance(error, RequestRefusedError) and error.status < 300
+        if withheld or isinstance(error, ContextTooLongError):
             self._answered = True  # the model is there; this prompt is the problem
         if self._answered or isinstance(error, EngineUnavailableError):
             return
@@ -303,7 +319,7 @@ class CachingEngine(EngineMiddleware):
         if cache is not None:
             key = cache_key(self.engine.identity, request)
             kept = cast("AnyCompletion | None", cache.get(key))
-            if kept is not None:
+            if kept is not None and is_complete(kept):  # earlier versions kept more
                 return kept
         future = in_flight[request] = loop.create_future()
         try:

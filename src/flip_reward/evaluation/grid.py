@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from flip_reward.core.response import Target
-from flip_reward.core.score import Aggregation
+from flip_reward.core.score import Aggregation, Outcome
 from flip_reward.data.rows import SourceRow
 from flip_reward.engines.base import Engine
 from flip_reward.engines.config import EngineConfig, resolve_engine, split_engine_options
@@ -154,9 +154,11 @@ async def run_grid(
     limits: RunLimits | None = None,
     stop: StopSignal | None = None,
 ) -> bool:
-    """Score what is not completed yet, reward by reward; return whether every response has a record that stays.
+    """Score what is not completed yet, reward by reward.
 
-    Failures of the engine are tried again in the next session.
+    Returns:
+        Whether every response has a record that stays, and every run scored something. Failures of the engine are
+        tried again in the next session.
     """
     stop, limits = stop or StopSignal(), limits or RunLimits()
     complete = True
@@ -185,12 +187,12 @@ async def _score_run(
     with closing(run_folder):
         completed = len(run_folder.completed)
         if completed == len(benchmark.items):
-            return True
+            return bool(run_folder.tally.outcomes[Outcome.SCORED])
         limits = replace(limits, workers=min(limits.workers, len(benchmark.items) - completed))
         with observer.watch(run, completed_items=completed) as watching:
             session = Run(reward, run_folder, limits=limits, observer=watching, stop=stop)
             summary = await session.score(_pending_rows(benchmark, run_folder.completed), prices=prices)
-        return summary.complete
+        return summary.complete and summary.scored_any
 
 
 def _pending_rows(benchmark: Benchmark, completed: CompletedRows) -> Iterator[SourceRow]:

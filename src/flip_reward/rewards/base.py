@@ -19,7 +19,16 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from flip_reward.core.conversation import Group
 from flip_reward.core.response import InferenceTarget, Target, replace_lone_surrogates, select_target, visible_answer
 from flip_reward.core.score import Cost, Outcome, Score
-from flip_reward.engines.base import Completion, Engine, LogprobRequest, Request, Sampling, TokenLogprobs
+from flip_reward.engines.base import (
+    Completion,
+    Engine,
+    LogprobRequest,
+    Request,
+    Sampling,
+    TokenLogprobs,
+    check_ending,
+    find_adaptations,
+)
 from flip_reward.errors import (
     ContextTooLongError,
     EngineError,
@@ -192,6 +201,11 @@ class RewardModel(ABC):
         return {} if self.engine is None else {"engine": self.engine.identity}
 
     @property
+    def adaptations(self) -> tuple[str, ...]:
+        """How requests were changed because the model refuses them as they were; empty where they were not."""
+        return find_adaptations(self.engine)
+
+    @property
     @abstractmethod
     def settings(self) -> Settings:
         """Everything but the group that a score depends on. Never a secret."""
@@ -311,11 +325,13 @@ async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T
     """Await an engine's answer and read it; where the engine failed, return an unscored score.
 
     The engine's middleware has tried again already where that helps. Where it will never answer, there is nothing to
-    score: `EngineUnavailableError`.
+    score: `EngineUnavailableError`. A score that stays without a value says why the reply was empty, where that is
+    known.
     """
     started = time.perf_counter()
     try:
         answer = await coming
+        check_ending(answer)
     except EngineUnavailableError:
         raise
     except EngineError as error:
@@ -324,7 +340,15 @@ async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T
     seconds = time.perf_counter() - started
     if isinstance(answer, Completion):
         answer = _clean(answer)
-    return read(answer, Cost(answer.usage, answer.attempts, seconds, answer.cached))
+    result = read(answer, Cost(answer.usage, answer.attempts, seconds, answer.cached))
+    if isinstance(answer, Completion) and isinstance(result, Score) and result.value is None and not result.detail:
+        return replace(result, detail=find_detail(answer))
+    return result
+
+
+def find_detail(completion: Completion) -> str | None:
+    """Return the first thing that the engine says about a completion or the others beside it."""
+    return next((one.detail for one in (completion, *completion.others) if one.detail), None)
 
 
 def _clean(completion: Completion) -> Completion:

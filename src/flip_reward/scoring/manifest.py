@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -73,6 +74,8 @@ class Session(BaseModel):
     python: str
     platform: str
     versions: dict[str, str]
+    adaptations: list[str] = []
+    """How requests were changed because a model refuses them as they were."""
 
     @classmethod
     def now(cls, *libraries: str) -> Session:
@@ -116,6 +119,13 @@ class Manifest(BaseModel):
                 hint="give another folder with --run-folder, or the same options",
             )
         return self.model_copy(update={"sessions": [*self.sessions, Session.now()]})
+
+    def adapted(self, adaptations: Sequence[str]) -> Manifest:
+        """Return the manifest with what the last session had to change about its requests."""
+        *earlier, last = self.sessions
+        return self.model_copy(
+            update={"sessions": [*earlier, last.model_copy(update={"adaptations": list(adaptations)})]}
+        )
 
     def write(self, path: Path) -> None:
         """Write the manifest so that it is there whole or not at all."""

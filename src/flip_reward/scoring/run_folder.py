@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from itertools import groupby
 from operator import attrgetter
@@ -119,6 +119,7 @@ class RunFolder:
         else:
             manifest = Manifest(configuration=configuration, sessions=[Session.now()])
         manifest.write(manifest_path)
+        self._manifest = manifest
         self._records = held.enter_context(AppendOnlyFile(self.path / RECORDS))
         self.dropped_bytes = self._records.dropped_bytes
         self.completed, self.seen_ids, self.tally = CompletedRows(), held.enter_context(closing(SeenIds())), Tally()
@@ -155,8 +156,10 @@ class RunFolder:
         self._rejected.append(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
         self.rejected_rows += 1
 
-    def write_summary(self, summary: Summary) -> None:
-        """Write the closing summary."""
+    def write_summary(self, summary: Summary, adaptations: Sequence[str] = ()) -> None:
+        """Write the closing summary, and into the manifest how the session's requests were changed."""
+        if adaptations:
+            self._manifest.adapted(adaptations).write(self.path / MANIFEST)
         write_atomically(self.path / SUMMARY, summary.model_dump_json(indent=2).encode() + b"\n")
 
     def close(self) -> None:

@@ -128,7 +128,7 @@ class Run:
                 seconds=time.perf_counter() - started,
                 prices=prices,
             )
-            self._folder.write_summary(summary)
+            self._folder.write_summary(summary, self._reward.adaptations)
         return summary
 
     async def _work(self, rows: Iterator[SourceRow | InvalidRow]) -> None:

@@ -108,6 +108,8 @@ class Summary(BaseModel):
     responses: int
     """Responses completed in this and earlier sessions, and those that failed in this one."""
     outcomes: dict[str, int]
+    details: dict[str, str] = {}
+    """For outcomes without a score, the first explanation of one."""
     cautions: dict[str, int] = {}
     """Scored responses of low confidence, by the reason."""
     rewards: Quartiles | None
@@ -127,6 +129,11 @@ class Summary(BaseModel):
     """Of this session: responses recorded, whatever their outcome, for each second."""
 
     @property
+    def scored_any(self) -> bool:
+        """Whether there is a single reward; a run without one has failed, whatever the reason."""
+        return self.rewards is not None
+
+    @property
     def unscored(self) -> int:
         """How many responses have no reward."""
         return self.responses - self.outcomes.get(Outcome.SCORED.value, 0)
@@ -137,6 +144,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.outcomes: Counter[Outcome] = Counter()
+        self.details: dict[Outcome, str] = {}
         self.cautions: Counter[Caution] = Counter()
         self.prompt_tokens = self.completion_tokens = 0
         self.answered_from_cache = 0
@@ -150,6 +158,8 @@ class Tally:
     def add(self, score: Score) -> None:
         """Count one score. Tokens of a cached reply were spent earlier and are not counted again."""
         self.outcomes[score.outcome] += 1
+        if score.value is None and score.detail:
+            self.details.setdefault(score.outcome, score.detail)
         if score.cautions:
             self.cautions.update(score.cautions)
         if score.value is not None:
@@ -179,6 +189,7 @@ class Tally:
             interrupted=interrupted,
             responses=self.responses,
             outcomes={outcome.value: count for outcome, count in self.outcomes.most_common()},
+            details={outcome.value: detail for outcome, detail in self.details.items()},
             cautions={caution.value: count for caution, count in self.cautions.most_common()},
             rewards=self._rewards.quartiles(),
             rejected_rows=rejected_rows,

@@ -16,11 +16,13 @@ from typing import BinaryIO, Self
 import orjson
 
 from flip_reward.core.conversation import Group
+from flip_reward.core.ending import Ending
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.data.files import AppendOnlyFile
 from flip_reward.errors import RunError
 
 CANDIDATES = "candidates.jsonl"
+_TRUNCATED = {Ending.CUT: True, Ending.NATURAL: False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,9 @@ class Candidate:
     """It came from the response cache."""
 
     @property
-    def truncated(self) -> bool:
-        """Whether the text ended at the token limit."""
-        return self.finish_reason == "length"
+    def truncated(self) -> bool | None:
+        """Whether the text ended at the token limit; None where nobody knows how it ended."""
+        return _TRUNCATED.get(Ending.of(self.finish_reason))
 
     @property
     def completed(self) -> bool:

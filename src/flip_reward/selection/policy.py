@@ -8,10 +8,11 @@ from functools import partial
 from typing import Protocol
 
 from flip_reward.core.conversation import Group, Message
+from flip_reward.core.ending import Ending
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.data.rows import RESPONSE_COLUMNS, Input, InvalidRow, RawRow, Row, Skip, SourceRow
-from flip_reward.engines.base import Completion, Engine, Request, Sampling
+from flip_reward.engines.base import Completion, Engine, Request, Sampling, find_adaptations
 from flip_reward.errors import ConversationError, DataError, OptionError
 from flip_reward.rewards.base import Rendered, RewardModel, Settings, ask, gather_all
 from flip_reward.scoring.run_folder import SeenIds
@@ -70,6 +71,12 @@ class SampledReward(RewardModel):
     def settings(self) -> Settings:
         """The settings of the reward and of the policy."""
         return {**self._reward.settings, **self._policy.settings}
+
+    @property
+    def adaptations(self) -> tuple[str, ...]:
+        """How requests of the reward and of the policy were changed."""
+        policy = find_adaptations(self._policy.engine)
+        return (*self._reward.adaptations, *(f"of the policy: {adaptation}" for adaptation in policy))
 
     def select_target(self, group: Group) -> InferenceTarget:
         """Choose what the reward scores against."""
@@ -155,9 +162,12 @@ class Rollout:
         make = partial(Candidate, row.position, row.group.id, index, self._policy.seed_of(index))
 
         def read(completion: Completion, cost: Cost) -> Candidate:
+            missing = completion.text is None or completion.detail is not None
+            cut = Ending.of(completion.finish_reason) is Ending.CUT
             return make(
-                completion.text,
-                failure=Outcome.EMPTY_REPLY if completion.text is None else None,
+                None if missing else completion.text,
+                failure=(Outcome.TRUNCATED_REPLY if cut else Outcome.EMPTY_REPLY) if missing else None,
+                detail=completion.detail,
                 finish_reason=completion.finish_reason,
                 usage=cost.usage,
                 attempts=cost.attempts,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from flip_reward.core.json_body import mend_surrogates
 from flip_reward.server.problems import ApiError, ClientGoneError, Problem, body_too_large, explain
 from flip_reward.server.scorer import Result, Row, Scorer
 from flip_reward.server.settings import Limits, ServerSettings
@@ -124,6 +125,9 @@ def read_question(body: bytes, contract: Contract) -> Question:
     try:
         question: Question = contract.questions.validate_json(body)
     except ValidationError as error:
+        mended = mend_surrogates(body)  # which a reply that was cut inside of an emoji leads to
+        if mended != body:
+            return read_question(mended, contract)
         [detail, *_] = error.errors(include_url=False, include_input=False, include_context=False)
         if detail["type"] == "json_invalid":
             raise ApiError(400, Problem.BAD_JSON, detail["msg"]) from None

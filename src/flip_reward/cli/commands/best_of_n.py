@@ -234,7 +234,7 @@ def run_best_of_n(
             if tally.undecided:
                 console.print(Text(f"Undecided rows: {opened.folder.path / UNDECIDED}"), soft_wrap=True)
             print_places(console, opened, output=_output(opened))
-    if tally.undecided or summary.rejected_rows or not summary.complete:
+    if tally.undecided or summary.rejected_rows or not summary.complete or not summary.scored_any:
         raise typer.Exit(ExitCode.PARTLY_DONE)
 
 
@@ -329,8 +329,10 @@ def _note(result: Result) -> str:
     notes = [f"{result.tie_rule} of {len(selection.tied)} tied"] if selection.tied else []
     if len(result.scores) == 1:
         notes.append("the only response")
-    if isinstance(result.group, SampledGroup) and result.group.candidates[selection.index].truncated:
-        notes.append("truncated")
+    if isinstance(result.group, SampledGroup):
+        truncated = result.group.candidates[selection.index].truncated
+        if truncated is not False:
+            notes.append("truncated" if truncated else "may be truncated")
     return ", ".join(notes)
 
 

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from flip_reward.cli.console import print_summary
+from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import AsJson, Inputs, RunOptions, expand_options
 from flip_reward.cli.session import run_job, show_prompts
 from flip_reward.rewards.config import RewardConfig
@@ -77,7 +78,9 @@ def rescore(
     folder, summary = rescore_run(run, measure, run_folder)
     if as_json:
         typer.echo(summary.model_dump_json(indent=2))
-        return
-    console = Console(soft_wrap=True)
-    print_summary(console, summary)
-    console.print(f"Run folder: {folder}", markup=False)
+    else:
+        console = Console(soft_wrap=True)
+        print_summary(console, summary)
+        console.print(f"Run folder: {folder}", markup=False)
+    if not summary.scored_any:
+        raise typer.Exit(ExitCode.PARTLY_DONE)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -11,13 +12,15 @@ from flip_reward.engines.base import (
     LogprobRequest,
     Request,
     TokenLogprobs,
+    check_ending,
     join_completions,
     split_request,
 )
+from flip_reward.engines.http.dialect import REFUSALS, Change, Dialect, Fields
 from flip_reward.engines.http.logprob_apis import HttpLogprobs, LogprobsApi
 from flip_reward.engines.http.server import HttpServer
-from flip_reward.engines.http.wire import decode_completion, encode_request
-from flip_reward.errors import EngineError, EngineServerError, OptionError, RequestRefusedError
+from flip_reward.engines.http.wire import decode_completion, encode_fields, make_fields, read_error_body
+from flip_reward.errors import ContextTooLongError, EngineError, EngineServerError, OptionError, RequestRefusedError
 from flip_reward.redact import mask_secrets
 
 
@@ -25,13 +28,16 @@ class HttpEngine:
     """A model behind an OpenAI-compatible chat server: vLLM, SGLang, llama.cpp, Ollama, a provider.
 
     Every call sends one request once; retries, limits and caching are engines around this one (`build_stack`). There
-    are two exceptions: where the server draws fewer completions than were asked for, each missing one takes a
-    request, and log-probabilities may take one or two to the server's tokenizer before. As long as nothing has ever
+    are three exceptions: where the server draws fewer completions than were asked for, each missing one takes a
+    request; a request in a form that the model refuses is sent in the one it takes (`dialect`); and log-probabilities
+    may take one or two to the server's tokenizer before. As long as nothing has ever
     been answered, a wrong address, key or model name raises `EngineUnavailableError`; afterwards the same failures
     concern one request.
 
-    `base_url` includes `/v1`; a user name and password in it are sent and never shown, and neither is `api_key`.
-    `extra_body` wins over the engine's own fields; requests for log-probabilities leave out those in `CHAT_FIELDS`.
+    `base_url` includes `/v1`; a user name and password in it are sent and never shown, and neither is `api_key`. A
+    query in it, such as Azure's `?api-version=...`, goes with every request. `extra_body` wins over the engine's own
+    fields, and a field that is None there is not sent; requests for log-probabilities leave out those in
+    `CHAT_FIELDS`.
 
     Example:
         >>> engine = HttpEngine("http://localhost:8000/v1", "Qwen/Qwen3-8B", no_thinking=True)
@@ -54,8 +60,12 @@ class HttpEngine:
             raise OptionError("the model has no name", hint="name one with --model")
         self._server = HttpServer(base_url, model, api_key=api_key, timeout_seconds=timeout_seconds)
         self._fixed_fields = _join_fixed_fields(extra_body or {}, no_thinking=no_thinking)
+        # What the user chose is sent as it is, whatever the model says about it.
+        self._chosen = {name: value for name, value in self._fixed_fields.items() if name in (extra_body or {})}
+        self._own = {name: value for name, value in self._fixed_fields.items() if name not in self._chosen}
         self._logprobs = HttpLogprobs(self._server, logprobs_api, self._fixed_fields)
         self._accepts_n = True
+        self._dialect = Dialect(model)
         self.base_url = self._server.base_url
         self._completions_url = f"{self.base_url}/chat/completions"
         self.model = model
@@ -68,6 +78,11 @@ class HttpEngine:
         """The protocol, the model and the fields of every request; the same model answers alike at any address."""
         fields = orjson.dumps(mask_secrets(self._fixed_fields), option=orjson.OPT_SORT_KEYS).decode()
         return f"chat-completions {self.model} {fields}"
+
+    @property
+    def adaptations(self) -> tuple[str, ...]:
+        """How requests differ from what was asked for, because the model refused them as they were."""
+        return tuple(change.description for change in self._dialect.changes)
 
     # Not `async`: that would be one more coroutine on the way of every reward.
     def complete(self, request: Request) -> Coroutine[object, object, Completion]:
@@ -94,18 +109,40 @@ class HttpEngine:
         await self._server.aclose()
 
     async def _complete(self, request: Request) -> Completion:
-        body = encode_request(self.model, request, self._fixed_fields)
-        try:
-            response = await self._server.send("POST", self._completions_url, body)
-        except EngineError as failure:
-            error = failure
-        else:
-            completion = decode_completion(response.body, n=request.n) if response.status < 300 else None
-            if completion is not None:
-                self._server.answered = True
-                return completion
-            error = self._server.read_error(response)
-        raise await self._server.explain(error, endpoint="chat completions")
+        changes = self._dialect.changes
+        while True:  # each turn changes a field that the next one does not have
+            own = self._make_own_fields(request, changes)
+            fields = {**own, **self._chosen} if self._chosen else own
+            change: Change | None = None
+            try:
+                response = await self._server.send("POST", self._completions_url, encode_fields(fields))
+            except EngineError as failure:
+                error = failure
+            else:
+                completion = decode_completion(response.body, n=request.n) if response.status < 300 else None
+                if completion is not None:
+                    self._server.answered = True
+                    self._dialect.keep(changes)
+                    check_ending(completion)
+                    return completion if _repeats(fields) else replace(completion, repeatable=False)
+                error = self._server.read_error(response)
+                said = read_error_body(response.body)
+                status = said.status if response.status < 300 else response.status
+                if status in REFUSALS and not isinstance(error, ContextTooLongError):
+                    change = self._dialect.find_change(said.text, own)
+            if change is None:
+                raise await self._server.explain(error, endpoint="chat completions")
+            changes = (*changes, change)
+
+    def _make_own_fields(self, request: Request, changes: Sequence[Change]) -> Fields:
+        """Return the fields that the user did not choose, in the form that the model takes."""
+        fields = {**make_fields(self.model, request), **self._own}
+        for name in self._chosen.keys() & fields.keys():
+            del fields[name]
+        for change in changes:
+            if change.field in fields:
+                change.apply(fields)
+        return fields
 
     async def _complete_several(self, request: Request) -> Completion:
         # Completions at temperature 0 are all the same, and vLLM refuses to draw several.
@@ -126,6 +163,11 @@ class HttpEngine:
                 return []
             raise
         return [first, *first.others]
+
+
+def _repeats(fields: Fields) -> bool:
+    """Whether the fields that were sent make an answer repeatable, whatever was asked for."""
+    return fields.get("temperature") == 0 or fields.get("seed") is not None
 
 
 def _may_refuse_n(error: EngineError) -> bool:

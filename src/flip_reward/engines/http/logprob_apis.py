@@ -80,7 +80,7 @@ class HttpLogprobs:
             hint = "it is one of " + ", ".join(LogprobsApi)
             raise OptionError(f"there is no API for log-probabilities named {api!r}", hint=hint) from None
         self._server = server
-        kept = {name: value for name, value in fixed_fields.items() if name not in CHAT_FIELDS}
+        kept = {name: value for name, value in fixed_fields.items() if name not in CHAT_FIELDS and value is not None}
         self._fields = {"model": server.model, **kept}
         self._client: _ApiClient | None = None
 
@@ -293,7 +293,7 @@ def read_logprobs(values: Sequence[object], address: str) -> tuple[float, ...]:
 
 
 def _read_logprob(value: object, address: str) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value) or value == math.inf:
         raise MalformedCompletionError(f"{address} left out the log-probability of a token (it says {value!r})")
     if value <= _MINUS_INFINITY:
         raise RequestRefusedError(

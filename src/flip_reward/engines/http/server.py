@@ -7,11 +7,12 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import orjson
 
-from flip_reward.engines.http.wire import read_error
+from flip_reward.engines.http.stream import read_body
+from flip_reward.engines.http.wire import find_error, read_error
 from flip_reward.errors import (
     CannotConnectError,
     ContextTooLongError,
@@ -21,7 +22,7 @@ from flip_reward.errors import (
     OptionError,
     RequestRefusedError,
 )
-from flip_reward.redact import strip_user_info
+from flip_reward.redact import is_secret_field, strip_user_info
 
 if TYPE_CHECKING:
     from flip_reward.engines.http.transport import HttpResponse, HttpSession
@@ -44,7 +45,7 @@ class HttpServer:
     The arguments are those of `HttpEngine`.
 
     Attributes:
-        base_url: The address, without credentials and without a slash at its end.
+        base_url: The address, without credentials, without a query and without a slash at its end.
         root_url: The address of the server's own endpoints, beside `/v1`.
         model: The model's name.
         answered: Whether a request has ever been answered. If so, address, key and model are right.
@@ -60,32 +61,35 @@ class HttpServer:
         if timeout_seconds <= 0:
             raise OptionError(f"the timeout must be above 0 s, not {timeout_seconds:g}")
         address = _split_address(base_url)
-        self.base_url = strip_user_info(address.geturl())
+        self._query = f"?{address.query}" if address.query else ""
+        self.base_url = strip_user_info(address._replace(query="").geturl())
         self.root_url = self.base_url.removesuffix("/v1")
         self.model = model
         key = api_key.strip() if api_key else None
         self._authorization = _authorize(address, key)
         password = unquote(address.password) if address.password else None
-        credentials = self._authorization and self._authorization.partition(" ")[2]
-        self._secrets = [secret for secret in (key, password, credentials) if secret]
+        credentials = [value.partition(" ")[2] for value in self._authorization.values()]
+        queried = [value for name, value in parse_qsl(address.query) if is_secret_field(name)]
+        self._secrets = [secret for secret in (key, password, *credentials, *queried) if secret]
         self._timeout_seconds = timeout_seconds
         self._session: HttpSession | None = None
         self.answered = False
 
     # Not `async`: that would be one more coroutine on the way of every reward.
     def send(self, method: str, url: str, body: bytes | None = None) -> Coroutine[object, object, HttpResponse]:
-        """Send one request once, and return the response whatever its status; see `HttpSession.send`."""
+        """Send one request once, and return the response whatever its status; see `HttpSession.send`.
+
+        The query of the server's address goes with it.
+        """
         if self._session is None:
             self._session = self._open_session()
-        return self._session.send(method, url, body)
+        return self._session.send(method, url + self._query, body)
 
     def _open_session(self) -> HttpSession:
         # Imported at the first request: aiohttp is slow to import, and `import flip_reward` has to be fast.
         from flip_reward.engines.http.transport import HttpSession
 
-        headers = {"Content-Type": "application/json", "User-Agent": "flip-reward"}
-        if self._authorization is not None:
-            headers["Authorization"] = self._authorization
+        headers = {"Content-Type": "application/json", "User-Agent": "flip-reward", **self._authorization}
         return HttpSession(self.base_url, headers, self._timeout_seconds)
 
     def read_error(self, response: HttpResponse) -> EngineError:
@@ -98,7 +102,7 @@ class HttpServer:
         """Ask the server for its models."""
         response = await self.send("GET", f"{self.base_url}/models")
         try:
-            models = orjson.loads(response.body)["data"]
+            models = read_body(response.body)["data"]
             return [ServedModel(model["id"], model.get("owned_by")) for model in models]
         except (ValueError, TypeError, LookupError, AttributeError):
             raise self.read_error(response) from None
@@ -134,7 +138,7 @@ class HttpServer:
         if not isinstance(error, RequestRefusedError):
             return None
         if error.status in (401, 403):
-            verdict = "needs an API key" if self._authorization is None else "does not accept the API key"
+            verdict = "needs an API key" if not self._authorization else "does not accept the API key"
             hint = "put the key into OPENAI_API_KEY, or into the variable that --api-key-env names"
         elif self.lacks_endpoint(error):
             verdict = f"has no {endpoint} endpoint"
@@ -179,21 +183,28 @@ def _split_address(base_url: str) -> SplitResult:
         raise OptionError(
             "the base URL is not an http:// or https:// address", hint="for example http://localhost:8000/v1"
         )
-    if address.query or address.fragment:
-        raise OptionError("the base URL must not have a ? or #")
+    if address.fragment:
+        raise OptionError("the base URL must not have a #")
     path = address.path.rstrip("/").removesuffix("/chat/completions")
     return address._replace(path=path)
 
 
-def _authorize(address: SplitResult, api_key: str | None) -> str | None:
+_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".openai.azure.us")
+
+
+def _authorize(address: SplitResult, api_key: str | None) -> dict[str, str]:
+    """Return the header that shows who asks: for Azure's own addresses `api-key`, unless the key is a token."""
     if address.username is not None:
         credentials = f"{unquote(address.username)}:{unquote(address.password or '')}"
-        return "Basic " + base64.b64encode(credentials.encode()).decode()
+        return {"Authorization": "Basic " + base64.b64encode(credentials.encode()).decode()}
     if not api_key:
-        return None
+        return {}
     if not api_key.isprintable():
         raise OptionError("the API key holds a line break or another control character")
-    return f"Bearer {api_key}"
+    azure = (address.hostname or "").endswith(_AZURE) or "api-version" in dict(parse_qsl(address.query))
+    if azure and not api_key.startswith("eyJ"):  # how every JSON web token begins, such as those of Entra
+        return {"api-key": api_key}
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 class JsonEndpoint:
@@ -209,9 +220,12 @@ class JsonEndpoint:
         response = await self._server.send("POST", self.url, orjson.dumps({**self._fields, **fields}))
         if response.status < 300:
             try:
-                return orjson.loads(response.body)
+                answer = read_body(response.body)
             except ValueError:
                 pass
+            else:
+                if find_error(answer) is None:
+                    return answer
         error = self._server.read_error(response)
         if isinstance(error, RequestRefusedError) and self._server.lacks_endpoint(error):
             raise NoLogprobsError(f"a server without {self.url}", hint=error.hint) from error

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from itertools import starmap
+from dataclasses import asdict, dataclass, replace
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 
 import orjson
 
-from flip_reward.core.response import replace_lone_surrogates
+from flip_reward.core.ending import Ending
+from flip_reward.core.json_body import mend_surrogates
 from flip_reward.core.score import Usage
 from flip_reward.engines.base import Completion, Request
+from flip_reward.engines.http.stream import read_body
 from flip_reward.errors import (
     ContextTooLongError,
     EngineBusyError,
@@ -28,11 +30,12 @@ MAX_TOKEN_COUNT = 2**53
 """What JSON readers and Parquet columns hold exactly."""
 
 MAX_MESSAGE_CHARACTERS = 300
+_MOST_CHARACTERS_READ = 8 * MAX_MESSAGE_CHARACTERS
 _MIN_SECRET_CHARACTERS = 8  # servers without keys are often given "none" or "EMPTY", which are words of messages too
 
 
-def encode_request(model: str, request: Request, fixed_fields: Mapping[str, object]) -> bytes:
-    """Write the body of a request. The fixed fields win over the request's own."""
+def make_fields(model: str, request: Request) -> dict[str, object]:
+    """Return the fields of a request's body."""
     sampling = request.sampling
     fields: dict[str, object] = {
         "model": model,
@@ -53,38 +56,69 @@ def encode_request(model: str, request: Request, fixed_fields: Mapping[str, obje
             "strict": True,
         }
         fields["response_format"] = {"type": "json_schema", "json_schema": schema}
-    fields.update(fixed_fields)
+    return fields
+
+
+def encode_fields(fields: Mapping[str, object]) -> bytes:
+    """Write the body of a request, without fields that are None."""
+    if None in fields.values():
+        fields = {name: value for name, value in fields.items() if value is not None}
     try:
         return orjson.dumps(fields)
     except TypeError:
         # A message holds half of a surrogate pair, which JSON data may but UTF-8 cannot.
-        fields["messages"] = [
-            {"role": message.role, "content": replace_lone_surrogates(message.content)}
-            for message in request.messages
-        ]
-        return orjson.dumps(fields)
+        return mend_surrogates(json.dumps(fields, default=_to_json).encode())
+
+
+def _to_json(value: object) -> object:
+    return orjson.loads(value.contents) if isinstance(value, orjson.Fragment) else asdict(value)
 
 
 def decode_completion(body: bytes, *, n: int = 1) -> Completion | None:
     """Read a completion from a response's body; None when it is not one.
 
     The reply is the visible content alone, without what reasoning models send beside it, and None when the server
-    sent none. Replies beyond the `n` that were asked for are left out.
+    sent none; the completion's `detail` then says why, where the server does. Replies beyond the `n` that were asked
+    for are left out.
     """
     try:
-        answer = orjson.loads(body)
+        answer = read_body(body)
+        if find_error(answer) is not None:
+            return None
         first, *others = map(_read_choice, answer["choices"][:n])
-        return Completion(*first, read_usage(answer.get("usage")), others=tuple(starmap(Completion, others)))
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
+    return replace(first, usage=read_usage(answer.get("usage")), others=tuple(others))
 
 
-def _read_choice(choice: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Return a choice's text and finish reason."""
-    content, finish_reason = choice["message"].get("content"), choice.get("finish_reason")
-    if content is not None and not isinstance(content, str):
-        content = "".join(part["text"] for part in content if part["type"] == "text")
-    return content, finish_reason if isinstance(finish_reason, str) else None
+def _read_choice(choice: dict[str, Any]) -> Completion:
+    message = choice.get("message") or {"content": choice["text"]}
+    text, refusal = message.get("content"), message.get("refusal")
+    finish_reason = choice.get("finish_reason")
+    if text is not None and not isinstance(text, str):
+        refusal = refusal or next((part["refusal"] for part in text if part["type"] == "refusal"), None)
+        text = "".join(part["text"] for part in text if part["type"] in ("text", "output_text"))
+    if isinstance(refusal, str) and refusal.strip():
+        return Completion(text, "refusal", detail=f"the model refused: {_shorten(refusal)}")
+    finish_reason = finish_reason if isinstance(finish_reason, str) else None
+    return Completion(text, finish_reason, detail=None if text else _explain_nothing(message, finish_reason))
+
+
+def _explain_nothing(message: Mapping[str, object], finish_reason: str | None) -> str | None:
+    """Say why a reply is empty, if the server shows it."""
+    reasoned = any(message.get(name) for name in _REASONING) or isinstance(message.get("content"), list)
+    if Ending.of(finish_reason) is Ending.CUT:
+        when = "while the model was still reasoning" if reasoned else "before the model wrote an answer"
+        return f"the reply was cut {when}; allow more with --max-tokens, or switch reasoning off with --no-thinking"
+    if reasoned:
+        return (
+            "the model put everything into its reasoning and left the reply empty; switch reasoning off with "
+            "--no-thinking, or give the server the reasoning parser that fits the model"
+        )
+    return None
+
+
+_REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 
 
 def read_usage(usage: object) -> Usage:
@@ -120,16 +154,17 @@ def read_error(
     status: int, headers: Mapping[str, str], body: bytes, *, address: str, secrets: Sequence[str] = ()
 ) -> EngineError:
     """Return the error that a response without a completion stands for, without secrets that the server repeats."""
-    said = _read_error_body(body, secrets)
-    quoted = f": {said.message}" if said.message else ""
-    if status < 300:
-        if said.status is None:
-            return MalformedCompletionError(f"{address} answered without a completion{quoted}")
-        status = said.status  # some gateways report the failure of the server behind them with status 200
-    message = f"{address} answered {status}{quoted}"
-    if status == 413 or (status in _CONTEXT_STATUSES and _CONTEXT_TOO_LONG.search(f"{said.codes} {said.message}")):
+    said = read_error_body(body)
+    words = _shorten(said.message, secrets)
+    quoted = f": {words}" if words else ""
+    stated = said.status if status < 300 else status  # gateways report a failure behind them with status 200
+    if stated is None and not said.in_reply:
+        return MalformedCompletionError(f"{address} answered without a completion{quoted}")
+    message = f"{address} {'failed' if stated is None else f'answered {stated}'}{quoted}"
+    status = stated or 500
+    if status == 413 or (status in _CONTEXT_STATUSES and _CONTEXT_TOO_LONG.search(said.text)):
         return ContextTooLongError(message)
-    retry_after = read_retry_after(headers.get("Retry-After"))
+    retry_after = read_retry_after(headers)
     if status in (425, 429) and "insufficient_quota" not in said.codes:
         return EngineBusyError(message, retry_after_seconds=retry_after)
     if status in (408, 409) or status >= 500:
@@ -138,53 +173,161 @@ def read_error(
     return RequestRefusedError(message, status=status, hint=hint)
 
 
-def read_retry_after(value: str | None) -> float | None:
-    """Read a Retry-After header, which holds seconds or a date (RFC 9110, section 10.2.3), as seconds from now."""
-    if value is None:
-        return None
-    if re.fullmatch(r"\d+(?:\.\d+)?", value.strip()):
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max((date - datetime.now(UTC)).total_seconds(), 0.0)
-
-
 @dataclass(frozen=True, slots=True)
-class _ErrorBody:
+class ErrorBody:
     """What a server says went wrong, in its words and in its machine-readable codes and types, joined by blanks."""
 
     message: str
     codes: str = ""
     status: int | None = None
+    in_reply: bool = False
+    """It stands in the place of a reply, or beside one."""
+
+    @property
+    def text(self) -> str:
+        """The beginning of everything that is said, for patterns."""
+        return f"{self.codes} {self.message}"[:_MOST_CHARACTERS_READ]
 
 
-def _read_error_body(body: bytes, secrets: Sequence[str]) -> _ErrorBody:
+def read_error_body(body: bytes) -> ErrorBody:
+    """Read what a server says in a response that is no answer."""
     try:
-        answer = orjson.loads(body)
+        answer = read_body(body)
     except ValueError:
-        text = body[: 8 * MAX_MESSAGE_CHARACTERS].decode(errors="replace").strip()
-        is_html = re.match(r"<(?:!doctype|html|\?xml)", text, re.IGNORECASE)
-        return _ErrorBody("an HTML page" if is_html else _shorten(text, secrets))
-    if not isinstance(answer, dict):
-        return _ErrorBody("")
-    error = answer.get("error") or answer.get("detail") or answer
-    if not isinstance(error, dict):
-        return _ErrorBody(_shorten(str(error), secrets), str(answer.get("error_type", "")))
-    message, code = error.get("message"), error.get("code")
-    return _ErrorBody(
-        _shorten(message, secrets) if isinstance(message, str) else "",
-        f"{code} {error.get('type')}",
-        code if isinstance(code, int) and 400 <= code < 600 else None,
+        text = body[:_MOST_CHARACTERS_READ].decode(errors="replace").strip()
+        return ErrorBody("an HTML page" if _HTML.match(text) else text)
+    failed = find_error(answer)
+    objects = _unwrap(answer if failed is None else failed)
+    codes = [str(one[name])[:80] for one in objects for name in _CODES if isinstance(one.get(name), str | int)]
+    statuses = [int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)]
+    if not statuses and any(code.lower() in _BUSY_CODES for code in codes):
+        statuses = [429]
+    in_reply = failed is not None and failed is not answer
+    return ErrorBody(
+        _find_words(objects[0]) if objects else "", " ".join(codes), statuses[0] if statuses else None, in_reply
     )
 
 
-def _shorten(message: str, secrets: Sequence[str]) -> str:
+def find_error(answer: Any) -> object | None:  # noqa: ANN401 - whatever the JSON holds
+    """Return what an answer says went wrong, in the place of a reply or beside one; None where it says nothing.
+
+    Example:
+        >>> find_error({"choices": [{"text": "Apples,", "finish_reason": "abort"}]})
+        {'message': "the reply ended with 'abort'"}
+    """
+    if not isinstance(answer, dict):
+        return None
+    if answer.get("error"):
+        return answer
+    choices = answer.get("choices")
+    ended = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    if isinstance(answer.get("meta_info"), dict):
+        ended.append(answer["meta_info"])  # of SGLang's own `/generate`
+    for one in ended:
+        if one.get("error"):
+            return {"error": one["error"]}
+        reason = one.get("finish_reason")
+        details = reason if isinstance(reason, dict) else {}
+        name = details.get("type") if details else reason
+        if isinstance(name, str) and Ending.of(name) is Ending.FAILED:
+            return {"message": f"the reply ended with {name!r}", **details}
+    return None
+
+
+_HTML = re.compile(r"<(?:!doctype|html|\?xml)", re.IGNORECASE)
+_BUSY_CODES = ("rate_limit_exceeded", "rate_limit_error", "resource_exhausted", "too_many_requests")
+_CODES = ("code", "status_code", "status", "type", "param", "error_type", "err_type")
+_WORDS = (
+    "message", "msg", "faultstring", "error_message", "error_description", "error", "errors", "fault", "detail",
+    "title",
+)  # fmt: skip
+_DEEPEST = 6
+
+
+def _unwrap(said: object) -> list[dict[str, Any]]:
+    """Return an error's object and those in it, from the outside in."""
+    objects: list[dict[str, Any]] = []
+    while len(objects) < _DEEPEST:
+        if isinstance(said, list):
+            said = said[0] if said else None
+        if not isinstance(said, dict):
+            break
+        objects.append(said)
+        inside = (said.get(name) for name in _WORDS)
+        said = next((one for one in inside if isinstance(one, dict | list)), None)
+    return objects
+
+
+def _find_words(said: object, depth: int = 0) -> str:
+    """Find the words in an error of any shape, with the fields that they are about, where they stand beside them."""
+    if isinstance(said, str):
+        return said
+    if depth > _DEEPEST:
+        return ""
+    if isinstance(said, list):
+        return "; ".join(filter(None, (_find_words(one, depth + 1) for one in said[:_DEEPEST])))
+    if not isinstance(said, dict):
+        return ""
+    words = next(filter(None, (_find_words(said.get(name), depth + 1) for name in _WORDS)), "")
+    if isinstance(said.get("loc"), list):
+        words = f"{'.'.join(map(str, said['loc']))}: {words}"
+    upstream = said.get("metadata")
+    if isinstance(upstream, dict) and isinstance(upstream.get("raw"), str):  # OpenRouter: what its provider said
+        words = f"{words}: {upstream['raw']}"
+    return words
+
+
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read how many seconds a server asks to wait, in any of the headers that servers have for it.
+
+    These are `retry-after-ms`, Retry-After with seconds or a date (RFC 9110, section 10.2.3), and otherwise when the
+    exhausted one of the limits in OpenAI's `x-ratelimit-` headers starts anew. None where there is nothing to read.
+
+    Example:
+        >>> read_retry_after({"Retry-After": "1.5"}), read_retry_after({"x-ratelimit-reset-tokens": "6m0s"})
+        (1.5, 360.0)
+    """
+    milliseconds = _read_seconds(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    stated = headers.get("Retry-After")
+    if stated is not None:
+        seconds = _read_seconds(stated)
+        return _until(stated) if seconds is None else seconds
+    waits = [
+        _read_seconds(headers.get(f"x-ratelimit-reset-{limit}", ""))
+        for limit in ("requests", "tokens")
+        if headers.get(f"x-ratelimit-remaining-{limit}", "0").strip() == "0"
+    ]
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|[dhms]))+")
+_PART = re.compile(r"([0-9.]+)(ms|[dhms])")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _read_seconds(text: str) -> float | None:
+    """Read "90", "1.5", "1m30s" or "20ms"; of a list the first."""
+    first = text.partition(",")[0].strip()
+    if re.fullmatch(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+", first):
+        return float(first)
+    if _DURATION.fullmatch(first):
+        return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(first))
+    return None
+
+
+def _until(text: str) -> float | None:
+    try:
+        date = parsedate_tz(text)
+        return None if date is None else max(mktime_tz((*date[:9], date[9] or 0)) - time.time(), 0.0)
+    except (ValueError, TypeError, LookupError, OverflowError, AttributeError):  # not all are in its documentation
+        return None
+
+
+def _shorten(message: str, secrets: Sequence[str] = ()) -> str:
     for secret in secrets:
         if len(secret) >= _MIN_SECRET_CHARACTERS:
             message = message.replace(secret, "***")
-    message = " ".join(message[: 8 * MAX_MESSAGE_CHARACTERS].split())
+    message = " ".join(message[:_MOST_CHARACTERS_READ].split())
     return message if len(message) <= MAX_MESSAGE_CHARACTERS else message[: MAX_MESSAGE_CHARACTERS - 3] + "..."

@@ -19,7 +19,7 @@ from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score, Usage, describe_left_out
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
 from flip_reward.errors import ConversationError
-from flip_reward.rewards.base import ReplyOptions, RewardModel, Settings, ask, record_options
+from flip_reward.rewards.base import ReplyOptions, RewardModel, Settings, ask, find_detail, record_options
 
 
 class Parse(Protocol):
@@ -84,7 +84,7 @@ class JudgeInput:
 
 @dataclass(frozen=True, slots=True)
 class JudgeCall:
-    """One request to a judge that was shown several responses: its verdict, or the engine's failure as `detail`."""
+    """One request to a judge that was shown several responses: its verdict, or as `detail` why there is none."""
 
     judgement: Judgement
     reasoning: str | None = None
@@ -109,7 +109,7 @@ async def call_judge(engine: Engine, request: Request, shown: Mapping[int, str],
         verdict = parse(completion.text, completion.finish_reason, shown=list(shown.values()))
         chosen = None if verdict.value is None else order[int(verdict.value)]
         judgement = Judgement(order, verdict.status.outcome, chosen, completion.text)
-        return JudgeCall(judgement, verdict.reasoning, cost=cost)
+        return JudgeCall(judgement, verdict.reasoning, find_detail(completion), cost)
 
     call = await ask(engine.complete(request), read)
     if isinstance(call, Score):

@@ -9,9 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.core.conversation import Message
+from flip_reward.core.ending import Ending
 from flip_reward.core.score import Usage
 from flip_reward.engines.base import Completion, Request
-from flip_reward.engines.http.wire import decode_completion, encode_request, read_error, read_retry_after
+from flip_reward.engines.http.wire import (
+    decode_completion,
+    encode_fields,
+    make_fields,
+    read_error,
+    read_retry_after,
+)
 from flip_reward.errors import (
     ContextTooLongError,
     EngineBusyError,
@@ -28,28 +35,93 @@ def answer(message: object, **fields: object) -> bytes:
 
 @given(st.text())
 def test_every_text_is_sent_as_it_is(text: str) -> None:
-    body = json.loads(encode_request("model", Request((Message("user", text),)), {}))
+    body = json.loads(encode_fields(make_fields("model", Request((Message("user", text),)))))
     assert body["messages"] == [{"role": "user", "content": text}]
 
 
 @pytest.mark.parametrize(("text", "sent"), [("a\ud83c", "a\ufffd"), ("\ud83c\udf4e", "🍎"), ("\udf4e🍎", "\ufffd🍎")])
 def test_lone_surrogates_become_replacement_characters(text: str, sent: str) -> None:
-    body = json.loads(encode_request("model", Request((Message("user", text),)), {}))
+    body = json.loads(encode_fields(make_fields("model", Request((Message("user", text),)))))
     assert body["messages"][0]["content"] == sent
+
+
+def decode(body: bytes) -> Completion:
+    completion = decode_completion(body)
+    assert completion is not None
+    return completion
 
 
 @pytest.mark.parametrize(
     ("message", "text"),
     [
         ({"role": "assistant", "content": "Hi"}, "Hi"),
-        ({"content": "", "reasoning_content": "hm"}, ""),
-        ({"content": None, "reasoning": "hm"}, None),
-        ({"role": "assistant", "refusal": "no"}, None),
+        ({"role": "assistant", "content": "Hi", "refusal": None, "reasoning_content": "hm"}, "Hi"),
+        ({"content": "", "reasoning_content": ""}, ""),
+        ({"content": None}, None),
         ({"content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "Hi"}]}, "Hi"),
     ],
 )
 def test_the_reply_is_the_visible_content(message: object, text: str | None) -> None:
     assert decode_completion(answer(message)) == Completion(text)
+
+
+@pytest.mark.parametrize("message", [{"refusal": "I must not."}, {"content": "I", "refusal": "I must not."}])
+def test_a_refusal_is_kept_with_its_words(message: object) -> None:
+    completion = decode(answer(message))
+    assert Ending.of(completion.finish_reason) is Ending.FILTERED
+    assert "I must not." in str(completion.detail)
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
+def test_reasoning_without_a_reply_says_so(name: str) -> None:
+    assert "--no-thinking" in str(decode(answer({"content": None, name: "hm"})).detail)
+    assert "--no-thinking" in str(decode(answer({"content": [{"type": name, name: "hm"}]})).detail)
+
+
+@pytest.mark.parametrize("message", [{"content": None}, {"content": "", "reasoning_content": "Let me"}])
+def test_a_reply_that_was_cut_before_it_began_says_so(message: object) -> None:
+    body = json.dumps({"choices": [{"message": message, "finish_reason": "length"}]}).encode()
+    assert "--max-tokens" in str(decode(body).detail)
+
+
+def test_the_text_of_the_older_protocol_is_a_reply() -> None:
+    assert decode(b'{"choices": [{"text": "Hi", "finish_reason": "stop"}]}') == Completion("Hi")
+
+
+@pytest.mark.parametrize(
+    ("choice", "error"),
+    [
+        ({"finish_reason": "abort"}, EngineServerError),
+        ({"finish_reason": "error"}, EngineServerError),
+        ({"finish_reason": "stop", "error": {"message": "Provider failed"}}, EngineServerError),
+        ({"finish_reason": None, "error": {"code": 502, "message": "Provider failed"}}, EngineServerError),
+        ({"finish_reason": "error", "error": {"code": 429, "message": "Provider failed"}}, EngineBusyError),
+        ({"finish_reason": "error", "error": {"code": 400, "message": "Provider failed"}}, RequestRefusedError),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_failure_in_one_choice_is_no_reply(choice: dict[str, object], error: type[EngineError], place: int) -> None:
+    whole = {"message": {"content": "Hi"}, "finish_reason": "stop"}
+    choices = [whole, whole]
+    choices[place] = {"message": {"content": "Provi"}, **choice}
+    body = json.dumps({"choices": choices}).encode()
+    assert decode_completion(body, n=2) is None
+    failure = read_body(200, body)
+    assert type(failure) is error
+    assert "Provider failed" in str(failure) or str(choice["finish_reason"]) in str(failure)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b"Hi \\ud83d", b"Hi \xf0\x9f", b"Hi \x00", b"Hi\n", b'Hi", "logprobs": NaN, "x": "', b'Hi", "x": 1e999, "y": "'],
+    ids=["half a pair", "cut UTF-8", "control character", "line break", "NaN", "too large"],
+)
+def test_one_odd_value_does_not_throw_the_reply_away(odd: bytes) -> None:
+    body = b'\xef\xbb\xbf\xef\xbb\xbf{"choices": [{"message": {"content": "%b"}, "finish_reason": "stop"}]}' % odd
+    text = decode(body).text
+    assert text is not None
+    assert text.startswith("Hi")
+    assert text.encode()
 
 
 @pytest.mark.parametrize(
@@ -81,7 +153,8 @@ def test_usage_is_read_where_there_is_one(usage: object, read: Usage) -> None:
         b'{"choices": null}',
         b'{"choices": [null]}',
         b'{"choices": [{"message": null}]}',
-        b'{"choices": [{"text": "Hi"}]}',
+        b'{"choices": [{"text": null, "error": {"code": 502}}]}',
+        b'{"error": {"message": "no"}, "choices": [{"message": {"content": "Hi"}}]}',
         b'{"choices": [{"message": {"content": 5}}]}',
     ],
 )
@@ -99,7 +172,7 @@ def test_further_choices_are_the_other_samples(samples: int, others: list[str | 
 
 @pytest.mark.parametrize(("samples", "sent"), [(1, None), (3, 3)])
 def test_several_samples_are_asked_for_with_n(samples: int, sent: int | None) -> None:
-    assert json.loads(encode_request("model", Request((), n=samples), {})).get("n") == sent
+    assert json.loads(encode_fields(make_fields("model", Request((), n=samples)))).get("n") == sent
 
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(answer))
@@ -227,6 +300,8 @@ def test_a_prompt_over_the_context_is_recognised(status: int, body: object) -> N
         (200, [], MalformedCompletionError),
         (200, {"error": {"message": "upstream is busy", "code": 429}}, EngineBusyError),
         (200, {"error": {"message": "upstream said no"}}, MalformedCompletionError),
+        (200, {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, EngineBusyError),
+        (200, [{"error": {"code": 503, "message": "slow down", "status": "UNAVAILABLE"}}], EngineServerError),
     ],
 )
 def test_other_failures_are_told_apart(status: int, body: object, error: type[EngineError]) -> None:
@@ -246,6 +321,23 @@ def test_other_failures_are_told_apart(status: int, body: object, error: type[En
         (b"", "http://host/v1 answered 400"),
         (b"17", "http://host/v1 answered 400"),
         ({"error": {"message": 17}}, "http://host/v1 answered 400"),
+        ([{"error": {"code": 400, "message": "No such field"}}], "http://host/v1 answered 400: No such field"),
+        (
+            {"message": {"detail": [{"loc": ["body", "n"], "msg": "No such field", "input": 3}]}, "type": "x"},
+            "http://host/v1 answered 400: body.n: No such field",
+        ),
+        (
+            {"detail": [{"loc": ["body", 0], "msg": "No"}, {"loc": ["body", 1], "msg": "Nor this"}]},
+            "http://host/v1 answered 400: body.0: No; body.1: Nor this",
+        ),
+        ({"errors": [{"message": "No such field"}]}, "http://host/v1 answered 400: No such field"),
+        ({"errors": ["No such field"]}, "http://host/v1 answered 400: No such field"),
+        ({"fault": {"faultstring": "No such field"}}, "http://host/v1 answered 400: No such field"),
+        ({"error": "Bad Request", "message": "No such field"}, "http://host/v1 answered 400: No such field"),
+        (
+            {"error": {"message": "Provider returned error", "metadata": {"raw": "No such field"}}},
+            "http://host/v1 answered 400: Provider returned error: No such field",
+        ),
     ],
 )
 def test_the_message_of_the_server_is_passed_on_in_one_line(body: object, said: str) -> None:
@@ -273,9 +365,47 @@ def test_the_cause_of_a_redirect_is_a_hint() -> None:
 
 def test_retry_after_may_be_a_date() -> None:
     in_a_minute = datetime.now(UTC) + timedelta(seconds=60)
-    seconds = read_retry_after(format_datetime(in_a_minute, usegmt=True))
+    seconds = read_retry_after({"Retry-After": format_datetime(in_a_minute, usegmt=True)})
     assert seconds is not None
     assert 50 < seconds <= 60
-    assert read_retry_after("Wed, 21 Oct 2015 07:28:00 -0000") == 0
-    assert read_retry_after("-5") is None
-    assert read_retry_after(None) is None
+    assert read_retry_after({"Retry-After": "Wed, 21 Oct 2015 07:28:00 -0000"}) == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "2"}, 2.0),
+        ({"Retry-After": " 0.5 "}, 0.5),
+        ({"Retry-After": "5, 10"}, 5.0),
+        ({"Retry-After": "1m30s"}, 90.0),
+        ({"Retry-After": "9" * 400}, float("inf")),
+        ({"Retry-After": "-5"}, None),
+        ({"Retry-After": ""}, None),
+        ({"Retry-After": "inf"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "Fri, 31 Dec 99999 23:59:60 GMT"}, None),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 +99999999999"}, 0.0),
+        ({"retry-after-ms": "1500", "Retry-After": "2"}, 1.5),
+        ({"retry-after-ms": "soon", "Retry-After": "2"}, 2.0),
+        ({"x-ratelimit-reset-requests": "20ms", "x-ratelimit-reset-tokens": "6m0s"}, 360.0),
+        ({"x-ratelimit-reset-tokens": "6m0s", "x-ratelimit-remaining-tokens": "80"}, None),
+        ({"x-ratelimit-reset-tokens": "6m0s", "Retry-After": "1"}, 1.0),
+    ],
+)
+def test_how_long_to_wait_is_read_in_any_form(headers: dict[str, str], seconds: float | None) -> None:
+    assert read_retry_after(headers) == seconds
+
+
+def test_a_date_that_no_calendar_has_is_far_away() -> None:
+    seconds = read_retry_after({"Retry-After": "Fri, 31 Dec 9999 23:59:60 GMT"})
+    assert seconds is not None
+    assert seconds > 1e9
+
+
+@given(
+    st.text() | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,5} [A-Z][a-z]{2} [0-9]{1,6} [0-9:]{1,12} [+-]?[0-9A-Z]{0,12}")
+)
+def test_no_header_raises(value: str) -> None:
+    seconds = read_retry_after({"Retry-After": value, "retry-after-ms": value})
+    assert seconds is None or seconds >= 0
