@@ -128,6 +128,33 @@ class TestTheSameNumbersByEveryApi:
         assert (answer.attempts, answer.cached) == (1, False)
 
 
+def mark(answer: Answer, **fields: object) -> Answer:
+    """Put fields where an answer says how it ended."""
+    (answer["choices"][0] if "choices" in answer else answer["meta_info"]).update(fields)
+    return answer
+
+
+class TestHowItEnded:
+    @pytest.mark.parametrize("owner", OWNERS)
+    @pytest.mark.parametrize("odd", ["\ud83d", math.nan, "\x00"])
+    async def test_an_odd_value_beside_the_numbers_spoils_nothing(self, owner: str, odd: object) -> None:
+        with LogprobServer(owner, change=lambda answer: mark(answer, note=odd)) as server:
+            assert await ask(server, "The car", " sat") == score("The car", " sat")
+
+    @pytest.mark.parametrize("owner", OWNERS)
+    @pytest.mark.parametrize(
+        "ended",
+        [
+            {"finish_reason": "abort"},
+            {"finish_reason": {"type": "abort", "message": "out of memory"}},
+            {"error": {"code": 502, "message": "lost"}},
+        ],
+    )
+    async def test_numbers_of_a_request_that_failed_mean_nothing(self, owner: str, ended: Answer) -> None:
+        with LogprobServer(owner, change=lambda answer: mark(answer, **ended)) as server:
+            assert isinstance(await fail(server), EngineServerError)
+
+
 class TestTheApiIsDetected:
     @pytest.mark.parametrize(
         ("owner", "paths"),

@@ -172,6 +172,18 @@ def test_text_with_nul_bytes_is_text_like_any_other(small: RewardServer) -> None
     assert [score["outcome"] for score in answer.json()["results"][0]["scores"]] == ["scored", "scored"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/rewards", rb'{"groups": [{"prompt": "say", "responses": ["half \ud83d, whole \ud83d\ude00"]}]}'),
+        ("/v1/rerank", rb'{"query": "say", "documents": ["half \ude00", "C:\\ud83d"]}'),
+    ],
+)
+def test_half_of_a_character_spoils_no_request(path: str, body: bytes, small: RewardServer) -> None:
+    answer = small.send("POST", path, body, JSON_HEADERS)
+    assert answer.status == 200, answer.body
+
+
 @pytest.mark.parametrize("path", ["/get_reward", "/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank"])
 def test_deep_json_on_every_route(path: str, small: RewardServer) -> None:
     for opening, closing_mark in ((b"[", b"]"), (b'{"a":', b"}")):

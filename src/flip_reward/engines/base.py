@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import Field
 
@@ -150,6 +150,9 @@ class TokenLogprobs:
     cached: bool = False
 
 
+Answer = TypeVar("Answer", Completion, TokenLogprobs)
+
+
 @runtime_checkable
 class Engine(Protocol):
     """A language model that answers one request at a time, asynchronously.
@@ -216,8 +219,8 @@ def find_adaptations(engine: Engine | None) -> tuple[str, ...]:
     return adaptations
 
 
-def check_ending(answer: Completion | TokenLogprobs) -> None:
-    """Refuse an answer that cannot be whole because of how it ended; where the ending says nothing, it passes.
+def check_ending(answer: Answer) -> Answer:
+    """Return an answer unless how it ended shows that it is none; where the ending says nothing, it passes.
 
     Raises:
         EngineServerError: The engine, or somebody in between, gave up on one of its replies.
@@ -228,17 +231,20 @@ def check_ending(answer: Completion | TokenLogprobs) -> None:
         Traceback (most recent call last):
         flip_reward.errors.EngineServerError: the reply ended with 'abort'
     """
-    if not isinstance(answer, Completion) or (answer.finish_reason == "stop" and not answer.others):
-        return
-    replies = (answer, *answer.others)
+    if isinstance(answer, Completion):
+        _check_endings((answer, *answer.others))
+    return answer
+
+
+def _check_endings(replies: Sequence[Completion]) -> None:
     endings = [Ending.of(reply.finish_reason) for reply in replies]
     for ending, reply in zip(endings, replies, strict=True):
         if ending is Ending.FAILED:
             raise EngineServerError(reply.detail or f"the reply ended with {reply.finish_reason!r}")
     if all(ending is Ending.FILTERED for ending in endings):
-        raise RequestRefusedError(
-            answer.detail or f"the reply was withheld: it ended with {answer.finish_reason!r}", status=200
-        )
+        first = replies[0]
+        said = first.detail or f"the reply was withheld: it ended with {first.finish_reason!r}"
+        raise RequestRefusedError(said, status=200)
 
 
 def escape_messages(messages: Sequence[Message], special_tokens: Collection[str]) -> list[dict[str, str]]:

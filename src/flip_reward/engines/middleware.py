@@ -243,8 +243,7 @@ class RetryingEngine(EngineMiddleware):
         policy, attempts, first_failed_at = self._policy, 1, None
         while True:
             try:
-                completion = await call(request)
-                check_ending(completion)
+                completion = check_ending(await call(request))
             except EngineError as error:
                 error.attempts = attempts
                 failed_at = time.monotonic()

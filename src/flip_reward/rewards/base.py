@@ -330,8 +330,7 @@ async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T
     """
     started = time.perf_counter()
     try:
-        answer = await coming
-        check_ending(answer)
+        answer = check_ending(await coming)
     except EngineUnavailableError:
         raise
     except EngineError as error:
@@ -341,14 +340,16 @@ async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T
     if isinstance(answer, Completion):
         answer = _clean(answer)
     result = read(answer, Cost(answer.usage, answer.attempts, seconds, answer.cached))
-    if isinstance(answer, Completion) and isinstance(result, Score) and result.value is None and not result.detail:
+    if isinstance(result, Score) and result.value is None and not result.detail:
         return replace(result, detail=find_detail(answer))
     return result
 
 
-def find_detail(completion: Completion) -> str | None:
+def find_detail(answer: Completion | TokenLogprobs) -> str | None:
     """Return the first thing that the engine says about a completion or the others beside it."""
-    return next((one.detail for one in (completion, *completion.others) if one.detail), None)
+    if isinstance(answer, TokenLogprobs):
+        return None
+    return next((one.detail for one in (answer, *answer.others) if one.detail), None)
 
 
 def _clean(completion: Completion) -> Completion:

@@ -85,7 +85,8 @@ class _Comparer:
 
     def _compare_samples(self, score: Score, reference: Reference) -> Score:
         samples = [_compared(sample, reference) if _comparable(sample) else sample for sample in score.samples]
-        return aggregate(samples, self._aggregation, cost=score.cost, cautions=score.cautions)
+        again = aggregate(samples, self._aggregation, cost=score.cost, cautions=score.cautions)
+        return again if again.value is not None else replace(again, detail=score.detail)
 
 
 S = TypeVar("S", Score, Sample)

@@ -74,6 +74,25 @@ def test_failures_of_the_engine_are_outcomes() -> None:
     assert score_one(fail(ContextTooLongError("9000 tokens"))).outcome is Outcome.CONTEXT_TOO_LONG
 
 
+@pytest.mark.parametrize(
+    ("completion", "outcome", "detail"),
+    [
+        (Completion(verdict("say"), "abort"), Outcome.ENGINE_FAILURE, "abort"),
+        (Completion(verdict("say"), "content_filter"), Outcome.REQUEST_REFUSED, "content_filter"),
+        (Completion(None, "refusal", detail="I must not."), Outcome.REQUEST_REFUSED, "I must not."),
+        (Completion(None, "stop", detail="only reasoning"), Outcome.EMPTY_REPLY, "only reasoning"),
+        (Completion("", "length", detail="only reasoning"), Outcome.TRUNCATED_REPLY, "only reasoning"),
+        (Completion(None, "MAX_TOKENS"), Outcome.TRUNCATED_REPLY, "None"),
+    ],
+)
+def test_how_a_reply_ended_decides_whatever_engine_it_is(
+    completion: Completion, outcome: Outcome, detail: str
+) -> None:
+    score = score_one(lambda _: completion)
+    assert (score.value, score.outcome) == (None, outcome)
+    assert detail in str(score.detail)
+
+
 def test_an_engine_that_will_never_answer_ends_everything() -> None:
     with pytest.raises(EngineUnavailableError):
         score_one(fail(EngineUnavailableError("nobody")))

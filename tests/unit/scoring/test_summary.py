@@ -27,7 +27,19 @@ def test_unscored_responses_touch_no_reward_and_cached_tokens_cost_nothing() -> 
 def test_nothing_scored() -> None:
     summary = Tally().summarise(complete=False, rejected_rows=0, resumed_responses=0, seconds=0, prices=None)
     assert summary.rewards is None
+    assert not summary.scored_any
     assert summary.rewards_per_second == 0
+
+
+def test_the_first_explanation_of_each_outcome_is_kept() -> None:
+    tally = Tally()
+    tally.add(Score(0.5, Outcome.SCORED, detail="left out: 1 empty_reply"))
+    tally.add(Score(None, Outcome.EMPTY_REPLY))
+    for number in range(2):
+        tally.add(Score(None, Outcome.EMPTY_REPLY, detail=f"reasoning {number}"))
+    summary = tally.summarise(complete=True, rejected_rows=0, resumed_responses=0, seconds=1)
+    assert summary.details == {"empty_reply": "reasoning 0"}
+    assert summary.scored_any
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60))

@@ -110,6 +110,30 @@ async def test_failures_keep_their_kind_and_only_those_that_may_pass_are_tried_a
     assert [(candidate.index, candidate.response) for candidate in second.candidates] == [(1, "say 0 6")]
 
 
+async def test_how_a_candidate_ended_is_known(tmp_path: Path) -> None:
+    endings = iter(
+        [
+            Completion("whole"),
+            Completion("cut", "MAX_TOKENS"),
+            Completion("who knows", None),
+            Completion("half", "abort"),
+            Completion("half", "content_filter"),
+            Completion("", "length", detail="cut while the model was still reasoning"),
+        ]
+    )
+    watching = await draw(tmp_path, policy_of(lambda _: next(endings), 6), prompts(1))
+    assert [(candidate.failure, candidate.truncated) for candidate in watching.candidates] == [
+        (None, False),
+        (None, True),
+        (None, None),
+        (Outcome.ENGINE_FAILURE, None),
+        (Outcome.REQUEST_REFUSED, None),
+        (Outcome.TRUNCATED_REPLY, True),
+    ]
+    assert watching.candidates[-1].response is None
+    assert "reasoning" in str(watching.candidates[-1].detail)
+
+
 async def test_rows_that_are_not_scored_get_no_candidates(tmp_path: Path) -> None:
     def rows() -> Iterator[SourceRow | InvalidRow]:
         yield InvalidRow(0, 1, "not json", "rows")

@@ -123,8 +123,8 @@ class HttpEngine:
                 if completion is not None:
                     self._server.answered = True
                     self._dialect.keep(changes)
-                    check_ending(completion)
-                    return completion if _repeats(fields) else replace(completion, repeatable=False)
+                    whole = check_ending(completion)
+                    return whole if _repeats(fields) else replace(whole, repeatable=False)
                 error = self._server.read_error(response)
                 said = read_error_body(response.body)
                 status = said.status if response.status < 300 else response.status

@@ -8,10 +8,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from email.utils import mktime_tz, parsedate_tz
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
+from flip_reward.core.conversation import Message
 from flip_reward.core.ending import Ending
 from flip_reward.core.json_body import mend_surrogates
 from flip_reward.core.score import Usage
@@ -32,6 +33,11 @@ MAX_TOKEN_COUNT = 2**53
 MAX_MESSAGE_CHARACTERS = 300
 _MOST_CHARACTERS_READ = 8 * MAX_MESSAGE_CHARACTERS
 _MIN_SECRET_CHARACTERS = 8  # servers without keys are often given "none" or "EMPTY", which are words of messages too
+
+
+def encode_request(model: str, request: Request, fixed_fields: Mapping[str, object]) -> bytes:
+    """Write the body of a request. The fixed fields win over the request's own."""
+    return encode_fields({**make_fields(model, request), **fixed_fields})
 
 
 def make_fields(model: str, request: Request) -> dict[str, object]:
@@ -71,7 +77,7 @@ def encode_fields(fields: Mapping[str, object]) -> bytes:
 
 
 def _to_json(value: object) -> object:
-    return orjson.loads(value.contents) if isinstance(value, orjson.Fragment) else asdict(value)
+    return orjson.loads(value.contents) if isinstance(value, orjson.Fragment) else asdict(cast("Message", value))
 
 
 def decode_completion(body: bytes, *, n: int = 1) -> Completion | None:

@@ -101,7 +101,7 @@ def test_the_text_of_the_older_protocol_is_a_reply() -> None:
 )
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_failure_in_one_choice_is_no_reply(choice: dict[str, object], error: type[EngineError], place: int) -> None:
-    whole = {"message": {"content": "Hi"}, "finish_reason": "stop"}
+    whole: dict[str, object] = {"message": {"content": "Hi"}, "finish_reason": "stop"}
     choices = [whole, whole]
     choices[place] = {"message": {"content": "Provi"}, **choice}
     body = json.dumps({"choices": choices}).encode()

@@ -11,7 +11,7 @@ import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Completion, LogprobRequest, Request, Sampling, TokenLogprobs, Usage
-from flip_reward.engines.cache import ResponseCache
+from flip_reward.engines.cache import ResponseCache, cache_key
 from flip_reward.engines.middleware import FLUSH_SECONDS, CachingEngine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineServerError
@@ -89,12 +89,35 @@ class TestCache:
         other = CachingEngine(ScriptedEngine(lambda _: "another reply", model="other"), cache)
         assert (await other.complete(REQUEST)).text == "another reply"
 
-    @pytest.mark.parametrize("answer", [Completion(None, "stop"), Completion("reply", None)])
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Completion(None, "stop"),
+            Completion("", "stop"),
+            Completion("reply", None),
+            Completion("reply", "abort"),
+            Completion("reply", "content_filter"),
+            Completion("reply", "tool_calls"),
+            Completion("reply", repeatable=False),
+            Completion("reply", others=(Completion("reply", "error"),)),
+        ],
+    )
     async def test_incomplete_answers_are_not_kept(self, cache: ResponseCache, answer: Completion) -> None:
         engine = ScriptedEngine(lambda _: answer)
         caching = CachingEngine(engine, cache)
         assert [await caching.complete(REQUEST) for _ in range(2)] == [answer, answer]
         assert engine.requests == 2
+
+    async def test_a_reply_that_was_cut_is_kept(self, cache: ResponseCache) -> None:
+        engine = ScriptedEngine(lambda _: Completion("rep", "max_tokens"))
+        caching = CachingEngine(engine, cache)
+        assert [(await caching.complete(REQUEST)).finish_reason for _ in range(2)] == ["max_tokens"] * 2
+        assert engine.requests == 1
+
+    async def test_what_should_not_have_been_kept_is_asked_again(self, cache: ResponseCache) -> None:
+        engine = ScriptedEngine(lambda _: ANSWER)
+        cache.put(cache_key(engine.identity, REQUEST), Completion("rep", "abort"))
+        assert await CachingEngine(engine, cache).complete(REQUEST) == ANSWER
 
     async def test_sampled_answers_are_neither_kept_nor_shared(self, cache: ResponseCache) -> None:
         engine = ScriptedEngine(latency_seconds=0.001)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -81,6 +82,28 @@ async def test_the_last_failure_is_raised_with_the_number_of_attempts() -> None:
     assert failure.attempts == 4
 
 
+@pytest.mark.parametrize("ended", ["abort", "error", "Cancelled"])
+@pytest.mark.parametrize("others", [(), (Completion("whole"),)])
+async def test_a_reply_that_failed_is_asked_for_again(ended: str, others: tuple[Completion, ...]) -> None:
+    broken = Completion("Apples, pe", ended)
+    steps = iter([replace(broken, others=others), Completion("whole", others=(broken,)), Completion("whole")])
+    completion = await RetryingEngine(ScriptedEngine(lambda _: next(steps)), HASTY).complete(REQUEST)
+    assert (completion.text, completion.attempts) == ("whole", 3)
+
+
+async def test_a_reply_that_a_filter_ended_is_refused_once() -> None:
+    engine = ScriptedEngine(lambda _: Completion("Apples", "content_filter", detail="it names fruit"))
+    failure = await fail(RetryingEngine(engine, HASTY))
+    assert isinstance(failure, RequestRefusedError)
+    assert "it names fruit" in str(failure)
+    assert engine.requests == 1
+
+
+async def test_of_several_replies_those_that_no_filter_ended_are_kept() -> None:
+    mixed = Completion("Apples", "content_filter", others=(Completion("Pears"),))
+    assert await RetryingEngine(ScriptedEngine(lambda _: mixed), HASTY).complete(REQUEST) == mixed
+
+
 async def test_a_lasting_failure_ends_the_attempts() -> None:
     refusal = RequestRefusedError("no", status=400)
     failure = await fail(RetryingEngine(scripted([EngineBusyError("busy"), refusal]), HASTY))
@@ -134,7 +157,9 @@ class TestGivingUp:
         assert isinstance(failure, EngineUnavailableError)
         assert str(failure) == "the first 20 requests all failed; the last one: no"
 
-    @pytest.mark.parametrize("proof", ["reply", ContextTooLongError("long")])
+    @pytest.mark.parametrize(
+        "proof", ["reply", ContextTooLongError("long"), RequestRefusedError("withheld", status=200)]
+    )
     async def test_not_once_the_model_has_shown_that_it_is_there(self, proof: EngineError | str) -> None:
         refusals = [RequestRefusedError("no", status=400)] * FAILURES_BEFORE_GIVING_UP
         engine = RetryingEngine(scripted([refusals[0], proof, *refusals]))

@@ -8,7 +8,7 @@ import pytest
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.judgement import Judgement, measure_position_bias, read_judgements
 from flip_reward.core.score import Outcome, Score, Usage
-from flip_reward.engines.base import Request, Sampling
+from flip_reward.engines.base import Completion, Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import ContextTooLongError, ConversationError, EngineUnavailableError
 from flip_reward.rewards.judges.base import JudgeCall
@@ -305,3 +305,10 @@ def test_after_a_match_without_a_verdict_the_earlier_one_goes_on_and_the_other_i
 def test_a_free_round_alone_earns_nothing() -> None:
     standings = asyncio.run(play_knockout([0, 1, 2], Pairs(failures={pair(2, 1): Outcome.EMPTY_REPLY})))
     assert points_of(standings) == {0: 0, 1: None, 2: None}
+
+
+def test_a_comparison_says_why_its_reply_is_empty() -> None:
+    silent = Completion(None, "stop", detail="the model put everything into its reasoning")
+    judge = PairwiseJudge(ScriptedEngine(lambda _: silent))
+    [scores] = judge.score_sync([Group.of("Name a fruit.", ["Pear", "Fig"])])
+    assert [(score.outcome, score.detail) for score in scores] == [(Outcome.EMPTY_REPLY, silent.detail)] * 2

@@ -47,6 +47,20 @@ def test_responses_without_an_answer_ask_nothing_and_the_others_are_rated() -> N
 
 
 @pytest.mark.parametrize(
+    ("completion", "outcome"),
+    [
+        (Completion('{"SCORE": 7}', "error"), Outcome.ENGINE_FAILURE),
+        (Completion('{"SCORE": 7}', "content_filter", detail="flagged"), Outcome.REQUEST_REFUSED),
+        (Completion(None, "length", detail="reasoning"), Outcome.TRUNCATED_REPLY),
+    ],
+)
+def test_a_rating_counts_only_if_it_did_not_fail(completion: Completion, outcome: Outcome) -> None:
+    [score] = rate_all(lambda _request: completion, Group.of("q", "a"))
+    assert (score.value, score.outcome) == (None, outcome)
+    assert (completion.detail or "error") in str(score.detail)
+
+
+@pytest.mark.parametrize(
     ("error", "outcome"),
     [
         (EngineServerError("overloaded"), Outcome.ENGINE_FAILURE),
