@@ -61,7 +61,7 @@ def test_a_list_that_does_not_fit_is_an_outcome(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [{"prompt": "Name a fruit.", "responses": ["pear " * 5000, "apple"]}])
     model = ("--model", "embedded", "--context-tokens", "1024", "--cache", "off", "--max-tokens", "16")
     finished = run(tmp_path, "score", "rows.jsonl", "--reward", "listwise", "--orders", "2", *model, "-r", "run")
-    assert finished.returncode == 0, finished.stderr
+    assert finished.returncode == 3, finished.stderr
     assert {record.score.outcome for record in read(tmp_path / "run")} == {Outcome.CONTEXT_TOO_LONG}
 
 

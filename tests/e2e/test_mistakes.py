@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.command import COMMAND, environment, read, run, run_process, write_rows
 from tests.http.fault_server import FaultServer
 
-GOOD = {"instruction": "say a", "response": "a"}
+GOOD = {"instruction": "say hello", "response": "hello"}
 SCRIPTED = ("--model", "scripted", "--cache", "off", "--no-table")
 
 
@@ -83,7 +83,7 @@ def test_bad_rows_are_listed_and_the_rest_is_scored(tmp_path: Path) -> None:
 
 
 def test_a_wrong_column_name_suggests_the_near_one(tmp_path: Path) -> None:
-    write_rows(tmp_path / "qa.jsonl", [{"question": "say a", "answer": "a"}])
+    write_rows(tmp_path / "qa.jsonl", [{"question": "say hello", "answer": "hello"}])
     wrong = run(tmp_path, "score", "qa.jsonl", *SCRIPTED, "--columns", "instruction=question,response=anwser")
     assert wrong.returncode == 3
     assert "'answer'" in wrong.stdout
