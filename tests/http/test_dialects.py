@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flip_reward.core.conversation import Group, Message
+from flip_reward.core.score import Outcome
 from flip_reward.engines.base import Completion, JsonSchema, Request, Sampling, find_adaptations
 from flip_reward.engines.cache import ResponseCache
 from flip_reward.engines.http.engine import HttpEngine
@@ -50,6 +51,17 @@ async def test_a_reasoning_model_is_asked_in_its_form_from_the_first_refusal_on(
     last = server.received[-1].body
     assert last["max_completion_tokens"] == 9
     assert not {"max_tokens", "temperature"} & last.keys()
+    assert len(engine.adaptations) == 2
+
+
+async def test_a_refusal_that_means_that_the_reply_was_cut_is_a_cut_reply() -> None:
+    words = "Could not finish the message because max_tokens or model output limit was reached."
+    with PickyServer(lambda body: like_o1(body) or words) as server:
+        engine = HttpEngine(server.base_url, server.model)
+        [[score]] = await FlipReward(engine).score([Group.of("Name a fruit.", "Apples.")])
+        await engine.aclose()
+    assert score.outcome is Outcome.TRUNCATED_REPLY
+    assert "--max-tokens" in str(score.detail)
     assert len(engine.adaptations) == 2
 
 

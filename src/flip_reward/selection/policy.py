@@ -167,7 +167,8 @@ class Rollout:
             return make(
                 None if missing else completion.text,
                 failure=(Outcome.TRUNCATED_REPLY if cut else Outcome.EMPTY_REPLY) if missing else None,
-                detail=completion.detail,
+                # What follows names options of the reward's model.
+                detail=completion.detail and completion.detail.partition(";")[0],
                 finish_reason=completion.finish_reason,
                 usage=cost.usage,
                 attempts=cost.attempts,

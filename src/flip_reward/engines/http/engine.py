@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -19,9 +20,18 @@ from flip_reward.engines.base import (
 from flip_reward.engines.http.dialect import REFUSALS, Change, Dialect, Fields
 from flip_reward.engines.http.logprob_apis import HttpLogprobs, LogprobsApi
 from flip_reward.engines.http.server import HttpServer
-from flip_reward.engines.http.wire import decode_completion, encode_fields, make_fields, read_error_body
+from flip_reward.engines.http.wire import (
+    decode_completion,
+    decode_refused_cut,
+    encode_fields,
+    make_fields,
+    read_error_body,
+)
 from flip_reward.errors import ContextTooLongError, EngineError, EngineServerError, OptionError, RequestRefusedError
 from flip_reward.redact import mask_secrets
+
+if TYPE_CHECKING:
+    from flip_reward.engines.http.transport import HttpResponse
 
 
 class HttpEngine:
@@ -113,26 +123,30 @@ class HttpEngine:
         while True:  # each turn changes a field that the next one does not have
             own = self._make_own_fields(request, changes)
             fields = {**own, **self._chosen} if self._chosen else own
-            change: Change | None = None
             try:
                 response = await self._server.send("POST", self._completions_url, encode_fields(fields))
             except EngineError as failure:
-                error = failure
+                error, change = failure, None
             else:
-                completion = decode_completion(response.body, n=request.n) if response.status < 300 else None
+                completion = _decode(response, request.n)
                 if completion is not None:
                     self._server.answered = True
                     self._dialect.keep(changes)
                     whole = check_ending(completion)
                     return whole if _repeats(fields) else replace(whole, repeatable=False)
                 error = self._server.read_error(response)
-                said = read_error_body(response.body)
-                status = said.status if response.status < 300 else response.status
-                if status in REFUSALS and not isinstance(error, ContextTooLongError):
-                    change = self._dialect.find_change(said.text, own)
+                change = self._find_change(response, error, own)
             if change is None:
                 raise await self._server.explain(error, endpoint="chat completions")
             changes = (*changes, change)
+
+    def _find_change(self, response: HttpResponse, error: EngineError, fields: Fields) -> Change | None:
+        """Find what a refusal asks for; None where another form of the request would not help."""
+        said = read_error_body(response.body)
+        status = response.status if response.status >= 300 else said.status
+        if status not in REFUSALS or isinstance(error, ContextTooLongError):
+            return None
+        return self._dialect.find_change(said.text, fields)
 
     def _make_own_fields(self, request: Request, changes: Sequence[Change]) -> Fields:
         """Return the fields that the user did not choose, in the form that the model takes."""
@@ -163,6 +177,12 @@ class HttpEngine:
                 return []
             raise
         return [first, *first.others]
+
+
+def _decode(response: HttpResponse, count: int) -> Completion | None:
+    if response.status < 300:
+        return decode_completion(response.body, n=count)
+    return decode_refused_cut(read_error_body(response.body))
 
 
 def _repeats(fields: Fields) -> bool:

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any, cast
 
@@ -89,29 +89,41 @@ def decode_completion(body: bytes, *, n: int = 1) -> Completion | None:
     """
     try:
         answer = read_body(body)
-        if find_error(answer) is not None:
+        first, *others = answer["choices"][:n]
+        if answer.get("error"):
             return None
-        first, *others = map(_read_choice, answer["choices"][:n])
+        further = tuple([_read_choice(choice, Usage()) for choice in others])
+        return _read_choice(first, read_usage(answer.get("usage")), further)
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
-    return replace(first, usage=read_usage(answer.get("usage")), others=tuple(others))
 
 
-def _read_choice(choice: dict[str, Any]) -> Completion:
+def _read_choice(choice: dict[str, Any], usage: Usage, others: tuple[Completion, ...] = ()) -> Completion:
     message = choice.get("message") or {"content": choice["text"]}
     text, refusal = message.get("content"), message.get("refusal")
     finish_reason = choice.get("finish_reason")
+    if choice.get("error") or (finish_reason != "stop" and find_error({"choices": [choice]})):
+        raise ValueError("it failed")
     if text is not None and not isinstance(text, str):
         refusal = refusal or next((part["refusal"] for part in text if part["type"] == "refusal"), None)
         text = "".join(part["text"] for part in text if part["type"] in ("text", "output_text"))
     if isinstance(refusal, str) and refusal.strip():
-        return Completion(text, "refusal", detail=f"the model refused: {_shorten(refusal)}")
+        said = f"the model refused: {_shorten(refusal)}"
+        return Completion(text, "refusal", usage, others=others, detail=said)
     finish_reason = finish_reason if isinstance(finish_reason, str) else None
-    return Completion(text, finish_reason, detail=None if text else _explain_nothing(message, finish_reason))
+    detail = None if text and not text.isspace() else _explain_nothing(message, finish_reason)
+    return Completion(text, finish_reason, usage, others=others, detail=detail)
+
+
+def decode_refused_cut(said: ErrorBody) -> Completion | None:
+    """Read the refusal by which OpenAI's reasoning models say that a reply was cut before it began; else None."""
+    if "model output limit was reached" not in said.text:
+        return None
+    return Completion(None, "length", detail=_explain_nothing({"reasoning": True}, "length"))
 
 
 def _explain_nothing(message: Mapping[str, object], finish_reason: str | None) -> str | None:
-    """Say why a reply is empty, if the server shows it."""
+    """Say why a reply is blank, if the server shows it."""
     reasoned = any(message.get(name) for name in _REASONING) or isinstance(message.get("content"), list)
     if Ending.of(finish_reason) is Ending.CUT:
         when = "while the model was still reasoning" if reasoned else "before the model wrote an answer"
