@@ -133,7 +133,7 @@ def _explain_nothing(message: Mapping[str, object], finish_reason: str | None) -
             "the model put everything into its reasoning and left the reply empty; switch reasoning off with "
             "--no-thinking, or give the server the reasoning parser that fits the model"
         )
-    return None
+    return "the model called a tool in place of a reply" if message.get("tool_calls") else None
 
 
 _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
@@ -157,7 +157,7 @@ def read_usage(usage: object) -> Usage:
 _CONTEXT_TOO_LONG = re.compile(
     r"context_length_exceeded|exceed_context_size"  # codes of OpenAI and llama.cpp
     r"|(?:maximum|max|model'?s) (?:context|model) length"  # OpenAI, vLLM, SGLang, DeepSeek
-    r"|(?:exceed\w*|longer than|larger than|greater than)[\w\s'`]{0,40} context"  # llama.cpp, SGLang, Ollama
+    r"|(?:exceed\w{0,4}|longer than|larger than|greater than)[\w\s'`]{0,40} context"  # llama.cpp, SGLang, Ollama
     r"|context (?:size|length|window|limit)[\w\s]{0,20} exceed"  # llama.cpp
     r"|(?:input|prompt) is too long|maximum (?:allowed|input|prompt) length"  # SGLang, Anthropic, xAI, TensorRT-LLM
     r"|max_new_tokens` must be <=|`inputs` must have less than"  # TGI

@@ -84,6 +84,10 @@ def test_a_reply_that_was_cut_before_it_began_says_so(message: object) -> None:
     assert "--max-tokens" in str(decode(body).detail)
 
 
+def test_a_call_of_a_tool_is_no_reply() -> None:
+    assert "tool" in str(decode(answer({"content": None, "tool_calls": [{"id": "1"}]})).detail)
+
+
 def test_the_text_of_the_older_protocol_is_a_reply() -> None:
     assert decode(b'{"choices": [{"text": "Hi", "finish_reason": "stop"}]}') == Completion("Hi")
 
