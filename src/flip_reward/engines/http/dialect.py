@@ -23,8 +23,12 @@ REFUSALS = frozenset({400, 404, 422, 500, 501})
 
 _NOT_TAKEN = re.compile(
     r"not (?:be |an? )?(?:support|permit|allow|enabl|available|recogni)|n't support|unsupported|unrecogni|unavailable"
-    r"|unknown|unexpected|extra_forbidden|deprecated|must be (?:1\b|set to 1\b)|only (?:be set to )?1\b"
+    r"|unknown|unexpected|extra_forbidden|deprecated|only (?:be set to )?1\b"
     r"|only the default|only temperature ?= ?1|only supports? 1\b|does not accept|cannot be used",
+    re.IGNORECASE,
+)
+_OUT_OF_RANGE = re.compile(
+    r"between|range|outside|above|below|or less|or more|(?:less|greater|more) than|at (?:most|least)|m(?:ax|in)imum",
     re.IGNORECASE,
 )
 _SYSTEM = re.compile(r"\b(?:system|developer)\b", re.IGNORECASE)
@@ -45,9 +49,9 @@ class Change:
 
 
 def _names(field: str) -> Callable[[str], bool]:
-    """Recognise words that say that a server does not take a field."""
+    """Recognise words that say that a server does not take a field, and not that its value is out of a range."""
     name = re.compile(rf"(?<!\w){field}(?!\w)")
-    return lambda words: bool(name.search(words) and _NOT_TAKEN.search(words))
+    return lambda words: bool(name.search(words) and _NOT_TAKEN.search(words) and not _OUT_OF_RANGE.search(words))
 
 
 def _refuses_system(words: str) -> bool:
