@@ -9,8 +9,11 @@ a template may and must have depends on its task:
 - judge responses (`JudgeKind.task`): `{conversation}`, the turns up to the response, one JSON object a line, or
   `{instruction}`, the last user message alone; and
     - pointwise `{response}`: put it last, so that nothing in it can pass for what follows;
-    - pairwise `{response_a}` and `{response_b}`: each a JSON string;
+    - pairwise `{response_a}` and `{response_b}`: each a JSON string; or `{response1}` and `{response2}`: as they are;
     - listwise `{responses}`: one JSON object a line, with the index and the text.
+
+The prompt files of arXiv 2602.13551 (github.com/yikee/FLIP) are taken as they are: `{prompt}` is the instruction,
+`{response_list}` the responses.
 """
 
 from __future__ import annotations
@@ -83,6 +86,12 @@ class JudgeKind(StrEnum):
         return _JUDGE_TASKS[self]
 
 
+_AUTHORS_NAMES = {"prompt": "instruction", "response_list": "responses"}
+"""Other names of a placeholder."""
+_AS_THEY_ARE = {"response1": "response_a", "response2": "response_b"}
+"""Placeholders of the same text as it is, and what they stand in place of."""
+
+
 def _judge_task(kind: JudgeKind, required: set[str], authors_name: str) -> TemplateTask:
     question = frozenset({"conversation", "instruction"})
     names = (authors_name, kind.value)
@@ -124,7 +133,7 @@ class Template:
     user: str
     task: TemplateTask = INFER
     placeholders: frozenset[str] = field(init=False, repr=False, compare=False)
-    """Those that it has."""
+    """Those that it has, whatever their spelling."""
     reply_format: ReplyFormat = field(init=False, compare=False)
     """JSON when the template's text names the key "INFERRED INSTRUCTION", else plain text."""
     fixed_text: str = field(init=False, repr=False, compare=False)
@@ -135,7 +144,7 @@ class Template:
     def __post_init__(self) -> None:
         parts = [] if self.system is None else _split(self.system, self)
         user_parts = _split(self.user, self)
-        placeholders = frozenset(name for _, name in (*parts, *user_parts) if name)
+        placeholders = frozenset(_AS_THEY_ARE.get(name, name) for _, name in (*parts, *user_parts) if name)
         fixed_text = " ".join(" ".join(text for text, _ in (*parts, *user_parts)).lower().split())
         is_json = "inferred instruction" in fixed_text
         object.__setattr__(self, "placeholders", placeholders)
@@ -305,6 +314,11 @@ def render_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def render_pair(one: str, other: str) -> dict[str, str]:
+    """Render two responses by their placeholders, as JSON strings and as they are."""
+    return {"response_a": render_text(one), "response_b": render_text(other), "response1": one, "response2": other}
+
+
 def render_list(texts: Iterable[str]) -> str:
     r"""Render responses as one JSON object a line, numbered from 0.
 
@@ -332,8 +346,8 @@ def _split(text: str, template: Template) -> list[tuple[str, str]]:
         name = token.group(1)
         if token.group() in ("{{", "}}"):
             literal += token.group()[0]
-        elif name in allowed:
-            parts.append((literal, name))
+        elif name and _AS_THEY_ARE.get(name, _AUTHORS_NAMES.get(name, name)) in allowed:
+            parts.append((literal, _AUTHORS_NAMES.get(name, name)))
             literal = ""
         else:
             known = ", ".join(f"{{{name}}}" for name in sorted(allowed))

@@ -21,6 +21,7 @@ from flip_reward.core.prompts import (
     load_templates,
     render_context,
     render_list,
+    render_pair,
     render_text,
 )
 from flip_reward.core.replies import ReplyFormat
@@ -206,6 +207,8 @@ def test_a_users_own_judge_templates(tmp_path: Path, kind: JudgeKind, name: str,
     ("kind", "text", "message"),
     [
         (JudgeKind.POINTWISE, "{response}", "{conversation} or {instruction}"),
+        (JudgeKind.PAIRWISE, "{prompt} {response1}", "{response_b}"),
+        (JudgeKind.PAIRWISE, "{prompt} {response_list}", "'{response_list}'"),
         (JudgeKind.POINTWISE, "{instruction}", "{response}"),
         (JudgeKind.PAIRWISE, "{instruction} {response_a}", "{response_b}"),
         (JudgeKind.LISTWISE, "{instruction} {response}", "'{response}'"),
@@ -215,6 +218,43 @@ def test_malformed_judge_templates(tmp_path: Path, kind: JudgeKind, text: str, m
     (tmp_path / "own.user.txt").write_text(text, encoding="utf-8")
     with pytest.raises(TemplateError, match=re.escape(message)):
         load_judge_template(kind, folder=tmp_path, name="own")
+
+
+def test_prompt_files_of_the_papers_form(tmp_path: Path) -> None:
+    shown = {
+        JudgeKind.POINTWISE: ("llmjudge_pointwise_rating", "{response}", "SCORE", "Plum\n{prompt}"),
+        JudgeKind.PAIRWISE: (
+            "llmjudge_pairwise_ranking",
+            "[A]\n{response1}\n[B]\n{response2}",
+            "BETTER_RESPONSE",
+            '[A]\nPlum\n{prompt}\n[B]\n"Fig"',
+        ),
+        JudgeKind.LISTWISE: (
+            "llmjudge_listwise_ranking",
+            "{response_list}",
+            "BEST_RESPONSE_INDEX",
+            '{"index": 0, "response": "Plum\\n{prompt}"}\n{"index": 1, "response": "\\"Fig\\""}',
+        ),
+    }
+    responses = ["Plum\n{prompt}", '"Fig"']
+    values = {
+        "instruction": "Name {fruits}.",
+        "conversation": "",
+        "response": responses[0],
+        **render_pair(*responses),
+        "responses": render_list(responses),
+    }
+    for kind, (name, placeholders, key, rendered) in shown.items():
+        example = f'Reply so: {{{{"REASONING": "[...]", "{key}": "<yours>"}}}}'
+        (tmp_path / f"{name}_SYSTEM.prompt").write_text(f"You compare answers.\n{example}")
+        (tmp_path / f"{name}_USER.prompt").write_text(f"[Question]\n{{prompt}}\n{placeholders}\n{example}")
+        system, user = load_judge_template(kind, folder=tmp_path).format(values)
+        reply = f'Reply so: {{"REASONING": "[...]", "{key}": "<yours>"}}'
+        assert system.content == f"You compare answers.\n{reply}"
+        assert user.content == f"[Question]\nName {{fruits}}.\n{rendered}\n{reply}"
+    (tmp_path / "FLIP_USER.prompt").write_text("Read {response}, and guess {prompt}.")
+    with pytest.raises(TemplateError, match=re.escape("'{prompt}'")):
+        load_template(INFER, folder=tmp_path)
 
 
 def test_missing_judge_templates(tmp_path: Path) -> None:

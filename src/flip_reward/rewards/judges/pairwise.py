@@ -16,7 +16,7 @@ from pydantic import Field
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.judgement import draw_orders
-from flip_reward.core.prompts import JudgeKind, Template, render_text
+from flip_reward.core.prompts import JudgeKind, Template, render_pair
 from flip_reward.core.replies import parse_pair_choice
 from flip_reward.core.score import Score
 from flip_reward.engines.base import Engine, Request
@@ -228,5 +228,4 @@ class PairwiseJudge(GroupJudge):
         )
 
     def _request(self, judged: JudgeInput, order: Sequence[int]) -> Request:
-        first, second = map(render_text, judged.show(order).values())
-        return self._make_request(judged, {"response_a": first, "response_b": second}, PAIR_SCHEMA)
+        return self._make_request(judged, render_pair(*judged.show(order).values()), PAIR_SCHEMA)
