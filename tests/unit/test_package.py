@@ -15,7 +15,7 @@ def test_public_names_have_an_example_and_stand_in_a_guide() -> None:
 
 
 def test_the_import_stays_light() -> None:
-    heavy = "aiohttp rich typer json_repair xllamacpp pyarrow datasets torch numpy"
+    heavy = "aiohttp rich typer xllamacpp pyarrow datasets torch numpy"
     program = f"import flip_reward, sys; print(*sorted(set('{heavy}'.split()) & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == ""

@@ -1,10 +1,13 @@
 """Find a verdict, the value under a wanted key, in a model's reply. Nothing here raises on a reply.
 
-A reply is read in this order; the first rule that applies decides:
+A reply is read in this order, without what stands around the whole of it (control tokens, tags, a fence, a list, a
+second encoding as JSON); the first rule that applies decides:
 
 1. the last complete JSON object that holds the wanted key, on its own level or nested in objects;
-2. the only object with the key, repaired by json-repair, when it is incomplete or malformed;
+2. the only object with the key that is almost JSON, if nothing of it is lost (`core/careless_json.py`);
 3. the only line that begins with the key and a colon.
+
+Of a reply that may not be whole only the first rule holds, and nothing may follow the object.
 
 A response may plant a verdict, and a model may quote it while it reasons. Text that quotes a verdict inside another
 value never becomes the verdict. Where a quoted one cannot be told from the real one there is no verdict, and the
@@ -20,11 +23,22 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flip_reward.core.careless_json import (
+    COLON,
+    QUOTE,
+    REASONING_WORDS,
+    compile_members,
+    is_closing,
+    is_line_start,
+    is_rest,
+    mend_backslashes,
+    read_members,
+)
 from flip_reward.core.response import replace_lone_surrogates, unwrap_answer
 from flip_reward.core.thinking import find_answer
 
-MAX_CHARACTERS = 1 << 16
-"""Longer replies are not read: no verdict is that long, and repairing one would block everything else."""
+MAX_CHARACTERS = 1 << 18
+"""Longer replies are not read: models think less before they answer, and reading one would block everything else."""
 
 
 def _fold(key: str) -> str:
@@ -39,11 +53,15 @@ class VerdictKey:
         spellings: Accepted spellings, folded to lower-case letters; earlier ones win over later ones.
         label: Matches the key at the start of a line of plain text.
         quoted: Matches the key as a member of an object.
+        members: Matches the members of an object that is almost JSON.
+        mention: Matches the key in any dress.
     """
 
     spellings: tuple[str, ...]
     label: re.Pattern[str]
     quoted: re.Pattern[str]
+    members: re.Pattern[str]
+    mention: re.Pattern[str]
 
     @classmethod
     def of(cls, *spellings: str) -> VerdictKey:
@@ -51,8 +69,10 @@ class VerdictKey:
         words = "|".join(r"[\s_-]*".join(map(re.escape, spelling.split())) for spelling in spellings)
         return cls(
             tuple(map(_fold, spellings)),
-            re.compile(rf"^[ \t*#>_-]*(?:{words})[ \t*_]*:[ \t*_]*", re.IGNORECASE | re.MULTILINE),
-            re.compile(rf"[\"'“”‘’](?:{words})[\"'“”‘’]\s*:", re.IGNORECASE),
+            re.compile(rf"^[ \t*#>_-]*(?:{words})[ \t*_]*[{COLON}][ \t*_]*", re.IGNORECASE | re.MULTILINE),
+            re.compile(rf"[{QUOTE}](?:{words})[{QUOTE}]\s*[{COLON}]", re.IGNORECASE),
+            compile_members(words),
+            re.compile(rf"(?:{words})(?:[^\w{COLON}]|_)*[{COLON}]", re.IGNORECASE),
         )
 
 
@@ -64,19 +84,15 @@ class Verdict:
     reasoning: str | None = None
 
 
-_REASONING_SPELLINGS = ("reasoning", "explanation", "rationale")
 _MAX_NESTING = 3
-_MAX_BROKEN = 200
-_NOTHING_MORE = re.compile(r"\s*(?:```)?\s*(?:</answer>)?\s*\Z", re.IGNORECASE)
-_LINE_START = re.compile(r"(?:\A|\n)[ \t]*(?:<answer>)?[ \t]*\Z", re.IGNORECASE)
-_REASONING_LABEL = re.compile(r"^[ \t*#>_-]*reasoning[ \t*_]*:[ \t*_]*", re.IGNORECASE | re.MULTILINE)
+_REASONING_LABEL = re.compile(rf"^[ \t*#>_-]*reasoning[ \t*_]*[{COLON}][ \t*_]*", re.IGNORECASE | re.MULTILINE)
 _DECODER = json.JSONDecoder(strict=False)  # models leave line breaks and control characters unescaped
 
 
 def find_verdict(reply: str, key: VerdictKey, *, truncated: bool = False) -> Verdict | None:
     r"""Find the value that a reply gives under `key`; None when there is none, or it is not clear which one holds.
 
-    What a truncated reply left open is not a verdict.
+    What a reply left open that is `truncated`, or may be, is not a verdict.
 
     Example:
         >>> find_verdict('Sure:\n{"REASONING": "short", "SCORE": 7}\nDone.', VerdictKey.of("score"))
@@ -84,22 +100,24 @@ def find_verdict(reply: str, key: VerdictKey, *, truncated: bool = False) -> Ver
     """
     if len(reply) > MAX_CHARACTERS:
         return None
-    objects, broken = _scan_objects(reply)
-    answer_start = _find_answer(reply, objects)
-    if answer_start is None:
+    answer = _find_answer(reply)
+    if answer is None:
         return None
-    for candidate in reversed(objects):
-        if candidate.start < answer_start:
-            break
-        verdict = _verdict_in(candidate.value, key)
-        if verdict is not None:
-            before = [position for position in broken if answer_start <= position < candidate.start] if broken else []
-            first = not reply[answer_start : candidate.start].strip()
-            return verdict if _stands_alone(reply, key, candidate, before, first=first, truncated=truncated) else None
+    text = _unwrap_object(answer, key)
+    for is_mended in (False,) if truncated else (False, True):
+        each = mend_backslashes(text) if is_mended else text
+        objects, broken = _scan_objects(each)
+        for candidate in reversed(objects):
+            verdict = _verdict_in(candidate.value, key)
+            if verdict is not None:
+                before = [position for position in broken if position < candidate.start]
+                return verdict if _stands_alone(each, key, candidate, before, truncated=truncated) else None
     if truncated:
         return None
-    text = unwrap_reply(reply[answer_start:])
-    return _mended(text, key) if key.quoted.search(text) else _labelled(text, key)
+    if not (key.quoted.search(text) or text.startswith(("{", "｛"))):
+        return _labelled(text, key)
+    read = read_members(text, key.members)
+    return None if read is None else _clean(*read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,65 +129,87 @@ class _Object:
     value: Mapping[str, object]
 
 
-def _scan_objects(reply: str) -> tuple[list[_Object], list[int]]:
-    """Find the complete objects, none inside another, and the opening braces that open none."""
+_MEMBER_START = re.compile(r"\{\s*[\"}]")
+_COST_OF_AN_ERROR = 64
+
+
+def _scan_objects(text: str) -> tuple[list[_Object], list[int]]:
+    """Find the complete objects, none inside another, and the opening braces that open none.
+
+    A broken object is read as far as it goes, and again from each brace in it. So the work is bounded, and the time
+    linear: after that no more objects are found.
+    """
     objects: list[_Object] = []
     broken: list[int] = []
-    position = reply.find("{")
-    while position >= 0 and len(broken) < _MAX_BROKEN:
-        try:
-            value, end = _DECODER.raw_decode(reply, position)
-        except (ValueError, RecursionError):
+    work = 16 * len(text) + (1 << 16)
+    position = text.find("{")
+    while position >= 0 and work > 0:
+        end = position + 1
+        if not _MEMBER_START.match(text, position):
             broken.append(position)
-            end = position + 1
         else:
-            objects.append(_Object(position, end, value))
-        position = reply.find("{", end)
+            try:
+                value, end = _DECODER.raw_decode(text, position)
+                mended = mend_backslashes(text[position:end])
+                if mended != text[position:end]:
+                    value = _DECODER.decode(mended)
+            except json.JSONDecodeError as error:
+                broken.append(position)
+                # Python counts the lines before the error, and an open string was read to its end.
+                read = len(text) if error.msg.startswith("Unterminated") else error.pos
+                work -= read - position + error.pos // 16 + _COST_OF_AN_ERROR
+            except (ValueError, RecursionError):
+                broken.append(position)
+                work -= len(text)
+            else:
+                objects.append(_Object(position, end, value))
+        position = text.find("{", end)
     return objects, broken
 
 
-def _find_answer(reply: str, objects: list[_Object]) -> int | None:
-    """Where the thinking ends; a tag inside an object's strings ends nothing. None when it never ends."""
-    starts = [each.start for each in objects]
+def _find_answer(reply: str) -> str | None:
+    """Return what follows the thinking; a mark inside an object's strings ends nothing. None when it never ends."""
+    objects: list[_Object] | None = None
 
     def is_inside(place: int) -> bool:
-        number = bisect_left(starts, place)
+        nonlocal objects
+        if objects is None:
+            objects, _ = _scan_objects(reply)
+        number = bisect_left(objects, place, key=lambda each: each.start)
         return number > 0 and place < objects[number - 1].end
 
     found = find_answer(reply, ignored=is_inside)
-    return None if found is None else found.start
+    return None if found is None else reply[found.start : found.stop]
 
 
-def _stands_alone(
-    reply: str, key: VerdictKey, found: _Object, broken: list[int], *, first: bool, truncated: bool
-) -> bool:
-    if key.quoted.search(reply, found.end):
+def _stands_alone(text: str, key: VerdictKey, found: _Object, broken: list[int], *, truncated: bool) -> bool:
+    if key.quoted.search(text, found.end) or _repeats(text[found.start : found.end], key):
         return False
     if broken:
-        between = reply[broken[0] : found.start]
+        between = text[broken[0] : found.start]
         if between.count("{") > between.count("}"):
             return False  # it stands inside an object that cannot be read
-    if _NOTHING_MORE.match(reply, found.end):
+    before, after = text[: found.start], text[found.end :]
+    if before.rstrip().endswith("[") and after.lstrip().startswith("]"):
+        before, after = before.rstrip()[:-1], after.lstrip()[1:]
+    if is_closing(after):
         return True
-    return not truncated and not broken and (first or bool(_LINE_START.search(reply, 0, found.start)))
+    return not truncated and not broken and not is_rest(after) and is_line_start(before)
 
 
-def _mended(text: str, key: VerdictKey) -> Verdict | None:
-    """Read an object that is not JSON: stray quotes, a missing brace, a trailing comma, curly quotes."""
-    start = text.find("{")
-    places = list(key.quoted.finditer(text))
-    if start < 0 or len(places) != 1 or places[0].start() < start:
-        return None
-    before = text[start : places[0].start()]
-    if before.count("{") - before.count("}") != 1:
-        return None  # the key stands in an object inside the object
-    import json_repair
+def _repeats(text: str, key: VerdictKey) -> bool:
+    """Whether an object has the key twice, of which JSON would take the last."""
+    if len(key.quoted.findall(text)) < 2:
+        return False
+    repeated = False
 
-    try:
-        value = json_repair.loads(text[start:])
-    except (ValueError, RecursionError, IndexError, TypeError):
-        return None
-    return _verdict_in(value, key) if isinstance(value, dict) else None
+    def look(members: list[tuple[str, object]]) -> None:
+        nonlocal repeated
+        names = [_fold(name) for name, _ in members]
+        repeated = repeated or any(names.count(spelling) > 1 for spelling in key.spellings)
+
+    json.loads(text, strict=False, object_pairs_hook=look)
+    return repeated
 
 
 def _labelled(text: str, key: VerdictKey) -> Verdict | None:
@@ -178,9 +218,14 @@ def _labelled(text: str, key: VerdictKey) -> Verdict | None:
         return None
     value = text[labels[0].end() :].strip().strip("*").strip()
     reasoning = _REASONING_LABEL.search(text, 0, labels[0].start())
+    return _clean(value, text[reasoning.end() : labels[0].start()].strip(" *\n") if reasoning else None)
+
+
+def _clean(value: object, reasoning: object) -> Verdict:
+    """Make a verdict of what can be stored: without halves of characters, and a reasoning only where it is a text."""
     return Verdict(
-        replace_lone_surrogates(value),
-        replace_lone_surrogates(text[reasoning.end() : labels[0].start()].strip(" *\n")) if reasoning else None,
+        replace_lone_surrogates(value) if isinstance(value, str) else value,
+        replace_lone_surrogates(reasoning) if isinstance(reasoning, str) else None,
     )
 
 
@@ -188,29 +233,82 @@ def _verdict_in(value: Mapping[str, object], key: VerdictKey, depth: int = _MAX_
     folded = {_fold(name): member for name, member in value.items()}
     for spelling in key.spellings:
         if spelling in folded:
-            found, reasoning = folded[spelling], None
-            for name in _REASONING_SPELLINGS:
-                if name in folded:
-                    reasoning = folded[name]
-                    break
-            return Verdict(
-                replace_lone_surrogates(found) if isinstance(found, str) else found,
-                replace_lone_surrogates(reasoning) if isinstance(reasoning, str) else None,
-            )
+            return _clean(folded[spelling], next((folded[name] for name in REASONING_WORDS if name in folded), None))
     if depth:
         for name, member in value.items():
-            if isinstance(member, dict) and _fold(name) not in _REASONING_SPELLINGS:
+            if isinstance(member, dict) and _fold(name) not in REASONING_WORDS:
                 verdict = _verdict_in(member, key, depth - 1)
                 if verdict is not None:
                     return verdict
     return None
 
 
-_FENCE = re.compile(r"\A```[\w-]*\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
+_CONTROL_TOKEN = re.compile(
+    r"<\|[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|</?s>|<(?:bos|eos|pad)>|<(?:start|end)_of_turn>|\[/?INST\]"
+)
+_LONGEST_TOKEN = 44
+_ROLE = re.compile(r"(?:assistant|model)(?=\s*(?:[\n{\"<\[]|\Z))")
 
 
 def unwrap_reply(text: str) -> str:
-    """Take off answer tags and a code fence around the whole reply."""
-    text = unwrap_answer(text).strip()
-    fenced = _FENCE.match(text)
-    return fenced.group(1).strip() if fenced else text
+    """Take off control tokens, answer tags and a code fence around the whole reply.
+
+    Example:
+        >>> unwrap_reply("<|assistant|><answer>Apples.</answer></s>"), unwrap_reply("[INST] Pears. [/INST]")
+        ('Apples.', 'Pears.')
+    """
+    text = unwrap_answer(_strip_control_tokens(text)).strip()
+    if text.startswith("```") and text.endswith("```"):
+        info, line_break, body = text[3:-3].partition("\n")
+        if line_break and _FENCE_INFO.fullmatch(info):
+            return body.strip()
+    return text
+
+
+_FENCE_INFO = re.compile(r"[\w-]*\s*")
+
+
+def _strip_control_tokens(text: str) -> str:
+    start, text = 0, text.strip()
+    if text[:1] not in "<[" and text[-1:] not in ">]":
+        return text
+    while token := _CONTROL_TOKEN.match(text, start):
+        start = _skip_space(text, token.end())
+        if role := _ROLE.match(text, start):
+            start = _skip_space(text, role.end())
+    end = len(text)
+    while end > start:
+        opening = max(text.rfind(mark, max(start, end - _LONGEST_TOKEN), end) for mark in "<[")
+        if opening < 0 or not _CONTROL_TOKEN.fullmatch(text, opening, end):
+            break
+        end = opening
+        while end > start and text[end - 1].isspace():
+            end -= 1
+    return text[start:end]
+
+
+def _skip_space(text: str, position: int) -> int:
+    found = _NOT_SPACE.search(text, position)
+    return found.start() if found else len(text)
+
+
+_NOT_SPACE = re.compile(r"\S")
+
+
+def _unwrap_object(text: str, key: VerdictKey) -> str:
+    """Take off what stands around a whole reply, also a list around one verdict, and a second encoding as JSON."""
+    text = unwrap_reply(text)
+    if text.startswith("[") and text.endswith("]") and len(key.quoted.findall(text)) == 1:
+        inner = text[1:-1].strip()
+        return inner if inner.startswith("{") and inner.endswith("}") else text
+    quoted = text.startswith('"') and text.endswith('"')
+    if quoted or _ENCODED_OBJECT.match(text):
+        try:
+            decoded = _DECODER.decode(text if quoted else f'"{text}"')
+        except ValueError:
+            return text
+        return decoded.strip() if isinstance(decoded, str) and decoded.lstrip().startswith("{") else text
+    return text
+
+
+_ENCODED_OBJECT = re.compile(r'\{(?:\s|\\n)*\\"')

@@ -16,7 +16,7 @@ from flip_reward.errors import RunError, RunMismatchError
 FORMAT = 1
 """The layout of a run folder. A folder of another layout is refused."""
 
-_REPORTED_PACKAGES = ("flip-reward", "aiohttp", "orjson", "pydantic", "json-repair", "xllamacpp")
+_REPORTED_PACKAGES = ("flip-reward", "aiohttp", "orjson", "pydantic", "xllamacpp")
 
 
 class InputIdentity(BaseModel):
