@@ -7,6 +7,7 @@ is a quotation, and never the verdict.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from functools import lru_cache
 
 from flip_reward.core.ending import Ending
 from flip_reward.core.json_verdict import MAX_CHARACTERS, Verdict, VerdictKey, find_verdict, unwrap_reply
+from flip_reward.core.published import rate_as_published, read_as_published
 from flip_reward.core.response import strip_thinking
 from flip_reward.core.score import Outcome
 
@@ -29,6 +31,8 @@ class ReplyStatus(StrEnum):
     TRUNCATED = "truncated"
     EMPTY = "empty"
     TEMPLATE_ECHO = "template_echo"
+    FILTERED = "filtered"
+    FAILED = "failed"
 
     @property
     def outcome(self) -> Outcome:
@@ -42,6 +46,8 @@ _OUTCOMES = {
     ReplyStatus.TRUNCATED: Outcome.TRUNCATED_REPLY,
     ReplyStatus.EMPTY: Outcome.EMPTY_REPLY,
     ReplyStatus.TEMPLATE_ECHO: Outcome.TEMPLATE_ECHO,
+    ReplyStatus.FILTERED: Outcome.REQUEST_REFUSED,
+    ReplyStatus.FAILED: Outcome.ENGINE_FAILURE,
 }
 
 
@@ -50,8 +56,10 @@ class ReplyPolicy(StrEnum):
 
     STRICT = "strict"
     """It is unscored."""
-    RAW_TEXT = "raw_text"
-    """The whole reply is taken for the instruction, as the code of arXiv 2602.13551 does. For reproduction only."""
+    AS_PUBLISHED = "as_published"
+    """It counts for what the training code of arXiv 2602.13551 makes of it (`core/published.py`), which is never
+    nothing. For reproduction only.
+    """
 
 
 class ReplyFormat(StrEnum):
@@ -82,7 +90,8 @@ def parse_inferred_instruction(
 ) -> InferredInstruction:
     """Read the inferred instruction from a model's reply.
 
-    A reply that repeats a part of the template's fixed text (`Template.fixed_text`) is an echo.
+    A reply that repeats a part of the template's fixed text (`Template.fixed_text`) is an echo. One that may not be
+    whole, by its finish reason (`core/ending.py`), counts only as a complete JSON object.
 
     Example:
         >>> parse_inferred_instruction('{"REASONING": "...", "INFERRED INSTRUCTION": "Name a fruit."}').instruction
@@ -90,55 +99,77 @@ def parse_inferred_instruction(
         >>> parse_inferred_instruction('{"REASONING": "The', finish_reason="length").status
         <ReplyStatus.TRUNCATED: 'truncated'>
     """
+    if policy is ReplyPolicy.AS_PUBLISHED:
+        published = read_as_published(reply)
+        return InferredInstruction(ReplyStatus.PARSED, published.instruction, published.reasoning)
     if reply_format is ReplyFormat.JSON:
         verdict = _read_verdict(reply, finish_reason, INSTRUCTION_KEY)
     else:
         verdict = _read_plain(reply, finish_reason)
     if isinstance(verdict, ReplyStatus):
-        inferred = InferredInstruction(verdict)
-    elif not isinstance(verdict.value, str):
-        inferred = InferredInstruction(ReplyStatus.UNPARSEABLE)
-    elif is_template_echo(verdict.value, template_text):
-        inferred = InferredInstruction(ReplyStatus.TEMPLATE_ECHO)
-    else:
-        inferred = InferredInstruction(ReplyStatus.PARSED, verdict.value.strip(), verdict.reasoning)
-    if policy is ReplyPolicy.RAW_TEXT and inferred.instruction is None:
-        return InferredInstruction(ReplyStatus.PARSED, reply or "")
-    return inferred
+        return InferredInstruction(verdict)
+    if not isinstance(verdict.value, str):
+        return InferredInstruction(ReplyStatus.UNPARSEABLE)
+    if is_template_echo(verdict.value, template_text):
+        return InferredInstruction(ReplyStatus.TEMPLATE_ECHO)
+    return InferredInstruction(ReplyStatus.PARSED, verdict.value.strip(), verdict.reasoning)
 
 
 def _read_verdict(
     reply: str | None, finish_reason: str | None, key: VerdictKey, shown: Sequence[str] = ()
 ) -> Verdict | ReplyStatus:
     """Find the verdict under a key, or say why there is none; a blank one counts as none."""
-    truncated = Ending.of(finish_reason) is Ending.CUT
-    if not reply or reply.isspace():
-        return ReplyStatus.TRUNCATED if truncated else ReplyStatus.EMPTY
-    verdict = find_verdict(_without_quotations(reply, key, shown) if shown else reply, key, truncated=truncated)
+    ending = Ending.of(finish_reason)
+    text = _readable(reply, ending)
+    if isinstance(text, ReplyStatus):
+        return text
+    text = _without_quotations(text, key, shown) if shown else text
+    verdict = find_verdict(text, key, truncated=ending is not Ending.NATURAL)
     if verdict is None:
-        return ReplyStatus.TRUNCATED if truncated else ReplyStatus.UNPARSEABLE
+        return _UNREAD[ending]
     value = verdict.value
     return ReplyStatus.EMPTY if value is None or (isinstance(value, str) and not value.strip()) else verdict
 
 
 def _read_plain(reply: str | None, finish_reason: str | None) -> Verdict | ReplyStatus:
-    """Take a reply that holds nothing but the instruction, or say why it does not."""
-    if Ending.of(finish_reason) is Ending.CUT:
-        return ReplyStatus.TRUNCATED
-    if not reply or reply.isspace():
-        return ReplyStatus.EMPTY
-    text = strip_thinking(reply)
-    if text is None:
+    """Take a whole reply that holds nothing but the instruction, or say why it does not."""
+    ending = Ending.of(finish_reason)
+    text = _readable(reply, ending)
+    if isinstance(text, ReplyStatus):
+        return text
+    if ending is not Ending.NATURAL:
+        return _UNREAD[ending]
+    answer = strip_thinking(text)
+    if answer is None:
         return ReplyStatus.UNPARSEABLE
-    instruction = _plain_instruction(text)
+    instruction = _plain_instruction(answer)
     return Verdict(instruction) if instruction else ReplyStatus.EMPTY
+
+
+def _readable(reply: str | None, ending: Ending) -> str | ReplyStatus:
+    """Return the text of a reply, or why there is none to read."""
+    if ending in (Ending.FAILED, Ending.FILTERED):
+        return _UNREAD[ending]
+    if reply and not reply.isspace():
+        return reply
+    return ReplyStatus.TRUNCATED if ending is Ending.CUT else ReplyStatus.EMPTY
+
+
+_UNREAD = {
+    Ending.NATURAL: ReplyStatus.UNPARSEABLE,
+    Ending.CUT: ReplyStatus.TRUNCATED,
+    Ending.FILTERED: ReplyStatus.FILTERED,
+    Ending.FAILED: ReplyStatus.FAILED,
+    Ending.UNKNOWN: ReplyStatus.UNPARSEABLE,
+}
+"""What a reply is in which no verdict was found."""
 
 
 _LEADING_LABEL = re.compile(
     r"""\A[\s*#]*(?:
         (?:(?:the|a)\s+user(?:['’]s)?\s+)?  # "The user's question or instruction is:"
         (?:inferred\s+)?(?:question|instruction|request|prompt|user)(?:\s+or\s+(?:question|instruction|request))?
-        (?:\s+(?:is|was))?[\s*]*:
+        (?:\s+(?:is|was))?[\s*]*[:：]
       | (?:the|a)\s+user\s+(?:asked|asks|said|wrote)\s*(?::|,(?=\s*["“'‘`]))  # 'A user asked, "..."'
     )[\s*]*""",
     re.IGNORECASE | re.VERBOSE,
@@ -219,14 +250,22 @@ class JudgeReply:
 
     status: ReplyStatus
     value: float | None = None
-    """The rating, 1 to 10; or the place of the chosen response among those shown, from 0. None exactly when `status`
-    is not `ReplyStatus.PARSED`.
+    """The rating, 1 to 10 (as published: any, divided by 10); or the place of the chosen response among those shown,
+    from 0. None exactly when `status` is not `ReplyStatus.PARSED`.
     """
     reasoning: str | None = None
 
 
-def parse_rating(reply: str | None, finish_reason: str | None = "stop", *, shown: Sequence[str] = ()) -> JudgeReply:
+def parse_rating(
+    reply: str | None,
+    finish_reason: str | None = "stop",
+    *,
+    shown: Sequence[str] = (),
+    policy: ReplyPolicy = ReplyPolicy.STRICT,
+) -> JudgeReply:
     """Read a rating of 1 to 10 under the key "SCORE". Anything outside is not a rating; nothing is clipped."""
+    if policy is ReplyPolicy.AS_PUBLISHED:
+        return JudgeReply(ReplyStatus.PARSED, rate_as_published(reply))
     return _parse_judge(reply, finish_reason, RATING_KEY, shown, _read_rating)
 
 
@@ -268,20 +307,27 @@ def _parse_judge(
 
 
 def _without_quotations(reply: str, key: VerdictKey, shown: Sequence[str]) -> str:
-    planted = [text for text in shown if _carries(key, text)]
+    """Leave out the lines that stand in a shown response; all lines, where too many mention the verdict."""
+    planted = [form for text in shown if key.mention.search(text) for form in {text, json.dumps(text)[1:-1]}]
     if not planted or len(reply) > MAX_CHARACTERS:
         return reply
-    return "\n".join(line for line in reply.split("\n") if not (_carries(key, line) and _stands_in(planted, line)))
+    lines = reply.split("\n")
+    doubtful = [number for number, line in enumerate(lines) if key.mention.search(line)]
+    if len(doubtful) > _MOST_MENTIONS:
+        return ""
+    quoted = {number for number in doubtful if _stands_in(planted, lines[number])}
+    return "\n".join(line for number, line in enumerate(lines) if number not in quoted)
 
 
-def _carries(key: VerdictKey, text: str) -> bool:
-    return bool(key.quoted.search(text) or key.label.search(text))
+_MOST_MENTIONS = 64
+"""A reply that mentions its verdict in more lines has none: each of them is looked for in the responses."""
 
 
 def _stands_in(texts: Sequence[str], line: str) -> bool:
-    """Whether a line, or the object at its end, stands in one of the texts."""
-    line = line.strip()
-    return any(line in text or ("{" in line and line[line.index("{") :] in text) for text in texts)
+    """Whether a line, or the object in it, stands in one of the texts."""
+    line = line.strip(' \t\r"`')
+    parts = (line, line[line.index("{") : line.rfind("}") + 1 or len(line)]) if "{" in line else (line,)
+    return any(part in text for text in texts for part in parts)
 
 
 def _first_line(text: str) -> str:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeAlias, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from flip_reward.core.conversation import Group
+from flip_reward.core.replies import ReplyPolicy
 from flip_reward.core.response import InferenceTarget, Target, replace_lone_surrogates, select_target, visible_answer
 from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.engines.base import (
@@ -108,6 +109,13 @@ class ResponseOptions:
 
 
 TargetSetting = Annotated[Target, Field(description="What is inferred: last-user, system or conversation.")]
+ReplyPolicySetting = Annotated[
+    ReplyPolicy,
+    Field(
+        description="A reply without a verdict: 'strict' leaves it unscored. 'as_published' (flip, pointwise; for "
+        "reproduction) gives every reply what the paper's training code gives it, and failures 0."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -350,6 +358,14 @@ def find_detail(answer: Completion | TokenLogprobs) -> str | None:
     if isinstance(answer, TokenLogprobs):
         return None
     return next((one.detail for one in (answer, *answer.others) if one.detail), None)
+
+
+def fail_as(policy: ReplyPolicy, score: Score) -> Score:
+    """Return the score of a request as a policy has it: as published, a failure is worth 0."""
+    if policy is ReplyPolicy.STRICT or score.value is not None:
+        return score
+    detail = f"{score.outcome.value} counts as 0: {score.detail}"
+    return replace(score, value=0.0, outcome=Outcome.SCORED, detail=detail)
 
 
 def _clean(completion: Completion) -> Completion:

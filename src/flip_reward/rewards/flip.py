@@ -20,10 +20,12 @@ from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import (
     ReplyOptions,
+    ReplyPolicySetting,
     RewardModel,
     Settings,
     TargetSetting,
     ask,
+    fail_as,
     gather_all,
     record_options,
 )
@@ -60,13 +62,7 @@ class FlipOptions(ReplyOptions):
     embedding_model: Annotated[
         str | None, Field(description="For --similarity embedding: a model2vec model or folder.")
     ] = None
-    reply_policy: Annotated[
-        ReplyPolicy,
-        Field(
-            description="A reply without a verdict: 'strict' leaves it unscored, 'raw_text' scores it whole, as the "
-            "paper's code does."
-        ),
-    ] = ReplyPolicy.STRICT
+    reply_policy: ReplyPolicySetting = ReplyPolicy.STRICT
     samples: Annotated[
         int,
         Field(
@@ -173,7 +169,8 @@ class FlipReward(RewardModel):
         answer = self.visible_answer(response)
         if isinstance(answer, Outcome):
             return Score(None, answer)
-        return await ask(self.required_engine.complete(inference.ask(answer)), partial(inference.read, answer))
+        score = await ask(self.required_engine.complete(inference.ask(answer)), partial(inference.read, answer))
+        return fail_as(self.options.reply_policy, score)
 
 
 @dataclass(frozen=True, slots=True)

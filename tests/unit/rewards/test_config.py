@@ -34,7 +34,7 @@ EVERYTHING = {
     "structured": True,
     "target": Target.LAST_USER,
     "normalizer": "multilingual",
-    "reply_policy": ReplyPolicy.RAW_TEXT,
+    "reply_policy": ReplyPolicy.AS_PUBLISHED,
     "samples": 8,
     "aggregation": Aggregation.MEDIAN,
     "likelihood_value": LikelihoodValue.PMI,
@@ -192,9 +192,15 @@ def test_settings_reach_the_rewards() -> None:
         (own["structured"], own["temperature"], own["max_tokens"]) == (True, 0.5, 99) for own in settings.values()
     )
     flip = settings["flip"]
-    assert (flip["template"], flip["similarity"], flip["reply_policy"]) == ("direct", "f1:multilingual", "raw_text")
+    assert (flip["template"], flip["similarity"], flip["reply_policy"]) == (
+        "direct",
+        "f1:multilingual",
+        "as_published",
+    )
     assert (flip["samples"], flip["aggregation"]) == (8, "median")
+    assert settings["pointwise"]["reply_policy"] == "as_published"
     pairwise = settings["pairwise"]
+    assert "reply_policy" not in pairwise
     assert (pairwise["both_orders"], pairwise["tournament"], pairwise["order_seed"]) == (False, "knockout", 7)
     assert (settings["listwise"]["orders"], settings["listwise"]["order_seed"]) == (4, 7)
     assert RewardConfig(reward="listwise", model="scripted", seed=3).check().settings["order_seed"] == 3

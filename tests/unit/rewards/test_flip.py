@@ -170,12 +170,29 @@ def test_options_reach_the_request() -> None:
         return "Name three fruits"
 
     sampling = Sampling(0.7, 99, 0.9, 3)
-    structured = FlipOptions(sampling=sampling, structured=True, reply_policy=ReplyPolicy.RAW_TEXT)
+    structured = FlipOptions(sampling=sampling, structured=True, reply_policy=ReplyPolicy.AS_PUBLISHED)
     assert score_one(script, structured).value == 1.0
     plain = FlipOptions("direct", structured=True)
     assert score_one(script, plain).value == 1.0
     assert (seen[0].sampling, seen[0].json_schema) == (sampling, INFERENCE_SCHEMA)
     assert seen[1].json_schema is None, "a template that asks for plain text is not forced into JSON"
+
+
+def test_as_published_a_failed_request_is_worth_nothing_and_says_so() -> None:
+    options = FlipOptions(reply_policy=ReplyPolicy.AS_PUBLISHED)
+    for error, cause in (
+        (EngineServerError("overloaded"), "engine_failure"),
+        (ContextTooLongError("9000"), "context_too_long"),
+    ):
+        score = score_one(fail(error), options)
+        assert (score.value, score.outcome) == (0.0, Outcome.SCORED)
+        assert score.detail == f"{cause} counts as 0: {error}"
+    assert score_one(lambda _request: Completion(None, "length"), options).value == 0.0
+    assert score_one(lambda _request: Completion("Three fruits", "length"), options).value == pytest.approx(0.8)
+    blank = Group.of("Name three fruits.", " ")
+    assert score_one(lambda _request: verdict("x"), options, blank).outcome is Outcome.EMPTY_RESPONSE
+    with pytest.raises(EngineUnavailableError):
+        score_one(fail(EngineUnavailableError("nobody")), options)
 
 
 def test_settings_tell_apart_what_changes_scores() -> None:
@@ -185,7 +202,7 @@ def test_settings_tell_apart_what_changes_scores() -> None:
         FlipOptions(target=Target.CONVERSATION),
         FlipOptions(normalizer="multilingual"),
         FlipOptions(sampling=Sampling(seed=1)),
-        FlipOptions(reply_policy=ReplyPolicy.RAW_TEXT),
+        FlipOptions(reply_policy=ReplyPolicy.AS_PUBLISHED),
         FlipOptions(structured=True),
     ]
     settings = [tuple(sorted(FlipReward(ScriptedEngine(), o).settings.items(), key=str)) for o in variants]

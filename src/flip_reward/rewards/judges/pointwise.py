@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import JudgeKind, Template
-from flip_reward.core.replies import HIGHEST_RATING, LOWEST_RATING, parse_rating
+from flip_reward.core.replies import HIGHEST_RATING, LOWEST_RATING, ReplyPolicy, parse_rating
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Score
 from flip_reward.engines.base import Completion, Engine, Request
-from flip_reward.rewards.base import ask, gather_all
+from flip_reward.rewards.base import ReplyPolicySetting, ask, fail_as, gather_all
 from flip_reward.rewards.judges.base import Judge, JudgeInput, JudgeOptions, make_schema
 
 RATING_SCHEMA = make_schema("SCORE", {"type": "integer", "enum": list(range(LOWEST_RATING, HIGHEST_RATING + 1))})
@@ -20,9 +20,13 @@ RATING_SCHEMA = make_schema("SCORE", {"type": "integer", "enum": list(range(LOWE
 class PointwiseOptions(JudgeOptions):
     """How `PointwiseJudge` asks."""
 
+    reply_policy: ReplyPolicySetting = ReplyPolicy.STRICT
+
 
 class PointwiseJudge(Judge):
     """A judge that sees the conversation and one response, and rates it from 1 to 10. The reward is the rating.
+
+    With `ReplyPolicy.AS_PUBLISHED` it is that of the paper's training code: a tenth of the rating, and 0 without one.
 
     Args:
         engine: The judging model; None renders prompts only.
@@ -42,7 +46,8 @@ class PointwiseJudge(Judge):
     def __init__(
         self, engine: Engine | None, options: PointwiseOptions | None = None, *, template: Template | None = None
     ) -> None:
-        super().__init__(engine, options or PointwiseOptions(), template)
+        self.options = options or PointwiseOptions()
+        super().__init__(engine, self.options, template)
 
     def render(self, group: Group) -> list[Request | None]:
         """Render the request of every response, without sending anything; None for one without an answer."""
@@ -59,9 +64,10 @@ class PointwiseJudge(Judge):
         answer = judged.answers.get(index)
         if answer is None:
             return Score(None, judged.outcomes[index])
+        policy = self.options.reply_policy
 
         def read(completion: Completion, cost: Cost) -> Score:
-            rating = parse_rating(completion.text, completion.finish_reason, shown=[answer])
+            rating = parse_rating(completion.text, completion.finish_reason, shown=[answer], policy=policy)
             return Score(
                 rating.value,
                 rating.status.outcome,
@@ -70,7 +76,7 @@ class PointwiseJudge(Judge):
                 cost=cost,
             )
 
-        return await ask(self.required_engine.complete(self._request(judged, answer)), read)
+        return fail_as(policy, await ask(self.required_engine.complete(self._request(judged, answer)), read))
 
     def _request(self, judged: JudgeInput, answer: str) -> Request:
         return self._make_request(judged, {"response": answer}, RATING_SCHEMA)

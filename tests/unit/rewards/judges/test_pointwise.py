@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.core.conversation import Group, Message
+from flip_reward.core.replies import ReplyPolicy
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.engines.base import Completion, Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
@@ -73,6 +74,19 @@ def test_failures_of_the_engine_are_outcomes(error: Exception, outcome: Outcome)
 
     [score] = rate_all(fail, Group.of("q", "a"))
     assert (score.value, score.outcome, score.detail) == (None, outcome, str(error))
+
+
+def test_as_published_every_response_has_a_tenth_of_its_rating() -> None:
+    def script(request: Request) -> str:
+        response = request.messages[-1].content.rpartition("\n\n")[2]
+        if response == "Fig":
+            raise EngineServerError("overloaded")
+        return '{"SCORE": 12}' if response == "Apple" else "No idea."
+
+    options = PointwiseOptions(reply_policy=ReplyPolicy.AS_PUBLISHED)
+    scores = rate_all(script, Group.of("Name a fruit.", ["Apple", "Fig", "Pear", ""]), options)
+    assert [score.value for score in scores] == [1.2, 0.0, 0.0, None]
+    assert scores[1].detail == "engine_failure counts as 0: overloaded"
 
 
 def test_an_engine_that_will_never_answer_ends_everything() -> None:
