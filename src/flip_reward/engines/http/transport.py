@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import io
-import urllib.request
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 import aiohttp
 from yarl import URL
 
+from flip_reward.engines.http.proxy import PROXY_HINT, PROXY_KEY_HINT, Proxy, find_proxy
+from flip_reward.engines.http.tls import explain_certificate, make_context, speaks_no_tls
 from flip_reward.errors import (
     CannotConnectError,
     EngineConnectionError,
     EngineError,
     EngineTimeoutError,
+    EngineUnavailableError,
     MalformedCompletionError,
 )
 
@@ -45,6 +48,8 @@ class HttpSession:
         self._headers = dict(headers)
         self._timeout_seconds = timeout_seconds
         self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
+        self.proxy: Proxy | None = None
+        """What stands before the server, known from the first request on."""
 
     async def send(self, method: str, url: str, body: bytes | None = None) -> HttpResponse:
         """Send one request once, and return the response whatever its status."""
@@ -60,24 +65,49 @@ class HttpSession:
 
     def _explain(self, error: Exception) -> EngineError:
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return CannotConnectError(f"{self._address} did not accept a connection within {CONNECT_SECONDS:g} s")
+            return CannotConnectError(f"{self._first_peer} did not accept a connection within {CONNECT_SECONDS:g} s")
         if isinstance(error, TimeoutError):
             return EngineTimeoutError(f"{self._address} did not answer within {self._timeout_seconds:g} s")
         if isinstance(error, (aiohttp.ClientConnectorDNSError, UnicodeError)):
-            return CannotConnectError(f"{self._address} cannot be found: the host name does not resolve")
+            return CannotConnectError(f"{self._first_peer} cannot be found: the host name does not resolve")
         if isinstance(error, aiohttp.ClientHttpProxyError):
-            return CannotConnectError(f"the proxy in front of {self._address} answered {error.status}")
+            return self._explain_proxy(error)
+        if isinstance(error, ssl.SSLError):
+            return self._explain_tls(error)
         if isinstance(error, aiohttp.ClientConnectorError):
-            behind_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
-            peer = f"the proxy in front of {self._address}" if behind_proxy else self._address
+            peer = self._first_peer
             if isinstance(error.os_error, ConnectionRefusedError):
                 return CannotConnectError(f"{peer} refuses connections")
             return CannotConnectError(f"{peer} cannot be reached: {error.os_error}")
         if isinstance(error, aiohttp.ClientPayloadError):
             return MalformedCompletionError(f"{self._address} closed the connection in the middle of its answer")
+        hint = "if it speaks https, write https:// in --base-url" if self._address.startswith("http:") else None
         if isinstance(error, aiohttp.ClientResponseError):
-            return MalformedCompletionError(f"{self._address} answered with something that is not HTTP")
-        return EngineConnectionError(f"{self._address} closed the connection before it answered")
+            return MalformedCompletionError(f"{self._address} answered with something that is not HTTP", hint=hint)
+        return EngineConnectionError(f"{self._address} closed the connection before it answered", hint=hint)
+
+    @property
+    def _first_peer(self) -> str:
+        """What connections are made to: the server, or the proxy before it."""
+        return self._address if self.proxy is None else f"the proxy {self.proxy.name} in front of {self._address}"
+
+    def _explain_proxy(self, error: aiohttp.ClientHttpProxyError) -> EngineError:
+        said = f"{self._first_peer} answered {error.status} instead of connecting to it"
+        if error.status >= 500 or error.status in (408, 425, 429):
+            return CannotConnectError(said)
+        return EngineUnavailableError(said, hint=PROXY_KEY_HINT if error.status == 407 else PROXY_HINT)
+
+    def _explain_tls(self, error: ssl.SSLError) -> EngineError:
+        cause = next((one for one in error.args if isinstance(one, ssl.SSLError)), error)  # aiohttp wraps OpenSSL's
+        peer = self._address
+        if self.proxy is not None and getattr(error, "host", None) == URL(self.proxy.address).host:
+            peer = self._first_peer
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return explain_certificate(peer, cause)
+        if speaks_no_tls(cause):
+            where = "--base-url" if peer == self._address else "the variable that names the proxy"
+            return EngineUnavailableError(f"{peer} speaks http, not https", hint=f"write http:// in {where}")
+        return CannotConnectError(f"{peer} cannot be reached: TLS failed with {cause.reason or cause}")
 
     async def _open_pool(self) -> _Pool:
         for loop in [loop for loop in self._pools if loop.is_closed()]:
@@ -85,7 +115,10 @@ class HttpSession:
         # An event loop that ends closes the generators that are still open, and so does the last reference to one:
         # without `aclose` no connection is left behind either. `_open_session` does not wait before its yield, so no
         # two tasks get here at once.
-        generator = _open_session(self._address, self._headers, self._timeout_seconds)
+        self.proxy = find_proxy(self._address)
+        addresses = [self._address, *([self.proxy.address] if self.proxy else [])]
+        context = make_context() if any(one.startswith("https:") for one in addresses) else None
+        generator = _open_session(self._headers, self._timeout_seconds, self.proxy, context)
         pool = self._pools[asyncio.get_running_loop()] = _Pool(await anext(generator), generator)
         return pool
 
@@ -103,29 +136,19 @@ class _Pool:
 
 
 async def _open_session(
-    address: str, headers: Mapping[str, str], timeout_seconds: float
+    headers: Mapping[str, str], timeout_seconds: float, proxy: Proxy | None, context: ssl.SSLContext | None
 ) -> AsyncGenerator[aiohttp.ClientSession]:
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=context or True),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=headers,
-        proxy=_find_proxy(URL(address)),
+        proxy=None if proxy is None else URL(proxy.address),
         timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=CONNECT_SECONDS),
     )
     try:
         yield session
     finally:
         await session.close()
-
-
-def _find_proxy(url: URL) -> URL | None:
-    """Look for a proxy in the environment once; aiohttp would do so for every request."""
-    host = url.host or ""
-    proxy = urllib.request.getproxies().get(url.scheme)
-    on_this_machine = host in ("localhost", "::1") or host.startswith("127.")
-    if proxy is None or on_this_machine or urllib.request.proxy_bypass(host):
-        return None
-    return URL(proxy)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
