@@ -21,8 +21,8 @@
         ├── EngineServerError         408, 409, 5xx                                       retryable
         ├── MalformedCompletionError  an answer that is not a completion                  retryable
         ├── ContextTooLongError       the prompt does not fit the model
-        ├── RequestRefusedError       any other 4xx
-        └── EngineUnavailableError    nothing has ever succeeded and nothing will: wrong address, key or model
+        ├── RequestRefusedError       any other 4xx, while others are answered
+        └── EngineUnavailableError    nothing will be answered: wrong address, key or model, no credit
             └── NoLogprobsError       the engine cannot say how likely a given text is
 
 An `EngineError` concerns one request and becomes an `Outcome` of one score, except `EngineUnavailableError`, which
@@ -171,15 +171,24 @@ class ContextTooLongError(EngineError):
 
 
 class RequestRefusedError(EngineError):
-    """The server refused the request itself (any other 4xx, which is its `status`)."""
+    """The request itself was refused (any other 4xx, which is its `status`).
 
-    def __init__(self, message: str, *, status: int, hint: str | None = None) -> None:
+    Attributes:
+        by_server: A server said so, which may have nothing to do with the request: a key that has expired, a model
+            that was unloaded. What this process refuses concerns the request alone.
+    """
+
+    def __init__(self, message: str, *, status: int, hint: str | None = None, by_server: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.by_server = by_server
 
 
 class EngineUnavailableError(EngineError):
-    """Nothing has ever succeeded and nothing will: a wrong address, key or model name. Ends the run."""
+    """Nothing will be answered before somebody mends it: a wrong address, key or model name, no credit. Ends the run.
+
+    Nothing is settled by it: the same command, once it is mended, asks what was not answered.
+    """
 
 
 class NoLogprobsError(EngineUnavailableError):

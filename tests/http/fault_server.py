@@ -9,8 +9,10 @@ It runs in a thread of its own, so that synchronous and asynchronous tests and o
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
+import ssl
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +32,7 @@ class Fault(StrEnum):
 
     REFUSED = "400"
     UNAUTHORIZED = "401"
+    PAYMENT_REQUIRED = "402"
     FORBIDDEN = "403"
     TIMEOUT = "408"
     CONFLICT = "409"
@@ -47,6 +50,10 @@ class Fault(StrEnum):
     NO_CHOICES = "no choices"
     NULL_CONTENT = "null content"
     ONE_CHOICE = "one choice"
+    UNLOADED = "the model was unloaded"
+    QUOTA = "the quota is spent"
+    DAILY_LIMIT = "the limit of the day is reached"
+    LOGIN = "sent to a login page"
 
 
 TRANSIENT = (
@@ -78,6 +85,12 @@ Choose = Callable[[str, int], Fault | None]
 def never(prompt: str, number: int) -> Fault | None:  # noqa: ARG001 - the shape of `Choose`
     """Answer everything."""
     return None
+
+
+def from_then_on(fault: Fault, *, after: int) -> Choose:
+    """Answer a number of requests, whatever they ask, and fail all that follow."""
+    requests = itertools.count()
+    return lambda _prompt, _number: None if next(requests) < after else fault
 
 
 def at_first(fault: Fault, *, times: int = 1) -> Choose:
@@ -118,6 +131,8 @@ class FaultServer:
         latency_seconds: How long an answer takes.
         retry_after: The Retry-After header of refusals that ask for patience.
         port: Where to listen; 0 takes a free port.
+        takes_any_name: It answers whatever model is asked for; it lists `model` all the same.
+        tls: It speaks https.
 
     Attributes:
         base_url: Its address, ending in /v1.
@@ -139,6 +154,8 @@ class FaultServer:
         latency_seconds: float = 0.0,
         retry_after: str = "0.01",
         port: int = 0,
+        takes_any_name: bool = False,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.model = model
         self.base_url = ""
@@ -154,6 +171,8 @@ class FaultServer:
         self._latency_seconds = latency_seconds
         self._retry_after = retry_after
         self._port = port
+        self._takes_any_name = takes_any_name
+        self._tls = tls
         self._in_flight = 0
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -173,9 +192,9 @@ class FaultServer:
         self.add_routes(app.router)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self._port).start()
+        await web.TCPSite(runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
         self._port = runner.addresses[0][1]
-        self.base_url = f"http://127.0.0.1:{self._port}/v1"
+        self.base_url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}/v1"
         self._started.set()
         await self._stop.wait()
         await runner.cleanup()
@@ -223,7 +242,7 @@ class FaultServer:
         if self._api_key is not None and http_request.headers.get("Authorization") != f"Bearer {self._api_key}":
             shown = http_request.headers.get("Authorization", "nothing")
             return _fail(401, f"Incorrect API key provided: {shown}", code="invalid_api_key")
-        if body["model"] != self.model:
+        if body["model"] != self.model and not self._takes_any_name:
             return _fail(404, f"The model `{body['model']}` does not exist.", code="model_not_found")
         prompt = read_prompt(body)
         self.requests[prompt] += 1
@@ -283,8 +302,23 @@ class FaultServer:
             case Fault.CONTEXT_TOO_LONG:
                 return _fail(400, "This model's maximum context length is 8 tokens. However, you requested 9 tokens.")
             case _:
-                return _fail(int(fault), f"injected {fault}", headers={"Retry-After": self._retry_after})
+                return _refuse(fault, self._retry_after)
         return web.Response()
+
+
+def _refuse(fault: Fault, retry_after: str) -> web.Response:
+    match fault:
+        case Fault.UNLOADED:
+            return _fail(404, "The model `test-model` does not exist.", code="model_not_found")
+        case Fault.QUOTA:
+            return _fail(429, "You exceeded your current quota.", code="insufficient_quota")
+        case Fault.DAILY_LIMIT:
+            message = "Rate limit reached on requests per day (RPD): Limit 200, Used 200."
+            return _fail(429, message, code="rate_limit_exceeded", headers={"Retry-After": "1"})
+        case Fault.LOGIN:
+            return web.Response(status=307, headers={"Location": "https://sso.example/login?ticket=secret"})
+        case _:
+            return _fail(int(fault), f"injected {fault}", headers={"Retry-After": retry_after})
 
 
 def _render(replies: Sequence[Completion], model: str) -> str:

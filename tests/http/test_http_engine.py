@@ -27,7 +27,7 @@ from flip_reward.errors import (
     OptionError,
     RequestRefusedError,
 )
-from tests.http.fault_server import Fault, FaultServer, at_first, patience
+from tests.http.fault_server import Fault, FaultServer, at_first, from_then_on, patience
 
 KEY = "sk-a-very-secret-key"
 
@@ -235,12 +235,34 @@ class TestUnavailable:
         assert isinstance(failure, EngineUnavailableError)
         assert hint in str(failure.hint)
 
-    @pytest.mark.parametrize("fault", [Fault.UNAUTHORIZED, Fault.FORBIDDEN])
-    async def test_after_an_answer_the_same_refusal_concerns_one_request(self, fault: Fault) -> None:
-        with FaultServer(lambda prompt, _: fault if prompt == "bad" else None) as server:
+    @pytest.mark.parametrize(
+        ("fault", "said", "hint"),
+        [
+            (Fault.UNAUTHORIZED, "injected 401", "OPENAI_API_KEY"),
+            (Fault.PAYMENT_REQUIRED, "injected 402", "credit"),
+            (Fault.QUOTA, "You exceeded your current quota", "credit"),
+            (Fault.DAILY_LIMIT, "requests per day", "wait"),
+            (Fault.UNLOADED, "does not exist", "loading"),
+            (Fault.LOGIN, "answered 307", "https://sso.example/login"),
+        ],
+    )
+    async def test_what_concerns_every_request_does_so_after_an_answer_too(
+        self, fault: Fault, said: str, hint: str
+    ) -> None:
+        with FaultServer(from_then_on(fault, after=1)) as server:
             engine = HttpEngine(server.base_url, server.model)
             await engine.complete(ask("good"))
-            assert type(await fail(engine, "bad")) is RequestRefusedError
+            failure = await fail(engine, "later")
+        assert isinstance(failure, EngineUnavailableError)
+        assert said in str(failure)
+        assert hint in str(failure.hint)
+        assert "ticket" not in str(failure.hint), "the query of a login page may be a secret"
+
+    async def test_a_403_may_be_about_one_request(self) -> None:
+        with FaultServer(at_first(Fault.FORBIDDEN)) as server:
+            failure = await fail(HttpEngine(server.base_url, server.model))
+        assert isinstance(failure, RequestRefusedError)
+        assert failure.by_server
 
     async def test_a_prompt_that_is_too_long_shows_that_the_rest_is_right(self) -> None:
         faults = {"long": Fault.CONTEXT_TOO_LONG, "bad": Fault.FORBIDDEN}

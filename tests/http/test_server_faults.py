@@ -19,7 +19,7 @@ from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.server.run import allow_many_connections
 from flip_reward.server.scorer import EngineHealth
 from flip_reward.server.settings import Limits, ServerSettings
-from tests.http.fault_server import FaultServer
+from tests.http.fault_server import Fault, FaultServer, from_then_on
 from tests.http.reward_server import JSON_HEADERS, Answer, RewardServer
 
 ONE = {"groups": [{"prompt": "say hello please", "responses": ["say hello please"]}]}
@@ -304,10 +304,31 @@ def test_an_engine_that_has_never_been_there() -> None:
     with RewardServer(FlipReward(engine)) as server:
         assert server.get("/ready").status == 503
         answers = [server.post("/v1/rewards", ONE) for _ in range(3)]
-        assert [outcome_of(answer) for answer in answers] == [Outcome.ENGINE_FAILURE] * 3
+        assert [(answer.status, answer.problem) for answer in answers] == [(503, "engine_failure")] * 3
+        assert "refuses connections" in answers[0].json()["detail"]
         with FaultServer(port=port, model="m"):
             assert server.get("/ready").status == 200
             assert outcome_of(server.post("/v1/rewards", ONE)) == Outcome.SCORED
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAUTHORIZED, Fault.QUOTA, Fault.LOGIN, Fault.REFUSED])
+def test_a_key_or_quota_that_ends_is_no_result_of_any_route(fault: Fault) -> None:
+    with FaultServer(from_then_on(fault, after=2)) as engine_server:
+        engine = build_stack(HttpEngine(engine_server.base_url, engine_server.model))
+        with RewardServer(FlipReward(engine)) as server:
+            assert server.get("/ready").status == 200
+            assert outcome_of(server.post("/v1/rewards", ONE)) == Outcome.SCORED
+            for path, body in (
+                ("/v1/rewards", ONE),
+                ("/score", {"queries": "say hello", "documents": "hello"}),
+                ("/get_reward", {"query": ["say hello\nhello"], "prompts": ["say hello\n"]}),
+                ("/rerank", {"query": "say hello", "documents": ["hello", "bye"]}),
+            ):
+                answer = server.post(path, body)
+                assert (answer.status, answer.problem) == (503, "engine_failure")
+                assert engine_server.base_url in answer.json()["detail"]
+                assert "retry-after" in answer.headers
+            assert [server.get("/ready").status for _ in range(3)] == [503] * 3
 
 
 async def test_a_probe_is_shared_and_costs_one_token() -> None:

@@ -7,12 +7,21 @@ import asyncio
 import pytest
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import Engine, Request
+from flip_reward.engines.base import Completion, Engine, Request
 from flip_reward.engines.http.engine import HttpEngine
-from flip_reward.engines.middleware import FAILURES_BEFORE_GIVING_UP, RetryPolicy, build_stack
+from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.engines.scripted import echo_last_words
-from flip_reward.errors import EngineError, EngineUnavailableError, RequestRefusedError
-from tests.http.fault_server import TRANSIENT, Fault, FaultServer, at_first, by_chance, patience
+from flip_reward.errors import ContextTooLongError, EngineUnavailableError, RequestRefusedError
+from tests.http.fault_server import (
+    TRANSIENT,
+    Choose,
+    Fault,
+    FaultServer,
+    at_first,
+    by_chance,
+    from_then_on,
+    patience,
+)
 
 HASTY = RetryPolicy(max_attempts=12, first_wait_seconds=0.001, max_wait_seconds=0.005)
 
@@ -37,15 +46,69 @@ async def test_a_passing_fault_costs_one_more_attempt(fault: Fault) -> None:
         assert server.requests.total() == 2
 
 
-@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.UNPROCESSABLE, Fault.CONTEXT_TOO_LONG])
+REFUSALS = (Fault.REFUSED, Fault.FORBIDDEN, Fault.UNPROCESSABLE)
+
+
+def refuse(word: str, fault: Fault) -> Choose:
+    return lambda prompt, _number: fault if word in prompt else None
+
+
+@pytest.mark.parametrize("fault", [*REFUSALS, Fault.CONTEXT_TOO_LONG])
 async def test_a_refusal_is_not_asked_again(fault: Fault) -> None:
-    with FaultServer(lambda _prompt, _number: fault) as server:
+    with FaultServer(refuse("hello", fault)) as server:
         engine = stack(server)
-        with pytest.raises(EngineError) as caught:
+        with pytest.raises((RequestRefusedError, ContextTooLongError)) as caught:
             await engine.complete(ask("hello"))
         await engine.aclose()
         assert caught.value.attempts == 1
-        assert server.requests.total() == 1
+        assert server.requests["hello"] == 1
+
+
+@pytest.mark.parametrize("fault", REFUSALS)
+@pytest.mark.parametrize("answered", [0, 3])
+async def test_a_server_that_refuses_whatever_it_is_asked_will_not_answer(fault: Fault, answered: int) -> None:
+    with FaultServer(from_then_on(fault, after=answered)) as server:
+        engine = stack(server)
+        for number in range(answered):
+            await engine.complete(ask(f"row {number}"))
+        with pytest.raises(EngineUnavailableError, match=f"injected {fault}") as caught:
+            await engine.complete(ask("hello"))
+        await engine.aclose()
+        assert caught.value.attempts == 1
+        assert isinstance(caught.value.__cause__, RequestRefusedError)
+
+
+async def test_refusals_that_come_together_cost_few_harmless_requests() -> None:
+    with FaultServer(refuse("storm", Fault.REFUSED), latency_seconds=0.02) as server:
+        engine = stack(server)
+        asked = [ask(f"storm {number}") for number in range(64)]
+        failures = await asyncio.gather(*map(engine.complete, asked), return_exceptions=True)
+        await engine.aclose()
+        assert {type(failure) for failure in failures} == {RequestRefusedError}
+        assert server.requests.total() <= 64 + 16
+
+
+async def test_a_server_that_refuses_at_random_is_not_given_up() -> None:
+    with FaultServer(by_chance({Fault.REFUSED: 0.3}, seed=3)) as server:
+        engine = stack(server)
+        asked = [ask(f"row {number}") for number in range(60)]
+        answers = await asyncio.gather(*map(engine.complete, asked), return_exceptions=True)
+        await engine.aclose()
+        assert {type(answer) for answer in answers} == {Completion, RequestRefusedError}
+
+
+async def test_a_refusal_stays_open_while_the_server_fails_in_another_way() -> None:
+    def choose(prompt: str, number: int) -> Fault | None:
+        if prompt == "hello":
+            return Fault.REFUSED
+        return Fault.UNAVAILABLE if number <= 2 else None
+
+    with FaultServer(choose) as server:
+        engine = stack(server)
+        with pytest.raises(RequestRefusedError) as caught:
+            await engine.complete(ask("hello"))
+        await engine.aclose()
+        assert caught.value.attempts == server.requests["hello"] == 3
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)
@@ -76,14 +139,3 @@ async def test_a_wrong_key_ends_at_once() -> None:
         await engine.aclose()
         assert caught.value.attempts == 1
         assert len(server.received) == 1
-
-
-async def test_a_server_that_refuses_everything_ends_the_run() -> None:
-    with FaultServer(lambda _prompt, _number: Fault.REFUSED) as server:
-        engine = stack(server)
-        rows = [ask(f"row {index}") for index in range(FAILURES_BEFORE_GIVING_UP)]
-        *failures, last = await asyncio.gather(*map(engine.complete, rows), return_exceptions=True)
-        await engine.aclose()
-        assert {type(failure) for failure in failures} == {RequestRefusedError}
-        assert isinstance(last, EngineUnavailableError)
-        assert "injected 400" in str(last)

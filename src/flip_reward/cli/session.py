@@ -27,7 +27,7 @@ from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow, RowMapper, SourceRow, read_sources
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.files import SMOLLM2_135M
-from flip_reward.errors import ConversationError
+from flip_reward.errors import ConversationError, EngineUnavailableError
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 from flip_reward.rewards.base import Rendered, RewardModel
 from flip_reward.rewards.judges.base import Judge
@@ -110,6 +110,10 @@ def run_until_interrupted(
     except asyncio.CancelledError:
         print_places(console, opened, "Stopped at once. The same command goes on from here.")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except EngineUnavailableError:
+        if opened.folder.tally.responses:
+            print_places(console, opened, STOPPED)
+        raise
 
 
 def show_prompts(

@@ -247,6 +247,18 @@ def _check_endings(replies: Sequence[Completion]) -> None:
         raise RequestRefusedError(said, status=200)
 
 
+@runtime_checkable
+class ServerEngine(Protocol):
+    """An engine whose model is on a server. The same model may be reached at another address later."""
+
+    base_url: str
+    """The address, without credentials."""
+
+    async def lists_model(self) -> bool:
+        """Whether the server names the model among those it has. One that does not may take any name for its own."""
+        ...
+
+
 def escape_messages(messages: Sequence[Message], special_tokens: Collection[str]) -> list[dict[str, str]]:
     """Return messages for a chat template; what a tokenizer would read as a special token gets a space.
 

@@ -23,8 +23,9 @@ logger = logging.getLogger(__name__)
 _APPLICATION_ID = 0x464C4950  # "FLIP": tells our files from other SQLite databases
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _BUSY_TIMEOUT_SECONDS = 5.0
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _MAX_PENDING = 256
-_HINT = "delete it, choose another with --cache PATH, or do without one with --cache off"
+_HINT = "delete it, choose one on a local disk with --cache PATH, or do without one with --cache off"
 
 
 def default_cache_path() -> Path:
@@ -99,8 +100,11 @@ class ResponseCache:
         self._off = False
         self._connection: sqlite3.Connection | None = self._open()
 
-    def get(self, key: bytes) -> Completion | TokenLogprobs | None:
-        """Return the answer kept under `key`, marked as cached; None when there is none."""
+    def get(self, key: bytes, *, server: str | None = None) -> Completion | TokenLogprobs | None:
+        """Return the answer kept under `key`, marked as cached; None when there is none.
+
+        With a `server`, an answer that is known to be of another address counts as none.
+        """
         with self._lock:
             value = self._pending.get(key)
             if value is None and not self._off:
@@ -110,14 +114,14 @@ class ResponseCache:
                     self._switch_off(error)
                 else:
                     value = row and row[0]
-        return None if value is None else _decode(value)
+        return None if value is None else _decode(value, server)
 
-    def put(self, key: bytes, completion: Completion | TokenLogprobs) -> None:
-        """Keep an answer. It is written with the next batch."""
+    def put(self, key: bytes, completion: Completion | TokenLogprobs, *, server: str | None = None) -> None:
+        """Keep an answer, with the address of its server if it has one. It is written with the next batch."""
         with self._lock:
             if self._off:
                 return
-            self._pending[key] = _encode(completion)
+            self._pending[key] = _encode(completion, server)
             if len(self._pending) >= _MAX_PENDING:
                 self.flush()
 
@@ -230,30 +234,34 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
             return
 
 
-def _encode(completion: Completion | TokenLogprobs) -> str:
+def _encode(completion: Completion | TokenLogprobs, server: str | None) -> str:
+    entry: dict[str, object]
     if isinstance(completion, TokenLogprobs):
-        return json.dumps({"logprobs": completion.values})
-    entry: dict[str, object] = {"text": completion.text, "finish_reason": completion.finish_reason}
-    if completion.others:
-        entry["others"] = [[other.text, other.finish_reason] for other in completion.others]
-    return json.dumps(entry)
+        entry = {"logprobs": completion.values}
+    else:
+        entry = {"text": completion.text, "finish_reason": completion.finish_reason}
+        if completion.others:
+            entry["others"] = [[other.text, other.finish_reason] for other in completion.others]
+    return json.dumps(entry if server is None else {**entry, "server": server})
 
 
-def _decode(value: str) -> Completion | TokenLogprobs | None:
+def _decode(value: str, server: str | None) -> Completion | TokenLogprobs | None:
     try:
         entry = json.loads(value)
+        if server is not None and entry.get("server", server) != server:
+            return None
         if "logprobs" in entry:
             return TokenLogprobs(tuple(entry["logprobs"]), attempts=0, cached=True)
         text, finish_reason = entry["text"], entry["finish_reason"]
         others = [Completion(other, reason, attempts=0, cached=True) for other, reason in entry.get("others", ())]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None  # a damaged entry counts as none
     return Completion(text, finish_reason, attempts=0, cached=True, others=tuple(others))

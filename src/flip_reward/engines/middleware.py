@@ -21,11 +21,13 @@ from flip_reward.engines.base import (
     Engine,
     LogprobRequest,
     Request,
+    ServerEngine,
     TokenLogprobs,
     check_ending,
     find_adaptations,
 )
 from flip_reward.engines.cache import ResponseCache, cache_key, is_complete
+from flip_reward.engines.refusals import RefusalInquiry
 from flip_reward.errors import (
     ContextTooLongError,
     EngineBusyError,
@@ -83,6 +85,13 @@ class EngineMiddleware(ABC):
         self, request: AnyRequest, call: Callable[[AnyRequest], Awaitable[AnyCompletion]]
     ) -> AnyCompletion:
         """Answer a request by `call`, the method of the engine inside that answers it with one attempt."""
+
+
+def innermost(engine: Engine) -> Engine:
+    """Return the engine inside all middleware."""
+    while isinstance(engine, EngineMiddleware):
+        engine = engine.engine
+    return engine
 
 
 class LimitedEngine(EngineMiddleware):
@@ -227,6 +236,8 @@ class RetryPolicy:
 class RetryingEngine(EngineMiddleware):
     """Calls the engine inside again after failures that may pass; an answer that ended as one is a failure, too.
 
+    What refusals mean is found out (`refusals.py`).
+
     As long as nothing has been answered, failure number `FAILURES_BEFORE_GIVING_UP` and all that follow are raised as
     `EngineUnavailableError`, which ends a run.
     """
@@ -236,6 +247,7 @@ class RetryingEngine(EngineMiddleware):
         self._policy = policy or RetryPolicy()
         self._answered = False
         self._failures = 0
+        self._inquiries: WeakKeyDictionary[asyncio.AbstractEventLoop, RefusalInquiry] = WeakKeyDictionary()
 
     async def _call(
         self, request: AnyRequest, call: Callable[[AnyRequest], Awaitable[AnyCompletion]]
@@ -244,25 +256,28 @@ class RetryingEngine(EngineMiddleware):
         while True:
             try:
                 completion = check_ending(await call(request))
-            except EngineError as error:
-                error.attempts = attempts
-                failed_at = time.monotonic()
-                if first_failed_at is None:
-                    first_failed_at = failed_at
-                if not (error.retryable and policy.allows_retry(attempts, failed_at - first_failed_at)):
-                    self._note_failure(error)
-                    raise
-                wait_seconds = policy.wait_seconds(error, attempts)
+            except EngineError as failure:
+                error = failure
             else:
                 self._answered = True
                 return completion if attempts == 1 else replace(completion, attempts=attempts)
-            await asyncio.sleep(wait_seconds)
+            if isinstance(error, RequestRefusedError) and error.by_server:
+                inquiry = self._inquiries.setdefault(asyncio.get_running_loop(), RefusalInquiry())
+                error = await inquiry.find_meaning(error, request, call)
+            error.attempts = attempts
+            failed_at = time.monotonic()
+            if first_failed_at is None:
+                first_failed_at = failed_at
+            if not (error.retryable and policy.allows_retry(attempts, failed_at - first_failed_at)):
+                self._note_failure(error)
+                raise error
+            await asyncio.sleep(policy.wait_seconds(error, attempts))
             attempts += 1
 
     def _note_failure(self, error: EngineError) -> None:
         """Count a failure for good; raise when there are so many that no request will be answered."""
-        withheld = isinstance(error, RequestRefusedError) and error.status < 300
-        if withheld or isinstance(error, ContextTooLongError):
+        answered = isinstance(error, RequestRefusedError) and (error.by_server or error.status < 300)
+        if answered or isinstance(error, ContextTooLongError):
             self._answered = True  # the model is there; this prompt is the problem
         if self._answered or isinstance(error, EngineUnavailableError):
             return
@@ -291,12 +306,17 @@ class CachingEngine(EngineMiddleware):
 
     Only requests whose answer is repeatable (temperature 0, or a seed) are cached and shared. Answers that cost
     nothing have `cached=True`, no attempts and no usage, so that sums stay true. Failures are not kept, but all who
-    share a request that fails get the failure. Without a cache, only what is in flight is shared.
+    share a request that fails get the failure. Without a cache, only what is in flight is shared. An answer of a
+    server at another address is taken only where the server lists the model, so that two models are never mixed.
     """
 
     def __init__(self, engine: Engine, cache: ResponseCache | None) -> None:
         super().__init__(engine)
         self._cache = cache
+        inside = innermost(engine)
+        self._server = inside if isinstance(inside, ServerEngine) else None
+        self._address = self._server.base_url if self._server else None
+        self._known_by_name = self._server is None
         self._states: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
 
     async def _call(
@@ -317,7 +337,7 @@ class CachingEngine(EngineMiddleware):
                 return replace(completion, usage=Usage(), attempts=0, cached=True)
         if cache is not None:
             key = cache_key(self.engine.identity, request)
-            kept = cast("AnyCompletion | None", cache.get(key))
+            kept = cast("AnyCompletion | None", await self._look_up(cache, key))
             if kept is not None and is_complete(kept):  # earlier versions kept more
                 return kept
         future = in_flight[request] = loop.create_future()
@@ -334,9 +354,22 @@ class CachingEngine(EngineMiddleware):
             del in_flight[request]
         future.set_result(completion)
         if cache is not None and is_complete(completion):
-            cache.put(key, completion)
+            cache.put(key, completion, server=self._address)
             self._schedule_flush(state, loop, cache)
         return completion
+
+    async def _look_up(self, cache: ResponseCache, key: bytes) -> Completion | TokenLogprobs | None:
+        """Find a kept answer. One of another address counts only where this server knows the model by its name."""
+        if self._known_by_name or self._server is None:
+            return cache.get(key)
+        kept = cache.get(key, server=self._address)
+        if kept is None and (elsewhere := cache.get(key)) is not None:
+            try:
+                self._known_by_name = await self._server.lists_model()
+            except EngineError:
+                return None  # the request itself will say what is wrong
+            return elsewhere if self._known_by_name else None
+        return kept
 
     def _schedule_flush(self, state: _LoopState, loop: asyncio.AbstractEventLoop, cache: ResponseCache) -> None:
         if state.flush_scheduled:

@@ -12,6 +12,8 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+RETRY_FAILURE_AFTER_SECONDS = 5.0
+
 
 class Problem(StrEnum):
     """The kinds of failures, as `error.type` names them."""
@@ -74,6 +76,11 @@ class ApiError(Exception):
 def body_too_large(max_body_bytes: int) -> ApiError:
     """Make the error for a body that is too large. The rest of it is not read."""
     return ApiError(413, Problem.TOO_LARGE, f"the body is larger than {max_body_bytes:,} bytes", close=True)
+
+
+def engine_failed(message: str) -> ApiError:
+    """Make the error for a request that the language model did not answer."""
+    return ApiError(503, Problem.ENGINE_FAILURE, message, retry_after_seconds=RETRY_FAILURE_AFTER_SECONDS)
 
 
 class ClientGoneError(Exception):

@@ -15,11 +15,11 @@ from typing import TypeAlias
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.score import Outcome, Score
 from flip_reward.engines.base import Engine, Request, Sampling
-from flip_reward.engines.middleware import EngineMiddleware
+from flip_reward.engines.middleware import innermost
 from flip_reward.errors import EngineUnavailableError, FlipRewardError, InputError
 from flip_reward.rewards.base import RewardModel, gather_all
 from flip_reward.server.metrics import Metrics
-from flip_reward.server.problems import ApiError, Problem, RowError
+from flip_reward.server.problems import ApiError, Problem, RowError, engine_failed
 from flip_reward.server.settings import Limits
 
 Row: TypeAlias = Group | RowError
@@ -51,7 +51,7 @@ class Scorer:
     async def score(self, rows: Sequence[Row]) -> Sequence[Result]:
         """Score every row that can be scored; a row that cannot be fails alone.
 
-        An `ApiError` says that the server has no room for them now.
+        An `ApiError` says that the server has no room for them now, or that the engine answers nothing.
         """
         results: list[Result] = []
         groups: list[tuple[int, Group]] = []
@@ -106,7 +106,8 @@ class Scorer:
             return RowError(Problem.BAD_ROW, str(error))
         except EngineUnavailableError as error:
             # A run ends here. A server waits for the engine to come back, and says so meanwhile.
-            scores = tuple(Score(None, Outcome.ENGINE_FAILURE, detail=str(error)) for _ in group.responses)
+            self.health.note_lost()
+            raise engine_failed(str(error)) from error
         except Exception as error:  # noqa: BLE001 - whatever one row does, the others are answered
             log.error("a row failed: %s", describe(error))  # noqa: TRY400 - a traceback may quote texts
             return RowError(Problem.INTERNAL, f"the row failed inside the server: {type(error).__name__}")
@@ -174,9 +175,7 @@ class EngineHealth:
     """
 
     def __init__(self, engine: Engine | None) -> None:
-        while isinstance(engine, EngineMiddleware):
-            engine = engine.engine
-        self._engine = engine
+        self._engine = None if engine is None else innermost(engine)
         self._answered_at = float("-inf")
         self._trouble = ""
         self._probe: asyncio.Task[bool] | None = None
@@ -190,7 +189,12 @@ class EngineHealth:
             elif score.cost.attempts:
                 self._answers()
                 return
-        if failed and not self._trouble and self._engine is not None:
+        if failed:
+            self.note_lost()
+
+    def note_lost(self) -> None:
+        """Learn that the engine failed: it is not ready before it has answered."""
+        if not self._trouble and self._engine is not None:
             self._answered_at = float("-inf")
             self._start_probe(self._engine)  # its failure can be logged in full: it quotes no client
 

@@ -27,7 +27,14 @@ from flip_reward.engines.http.wire import (
     make_fields,
     read_error_body,
 )
-from flip_reward.errors import ContextTooLongError, EngineError, EngineServerError, OptionError, RequestRefusedError
+from flip_reward.errors import (
+    ContextTooLongError,
+    EngineError,
+    EngineServerError,
+    MalformedCompletionError,
+    OptionError,
+    RequestRefusedError,
+)
 from flip_reward.redact import mask_secrets
 
 if TYPE_CHECKING:
@@ -40,9 +47,8 @@ class HttpEngine:
     Every call sends one request once; retries, limits and caching are engines around this one (`build_stack`). There
     are three exceptions: where the server draws fewer completions than were asked for, each missing one takes a
     request; a request in a form that the model refuses is sent in the one it takes (`dialect`); and log-probabilities
-    may take one or two to the server's tokenizer before. As long as nothing has ever
-    been answered, a wrong address, key or model name raises `EngineUnavailableError`; afterwards the same failures
-    concern one request.
+    may take one or two to the server's tokenizer before. What concerns all requests, such as a wrong key, an unknown
+    model or a spent quota, raises `EngineUnavailableError`.
 
     `base_url` includes `/v1`; a user name and password in it are sent and never shown, and neither is `api_key`. A
     query in it, such as Azure's `?api-version=...`, goes with every request. `extra_body` wins over the engine's own
@@ -85,7 +91,10 @@ class HttpEngine:
 
     @property
     def identity(self) -> str:
-        """The protocol, the model and the fields of every request; the same model answers alike at any address."""
+        """The protocol, the model and the fields of every request.
+
+        The same model answers alike at any address; whether it is the same, `lists_model` knows.
+        """
         fields = orjson.dumps(mask_secrets(self._fixed_fields), option=orjson.OPT_SORT_KEYS).decode()
         return f"chat-completions {self.model} {fields}"
 
@@ -113,6 +122,18 @@ class HttpEngine:
     async def list_models(self) -> list[str]:
         """Ask the server for the names of its models."""
         return [model.name for model in await self._server.list_models()]
+
+    async def lists_model(self) -> bool:
+        """Ask the server whether it has a model of this name; see `ServerEngine`."""
+        try:
+            return self.model in await self.list_models()
+        except EngineError as failure:
+            error = failure
+        if isinstance(error, MalformedCompletionError) or (
+            isinstance(error, RequestRefusedError) and self._server.lacks_endpoint(error)
+        ):
+            return False
+        raise await self._server.explain(error, endpoint="models")
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import orjson
 
+from flip_reward.engines.http.proxy import PROXY_KEY_HINT, answers_itself
 from flip_reward.engines.http.stream import read_body
 from flip_reward.engines.http.wire import find_error, read_error
 from flip_reward.errors import (
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from flip_reward.engines.http.transport import HttpResponse, HttpSession
 
 MODELS_IN_HINT = 5
+_IS_IT_THERE = "is the server running? Set its address with --base-url"
+_KEY_HINT = "put the key into OPENAI_API_KEY, or into the variable that --api-key-env names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class HttpServer:
         base_url: The address, without credentials, without a query and without a slash at its end.
         root_url: The address of the server's own endpoints, beside `/v1`.
         model: The model's name.
-        answered: Whether a request has ever been answered. If so, address, key and model are right.
+        answered: Whether a request has ever been answered. If so, the address is right.
 
     Example:
         >>> HttpServer("http://localhost:8000/v1/", "Qwen/Qwen3-8B").root_url
@@ -94,9 +97,13 @@ class HttpServer:
 
     def read_error(self, response: HttpResponse) -> EngineError:
         """Return the error that a response without a completion stands for."""
-        return read_error(
-            response.status, response.headers, response.body, address=self.base_url, secrets=self._secrets
-        )
+        address = self.base_url
+        proxy = self._session.proxy if self._session is not None else None
+        if proxy is not None and answers_itself(response.status, response.headers):
+            address = f"the proxy {proxy.name} in front of {self.base_url}"
+        elif proxy is not None and response.headers.get("Content-Type", "").startswith("text/html"):
+            address = f"{self.base_url} behind the proxy {proxy.name}"  # either may have made the page
+        return read_error(response.status, response.headers, response.body, address=address, secrets=self._secrets)
 
     async def list_models(self) -> list[ServedModel]:
         """Ask the server for its models."""
@@ -115,12 +122,13 @@ class HttpServer:
     async def explain(self, error: EngineError, *, endpoint: str) -> EngineError:
         """Return the error to raise for a failed request.
 
-        As long as no request has been answered, a failure that shows a wrong address, key or model becomes an
-        `EngineUnavailableError` with this failure as its cause. Any other is returned as it is.
+        What concerns every request becomes an `EngineUnavailableError` with this failure as its cause, also after
+        others were answered: a wrong address or key, an unknown model, a spent quota, a redirect. As long as nothing
+        has been answered, so does a server that is not there. Any other failure is returned as it is.
         """
         if isinstance(error, ContextTooLongError):
             self.answered = True  # this prompt is the problem
-        unavailable = None if self.answered else await self._find_cause(error, endpoint)
+        unavailable = await self._find_cause(error, endpoint)
         if unavailable is None:
             return error
         unavailable.__cause__ = error
@@ -133,20 +141,31 @@ class HttpServer:
 
     async def _find_cause(self, error: EngineError, endpoint: str) -> EngineUnavailableError | None:
         """Return what is wrong with the server or its options, if that is what a failure means."""
-        if isinstance(error, CannotConnectError):
-            return EngineUnavailableError(str(error), hint="is the server running? Set its address with --base-url")
-        if not isinstance(error, RequestRefusedError):
+        if isinstance(error, CannotConnectError) and not self.answered:
+            return EngineUnavailableError(str(error), hint=error.hint or _IS_IT_THERE)
+        if not isinstance(error, RequestRefusedError) or not error.by_server:
             return None
-        if error.status in (401, 403):
+        if error.status == 407:
+            return EngineUnavailableError(str(error), hint=PROXY_KEY_HINT)
+        if error.status == 401:
             verdict = "needs an API key" if not self._authorization else "does not accept the API key"
-            hint = "put the key into OPENAI_API_KEY, or into the variable that --api-key-env names"
+            hint = _KEY_HINT
+        elif error.status in (402, 429):
+            verdict = "says that a quota is used up"
+            hint = "add credit or wait until the quota is renewed; the same command goes on"
+        elif 300 <= error.status < 400:
+            verdict = "sends requests elsewhere"
+            hint = error.hint or self._suggest_address()
         elif self.lacks_endpoint(error):
             verdict = f"has no {endpoint} endpoint"
-            hint = error.hint or self._suggest_address()
+            hint = self._suggest_address()
         elif error.status == 404:
             verdict = f"does not know the model {self.model!r}"
             hint = await self._suggest_model()
         else:
+            # 403 too: some providers answer so when a prompt is flagged. `RetryingEngine` finds out.
+            if error.status == 403:
+                error.hint = error.hint or _KEY_HINT
             return None
         return EngineUnavailableError(f"{self.base_url} {verdict} ({self._quote(error)})", hint=hint)
 
@@ -158,6 +177,8 @@ class HttpServer:
             names = [model.name for model in await self.list_models()]
         except EngineError:
             names = []
+        if self.model in names:
+            return "the server lists it and does not answer with it: it may be loading, or have failed to"
         near = get_close_matches(self.model, names, n=1)
         if near:
             return f"did you mean {near[0]!r}?"

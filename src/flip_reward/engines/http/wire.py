@@ -26,6 +26,7 @@ from flip_reward.errors import (
     MalformedCompletionError,
     RequestRefusedError,
 )
+from flip_reward.redact import strip_user_info
 
 MAX_TOKEN_COUNT = 2**53
 """What JSON readers and Parquet columns hold exactly."""
@@ -167,6 +168,15 @@ _CONTEXT_TOO_LONG = re.compile(
 )
 _CONTEXT_STATUSES = frozenset({400, 413, 422, 500})
 
+_SPENT = re.compile(
+    r"insufficient[_ ](?:quota|balance|credit|fund)|exceeded_current_quota|billing_hard_limit"  # OpenAI, Moonshot
+    r"|\b(?:per|a|each)[ -]?day\b|perday|\bdaily\b|\b(?:rpd|tpd)\b"  # OpenAI, Groq, OpenRouter, Gemini, Moonshot
+    r"|in arrears",  # Zhipu, Alibaba
+    re.IGNORECASE,
+)
+"""A 429 that waiting does not mend soon: a quota or the limit of a day is used up."""
+_QUOTA_BYTES = 8192  # Gemini names the quota in the details behind its message
+
 
 def read_error(
     status: int, headers: Mapping[str, str], body: bytes, *, address: str, secrets: Sequence[str] = ()
@@ -183,12 +193,21 @@ def read_error(
     if status == 413 or (status in _CONTEXT_STATUSES and _CONTEXT_TOO_LONG.search(said.text)):
         return ContextTooLongError(message)
     retry_after = read_retry_after(headers)
-    if status in (425, 429) and "insufficient_quota" not in said.codes:
+    if status == 425 or (status == 429 and not _SPENT.search(body[:_QUOTA_BYTES].decode(errors="replace"))):
         return EngineBusyError(message, retry_after_seconds=retry_after)
     if status in (408, 409) or status >= 500:
         return EngineServerError(message, retry_after_seconds=retry_after)
-    hint = f"it redirects to {headers['Location']}" if 300 <= status < 400 and "Location" in headers else None
-    return RequestRefusedError(message, status=status, hint=hint)
+    hint = f"it redirects to {_show_target(headers['Location'])}" if _redirects(status, headers) else None
+    return RequestRefusedError(message, status=status, hint=hint, by_server=True)
+
+
+def _redirects(status: int, headers: Mapping[str, str]) -> bool:
+    return 300 <= status < 400 and "Location" in headers
+
+
+def _show_target(location: str) -> str:
+    """Leave out of an address what may be a secret: the query of a login page holds a state or a ticket."""
+    return strip_user_info(location.partition("?")[0])
 
 
 @dataclass(frozen=True, slots=True)

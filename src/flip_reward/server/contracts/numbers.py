@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from flip_reward.core.score import Outcome
 from flip_reward.rewards.unscored import UnscoredAction, UnscoredPolicy
-from flip_reward.server.problems import ApiError, Problem, RowError
+from flip_reward.server.problems import ApiError, Problem, RowError, engine_failed
 from flip_reward.server.scorer import Result
-
-RETRY_FAILURE_AFTER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,5 +69,5 @@ def _failure(results: Sequence[Result]) -> ApiError:
     shown = "; ".join(reasons[:3]) + ("; ..." if len(reasons) > 3 else "")
     message = f"{len(reasons)} of the request's rows or responses are unscored: {shown}"
     if retryable:
-        return ApiError(503, Problem.ENGINE_FAILURE, message, retry_after_seconds=RETRY_FAILURE_AFTER_SECONDS)
+        return engine_failed(message)
     return ApiError(422, Problem.UNSCORED, message)
