@@ -100,16 +100,16 @@ def names_of(model: type[BaseModel]) -> Sequence[str]:
 
 
 def read_environment(
-    model: type[Model], environment: Mapping[str, str], prefix: str, *, others: str | None = None
+    model: type[Model], environment: Mapping[str, str], prefix: str, *, others: tuple[str, ...] = ()
 ) -> Model:
     """Read settings, each from the variable of the prefix and its name in capitals; empty ones are not set.
 
-    Variables with the longer prefix `others` are left to somebody else.
+    Variables with one of the longer prefixes `others` are left to somebody else.
     """
     names = names_of(model)
     chosen: dict[str, str] = {}
     for variable, value in environment.items():
-        if not value or not variable.startswith(prefix) or (others and variable.startswith(others)):
+        if not value or not variable.startswith(prefix) or variable.startswith(others):
             continue
         name = variable.removeprefix(prefix).lower()
         if name not in names:

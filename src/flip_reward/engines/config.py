@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import DataError, OptionError
 from flip_reward.settings import Setting, changed, declared
+
+logger = logging.getLogger(__name__)
 
 _BY_TRANSFORMERS = "transformers:"
 INFERRER = "inferrer.json"
@@ -357,9 +360,17 @@ def _around(engine: Engine, config: EngineConfig, environment: Mapping[str, str]
 
 
 def _open_cache(cache: str | None, environment: Mapping[str, str]) -> ResponseCache | None:
-    if (cache or environment.get("FLIP_REWARD_CACHE")) == "off":
+    """Open the cache. One that was named has to be usable; the default one is left out where it is not."""
+    named = cache or environment.get("FLIP_REWARD_CACHE")
+    if named == "off":
         return None
-    return ResponseCache(Path(cache).expanduser() if cache else default_cache_path())
+    if named:
+        return ResponseCache(Path(named).expanduser())
+    try:
+        return ResponseCache(default_cache_path())
+    except OptionError as error:
+        logger.warning("%s; going on without a cache", error)
+        return None
 
 
 def read_inferrer_template(folder: Path) -> str | None:

@@ -26,6 +26,7 @@ from flip_reward.rewards.judges.pointwise import PointwiseJudge, PointwiseOption
 from flip_reward.settings import FlatSettings, find_changed, flatten, read_environment
 
 _PREFIX = "FLIP_REWARD_"
+_FOR_OTHERS = (f"{_PREFIX}ON_", f"{_PREFIX}LOCK")  # options of integrations, and how run folders are locked
 
 _INFERRING: Mapping[str, tuple[Callable[..., RewardModel], Sequence[str]]] = MappingProxyType(
     {"flip": (FlipReward, BUILT_IN), "backward-likelihood": (BackwardLikelihoodReward, COMPLETION_PROMPTS)}
@@ -78,7 +79,8 @@ class RewardConfig(FlatSettings):
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Read the settings from variables such as FLIP_REWARD_MODEL.
 
-        Variables that begin with FLIP_REWARD_ON_ are left to whoever asked; empty ones count as not set.
+        Variables that begin with FLIP_REWARD_ON_ are left to whoever asked, FLIP_REWARD_LOCK to run folders; empty
+        ones count as not set.
 
         Args:
             environment: For example `os.environ`.
@@ -86,7 +88,7 @@ class RewardConfig(FlatSettings):
         Raises:
             OptionError: A variable is misspelt or has a wrong value.
         """
-        return read_environment(cls, environment, _PREFIX, others=f"{_PREFIX}ON_")
+        return read_environment(cls, environment, _PREFIX, others=_FOR_OTHERS)
 
     def check(self) -> RewardModel:
         """Check everything that can be checked without a model: names, settings that have no effect, templates.

@@ -76,6 +76,8 @@ class Session(BaseModel):
     versions: dict[str, str]
     adaptations: list[str] = []
     """How requests were changed because a model refuses them as they were."""
+    servers: dict[str, str] = {}
+    """The addresses of the engines, by their names in the settings, where anything was asked of a server."""
 
     @classmethod
     def now(cls, *libraries: str) -> Session:
@@ -126,6 +128,11 @@ class Manifest(BaseModel):
         return self.model_copy(
             update={"sessions": [*earlier, last.model_copy(update={"adaptations": list(adaptations)})]}
         )
+
+    def reached_at(self, servers: dict[str, str]) -> Manifest:
+        """Return the manifest with the addresses of the last session's engines."""
+        *earlier, last = self.sessions
+        return self.model_copy(update={"sessions": [*earlier, last.model_copy(update={"servers": servers})]})
 
     def write(self, path: Path) -> None:
         """Write the manifest so that it is there whole or not at all."""

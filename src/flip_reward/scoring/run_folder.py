@@ -9,6 +9,8 @@ RUN/summary.json          written when a session ends
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,18 +91,30 @@ class SeenIds:
 
 MANIFEST, RECORDS, REJECTED, SUMMARY = "manifest.json", "records.jsonl", "rejected_rows.jsonl", "summary.json"
 
+LOCK_VARIABLE = "FLIP_REWARD_LOCK"
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+
 _ROW_SHIFT = 24  # a sort key is the row above the response's index: up to 16 million responses a row
 
 
 class RunFolder:
     """A run folder, open for one process to write to.
 
-    It is made when missing, and resumed when it holds the same configuration. With
-    `whole_groups` the reward looks at the responses of a group together, so a group is completed as a whole or not.
+    It is made when missing, and resumed when it holds the same configuration. With `whole_groups` the reward looks at
+    the responses of a group together, so a group is completed as a whole or not. With `retry_refused` responses whose
+    request was refused in an earlier session are not completed.
     """
 
-    def __init__(self, path: Path, configuration: RunConfiguration, *, whole_groups: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        configuration: RunConfiguration,
+        *,
+        whole_groups: bool = False,
+        retry_refused: bool = False,
+    ) -> None:
         self.path = path
+        self._retry_refused = retry_refused
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -120,6 +134,7 @@ class RunFolder:
             manifest = Manifest(configuration=configuration, sessions=[Session.now()])
         manifest.write(manifest_path)
         self._manifest = manifest
+        self._servers: dict[str, str] = {}
         self._records = held.enter_context(AppendOnlyFile(self.path / RECORDS))
         self.dropped_bytes = self._records.dropped_bytes
         self.completed, self.seen_ids, self.tally = CompletedRows(), held.enter_context(closing(SeenIds())), Tally()
@@ -128,17 +143,36 @@ class RunFolder:
             self.seen_ids.add(records[0].group_id, row=row)
             if whole_groups:
                 records = records[-records[0].group_size :]
-                if len(records) < records[0].group_size or not all(record.completed for record in records):
+                if len(records) < records[0].group_size or not all(map(self._stays, records)):
                     continue
-            self._count(record for record in records if record.completed)
+            self._count(filter(self._stays, records))
         self.resumed_responses = self.tally.responses
         (self.path / REJECTED).unlink(missing_ok=True)  # every session lists them again, since none is ever completed
         self._rejected: AppendOnlyFile | None = None
         self.rejected_rows = 0
 
+    def _stays(self, record: Record) -> bool:
+        return record.score.outcome.is_final(retry_refused=self._retry_refused)
+
+    def addresses(self, engine: str) -> set[str]:
+        """Return where earlier sessions reached an engine, by its name in the settings."""
+        return {session.servers[engine] for session in self._manifest.sessions if engine in session.servers}
+
+    def note_servers(self, servers: dict[str, str]) -> None:
+        """Keep in mind where this session reaches its engines; see `write_servers`."""
+        self._servers = servers
+
+    def write_servers(self) -> None:
+        """Write that down, once, before the first answer is: a session that got none does not count."""
+        if self._servers:
+            self._manifest = self._manifest.reached_at(self._servers)
+            self._manifest.write(self.path / MANIFEST)
+            self._servers = {}
+
     def append(self, records: Iterable[Record]) -> None:
         """Write the records of one group, all or none of them, and count them."""
         records = tuple(records)
+        self.write_servers()
         self._records.append(b"".join(map(Record.to_line, records)))
         self._count(records)
 
@@ -215,16 +249,35 @@ def read_summary(path: Path) -> Summary | None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep others from writing to a run folder while the block runs; a RunLockedError when somebody does."""
+    """Keep others from writing to a run folder while the block runs; a RunLockedError when somebody does.
+
+    `FLIP_REWARD_LOCK=off` goes without, for file systems that have no locks.
+    """
     from filelock import FileLock, Timeout
 
-    try:
-        with FileLock(path / ".lock").acquire(blocking=False):
-            yield
-    except Timeout as error:
-        raise RunLockedError(f"another process is writing to {path}") from error
-    except OSError as error:
-        raise storage_error(path, error) from error
+    if os.environ.get(LOCK_VARIABLE, "").strip().lower() == "off":
+        yield
+        return
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(path / ".lock").acquire(blocking=False))
+        except Timeout as error:
+            raise RunLockedError(f"another process is writing to {path}") from error
+        except NotImplementedError as error:  # what filelock makes of ENOSYS
+            raise _no_locks(path, "they are not implemented") from error
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                raise _no_locks(path, error.strerror) from error
+            raise storage_error(path, error) from error
+        yield
+
+
+def _no_locks(path: Path, reason: str | None) -> StorageError:
+    return StorageError(
+        f"the file system of {path} has no locks: {reason}",
+        hint="choose a folder on a local disk with --run-folder, or make sure that no other process writes to this "
+        f"one, and set {LOCK_VARIABLE}=off",
+    )
 
 
 def _record(line: bytes, path: Path, number: int) -> Record:

@@ -5,6 +5,7 @@ import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Request
+from flip_reward.engines.cache import default_cache_path
 from flip_reward.engines.config import EngineConfig, load_engine, resolve_engine, split_engine_options
 from flip_reward.engines.middleware import EngineMiddleware
 from flip_reward.errors import DataError, EngineServerError, OptionError
@@ -98,6 +99,33 @@ def test_the_cache_is_where_it_is_wanted(tmp_path: Path) -> None:
         assert isinstance(engine, EngineMiddleware)
         assert (path is not None) == chosen.exists()
         chosen.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("damage", ["no folder", "not SQLite", "cut off"])
+def test_a_default_cache_that_cannot_be_used_is_left_out_and_a_named_one_is_an_error(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("FLIP_REWARD_CACHE", raising=False)
+    path = default_cache_path()
+    assert path.is_relative_to(tmp_path)
+    if damage == "no folder":
+        path.parent.write_text("a file where the folder would be")
+    else:
+        path.parent.mkdir()
+        path.write_bytes(b"something else" if damage == "not SQLite" else b"SQLite format 3\0" + bytes(7))
+    left = path.parent.read_bytes() if path.parent.is_file() else path.read_bytes()
+    engine = resolve_engine(EngineConfig("m", "http://h/v1"), {})
+    assert engine.model == "m"
+    [warning] = caplog.records
+    assert str(path) in warning.getMessage()
+    for config, environment in (
+        (EngineConfig("m", "http://h/v1", cache=str(path)), {}),
+        (EngineConfig("m", "http://h/v1"), {"FLIP_REWARD_CACHE": str(path)}),
+    ):
+        with pytest.raises(OptionError, match="response cache"):
+            resolve_engine(config, environment)
+    assert left == (path.parent.read_bytes() if path.parent.is_file() else path.read_bytes())
 
 
 async def test_a_request_is_sent_as_often_as_is_chosen() -> None:

@@ -1,7 +1,15 @@
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.scoring.run_folder import CompletedRows, SeenIds
+from flip_reward.errors import RunLockedError, StorageError
+from flip_reward.rewards.config import RewardConfig
+from flip_reward.scoring.run_folder import CompletedRows, SeenIds, locked
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2))))
@@ -21,3 +29,34 @@ def test_ids() -> None:
     assert seen.add("x", row=4) is None, "a row that is tried again is no duplicate of itself"
     assert seen.add("x", row=9) == 4
     seen.close()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP])
+def test_a_file_system_without_locks_is_named_with_the_way_out(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StorageError, match=str(tmp_path)) as caught, locked(tmp_path):
+        pass
+    assert "--run-folder" in str(caught.value.hint)
+    assert "FLIP_REWARD_LOCK=off" in str(caught.value.hint)
+    monkeypatch.setenv("FLIP_REWARD_LOCK", "off")
+    with locked(tmp_path):
+        pass
+
+
+def test_a_lock_that_is_held_is_not_taken_for_a_missing_one(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(RunLockedError), locked(tmp_path):
+        pass
+
+
+def test_an_error_inside_the_lock_is_not_about_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="inside"), locked(tmp_path):
+        raise OSError(errno.ENOLCK, "inside")
+
+
+def test_the_variable_for_locks_is_no_setting_of_a_reward() -> None:
+    assert RewardConfig.from_environment({"FLIP_REWARD_LOCK": "off"}) == RewardConfig()
