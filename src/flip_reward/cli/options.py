@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_origin, get_type_hints
 import typer
 
 from flip_reward.data.rows import parse_columns
+from flip_reward.scoring.runner import RunLimits
 from flip_reward.scoring.summary import Prices
 from flip_reward.settings import FlatSettings, Option, check_settings
 
@@ -29,6 +30,18 @@ _RunOption = partial(typer.Option, rich_help_panel="Run")
 PricePrompt = Annotated[float | None, _RunOption(min=0, help="Price of a million prompt tokens.")]
 PriceCompletion = Annotated[float | None, _RunOption(min=0, help="Price of a million completion tokens.")]
 AsJson = Annotated[bool, _RunOption("--json", help="Print the summary as JSON and nothing else.")]
+
+
+RetryRefused = Annotated[
+    bool, _RunOption("--retry-refused", help="Ask again what the engine refused in an earlier session.")
+]
+SameModel = Annotated[
+    bool,
+    _RunOption(
+        "--same-model",
+        help="The server at another address than before has the same model, though it does not list its name.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,8 @@ class RunOptions:
     ] = None
     limit: Annotated[int | None, _RunOption(min=1, help="Read at most this many rows.")] = None
     strict: Annotated[bool, _RunOption("--strict", help="Stop at the first row that cannot be read.")] = False
+    retry_refused: RetryRefused = False
+    same_model: SameModel = False
     dry_run: Annotated[bool, _RunOption("--dry-run", help="Show the first prompts and call nothing.")] = False
     price_prompt: PricePrompt = None
     price_completion: PriceCompletion = None
@@ -69,6 +84,10 @@ class RunOptions:
     def column_names(self) -> dict[str, str]:
         """Our column names to the user's."""
         return parse_columns(self.columns) if self.columns else {}
+
+    def to_limits(self, workers: int) -> RunLimits:
+        """Say how a session of the run goes."""
+        return RunLimits(workers, self.strict, retry_refused=self.retry_refused, same_model=self.same_model)
 
     @property
     def prices(self) -> Prices | None:

@@ -50,6 +50,10 @@ class Outcome(StrEnum):
         """Whether scoring the same response again may end differently: a matter of the engine, not of the text."""
         return self is Outcome.ENGINE_FAILURE
 
+    def is_final(self, *, retry_refused: bool = False) -> bool:
+        """Whether a resumed run leaves a response with this outcome as it is."""
+        return not (self.retryable or (retry_refused and self is Outcome.REQUEST_REFUSED))
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

@@ -183,7 +183,12 @@ async def _score_run(
         settings=dict(reward.settings),
         inputs=[InputIdentity(name=benchmark.name, fingerprint=benchmark.sha256)],
     )
-    run_folder = RunFolder(folder / run.folder, configuration, whole_groups=not reward.independent)
+    run_folder = RunFolder(
+        folder / run.folder,
+        configuration,
+        whole_groups=not reward.independent,
+        retry_refused=limits.retry_refused,
+    )
     with closing(run_folder):
         completed = len(run_folder.completed)
         if completed == len(benchmark.items):

@@ -204,6 +204,11 @@ class RewardModel(ABC):
         return "none" if self.engine is None else self.engine.model
 
     @property
+    def engines(self) -> Mapping[str, Engine]:
+        """The language models behind it, by their names in the settings."""
+        return {} if self.engine is None else {"engine": self.engine}
+
+    @property
     def engine_settings(self) -> Settings:
         """The engine's part of the settings."""
         return {} if self.engine is None else {"engine": self.engine.identity}

@@ -17,6 +17,7 @@ from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.records import RecordLine
 from flip_reward.scoring.run_folder import RunFolder, read_records_in_input_order
 from flip_reward.scoring.runner import Observer, Run, RunLimits, StopSignal
+from flip_reward.scoring.servers import check_servers
 from flip_reward.scoring.summary import Prices, Summary
 
 
@@ -77,6 +78,11 @@ class OpenedJob:
         finally:
             await job.reward.aclose()
 
+    async def checked(self, rows: Iterator[SourceRow | InvalidRow]) -> Iterator[SourceRow | InvalidRow]:
+        """Make sure that servers are those of earlier sessions; see `check_servers`."""
+        same_model = self.job.limits.same_model
+        return await check_servers(rows, self.folder, self.job.reward.engines, same_model=same_model)
+
     def write_output(self) -> None:
         """Write the records in input order to the output, if one is wanted."""
         if self.job.output is not None:
@@ -94,6 +100,8 @@ def score_file(
     limit: int | None = None,
     workers: int = 64,
     strict: bool = False,
+    retry_refused: bool = False,
+    same_model: bool = False,
 ) -> Summary:
     """Score the rows of a file into a run folder, as `flip-reward score` does, from synchronous code.
 
@@ -111,6 +119,8 @@ def score_file(
         limit: Score at most this many rows.
         workers: How many rows are scored at once. The engine has its own limit on requests.
         strict: Stop at the first row that cannot be read, instead of listing it in the run folder.
+        retry_refused: Ask again what the engine refused in an earlier call.
+        same_model: A server at another address than in earlier calls has the same model, whatever it says of itself.
 
     Returns:
         What the run amounts to: counts of outcomes, the distribution of the reward, tokens and time.
@@ -119,7 +129,7 @@ def score_file(
         DataError: The source cannot be read, or a row of it and `strict` is set.
         OptionError: The output has no known format, or it would overwrite something.
         RunError: The run folder holds another run.
-        EngineUnavailableError: The engine will never answer.
+        EngineUnavailableError: The engine will not answer before somebody mends it.
         RunStoppedError: The engine has failed too many times in a row.
         StorageError: The disk is full or not writable.
 
@@ -144,6 +154,8 @@ def score_file(
             limit=limit,
             workers=workers,
             strict=strict,
+            retry_refused=retry_refused,
+            same_model=same_model,
         )
     )
 
@@ -158,6 +170,8 @@ async def score_file_async(
     limit: int | None = None,
     workers: int = 64,
     strict: bool = False,
+    retry_refused: bool = False,
+    same_model: bool = False,
 ) -> Summary:
     """Score the rows of a file into a run folder; see `score_file` for the arguments, errors and what is returned.
 
@@ -173,7 +187,7 @@ async def score_file_async(
         ...     asyncio.run(main(folder)).responses
         1
     """
-    limits = RunLimits(workers=workers, strict=strict)
+    limits = RunLimits(workers=workers, strict=strict, retry_refused=retry_refused, same_model=same_model)
     folder, target = (None if path is None else Path(path) for path in (run_folder, output))
     opened = open_job(ScoringJob(reward, [str(source)], folder, target, dict(columns or {}), limit, limits))
     try:
@@ -198,7 +212,10 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] = open_inpu
     path = job.folder or default_folder(configuration)
     if job.output is not None:
         _check_output(job.output, job.inputs, path)
-    return OpenedJob(job, inputs, RunFolder(path, configuration, whole_groups=not job.reward.independent))
+    folder = RunFolder(
+        path, configuration, whole_groups=not job.reward.independent, retry_refused=job.limits.retry_refused
+    )
+    return OpenedJob(job, inputs, folder)
 
 
 def _check_output(output: Path, inputs: Sequence[str], folder: Path) -> None:

@@ -14,6 +14,7 @@ from flip_reward.errors import ConversationError, DataError, RunStoppedError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.run_folder import RunFolder
+from flip_reward.scoring.servers import check_servers
 from flip_reward.scoring.summary import Prices, Summary
 
 FAILURES_BEFORE_STOP = 64
@@ -41,12 +42,16 @@ class StopSignal:
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """How many rows a run scores at once, and when it ends."""
+    """How a session of a run goes; none of it changes a score."""
 
     workers: int = 64
-    """The engine has its own limit on requests."""
+    """How many rows are scored at once. The engine has its own limit on requests."""
     strict: bool = False
     """Stop at the first row that cannot be read."""
+    retry_refused: bool = False
+    """Ask again what the engine refused in an earlier session."""
+    same_model: bool = False
+    """A server at another address than in earlier sessions has the same model, whatever it says of itself."""
 
 
 class FailureStreak:
@@ -116,7 +121,9 @@ class Run:
         started = time.perf_counter()
         complete = False
         try:
-            await run_workers(self._limits.workers, lambda: self._work(rows))
+            same_model = self._limits.same_model
+            pending = await check_servers(rows, self._folder, self._reward.engines, same_model=same_model)
+            await run_workers(self._limits.workers, lambda: self._work(pending))
             self._failures.raise_if_lost()
             complete = not self._left_early
         finally:

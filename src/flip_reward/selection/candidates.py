@@ -7,7 +7,7 @@ RUN/candidates.jsonl      a line for every candidate, in the order of finishing;
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -54,8 +54,12 @@ class Candidate:
 
     @property
     def completed(self) -> bool:
-        """Whether a resumed run leaves it as it is; a failure of the engine is tried again."""
-        return self.failure is None or not self.failure.retryable
+        """Whether the policy answered, or refused: its engine did not fail."""
+        return self.is_final()
+
+    def is_final(self, *, retry_refused: bool = False) -> bool:
+        """Whether a resumed run leaves it as it is; a failure of the engine is tried again, a refusal on request."""
+        return self.failure is None or self.failure.is_final(retry_refused=retry_refused)
 
     def to_score(self) -> Score | None:
         """Return the score of a candidate that is not there; None for one that can be scored.
@@ -106,12 +110,23 @@ class SampledGroup(Group):
 class CandidateFile:
     """The candidates of a run, in 8 bytes of memory each.
 
+    With `retry_refused` those refused earlier are pending. `before_append` is called before a candidate is written.
+
     Attributes:
         found: How many candidates earlier sessions left that are not sampled again.
     """
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        count: int,
+        *,
+        retry_refused: bool = False,
+        before_append: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path = folder / CANDIDATES
+        self._retry_refused = retry_refused
+        self._before_append = before_append
         self._count = count
         self._offsets = array("q")
         self._end = 0
@@ -133,6 +148,7 @@ class CandidateFile:
     def append(self, candidate: Candidate) -> None:
         """Write a candidate, so that it has reached the operating system."""
         line = candidate.to_line()
+        self._before_append()
         self._file.append(line)
         self._index(candidate, len(line), failed_too=True)
 
@@ -154,7 +170,7 @@ class CandidateFile:
         if place >= len(self._offsets):
             whole_rows = (candidate.row + 1) * self._count
             self._offsets.extend(array("q", [-1]) * (whole_rows - len(self._offsets)))
-        if candidate.completed or failed_too:
+        if failed_too or candidate.is_final(retry_refused=self._retry_refused):
             self._offsets[place] = self._end
         self._end += length
 

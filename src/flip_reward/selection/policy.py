@@ -68,6 +68,11 @@ class SampledReward(RewardModel):
         self._policy = policy
 
     @property
+    def engines(self) -> Mapping[str, Engine]:
+        """The language models of the reward and of the policy."""
+        return {**self._reward.engines, "policy_engine": self._policy.engine}
+
+    @property
     def settings(self) -> Settings:
         """The settings of the reward and of the policy."""
         return {**self._reward.settings, **self._policy.settings}

@@ -59,6 +59,16 @@ def test_candidates_come_back_after_a_kill(tmp_path: Path) -> None:
         assert file.pending(2) == []
 
 
+def test_refused_candidates_are_pending_again_on_request(tmp_path: Path) -> None:
+    with CandidateFile(tmp_path, 2) as file:
+        for candidate in (REFUSED, PEAR):
+            file.append(candidate)
+    with CandidateFile(tmp_path, 2, retry_refused=True) as file:
+        assert (file.pending(0), file.pending(2), file.found) == ([0, 1], [0], 1)
+        file.append(REFUSED)
+        assert file.pending(0) == [1], "once in a session"
+
+
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     (tmp_path / CANDIDATES).write_bytes(PEAR.to_line() + b"{}\n")
     with pytest.raises(RunError, match="line 2"):

@@ -38,7 +38,7 @@ from flip_reward.engines.config import EngineConfig, resolve_engine, split_engin
 from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
-from flip_reward.scoring.runner import RunLimits, StopSignal
+from flip_reward.scoring.runner import StopSignal
 from flip_reward.scoring.summary import Summary
 from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGroup
 from flip_reward.selection.choice import TieRule
@@ -187,7 +187,7 @@ def best_of_n(
         output=run.output,
         columns=columns,
         limit=run.limit,
-        limits=RunLimits(workers=config.engine.concurrency, strict=run.strict),
+        limits=run.to_limits(config.engine.concurrency),
         prices=run.prices,
     )
     run_best_of_n(job, TieBreaking(tie_rule, tie_seed), writer, as_json=run.as_json, table=run.table)
@@ -208,7 +208,14 @@ def run_best_of_n(
         read_rows = opened.read_rows
         stop = StopSignal()
         if policy is not None:
-            file = held.enter_context(CandidateFile(opened.folder.path, policy.count))
+            file = held.enter_context(
+                CandidateFile(
+                    opened.folder.path,
+                    policy.count,
+                    retry_refused=job.limits.retry_refused,
+                    before_append=opened.folder.write_servers,
+                )
+            )
             _sample(opened, policy, file, stop, console)
             read_rows = _sampled_rows(opened, policy, file)
         summary = score_opened(opened, console, stop, read_rows())
@@ -265,9 +272,12 @@ def _sample(opened: OpenedJob, policy: Policy, file: CandidateFile, stop: StopSi
     display = RolloutDisplay(console, rows=opened.rows, completed_rows=completed_rows)
     rollout = Rollout(policy, file, limits=opened.job.limits, observer=display, stop=stop)
     rows = reject_answered(opened.read_rows())
-    reward, seen_ids = opened.job.reward, opened.folder.seen_ids
+
+    async def sample() -> None:
+        await rollout.run(await opened.checked(rows), opened.job.reward, opened.folder.seen_ids)
+
     with told_of_policy():
-        run_until_interrupted(opened, console, stop, display, lambda: rollout.run(rows, reward, seen_ids))
+        run_until_interrupted(opened, console, stop, display, sample)
     console.print(Text(display.describe(found=file.found)), soft_wrap=True)
     if stop.requested:
         print_places(console, opened, STOPPED)

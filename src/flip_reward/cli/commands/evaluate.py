@@ -17,7 +17,7 @@ from rich.text import Text
 from flip_reward.cli.commands.compare import format_interval, print_comparisons
 from flip_reward.cli.console import ProgressDisplay, drain_on_interrupt, run_in_event_loop
 from flip_reward.cli.exit_codes import ExitCode
-from flip_reward.cli.options import AsJson, PriceCompletion, PricePrompt, expand_options
+from flip_reward.cli.options import AsJson, PriceCompletion, PricePrompt, RetryRefused, SameModel, expand_options
 from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items
 from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
 from flip_reward.evaluation.folder import EvaluationOptions, open_folder
@@ -86,6 +86,8 @@ def evaluate(
             rich_help_panel=_GRID,
         ),
     ] = None,
+    retry_refused: RetryRefused = False,
+    same_model: SameModel = False,
     price_prompt: PricePrompt = None,
     price_completion: PriceCompletion = None,
     as_json: AsJson = False,
@@ -129,7 +131,7 @@ def evaluate(
     _evaluate_grid(
         ExperimentGrid(benchmarks, rewards, evaluation_options),
         run_folder or _default_folder([loaded for _, loaded in benchmarks]),
-        concurrency=wanted.reward.engine.concurrency,
+        RunLimits(wanted.reward.engine.concurrency, retry_refused=retry_refused, same_model=same_model),
         as_json=as_json,
     )
 
@@ -145,7 +147,7 @@ def _default_folder(benchmarks: list[Benchmark]) -> Path:
     return Path("evaluations") / f"{'-'.join(one.name for one in benchmarks)[:60]}-{digest[:8]}"
 
 
-def _evaluate_grid(grid: ExperimentGrid, folder: Path, *, concurrency: int, as_json: bool) -> None:
+def _evaluate_grid(grid: ExperimentGrid, folder: Path, limits: RunLimits, *, as_json: bool) -> None:
     """Evaluate with a progress bar for every run, write the results and the report, and show the results."""
     console = Console(stderr=as_json)
     for _, benchmark in grid.benchmarks:
@@ -156,7 +158,7 @@ def _evaluate_grid(grid: ExperimentGrid, folder: Path, *, concurrency: int, as_j
     async def work() -> bool:
         display = _GridDisplay(console)
         with drain_on_interrupt(stop, display.say):
-            return await run_grid(folder, grid, display, limits=RunLimits(workers=concurrency), stop=stop)
+            return await run_grid(folder, grid, display, limits=limits, stop=stop)
 
     with open_folder(folder):
         prepare_folder(folder, grid)

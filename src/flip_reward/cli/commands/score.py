@@ -16,7 +16,6 @@ from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.similarities import load_similarity
 from flip_reward.scoring.job import ScoringJob
 from flip_reward.scoring.rescore import rescore_run
-from flip_reward.scoring.runner import RunLimits
 
 
 @expand_options()
@@ -49,7 +48,7 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
         output=run.output,
         columns=run.column_names,
         limit=run.limit,
-        limits=RunLimits(workers=config.engine.concurrency, strict=run.strict),
+        limits=run.to_limits(config.engine.concurrency),
         prices=run.prices,
     )
     run_job(job, as_json=run.as_json, table=run.table)
