@@ -244,7 +244,10 @@ def test_workers_end_with_their_parent_and_are_replaced(tmp_path: Path) -> None:
 
 
 def test_no_texts_and_no_secrets_in_logs(tmp_path: Path) -> None:
-    with FaultServer(lambda _prompt, _number: Fault.REFUSED, api_key="engine-hush") as engine:
+    def refuse(prompt: str, _number: int) -> Fault | None:
+        return Fault.REFUSED if "xylophone" in prompt else None
+
+    with FaultServer(refuse, api_key="engine-hush") as engine:
         options = ("--base-url", engine.base_url, "--model", engine.model, "--access-log")
         with Served(tmp_path, *options, FLIP_SERVER_KEY="hush", OPENAI_API_KEY="engine-hush") as server:
             key = {"Authorization": "Bearer hush"}

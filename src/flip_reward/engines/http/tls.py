@@ -8,9 +8,11 @@ from pathlib import Path
 
 from flip_reward.errors import EngineUnavailableError
 
-BUNDLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Variables that name a file or a folder of certificates to trust instead of the system's."""
-_TRUST = f"if you trust it, name the certificate of who signed it in {BUNDLES[0]} or {BUNDLES[2]}"
+OPENSSL_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""OpenSSL itself reads these, in the place of the system's certificates."""
+BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables of other programs: a file or a folder of certificates to trust instead of the system's."""
+_TRUST = "if you trust it, name the certificate of who signed it in SSL_CERT_FILE or REQUESTS_CA_BUNDLE"
 
 # OpenSSL's X509_V_ERR_ numbers
 _SELF_SIGNED = frozenset({18, 19})
@@ -23,12 +25,14 @@ def make_context() -> ssl.SSLContext:
     """Trust what the environment names, and where it names nothing, what the system trusts.
 
     Raises:
-        EngineUnavailableError: A variable names something that holds no certificates.
+        EngineUnavailableError: One of `BUNDLES` names something that holds no certificates.
     """
     named = [(variable, Path(os.environ[variable]).expanduser()) for variable in BUNDLES if os.environ.get(variable)]
     if not named:
         return ssl.create_default_context()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if any(map(os.environ.get, OPENSSL_VARIABLES)):
+        context.load_default_certs()
     for variable, path in named:
         try:
             if path.is_dir():
