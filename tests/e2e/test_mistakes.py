@@ -105,8 +105,10 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
         gone = server.base_url
     finished = run_process(tmp_path, "score", "rows.jsonl", "--base-url", gone, "--model", "m", "--cache", "off")
     assert finished.returncode == 4
-    assert gone in finished.stderr
-    assert finished.stderr.count("\n") == 2, "one line, and one hint"
+    model, *said = finished.stderr.splitlines()
+    assert model == f"model: m at {gone}"
+    assert gone in said[0]
+    assert len(said) == 2, "one line, and one hint"
 
 
 def test_a_wrong_key_model_or_path(tmp_path: Path) -> None:

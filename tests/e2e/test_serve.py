@@ -192,7 +192,7 @@ def half_a_request(server: Served) -> http.client.HTTPConnection:
 def test_ctrl_c_ends_an_idle_server_quietly(tmp_path: Path) -> None:
     with Served(tmp_path, "--model", "scripted") as server:
         assert server.ask("/health") == (200, {"status": "ok"})
-        assert server.stop(signal.SIGINT) == ""
+        assert server.stop(signal.SIGINT) == "model: scripted\n"
         assert server.process.returncode == 0
 
 

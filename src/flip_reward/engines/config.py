@@ -23,6 +23,7 @@ from flip_reward.engines.lora.shipped import SHIPPED, Tuning
 from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import DataError, OptionError
+from flip_reward.redact import strip_user_info
 from flip_reward.settings import Setting, changed, declared
 
 logger = logging.getLogger(__name__)
@@ -197,6 +198,42 @@ def resolve_engine(config: EngineConfig, environment: Mapping[str, str] = os.env
             return _over_http(config, environment)
         case EngineKind.EMBEDDED:
             return _in_process(config, environment)
+
+
+def choose_model(config: EngineConfig, environment: Mapping[str, str] = os.environ, *, infers: bool) -> EngineConfig:
+    """Name the model of this process where nobody named one: the adapter of the default one serves inferring alone.
+
+    Example:
+        >>> [choose_model(EngineConfig(), {}, infers=infers).model for infers in (True, False)]
+        ['embedded', 'smollm2-135m']
+    """
+    if config.model is not None or _find_server(config, environment) is not None:
+        return config
+    return replace(config, model=TUNED if infers else SMOLLM2_135M.name)
+
+
+def describe_model(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> str:
+    """Say in a few words which model answers, and where; nothing is loaded.
+
+    Example:
+        >>> describe_model(EngineConfig("Qwen/Qwen3-8B", "http://bob:hunter2@host:8000/v1"))
+        'Qwen/Qwen3-8B at http://host:8000/v1'
+        >>> describe_model(EngineConfig(), {})
+        'smollm2-135m+infer-en-1 (embedded, tuned to infer)'
+    """
+    name = _name(config)
+    match _find_kind(config, environment):
+        case EngineKind.SCRIPTED:
+            return name
+        case EngineKind.SERVER:
+            return f"{name} at {strip_user_info(_find_server(config, environment) or '')}"
+        case EngineKind.TRANSFORMERS:
+            name, where = name.removeprefix(_BY_TRANSFORMERS), "transformers"
+        case EngineKind.EMBEDDED:
+            where = "embedded"
+    if name == TUNED:
+        name = SMOLLM2_135M.name + (f"+{Path(SHIPPED.file_name).stem}" if SHIPPED else "")
+    return f"{name} ({where}, tuned to infer)" if find_tuning(config, environment) else f"{name} ({where})"
 
 
 def check_engine(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> None:

@@ -48,6 +48,8 @@ class GridReward:
     """None for controls."""
     runs: tuple[RewardModel, ...]
     """The reward of each run; they differ in their seed."""
+    answered_by: str = ""
+    """The model and where it is, for a person."""
 
     def to_entry(self) -> RewardEntry:
         """Describe it for `evaluation.json`."""
@@ -225,9 +227,12 @@ def load_rewards(
     if runs > 1 and configs and not any("seed" in one.own_settings for one in configs):
         raise OptionError("several runs of rewards that sample nothing are all the same", hint="leave out --runs")
     loaded = [GridReward(name, None, (ControlReward(name, config.control),)) for name in names if name in CONTROLS]
-    for engine_config in engines:
-        engine = resolve_engine(engine_config)
-        loaded += [_with_model(one, engine, runs) for one in configs if one.engine == engine_config]
+    asking = [one for one in configs if one.reward in with_model]
+    while asking:  # rewards with the same model share its engine, and stand together
+        answering = asking[0].answering
+        engine = resolve_engine(answering)
+        loaded += [_with_model(one, engine, runs) for one in asking if one.answering == answering]
+        asking = [one for one in asking if one.answering != answering]
     return loaded
 
 
@@ -236,7 +241,8 @@ def _with_model(config: RewardConfig, engine: Engine, runs: int) -> GridReward:
         config = config.updated(order_seed=0)  # runs differ in their samples, not in the orders that judges see
     seeds = _draw_seeds(config, runs)
     rewards = tuple((config if seed is None else config.updated(seed=seed)).load(engine) for seed in seeds)
-    return GridReward(f"{_name_settings(config, rewards[0].settings)} @ {engine.model}", engine.model, rewards)
+    label = f"{_name_settings(config, rewards[0].settings)} @ {engine.model}"
+    return GridReward(label, engine.model, rewards, config.describe_model())
 
 
 def _name_settings(config: RewardConfig, settings: Settings) -> str:

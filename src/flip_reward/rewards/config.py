@@ -13,7 +13,15 @@ from pydantic import Field, TypeAdapter
 from flip_reward.core.prompts import BUILT_IN, COMPLETION_PROMPTS
 from flip_reward.core.response import Target
 from flip_reward.engines.base import Engine
-from flip_reward.engines.config import EngineConfig, check_engine, find_tuning, resolve_engine
+from flip_reward.engines.config import (
+    EngineConfig,
+    check_engine,
+    choose_model,
+    describe_model,
+    find_tuning,
+    resolve_engine,
+)
+from flip_reward.engines.files import TUNED
 from flip_reward.errors import OptionError
 from flip_reward.redact import mask_secrets, strip_user_info
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
@@ -108,11 +116,11 @@ class RewardConfig(FlatSettings):
         if config.reward in CONTROLS:
             return ControlReward(config.reward, config.control)
         if check_model:
-            check_engine(config.engine)
+            check_engine(config.answering)
         if config.reward in _JUDGES:
             return _JUDGES[config.reward](None, config.part)
         make, templates = _INFERRING[config.reward]
-        options, tuning = config.part, find_tuning(config.engine)
+        options, tuning = config.part, find_tuning(config.answering)
         if tuning is None:
             return make(None, options)
         chosen = options.template or options.template_dir or options.target is not Target.LAST_USER
@@ -130,7 +138,38 @@ class RewardConfig(FlatSettings):
             FlipRewardError: See `check`; or the model cannot be loaded.
         """
         reward = self._make(check_model=engine is None)
-        return reward if self.reward in CONTROLS else reward.with_engine(engine or resolve_engine(self.engine))
+        return reward if self.reward in CONTROLS else reward.with_engine(engine or resolve_engine(self.answering))
+
+    @property
+    def answering(self) -> EngineConfig:
+        """How the model that answers is reached: without a choice, judges ask the default one without its adapter."""
+        return choose_model(self.engine, infers=self.reward in _INFERRING)
+
+    def describe_model(self) -> str:
+        """Say in a few words which model answers; nothing is loaded.
+
+        Example:
+            >>> RewardConfig(reward="pointwise", model="embedded").describe_model()
+            'smollm2-135m+infer-en-1 (embedded, tuned to infer), which is not tuned to judge'
+        """
+        if self.reward in CONTROLS:
+            return "none"
+        tuned = self.reward in _JUDGES and find_tuning(self.answering) is not None
+        return describe_model(self.answering) + (", which is not tuned to judge" if tuned else "")
+
+    def require_model(self, setting: str, address: str) -> None:
+        """Refuse a reward that asks a model where nobody named one: the default is to try things, not to train on.
+
+        Args:
+            setting: What names the model here, such as "FLIP_REWARD_MODEL".
+            address: What names its server. Trainers show the message alone, so it says both.
+        """
+        if self.reward in WITH_MODEL and self.engine.model is None:
+            raise OptionError(
+                f"the reward {self.reward!r} asks a model, and none was named: set {setting}, and {address} for one "
+                "of a server",
+                hint=f"{TUNED!r} is the small one that comes with this package, good for a trial",
+            )
 
     @property
     def part(self) -> Any:  # noqa: ANN401 - the options of one of the rewards

@@ -9,6 +9,7 @@ from flip_reward.core.score import Outcome
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 from flip_reward.evaluation.benchmarks.catalogue import load_protocol
 from flip_reward.evaluation.grading import Figure, Grades, ItemRewards
+from flip_reward.evaluation.statistics import Estimate
 
 Rewards = Sequence[float | None]
 
@@ -36,8 +37,16 @@ def grade(protocol: str, items: Sequence[BenchmarkItem], *runs: Sequence[ItemRew
     return Grades(load_protocol(protocol), items, runs)
 
 
+def known(estimate: Estimate | None) -> Estimate:
+    """An estimate that has to be there."""
+    assert estimate is not None
+    return estimate
+
+
 def figures(graded: Grades) -> dict[str, float]:
-    return {figure.name: round(figure.estimate.value, 9) for figure in graded.protocol.figures(graded)}
+    """The figures that have a verdict."""
+    found = {figure.name: figure.estimate for figure in graded.protocol.figures(graded)}
+    return {name: round(estimate.value, 9) for name, estimate in found.items() if estimate is not None}
 
 
 def figure(graded: Grades, name: str) -> Figure:

@@ -15,6 +15,7 @@ from flip_reward.evaluation.grid import ExperimentGrid, GridReward, load_rewards
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.runner import StopSignal
 from tests.unit.evaluation.grids import BENCHMARK, Inferrer, Watcher, control, evaluate, experiments, flip, results_of
+from tests.unit.evaluation.items import known
 
 SCRIPTED = EngineConfig("scripted")
 
@@ -29,6 +30,20 @@ def test_every_reward_with_every_model_and_every_control_once() -> None:
     ]  # fmt: skip
     assert [reward.model for reward in rewards] == [None, "scripted", "scripted", "m", "m"]
     assert rewards[1].runs[0].engine is rewards[2].runs[0].engine, "a model is loaded once"
+
+
+def test_without_a_choice_judges_ask_the_plain_model_and_inferrers_the_tuned_one() -> None:
+    rewards = load_rewards(["pointwise", "flip", "listwise"], [EngineConfig()], RewardConfig(cache="off", slots=1))
+    tuned, plain = "smollm2-135m+infer-en-1", "smollm2-135m"
+    assert [(reward.label, reward.model, reward.answered_by) for reward in rewards] == [
+        (f"pointwise @ {plain}", plain, f"{plain} (embedded)"),
+        (f"listwise @ {plain}", plain, f"{plain} (embedded)"),
+        (f"flip tuned @ {tuned}", tuned, f"{tuned} (embedded, tuned to infer)"),
+    ]
+    assert rewards[0].runs[0].engine is rewards[1].runs[0].engine
+    chosen = RewardConfig(cache="off", slots=1, model="embedded")
+    [judge] = load_rewards(["pointwise"], [chosen.engine], chosen)
+    assert (judge.model, "not tuned to judge" in judge.answered_by) == (tuned, True)
 
 
 def test_controls_alone_need_no_model() -> None:
@@ -110,7 +125,7 @@ def test_runs_are_folders_of_their_own_and_averaged(tmp_path: Path) -> None:
     [cell] = results_of(tmp_path).cells
     assert cell.runs == ["cells/words--flip--run1", "cells/words--flip--run2"]
     assert cell.outcomes == {"scored": 48}
-    assert cell.overall.strict.n == 12
+    assert known(cell.overall.strict).n == 12
     assert read_evaluation(tmp_path).rewards[0].settings["runs"] == 2
 
 

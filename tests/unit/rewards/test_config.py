@@ -273,3 +273,29 @@ def test_one_folder_of_templates_serves_every_reward(tmp_path: Path) -> None:
     assert [one.load(engine).settings["template"] for one in configs] == [f"{tmp_path.name}/{name}" for name in texts]
     with pytest.raises(TemplateError):
         RewardConfig(reward="pairwise", template_dir=tmp_path, template="mine").check()
+
+
+@pytest.mark.parametrize("reward", REWARDS)
+def test_a_judge_asks_the_model_without_the_adapter_that_infers(reward: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    described = RewardConfig(reward=reward).describe_model()
+    if reward in ("flip", "backward-likelihood"):
+        assert described == "smollm2-135m+infer-en-1 (embedded, tuned to infer)"
+    else:
+        assert described == ("smollm2-135m (embedded)" if reward in WITH_MODEL else "none")
+    served = RewardConfig(reward=reward, model="m", base_url="http://bob:pw@host/v1")
+    assert served.describe_model() == ("m at http://host/v1" if reward in WITH_MODEL else "none")
+    named = RewardConfig(reward=reward, model="embedded").describe_model()
+    assert ("not tuned to judge" in named) == (reward in ("pointwise", "pairwise", "listwise"))
+
+
+@pytest.mark.parametrize("reward", REWARDS)
+def test_a_model_that_nobody_named_is_refused_where_it_has_to_be(reward: str) -> None:
+    names = ("FLIP_REWARD_MODEL", "FLIP_REWARD_BASE_URL")
+    RewardConfig(reward=reward, model="embedded").require_model(*names)
+    unnamed = RewardConfig(reward=reward, base_url="http://host/v1" if reward in WITH_MODEL else None)
+    if reward not in WITH_MODEL:
+        unnamed.require_model(*names)
+        return
+    with pytest.raises(OptionError, match=f"{reward}.* FLIP_REWARD_MODEL.* FLIP_REWARD_BASE_URL"):
+        unnamed.require_model(*names)

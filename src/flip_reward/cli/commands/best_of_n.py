@@ -178,6 +178,7 @@ def best_of_n(
         else:
             show_policy_prompts(policy, inputs, columns, limit=run.limit)
         return
+    typer.echo(f"model: {config.describe_model()}", err=True)
     writer = None if policy.generate is None else policy.load(policy_engine)
     reward = config.load()
     job = ScoringJob(

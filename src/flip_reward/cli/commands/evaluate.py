@@ -125,6 +125,9 @@ def evaluate(
         wanted.reward,
         runs=wanted.runs,
     )
+    for one in rewards:
+        if one.answered_by:
+            typer.echo(f"{one.label}: model: {one.answered_by}", err=True)
     evaluation_options = EvaluationOptions(
         limit=wanted.limit, sample_seed=sample_seed, price_prompt=price_prompt, price_completion=price_completion
     )
@@ -226,14 +229,14 @@ def _print_results(console: Console, results: EvaluationResults) -> None:
         table.add_column("reward", overflow="fold")
         for column in ("accuracy", "95 % interval", "ties wrong", "unscored"):
             table.add_column(column, justify="right")
-        for cell in sorted(cells, key=lambda cell: -cell.overall.fractional.value):
-            accuracy = cell.overall
+        for cell in sorted(cells, key=lambda cell: -(one.value if (one := cell.overall.fractional) else -1)):
+            fractional, strict = cell.overall.fractional, cell.overall.strict
             table.add_row(
                 Text(cell.reward),
-                f"{accuracy.fractional.value:.3f}",
-                format_interval(accuracy.fractional),
-                f"{accuracy.strict.value:.3f}",
-                str(accuracy.unscored_items),
+                "no verdict" if fractional is None else f"{fractional.value:.3f}",
+                "" if fractional is None else format_interval(fractional),
+                "" if strict is None else f"{strict.value:.3f}",
+                str(cell.overall.unscored_items),
             )
         console.print(table)
     print_comparisons(console, results.comparisons)

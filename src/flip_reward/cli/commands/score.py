@@ -41,6 +41,7 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
     if run.dry_run:
         show_prompts(reward, inputs, run.column_names, limit=run.limit)
         return
+    typer.echo(f"model: {config.describe_model()}", err=True)
     job = ScoringJob(
         config.load(),
         inputs,

@@ -113,4 +113,5 @@ def serve(
         access_log=access_log,
     )
     name = config.check().settings["reward"]  # mistakes come to light before a model loads
+    typer.echo(f"model: {config.describe_model()}", err=True)
     run_server(config.load, settings, lambda address: typer.echo(f"Serving {name} at {address} (see /docs)"))
