@@ -108,6 +108,25 @@ def test_judges_over_http_with_prices(tmp_path: Path) -> None:
     assert pointwise["cost"] > 0
 
 
+def test_a_judge_that_never_answers_has_no_verdict_and_the_models_are_named(tmp_path: Path) -> None:
+    source = write_pairs(tmp_path / "pairs.jsonl", 8)
+    with FaultServer(script=lambda _request: "Both are fine, I think.") as server:
+        arguments = ["-b", source, "-r", "pointwise", "-r", "longest", "--base-url", server.base_url]
+        arguments += ["-m", server.model, "--cache", "off", "--run-folder", "e"]
+        finished = run(tmp_path, "evaluate", *arguments)
+        model = f"{server.model} at {server.base_url}"
+    assert finished.stderr == f"pointwise @ {server.model}: model: {model}\n"
+    rows = [line.split("│") for line in finished.stdout.splitlines() if line.startswith("│")]
+    assert [row[2].strip() for row in rows] == ["0.000", "no verdict"], "it stands last, not at chance"
+    assert " better" not in finished.stdout
+    assert "not told apart" not in finished.stdout
+    run(tmp_path, "evaluate", "-b", source, "-r", "shortest", "--run-folder", "other")
+    compared = run(tmp_path, "compare", "e", "other").stdout
+    assert f"pairs: pointwise @ {server.model}: no verdict" in compared
+    assert "longest - shortest" in compared
+    assert "pointwise" not in compared.partition("no verdict")[0].replace(f"pointwise @ {server.model}: ", "")
+
+
 def test_a_recipe(tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.jsonl")
     (tmp_path / "r.yaml").write_text(

@@ -24,6 +24,8 @@ class FolderComparison:
     results: list[ComparisonResult]
     left_out: list[str]
     """Benchmarks that only one of them has."""
+    no_verdict: list[str]
+    """Rewards, each with its benchmark, that scored none of the items, and so are compared with nothing."""
 
 
 def compare_folders(a: Path, b: Path) -> FolderComparison:
@@ -47,7 +49,8 @@ def compare_folders(a: Path, b: Path) -> FolderComparison:
             (replace(one, label=f"{one.label} ({a})"), replace(other, label=f"{other.label} ({b})"))
             for one, other in pairs
         ]
-    return FolderComparison(compare_pairs(pairs), sorted(ours.keys() ^ theirs.keys()))
+    silent = [f"{one.benchmark}: {one.label}" for pair in pairs for one in pair if not one.grades.answered()]
+    return FolderComparison(compare_pairs(pairs), sorted(ours.keys() ^ theirs.keys()), list(dict.fromkeys(silent)))
 
 
 def _read_grades(path: Path) -> dict[str, list[RewardGrades]]:

@@ -60,7 +60,8 @@ class Figure:
     """A number that a benchmark's authors report, and in a sentence how it is computed."""
 
     name: str
-    estimate: Estimate
+    estimate: Estimate | None
+    """None where a subset that it needs has no verdict at all."""
     note: str
 
 
@@ -119,13 +120,27 @@ class Grades:
         means: Values = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         return means
 
-    def mean(self, values: Values, subsets: Collection[str] | None = None) -> Estimate:
-        """Estimate the mean of all items, or of those in some subsets; every item that is not NaN counts the same."""
-        return estimate_mean(*self.select(values, subsets))
+    def answered(self, subsets: Collection[str] | None = None) -> set[str]:
+        """Return the subsets, of all or of some, with an item that is scored in any run; others have no verdict."""
+        return set(self.select(self.excluded, subsets)[1])
 
-    def mean_of_subsets(self, values: Values, subsets: Collection[str] | None = None) -> Estimate:
-        """Estimate the mean of the subsets' means, of all or of some; every subset counts the same."""
-        return estimate_mean_of_strata(*self.select(values, subsets))
+    def mean(self, values: Values, subsets: Collection[str] | None = None) -> Estimate | None:
+        """Estimate the mean of all items, or of those in some subsets; every item that is not NaN counts the same.
+
+        None where none of them is scored: what never answered has no accuracy, whatever a rule counts unscored items
+        as.
+        """
+        selected, strata = self.select(values, subsets)
+        return estimate_mean(selected, strata) if selected and self.answered(subsets) else None
+
+    def mean_of_subsets(self, values: Values, subsets: Collection[str] | None = None) -> Estimate | None:
+        """Estimate the mean of the subsets' means, of all or of some; every subset counts the same.
+
+        None where one of them has no verdict.
+        """
+        selected, strata = self.select(values, subsets)
+        answered = self.answered(subsets).issuperset(strata)
+        return estimate_mean_of_strata(selected, strata) if selected and answered else None
 
     def select(self, values: Values, subsets: Collection[str] | None = None) -> tuple[list[float], list[str]]:
         """Return the values of all items, or of those in some subsets, and the subset of each; without NaN."""

@@ -20,7 +20,10 @@ class RewardGrades:
 
 
 def compare_pairs(pairs: Sequence[tuple[RewardGrades, RewardGrades]]) -> list[ComparisonResult]:
-    """Compare the rewards of each pair, which must have answered the same items.
+    """Compare the rewards of each pair, which must have been asked about the same items.
+
+    A pair in which one reward has no verdict at all is left out, also of the number of pairs: there is nothing to
+    compare.
 
     A difference is an item's grade by one reward minus that by the other, so that the difficulty of an item cancels
     out, and its interval draws items. McNemar's test counts an item as right when its strict grade is above one half
@@ -30,6 +33,7 @@ def compare_pairs(pairs: Sequence[tuple[RewardGrades, RewardGrades]]) -> list[Co
     fractional rule agree. The interval alone would name a winner in one of twenty pairs of equals; and where the
     winner depends on how ties and unscored items are counted, there is none.
     """
+    pairs = [(a, b) for a, b in pairs if a.grades.answered() and b.grades.answered()]
     p_values = [mcnemar_p(_right(a.grades), _right(b.grades)) for a, b in pairs]
     results = []
     for (a, b), p_value, corrected in zip(pairs, p_values, correct_holm(p_values), strict=True):

@@ -24,20 +24,21 @@ class ResultModel(BaseModel):
 class Accuracy(ResultModel):
     """The share of items that were decided rightly, 0 to 1, under the rules about ties and about unscored items.
 
-    Both matter most to judges, which tie and fail more often than measures on a fine scale.
+    Both matter most to judges, which tie and fail more often than measures on a fine scale. Where no item is scored
+    there is no verdict, and every rule has None.
     """
 
-    strict: Estimate
+    strict: Estimate | None
     """Ties and unscored items are wrong: no credit without a decision."""
-    fractional: Estimate
+    fractional: Estimate | None
     """A tie among k counts 1/k and an unscored item as chance: a coin decides what the reward does not."""
     unscored_items: int
     """Items with an unscored response, in any run."""
-    excluded: Estimate
-    """As `fractional`, without the unscored items. With none left, chance, with an interval from 0 to 1."""
-    as_wrong: Estimate
+    excluded: Estimate | None
+    """As `fractional`, without the unscored items."""
+    as_wrong: Estimate | None
     """As `fractional`, with unscored items as wrong."""
-    as_chance: Estimate
+    as_chance: Estimate | None
     """`fractional` by another name."""
 
 
@@ -176,6 +177,8 @@ def _rows(results: EvaluationResults) -> Iterator[list[object]]:
 
 
 def _accuracy(accuracy: Accuracy) -> list[object]:
+    if accuracy.fractional is None:
+        return [accuracy.unscored_items, accuracy.unscored_items, *[""] * (len(_RULES) * 3)]
     estimates: list[Estimate] = [getattr(accuracy, rule) for rule in _RULES]
     numbers = [number for estimate in estimates for number in (estimate.value, estimate.low, estimate.high)]
     return [accuracy.fractional.n, accuracy.unscored_items, *numbers]

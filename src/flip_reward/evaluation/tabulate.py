@@ -37,7 +37,6 @@ from flip_reward.evaluation.results import (
     Tokens,
     read_results,
 )
-from flip_reward.evaluation.statistics import Estimate
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.run_folder import RECORDS, read_records, read_summary
 from flip_reward.scoring.summary import Prices
@@ -192,6 +191,7 @@ def _summarise(experiment: GradedExperiment, prices: Prices | None) -> Experimen
                 note=figure.note,
             )
             for figure in grades.protocol.figures(grades)
+            if figure.estimate is not None
         ],
         outcomes=dict(experiment.outcomes.most_common()),
         tokens=Tokens(prompt=usage.prompt_tokens, completion=usage.completion_tokens),
@@ -206,10 +206,7 @@ def _measure_accuracy(grades: Grades, subsets: set[str]) -> Accuracy:
     excluded = as_wrong = fractional  # they differ only about unscored items
     unscored_items = sum(map(bool, grades.select(grades.unscored, subsets)[0]))
     if unscored_items:
-        as_wrong = grades.mean(grades.as_wrong, subsets)
-        excluded = Estimate(fractional.value, 0.0, 1.0, 0)
-        if grades.select(grades.excluded, subsets)[0]:
-            excluded = grades.mean(grades.excluded, subsets)
+        excluded, as_wrong = (grades.mean(values, subsets) for values in (grades.excluded, grades.as_wrong))
     return Accuracy(
         strict=strict,
         fractional=fractional,

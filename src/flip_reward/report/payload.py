@@ -295,7 +295,7 @@ def _describe_experiment(
 
 def _measure_effort(result: ExperimentResult) -> Effort:
     strict = result.overall.strict
-    right = strict.value * strict.n * len(result.runs)
+    right = 0.0 if strict is None else strict.value * strict.n * len(result.runs)
     responses = sum(result.outcomes.values())
     per_response = right / responses if responses else 0.0
     return Effort(

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from flip_reward.evaluation.tabulate import tabulate
+from flip_reward.report.evaluation import build_report
 from tests.e2e.report.reader import Made, Read, choose, count
+from tests.unit.evaluation.grids import Inferrer, control, evaluate, flip
+from tests.unit.evaluation.items import known
 from tests.unit.report.make_evaluation import REWARDS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def test_the_figures_are_those_of_the_results(read: Read, made: Made) -> None:
     page = read().open()
     rows = page.locator("#results table").first.locator("tbody tr")
-    best = max(made.llmbar.cells, key=lambda cell: cell.overall.fractional.value)
+    best = max(made.llmbar.cells, key=lambda cell: known(cell.overall.fractional).value)
     assert rows.count() == 3
     first = rows.nth(0).inner_text()
     assert first.startswith(["flip", "pointwise", "pairwise"][best.reward])
-    assert f"{best.overall.fractional.value * 100:.1f}" in first
-    assert f"{best.overall.strict.value * 100:.1f}" in first
+    assert f"{known(best.overall.fractional).value * 100:.1f}" in first
+    assert f"{known(best.overall.strict).value * 100:.1f}" in first
     assert page.locator("#making").get_by_text("2026-02-13T09:00:00+00:00").first.is_visible()
 
 
@@ -65,6 +74,28 @@ def test_the_benchmark_can_be_changed(read: Read) -> None:
     assert "of 12 items" in page.locator(".finding").inner_text()
     assert page.locator("#sample .candidate").count() == 4
     assert "benchmark=best-of-4" in page.url
+
+
+def test_who_never_answered_is_ranked_nowhere(browser: Browser, tmp_path: Path) -> None:
+    silent = flip(Inferrer("no", *(f"w{n}" for n in range(12))))
+    with ThreadPoolExecutor() as thread:  # an event loop runs in this one
+        thread.submit(evaluate, tmp_path, [silent, control("longest"), control("shortest")]).result()
+    report = build_report(tmp_path, tabulate(tmp_path))
+    page = browser.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(report.as_uri())
+    page.wait_for_selector("#results svg")
+    finding = page.locator(".finding").inner_text()
+    assert finding.startswith("shortest decides 100.0%")
+    assert finding.endswith("flip reasoned: no verdict, as no item was scored.")
+    last = page.locator("#results table").first.locator("tbody tr").last.inner_text()
+    assert "flip reasoned" in last
+    assert last.count("no verdict") == 4
+    assert "flip" not in page.locator("#comparisons").inner_text()
+    assert page.locator("#subsets tr", has_text="no verdict").count() == 2
+    page.close()
+    assert problems == []
 
 
 def test_without_what_it_needs_it_says_so(read: Read, made: Made, tmp_path: Path) -> None:

@@ -76,3 +76,10 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     evaluate(tmp_path / "half", [flip(Inferrer())], watcher=Watcher(stop, stop_after=2), stop=stop)
     with pytest.raises(RunError, match="half"):
         compare_folders(tmp_path / "one", tmp_path / "half")
+
+
+def test_a_reward_without_a_verdict_is_named_and_left_out(tmp_path: Path) -> None:
+    evaluate(tmp_path / "one", [flip(Inferrer("no", *(f"w{n}" for n in range(12))))])
+    evaluate(tmp_path / "other", [control("longest"), control("shortest")])
+    comparison = compare_folders(tmp_path / "one", tmp_path / "other")
+    assert (comparison.results, comparison.no_verdict) == ([], ["words: flip reasoned @ scripted"])

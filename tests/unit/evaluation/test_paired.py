@@ -47,10 +47,10 @@ def test_ties_alone_make_no_winner() -> None:
 
 
 def test_rules_that_contradict_each_other_make_no_winner() -> None:
-    """Few right and never a tie against never right and never decided: each rule names another winner."""
+    """Few right and never a tie against hardly ever decided: each rule names another winner."""
     bold = grades_of("bold", *[RIGHT] * 12, *[WRONG] * 28)
-    silent = grades_of("silent", *[UNSCORED] * 40)
-    [result] = compare_pairs([(bold, silent)])
+    shy = grades_of("shy", *[UNSCORED] * 39, WRONG)
+    [result] = compare_pairs([(bold, shy)])
     assert result.difference.high < 0 < result.strict_difference.low
     assert result.holm_p < 0.001
     assert result.verdict == "not told apart"
@@ -62,3 +62,9 @@ def test_a_small_difference_that_is_always_the_same_needs_its_test_too() -> None
     [result] = compare_pairs([(a, b)])
     assert result.difference.low > 0
     assert (result.mcnemar_p, result.verdict) == (0.125, "not told apart")
+
+
+def test_a_reward_that_never_answered_is_compared_with_nothing() -> None:
+    a, b = grades_of("a", *[RIGHT] * 12), grades_of("b", *[WRONG] * 12)
+    silent = grades_of("silent", *[UNSCORED] * 12)
+    assert compare_pairs([(a, silent), (a, b), (silent, b)]) == compare_pairs([(a, b)])

@@ -1,5 +1,7 @@
 """Results of evaluation folders."""
 
+import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from flip_reward.evaluation.tabulate import read_data, tabulate
 from flip_reward.report.evaluation import build_report
 from flip_reward.rewards.config import RewardConfig
 from tests.unit.evaluation.grids import BENCHMARK, ITEMS, Inferrer, control, evaluate, experiments, flip, results_of
+from tests.unit.evaluation.items import known
 
 
 def test_every_reward_on_every_benchmark(tmp_path: Path) -> None:
@@ -26,12 +29,12 @@ def test_every_reward_on_every_benchmark(tmp_path: Path) -> None:
     ]  # fmt: skip
     cell = found["words/flip reasoned @ scripted"]
     assert (cell.folder, cell.runs) == ("cells/words--flip-reasoned--scripted", [cell.folder])
-    assert (cell.overall.strict.value, cell.overall.unscored_items, cell.order_flips) == (1.0, 0, None)
+    assert (known(cell.overall.strict).value, cell.overall.unscored_items, cell.order_flips) == (1.0, 0, None)
     assert cell.outcomes == {"scored": 24}
     assert cell.tokens.prompt > cell.tokens.completion > 0
     assert cell.cost is None
     assert [subset.name for subset in cell.subsets] == ["even", "odd"]
-    assert found["words/longest"].overall.strict.value == 0
+    assert known(found["words/longest"].overall.strict).value == 0
     assert found["words/longest"].tokens.prompt == 0
     [first, second] = results.comparisons
     assert (first.benchmark, first.verdict, first.difference.value) == ("words", "a better", 1.0)
@@ -40,10 +43,29 @@ def test_every_reward_on_every_benchmark(tmp_path: Path) -> None:
     assert (second.holm_p, second.verdict) == (0.125, "not told apart"), "four items prove little"
 
 
-def test_with_nothing_scored_the_interval_says_so(tmp_path: Path) -> None:
-    evaluate(tmp_path, [flip(Inferrer("no", *(f"w{n}" for n in range(12))))])
-    excluded = results_of(tmp_path).cells[0].overall.excluded
-    assert (excluded.value, excluded.low, excluded.high, excluded.n) == (0.5, 0, 1, 0)
+def test_a_reward_without_any_score_has_no_verdict_and_is_compared_with_nothing(tmp_path: Path) -> None:
+    silent = flip(Inferrer("no", *(f"w{n}" for n in range(12))))
+    evaluate(tmp_path, [silent, control("longest"), control("shortest")])
+    data = tabulate(tmp_path)
+    [comparison] = data.results.comparisons
+    assert (comparison.a, comparison.b) == ("longest", "shortest")
+    assert comparison.holm_p == comparison.mcnemar_p, "the pairs without a verdict do not count"
+    cell = data.results.cells[0]
+    for accuracy in (cell.overall, *cell.subsets):
+        rules = accuracy.strict, accuracy.fractional, accuracy.excluded, accuracy.as_wrong, accuracy.as_chance
+        assert rules == (None,) * 5
+    assert cell.overall.unscored_items == 12
+    write_results(tmp_path, data.results)
+    assert json.loads((tmp_path / "results.json").read_text())["cells"][0]["overall"]["fractional"] is None
+    [overall, *_] = csv.DictReader((tmp_path / "results.csv").read_text().splitlines())
+    assert (overall["items"], overall["unscored_items"], overall["strict"]) == ("12", "12", "")
+
+
+def test_a_subset_without_any_score_has_no_verdict(tmp_path: Path) -> None:
+    evaluate(tmp_path, [flip(Inferrer(*(f"w{n}" for n in range(0, 12, 2))))])
+    [cell] = results_of(tmp_path).cells
+    assert {subset.name: subset.fractional is None for subset in cell.subsets} == {"even": True, "odd": False}
+    assert known(cell.overall.fractional).value == pytest.approx(0.75), "half of it is decided, by chance as before"
 
 
 def test_order_flips_of_a_pairwise_judge(tmp_path: Path) -> None:
@@ -54,7 +76,7 @@ def test_order_flips_of_a_pairwise_judge(tmp_path: Path) -> None:
     [cell] = results_of(tmp_path).cells
     assert cell.order_flips is not None
     assert (cell.order_flips.rate, cell.order_flips.pairs) == (1.0, 12)
-    assert (cell.overall.strict.value, cell.overall.fractional.value) == (0, 0.5)
+    assert (known(cell.overall.strict).value, known(cell.overall.fractional).value) == (0, 0.5)
 
 
 def test_failures_are_unscored_until_they_are_tried_again(tmp_path: Path) -> None:
@@ -62,9 +84,10 @@ def test_failures_are_unscored_until_they_are_tried_again(tmp_path: Path) -> Non
     assert not evaluate(tmp_path, [flip(inferrer)])
     [cell] = results_of(tmp_path).cells
     assert cell.overall.unscored_items == 2
-    assert (cell.overall.strict.value, cell.overall.fractional.value) == pytest.approx((10 / 12, 11 / 12))
-    assert (cell.overall.excluded.value, cell.overall.excluded.n) == (1, 10)
-    assert cell.overall.as_wrong.value == pytest.approx(10 / 12)
+    found = {rule: known(getattr(cell.overall, rule)) for rule in ("strict", "fractional", "excluded", "as_wrong")}
+    expected = {"strict": 10 / 12, "fractional": 11 / 12, "excluded": 1, "as_wrong": 10 / 12}
+    assert {rule: one.value for rule, one in found.items()} == pytest.approx(expected)
+    assert found["excluded"].n == 10
     inferrer.failing.clear()
     assert evaluate(tmp_path, [flip(inferrer)])
     assert results_of(tmp_path).cells[0].overall.unscored_items == 0

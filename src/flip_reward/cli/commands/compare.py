@@ -64,11 +64,16 @@ def _compare_evaluations(first: Path, second: Path, *, as_json: bool) -> None:
     if as_json:
         results = [result.model_dump() for result in comparison.results]
         typer.echo(
-            orjson.dumps({"comparisons": results, "left_out": comparison.left_out}, option=orjson.OPT_INDENT_2)
+            orjson.dumps(
+                {"comparisons": results, "left_out": comparison.left_out, "no_verdict": comparison.no_verdict},
+                option=orjson.OPT_INDENT_2,
+            )
         )
         return
     console = Console()
     print_comparisons(console, comparison.results)
+    for name in comparison.no_verdict:
+        console.print(Text(f"{name}: no verdict, nothing to compare"), soft_wrap=True)
     for name in comparison.left_out:
         console.print(Text(f"{name}: only in one of them, left out"))
 

@@ -93,7 +93,7 @@ class RewardBench2Protocol(Protocol):
         present = set(grades.subsets)
         figures = []
         ties = score_ties(grades.items, grades.runs)
-        if ties is not None:
+        if ties is not None and TIES in grades.answered():
             figures.append(Figure("Ties score", interval_of(ties.value, ties.resampled, ties.items), _TIES_NOTE))
             if present.issuperset(SUBSETS):
                 figures.append(Figure("average of six subsets", _average_six(grades, ties), _SIX_NOTE))
@@ -108,11 +108,14 @@ _SIX_NOTE = "Unweighted mean of the subsets' accuracies and the Ties score, as o
 _FOUR_NOTE = "Unweighted mean of Factuality, Precise IF, Math and Focus, as in the FLIP paper."
 
 
-def _average_six(grades: Grades, ties: TiesScore) -> Estimate:
+def _average_six(grades: Grades, ties: TiesScore) -> Estimate | None:
     others = [name for name in SUBSETS if name != TIES]
-    five = grades.mean_of_subsets(grades.fractional, others).value
+    five = grades.mean_of_subsets(grades.fractional, others)
+    if five is None:
+        return None
     resampled = sum(resample_stratum_means(*grades.select(grades.fractional, others)).values()) + ties.resampled
-    return interval_of((five * len(others) + ties.value) / len(SUBSETS), resampled / len(SUBSETS), len(grades.items))
+    value = (five.value * len(others) + ties.value) / len(SUBSETS)
+    return interval_of(value, resampled / len(SUBSETS), len(grades.items))
 
 
 def _split(item: BenchmarkItem, rewards: Sequence[float]) -> tuple[list[float], list[float]]:

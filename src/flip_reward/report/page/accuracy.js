@@ -14,6 +14,7 @@ function asRow(label, estimate) {
   return { label, value: estimate.value, low: estimate.low, high: estimate.high };
 }
 
+const NO_VERDICT = "no verdict";
 const RULES =
   "Fractional: a tie among k counts 1/k, and an item with an unscored response counts as chance. Strict: ties and unscored items are " +
   "wrong. The next two columns are fractional, with unscored items left out or as wrong. Below each is its 95% interval over items.";
@@ -22,8 +23,11 @@ const RULES =
 function describeResults(report, benchmark) {
   const { cells, chance } = benchmark;
   if (!cells.length) return [paragraph("No reward model was run on this benchmark to its end.")];
-  const ranked = [...cells].sort((a, b) => b.overall.fractional.value - a.overall.fractional.value);
-  const rows = ranked.map((cell) => ({
+  const answered = cells.filter((cell) => cell.overall.fractional);
+  const silent = cells.filter((cell) => !cell.overall.fractional);
+  answered.sort((a, b) => b.overall.fractional.value - a.overall.fractional.value);
+  const ranked = [...answered, ...silent];
+  const rows = answered.map((cell) => ({
     ...asRow(nameOf(report, cell), cell.overall.fractional),
     other: cell.overall.strict.value,
   }));
@@ -64,19 +68,22 @@ function describeResults(report, benchmark) {
     }),
   );
   return [
-    paragraph(describeFinding(report, benchmark, ranked), { class: "finding" }),
+    paragraph(describeFinding(report, benchmark, answered, silent), { class: "finding" }),
     element(
       "div",
       { class: "pair" },
-      element("div", null, chart, element("p", { class: "legend" }, "● fractional, with its interval  ○ strict")),
+      answered.length
+        ? element("div", null, chart, element("p", { class: "legend" }, "● fractional, with its interval  ○ strict"))
+        : null,
       element("div", null, table, paragraph(RULES, { class: "note" })),
     ),
     describeProtocol(report, benchmark, ranked),
   ];
 }
 
-/** A share with its interval below it. */
+/** A share with its interval below it; none where nothing was scored. */
 function showEstimate(estimate, format = formatPoints) {
+  if (!estimate) return NO_VERDICT;
   return element(
     "span",
     null,
@@ -98,8 +105,12 @@ function describeFlips(flips) {
     : "–";
 }
 
-/** Say who is ahead; "better" only where the comparison says so. */
-function describeFinding(report, { comparisons, chance }, [best]) {
+/** Say who is ahead; "better" only where the comparison says so. Who never answered is nowhere. */
+function describeFinding(report, { comparisons, chance }, [best], silent) {
+  const without = silent.length
+    ? ` ${formatList(silent.map((cell) => nameOf(report, cell)))}: ${NO_VERDICT}, as no item was scored.`
+    : "";
+  if (!best) return without.trim();
   const { fractional, strict } = best.overall;
   const lead =
     `${nameOf(report, best)} decides ${formatPercent(fractional.value)} of ${formatCount(fractional.n, "item")} rightly ` +
@@ -113,6 +124,7 @@ function describeFinding(report, { comparisons, chance }, [best]) {
     lead,
     better.length ? ` On the same items it is better than ${namesOf(better)}.` : "",
     open.length ? ` It cannot be told apart from ${namesOf(open)}.` : "",
+    without,
   ].join("");
 }
 
@@ -142,13 +154,7 @@ function describeSubsets(report, { cells, subsets, chance }) {
     rows: cells.flatMap((cell) => {
       const found = cell.subsets.find((subset) => subset.name === name);
       return found
-        ? [
-            {
-              ...asRow(nameOf(report, cell), found.fractional),
-              unscored: found.unscored_items,
-              strict: found.strict.value,
-            },
-          ]
+        ? [{ label: nameOf(report, cell), ...found.fractional, ...found, answered: Boolean(found.fractional) }]
         : [];
     }),
   }));
@@ -159,10 +165,10 @@ function describeSubsets(report, { cells, subsets, chance }) {
       rows.map((row) => [
         name,
         row.label,
-        formatPoints(row.value),
-        formatInterval(row),
-        formatPoints(row.strict),
-        formatNumber(row.unscored),
+        ...(row.answered
+          ? [formatPoints(row.value), formatInterval(row), formatPoints(row.strict.value)]
+          : [NO_VERDICT, "–", "–"]),
+        formatNumber(row.unscored_items),
       ]),
     ),
     { left: [0, 1] },
@@ -180,7 +186,11 @@ function describeSubsets(report, { cells, subsets, chance }) {
           null,
           element("figcaption", null, name, " ", element("small", null, formatCount(items, "item"))),
           makeChart(`Accuracy on ${name}`, (width) =>
-            drawBars(rows, width, { reference: chance, text: ({ value }) => formatPercent(value) }),
+            drawBars(
+              rows.filter(({ answered }) => answered),
+              width,
+              { reference: chance, text: ({ value }) => formatPercent(value) },
+            ),
           ),
         ),
       ),
@@ -192,7 +202,7 @@ function describeSubsets(report, { cells, subsets, chance }) {
 /** Differences between reward models on the same items. */
 function describeComparisons(report, { comparisons: pairs }) {
   const comparisons = pairs.map((pair) => ({ ...pair, a: report.names.get(pair.a), b: report.names.get(pair.b) }));
-  if (!comparisons.length) return [paragraph("There is one reward model, so there is nothing to compare.")];
+  if (!comparisons.length) return [paragraph("There are no two reward models with a verdict to compare.")];
   const rows = comparisons.map(({ a, b, difference }) => asRow(`${a} − ${b}`, difference));
   const reach = Math.max(...rows.flatMap(({ low, high }) => [Math.abs(low), Math.abs(high)]), 0.01) * 1.06;
   const chart = makeChart("Difference of accuracy of each pair of reward models with its 95% interval", (width) =>

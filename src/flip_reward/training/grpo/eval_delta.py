@@ -18,10 +18,11 @@ class EvalDelta:
 
     name: str
     """The figure: "reward", the name of a held-out reward, or a property of the responses."""
-    before: float
-    after: float
-    change: Estimate
-    """The mean change of a prompt, with the 95 % bootstrap interval over prompts within each seed."""
+    before: float | None
+    after: float | None
+    change: Estimate | None
+    """The mean change of a prompt, with the 95 % bootstrap interval over prompts within each seed. All three are None
+    where no prompt has the figure at both times."""
 
 
 def measure_eval_deltas(folders: Sequence[Path], *, step: int | None = None) -> list[EvalDelta]:
@@ -42,24 +43,31 @@ def measure_eval_deltas(folders: Sequence[Path], *, step: int | None = None) -> 
         last = steps[-1] if step is None else step
         before, after = (_average(read_samples(folder, Split.HELD_OUT, one)) for one in (steps[0], last))
         for name, known in before.items():
+            found = pairs.setdefault(name, [])
             for row, value in known.items():
                 if (later := after.get(name, {}).get(row)) is not None:
-                    pairs.setdefault(name, []).append((str(number), value, later))
-    return [
-        EvalDelta(
-            name,
-            fmean(before for _, before, _ in found),
-            fmean(after for _, _, after in found),
-            estimate_mean([after - before for _, before, after in found], [seed for seed, _, _ in found]),
-        )
-        for name, found in pairs.items()
-    ]
+                    found.append((str(number), value, later))
+    return [_measure(name, found) for name, found in pairs.items()]
+
+
+def _measure(name: str, found: Sequence[tuple[str, float, float]]) -> EvalDelta:
+    if not found:
+        return EvalDelta(name, None, None, None)
+    return EvalDelta(
+        name,
+        fmean(before for _, before, _ in found),
+        fmean(after for _, _, after in found),
+        estimate_mean([after - before for _, before, after in found], [seed for seed, _, _ in found]),
+    )
 
 
 def tabulate_eval_deltas(deltas: Sequence[EvalDelta]) -> str:
     """Return a table in Markdown."""
     lines = ["| held out | before | after | change [95 %] | prompts |", "|---|---:|---:|---:|---:|"]
     for delta in deltas:
+        if delta.change is None:
+            lines.append(f"| {delta.name} | none | none | none | 0 |")
+            continue
         change = f"{delta.change.value:+.3f} [{delta.change.low:+.3f}, {delta.change.high:+.3f}]"
         lines.append(f"| {delta.name} | {delta.before:.3f} | {delta.after:.3f} | {change} | {delta.change.n} |")
     return "\n".join(lines)
@@ -71,6 +79,7 @@ def _average(samples: Sequence[TrainingSample]) -> dict[str, dict[int, float]]:
     for sample in samples:
         figures = {"reward": sample.reward, **sample.others, "4-grams copied": sample.instruction_4gram_overlap}
         for name, value in {**figures, "characters": float(len(sample.response))}.items():
+            rows = collected.setdefault(name, {})
             if value is not None:
-                collected.setdefault(name, {}).setdefault(sample.row, []).append(value)
+                rows.setdefault(sample.row, []).append(value)
     return {name: {row: fmean(values) for row, values in rows.items()} for name, rows in collected.items()}

@@ -52,8 +52,10 @@ class TestJudgeBench:
     )
     def test_two_orders(self, first: int | None, second: int | None, summed: float, consistent: float) -> None:
         judgements = [verdict((0, 1), first), verdict((1, 0), second)]
-        found = figures(grade("judgebench", [item("1")], [said(None, None, judgements=judgements)]))
-        assert found == {"summed over both orders": summed, "position-consistent": consistent}
+        wrong = said(0, 1, judgements=[verdict((0, 1), 1), verdict((1, 0), 1)])
+        runs = [said(None, None, judgements=judgements), wrong]
+        found = figures(grade("judgebench", [item("1"), item("2")], runs))
+        assert found == {"summed over both orders": summed / 2, "position-consistent": consistent / 2}
 
     def test_a_judge_that_was_shown_one_order_has_neither_figure(self) -> None:
         once = said(1, 0, judgements=[verdict((1, 0), 0)])

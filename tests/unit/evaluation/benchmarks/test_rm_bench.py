@@ -68,5 +68,6 @@ class TestRMBench:
         assert (found["chat, hard"], found["math, hard"]) == (0, 1)
 
     def test_unscored_items_win_nothing(self) -> None:
-        found = figures(grade("rm-bench", [rm_item("1", "chat")], [said(9, 9, None, 1, 1, 1)]))
-        assert found["average"] == 0
+        items = [rm_item("1", "chat"), rm_item("2", "chat")]
+        found = figures(grade("rm-bench", items, [said(9, 9, None, 1, 1, 1), said(9, 9, 9, 1, 1, 1)]))
+        assert found["average"] == 0.5

@@ -8,8 +8,9 @@ from flip_reward.cli.app import app
 from flip_reward.core.conversation import Message
 from flip_reward.errors import OptionError, RunError
 from flip_reward.report.training import Split
-from flip_reward.training.grpo.eval_delta import measure_eval_deltas
+from flip_reward.training.grpo.eval_delta import measure_eval_deltas, tabulate_eval_deltas
 from flip_reward.training.grpo.samples import SampleRow, SampleTable
+from tests.unit.evaluation.items import known
 
 
 def write(folder: Path, step: int, rewards: list[float | None], other: float) -> None:
@@ -37,18 +38,25 @@ def folders(tmp_path: Path) -> list[Path]:
 
 def test_prompts_are_paired_over_seeds(folders: list[Path]) -> None:
     deltas = {delta.name: delta for delta in measure_eval_deltas(folders)}
-    assert deltas["reward"].change.value == pytest.approx(0.15)
-    assert deltas["reward"].change.n == 4
-    assert deltas["reward"].before == 0.25
-    assert deltas["reward"].change.low >= 0.1
-    assert deltas["judge"].change.value == -1.0
-    assert deltas["judge"].change.n == 6
-    assert deltas["characters"].change.value == 0.0
+    change = known(deltas["reward"].change)
+    assert (change.value, change.n, deltas["reward"].before) == (pytest.approx(0.15), 4, 0.25)
+    assert change.low >= 0.1
+    judged = known(deltas["judge"].change)
+    assert (judged.value, judged.n) == (-1.0, 6)
+    assert known(deltas["characters"].change).value == 0.0
     amid = {delta.name: delta for delta in measure_eval_deltas(folders, step=5)}
     assert amid["reward"].after == pytest.approx(0.9)
-    assert amid["judge"].change.value == 0.0
+    assert known(amid["judge"].change).value == 0.0
     with pytest.raises(RunError, match="step 7"):
         measure_eval_deltas(folders[:1], step=7)
+
+
+def test_a_figure_that_no_prompt_has_at_both_times_is_none(tmp_path: Path) -> None:
+    write(tmp_path / "one", 0, [None, 0.5], 3.0)
+    write(tmp_path / "one", 9, [0.2, None], 2.0)
+    deltas = {delta.name: delta for delta in measure_eval_deltas([tmp_path / "one"])}
+    assert (deltas["reward"].before, deltas["reward"].after, deltas["reward"].change) == (None, None, None)
+    assert "| reward | none | none | none | 0 |" in tabulate_eval_deltas([*deltas.values()]).splitlines()
 
 
 def test_the_command_prints_a_table_or_json(folders: list[Path]) -> None:
