@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from flip_reward.errors import OptionError
 from flip_reward.integrations.__main__ import find
 from flip_reward.integrations.base import environment_reward
 from tests.unit.integrations.conftest import SetEnvironment
@@ -69,6 +70,28 @@ async def test_verl(name: str, set_environment: SetEnvironment) -> None:
     extras = [result["reward_extra_info"] for result in results]
     assert len({tuple(extra) for extra in extras}) == 1
     assert [extra["flip_scored"] for extra in extras] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["compute_score", "compute_score_sync"])
+async def test_verl_with_the_manager_that_turns_errors_into_zeros(
+    name: str, set_environment: SetEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = pytest.importorskip("verl.experimental.reward_loop.reward_manager.limited", exc_type=ImportError)
+    from omegaconf import OmegaConf
+    from verl import DataProto
+    from verl.trainer.ppo.reward import get_custom_reward_fn, load_reward_manager
+
+    set_environment()
+    function = {"path": "pkg://flip_reward.integrations.verl", "name": name}
+    config = OmegaConf.create({"reward": {"custom_reward_function": function}})
+    manager = limited.RateLimitedRewardManager(config, Tokenizer(), get_custom_reward_fn(config))
+    manager.loop = asyncio.get_running_loop()
+    with pytest.raises(BaseException, match="rate_limited"):
+        await manager.run_single(_verl_sample(DataProto, RESPONSES[0]))
+    config.reward.reward_manager = {"name": "rate_limited", "source": "register"}
+    monkeypatch.delitem(sys.modules, "flip_reward.integrations.verl")
+    with pytest.raises(OptionError, match="rate_limited"):
+        load_reward_manager(config, Tokenizer())
 
 
 def _verl_sample(data_proto: Any, response: str) -> Any:

@@ -6,21 +6,60 @@
 verl hands over the response, and of the conversation only what is in the data's `extra_info`; `flip-reward data verl`
 writes it there. verl has no missing rewards: a response that could not be scored is an error, or a number of the
 user's choice (`+reward.custom_reward_function.reward_kwargs.on_unscored=-0.5`, or FLIP_REWARD_ON_UNSCORED).
+
+Its reward manager "rate_limited" takes any error, and any wait beyond `reward.timeout`, for a reward of 0. It is
+refused: when verl loads this file, and where it was not seen then, at the first call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from types import FrameType
 from typing import TypedDict, cast
 
 from flip_reward.core.score import Score
-from flip_reward.errors import DataError
+from flip_reward.errors import DataError, OptionError
 from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.samples import MessageLike, TextOrChat
 from flip_reward.rewards.unscored import RAISE, UnscoredPolicy
 
 TRAINER = "verl"
 _HINT = "write the data with `flip-reward data verl INPUT -o OUTPUT.parquet`"
+
+
+_REFUSED = (
+    "verl's reward manager 'rate_limited' turns errors and timeouts into rewards of 0: set "
+    "reward.reward_manager.name=naive, and FLIP_REWARD_CONCURRENCY to limit the requests in flight"
+)
+
+
+class RateLimitedManagerError(BaseException):
+    """The manager that calls turns errors into rewards. It would do so with an `Exception`, so this is none."""
+
+
+def _list_callers() -> Iterator[FrameType]:
+    frame = inspect.currentframe()
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _refuse_where_loaded() -> None:
+    """Read the manager's name off the configuration with which verl loads this file, before anything is trained."""
+    for frame in _list_callers():
+        if frame.f_code.co_name == "get_custom_reward_fn":
+            config = getattr(frame.f_locals.get("config"), "reward", None)
+            if getattr(getattr(config, "reward_manager", None), "name", None) == "rate_limited":
+                raise OptionError(_REFUSED)
+
+
+def _refuse_where_called() -> None:
+    if any(frame.f_code.co_qualname.startswith("RateLimitedRewardManager.") for frame in _list_callers()):
+        raise RateLimitedManagerError(_REFUSED)
+
+
+_refuse_where_loaded()
 
 
 class VerlScore(TypedDict):
@@ -59,7 +98,9 @@ async def compute_score(
         DataError: `extra_info` holds no prompt.
         OptionError: The reward compares responses, which verl never hands over together.
         FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
+        RateLimitedManagerError: The manager that calls would turn all of these into rewards of 0.
     """
+    _refuse_where_called()
     reward = environment_reward()
     policy = reward.policy(RAISE, on_unscored)
     policy.check_numbers(TRAINER)
@@ -79,6 +120,7 @@ def compute_score_sync(
 
     Arguments and errors are those of `compute_score`.
     """
+    _refuse_where_called()
     reward = environment_reward()
     policy = reward.policy(RAISE, on_unscored)
     policy.check_numbers(TRAINER)

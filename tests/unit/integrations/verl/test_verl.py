@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from flip_reward.errors import DataError, OptionError
-from flip_reward.integrations.verl import VerlScore, compute_score, compute_score_sync
+from flip_reward.integrations.verl import RateLimitedManagerError, VerlScore, compute_score, compute_score_sync
 from tests.unit.integrations.conftest import SetEnvironment
 
 
@@ -44,3 +52,51 @@ async def test_a_policy_that_makes_no_sense_is_told_before_anything_is_asked(set
     set_environment()
     with pytest.raises(OptionError, match="'zero'"):
         await score("It rains.", "Say that it rains.", on_unscored="zero")
+
+
+class RateLimitedRewardManager:
+    """Calls a reward function and takes its errors as verl's manager of this name does."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    async def run_single(self, response: str) -> object:
+        try:
+            return await asyncio.wait_for(self._compute_reward(response), timeout=60)
+        except Exception:  # noqa: BLE001 - the fault
+            return 0.0
+
+    async def _compute_reward(self, response: str) -> object:
+        sample = {"data_source": "chat", "ground_truth": "", "extra_info": {"prompt": "Say that it rains."}}
+        if inspect.iscoroutinefunction(self._function):
+            return await self._function(solution_str=response, **sample)
+        return await asyncio.get_running_loop().run_in_executor(
+            None, lambda: self._function(solution_str=response, **sample)
+        )
+
+
+@pytest.mark.parametrize("function", [compute_score, compute_score_sync])
+@pytest.mark.parametrize("response", ["It rains.", ""])
+async def test_the_manager_that_turns_errors_into_zeros_is_refused_where_it_calls(
+    function: Callable[..., object], response: str, set_environment: SetEnvironment
+) -> None:
+    set_environment()
+    with pytest.raises(RateLimitedManagerError, match="rate_limited"):
+        await RateLimitedRewardManager(function).run_single(response)
+
+
+def get_custom_reward_fn(config: SimpleNamespace) -> object:
+    """Load the reward's file as verl does, where its configuration is at hand."""
+    assert config.reward
+    return importlib.import_module("flip_reward.integrations.verl")
+
+
+def test_the_manager_that_turns_errors_into_zeros_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "flip_reward.integrations.verl")
+    with pytest.raises(OptionError, match=r"rate_limited.*reward_manager\.name=naive"):
+        get_custom_reward_fn(
+            SimpleNamespace(reward=SimpleNamespace(reward_manager=SimpleNamespace(name="rate_limited")))
+        )
+    for other in (SimpleNamespace(name="naive"), None):
+        monkeypatch.delitem(sys.modules, "flip_reward.integrations.verl", raising=False)
+        assert get_custom_reward_fn(SimpleNamespace(reward=SimpleNamespace(reward_manager=other)))
