@@ -3,9 +3,10 @@
     trl:
       reward_funcs: [flip_reward.integrations.plain.flip]
 
-TRL 1.16 and newer has a file of its own, `flip_reward.integrations.trl`, which does more. A response that could not
-be scored is an error unless FLIP_REWARD_ON_UNSCORED says otherwise: axolotl and older versions of TRL count None as 0
-when they add rewards up.
+TRL's OnlineDPOTrainer takes `flip_numbers`. For its GRPOTrainer, 1.16 or newer, there is a file of its own,
+`flip_reward.integrations.trl`, which does more; it has to be awaited, and OnlineDPOTrainer does not. A response that
+could not be scored is an error unless FLIP_REWARD_ON_UNSCORED says otherwise: axolotl and older versions of TRL count
+None as 0 when they add rewards up.
 """
 
 from __future__ import annotations
@@ -33,3 +34,21 @@ def flip(prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat], **_co
     """
     reward = environment_reward()
     return reward.policy(RAISE).rewards(reward.score_samples(prompts, completions))
+
+
+def flip_numbers(prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat], **_columns: object) -> list[float]:
+    """Score the samples of a step for a trainer without missing rewards: TRL's OnlineDPOTrainer and SDPOTrainer.
+
+    They would add a None up as 0, which is below every reward, and learn to avoid the response. Arguments and errors
+    are those of `flip`.
+
+    Raises:
+        OptionError: FLIP_REWARD_ON_UNSCORED is "none".
+    """
+    reward = environment_reward()
+    policy = reward.policy(RAISE)
+    policy.check_numbers(_NO_NONE)
+    return policy.numbers(reward.score_samples(prompts, completions), trainer=_NO_NONE)
+
+
+_NO_NONE = "a trainer that adds up rewards"

@@ -14,8 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 from flip_reward import FlipReward, Request, RewardModel, ScriptedEngine
+from flip_reward.errors import OptionError, UnscoredError
+from flip_reward.integrations.plain import flip_numbers
 from flip_reward.integrations.trl import TrlReward
 from tests.hf_models import save_model
+from tests.unit.integrations.conftest import SetEnvironment
 
 # What the libraries say of each other is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -86,3 +89,48 @@ def test_the_name_that_the_command_imports() -> None:
     function = getattr(importlib.import_module(module), name)
     assert is_async_callable(function)
     assert is_async_callable(TrlReward(FlipReward(ScriptedEngine())))
+
+
+def test_online_dpo_takes_the_form_that_does_not_have_to_be_awaited(
+    tmp_path: Path, set_environment: SetEnvironment
+) -> None:
+    from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+
+    save_model(tmp_path / "tiny")
+    set_environment(reward="longest", model="")
+    prompt = [{"role": "user", "content": "Name three fruits, please."}]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = OnlineDPOTrainer(
+            model=AutoModelForCausalLM.from_pretrained(tmp_path / "tiny"),
+            processing_class=AutoTokenizer.from_pretrained(tmp_path / "tiny"),
+            reward_funcs=flip_numbers,
+            args=OnlineDPOConfig(
+                output_dir=str(tmp_path / "out"),
+                per_device_train_batch_size=2,
+                max_new_tokens=6,
+                max_steps=1,
+                logging_steps=1,
+                use_cpu=True,
+                bf16=False,
+                report_to=[],
+                disable_tqdm=True,
+            ),
+            train_dataset=Dataset.from_dict({"prompt": [prompt] * 2}),
+        )
+        trainer.train()
+    [first, *_] = trainer.state.log_history
+    assert first["objective/scores"] > 1, "characters on average"
+
+
+def test_a_trainer_that_adds_up_rewards_gets_no_none(set_environment: SetEnvironment) -> None:
+    prompts, completions = ["Say that it rains."] * 2, ["It rains in Spain.", ""]
+    set_environment(on_unscored="-1")
+    [rated, blank] = flip_numbers(prompts, completions, completion_ids=[[1], [2]])
+    assert (rated > 0, blank) == (True, -1)
+    set_environment()
+    with pytest.raises(UnscoredError):
+        flip_numbers(prompts, completions)
+    set_environment(on_unscored="none")
+    with pytest.raises(OptionError, match="FLIP_REWARD_ON_UNSCORED"):
+        flip_numbers(prompts, completions)
