@@ -44,7 +44,8 @@ class TrainerReward:
 
     @classmethod
     def load(cls, config: RewardConfig, environment: Mapping[str, str]) -> Self:
-        """Load a reward; the environment says what unscored responses are worth."""
+        """Load a reward, whose model has to be named; the environment says what unscored responses are worth."""
+        config.require_model("FLIP_REWARD_MODEL", "FLIP_REWARD_BASE_URL")
         on_unscored = UnscoredPolicy.from_environment(environment)
         return cls(config.load(), on_unscored)
 

@@ -101,7 +101,11 @@ class TrlReward:
     def load(self) -> RewardModel:
         """Load the reward's model, once."""
         if self._reward is None:
-            reward = self._source.load() if isinstance(self._source, RewardConfig) else self._source
+            if isinstance(self._source, RewardConfig):
+                self._source.require_model("FLIP_REWARD_MODEL", "FLIP_REWARD_BASE_URL")
+                reward = self._source.load()
+            else:
+                reward = self._source
             if not reward.independent and self.options.num_generations is None:
                 raise OptionError(
                     "the reward compares the responses to a prompt, and must know how many there are",

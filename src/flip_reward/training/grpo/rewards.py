@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -40,19 +40,27 @@ class GrpoRewards:
     """By the name in the column "dataset"."""
     held_out: Mapping[str, TrlReward]
     """They only score held-out prompts; by their name in metrics."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """The model behind each of them and where it is, for a person."""
 
     @classmethod
     def load(cls, recipe: GrpoRecipe, rows: Sequence[PromptRow], options: TrlOptions, say: Say) -> GrpoRewards:
         """Load the rewards that the rows ask for, and the held-out ones."""
         names = dict.fromkeys(name for row in rows for name in row.datasets)
-        by_dataset = {name: _wrap(_find_section(recipe, name), options, say) for name in names}
-        others: dict[str, TrlReward] = {}
+        sections = {name: _find_section(recipe, name) for name in names}
+        others: dict[str, RewardConfig] = {}
         for config in recipe.held_out_rewards:
-            label = config.reward if config.reward not in others else f"{config.reward}-{len(others) + 1}"
-            others[label] = _wrap(config, options, say)
-        for reward in (*by_dataset.values(), *others.values()):
+            others[config.reward if config.reward not in others else f"{config.reward}-{len(others) + 1}"] = config
+        for config in (*sections.values(), *others.values()):
+            config.require_model("its key model (reward.model)", "base_url")
+        by_dataset, held_out = (
+            {name: TrlReward(config.load(), options, say) for name, config in part.items()}
+            for part in (sections, others)
+        )
+        models = {name: config.describe_model() for name, config in (sections | others).items()}
+        for reward in (*by_dataset.values(), *held_out.values()):
             reward.load()
-        return cls(by_dataset, others)
+        return cls(by_dataset, held_out, models)
 
     def settings(self) -> dict[str, str | int | float | bool | None]:
         """Return the settings of the rewards to learn from, one value a key."""
@@ -117,10 +125,6 @@ class GrpoRewards:
             if lost:
                 hint = "start its server first; the policy has not been loaded yet"
                 raise EngineUnavailableError(f"{lacking}: {lost[0].detail}", hint=hint)
-
-
-def _wrap(config: RewardConfig, options: TrlOptions, say: Say) -> TrlReward:
-    return TrlReward(config.load(), options, say)
 
 
 def _find_section(recipe: GrpoRecipe, name: str) -> RewardConfig:

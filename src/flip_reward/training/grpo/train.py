@@ -75,7 +75,7 @@ def train_grpo(
             )
             if _is_first():
                 manifest.write(folder)
-                _describe(rows, observer)
+                _describe(rows, rewards, observer)
             from flip_reward.training.grpo.trainer import run_grpo
 
             outcome = run_grpo(recipe, config, rows, rewards, folder, observer=observer, stop=stop)
@@ -135,7 +135,9 @@ def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _describe(rows: GrpoRows, observer: TrainingObserver) -> None:
+def _describe(rows: GrpoRows, rewards: GrpoRewards, observer: TrainingObserver) -> None:
+    for name, model in rewards.models.items():
+        observer.say(f"{name}: model: {model}")
     left_out = f"; {rows.left_out} left out" if rows.left_out else ""
     observer.say(f"{len(rows.train):,} prompts to learn from, {len(rows.held_out):,} held out{left_out}")
 

@@ -20,7 +20,7 @@ from flip_reward.training.grpo.rewards import GrpoRewardCall, GrpoRewards
 from flip_reward.training.grpo.samples import SampleTable
 from flip_reward.training.grpo.train import train_grpo
 from flip_reward.training.prompts.rows import PromptRow, read_messages
-from tests.unit.training.grpo_cases import make_folder, make_recipe
+from tests.unit.training.grpo_cases import Notes, make_folder, make_recipe
 
 
 class Share(RewardModel):
@@ -171,3 +171,23 @@ def test_sections_of_a_recipe_are_found_by_the_name_in_the_rows(tmp_path: Path) 
         "general-quality": "pointwise",
         "general-flip": "flip",
     }
+
+
+@pytest.mark.parametrize("place", ["reward", "rewards", "held_out_rewards"])
+def test_a_model_that_nobody_named_is_no_reward_to_train_on(tmp_path: Path, place: str) -> None:
+    make_folder(tmp_path)
+    unnamed: dict[str, Any] = {
+        "reward": {}, "rewards": {"general-flip": {}}, "held_out_rewards": [{"reward": "pointwise"}]
+    }  # fmt: skip
+    with pytest.raises(OptionError, match=r"none was named: .*reward\.model"):
+        train_grpo(make_recipe(tmp_path, **{place: unnamed[place]}), tmp_path / "out")
+
+
+def test_the_models_are_named_before_anything_is_trained(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    held_out = [{"reward": "pointwise", "model": "scripted"}, {"reward": "longest"}]
+    recipe = make_recipe(tmp_path, held_out_rewards=held_out, model="no/such/policy")
+    notes = Notes()
+    with pytest.raises(EngineUnavailableError, match="no/such/policy"):
+        train_grpo(recipe, tmp_path / "out", observer=notes)
+    assert notes.said[:3] == ["general-flip: model: scripted", "pointwise: model: scripted", "longest: model: none"]
