@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from flip_reward.core.thinking import find_opening
 from flip_reward.errors import OptionError, RunStoppedError
 from flip_reward.integrations.base import OncePerProcess
-from flip_reward.integrations.samples import SampleGroup, TextOrChat, group_samples
+from flip_reward.integrations.samples import SampleGroup, TextOrChat, group_samples, read_response
 from flip_reward.integrations.trl.metrics import describe_call, describe_samples, measure_overlaps
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.integrations.trl.patience import PatientScorer, Say, ScoredCall
@@ -172,7 +172,11 @@ class TrlReward:
         if self.options.mask_truncated_completions:
             if completion_ids is None:
                 raise OptionError("mask_truncated_completions needs completion_ids, which are not given")
-            masked = [place for place, tokens in enumerate(completion_ids) if self.options.masks(tokens)]
+            masked = [
+                place
+                for place, (tokens, text) in enumerate(zip(completion_ids, completions, strict=True))
+                if self.options.masks(tokens, read_response(text))
+            ]
         if self._scorer is None:
             self._scorer = PatientScorer(reward, self.options, self._say)
         return await self._scorer.score(groups, frozenset(masked))

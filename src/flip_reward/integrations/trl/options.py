@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -12,6 +12,7 @@ from flip_reward.rewards.unscored import NONE, UnscoredPolicy
 from flip_reward.settings import read_environment
 
 _PREFIX = "FLIP_REWARD_ON_"
+_LONGEST_REST = 16
 _RENAMED = {
     "TRUNCATED": "MASK_TRUNCATED_COMPLETIONS",
     "PAUSE_SECONDS": "OUTAGE_POLL_SECONDS",
@@ -52,6 +53,8 @@ class TrlOptions(BaseModel):
     """The trainer's option of this name: TRL tells a reward the tokens but not their limit."""
     end_tokens: Annotated[frozenset[int], BeforeValidator(_read_list)] = frozenset()
     """Tokens that end a completion; one that has them at the limit is whole."""
+    stop_strings: Annotated[frozenset[str], BeforeValidator(_read_list)] = frozenset()
+    """Where the trainer stops generation; a completion that ends with one of these strings at the limit is whole."""
     num_generations: int | None = Field(default=None, ge=1)
     """The trainer's option of this name. Rewards that compare responses need it, to see that a group is whole."""
     max_unscored_share: float = Field(default=0.5, ge=0, le=1)
@@ -77,8 +80,19 @@ class TrlOptions(BaseModel):
             raise ValueError("mask_truncated_completions needs max_completion_length")
         return self
 
-    def masks(self, tokens: list[int]) -> bool:
-        """Whether a completion with these tokens has no reward, because it ended at the limit."""
+    def masks(self, tokens: list[int], text: str = "") -> bool:
+        """Whether a completion with these tokens and this text has no reward, because it ended at the limit."""
         if not self.mask_truncated_completions or self.max_completion_length is None:
             return False
-        return len(tokens) >= self.max_completion_length and tokens[-1] not in self.end_tokens
+        at_limit = len(tokens) >= self.max_completion_length and tokens[-1] not in self.end_tokens
+        return at_limit and not ends_at_stop(text, self.stop_strings)
+
+
+def ends_at_stop(text: str, stop_strings: Iterable[str]) -> bool:
+    r"""Whether generation ended at a stop string. The token that completed it may hold some characters more.
+
+    Example:
+        >>> ends_at_stop("<answer>Pears.</answer>\n\n", ["</answer>"]), ends_at_stop("</answer> is a tag", [])
+        (True, False)
+    """
+    return any(stop in text[-len(stop) - _LONGEST_REST :] for stop in stop_strings)

@@ -47,6 +47,13 @@ def make_grpo_config(recipe: GrpoRecipe, folder: Path, *, evaluate: bool, resume
     return make_trl_config(GRPOConfig, values, section="grpo", explain=_explain_batch)
 
 
+def find_stop_strings(config: GRPOConfig) -> frozenset[str]:
+    """Return the strings at which generation stops, by the name that vLLM or transformers has for them."""
+    generation = config.generation_kwargs if isinstance(config.generation_kwargs, dict) else {}
+    found = generation.get("stop" if config.use_vllm else "stop_strings") or ()
+    return frozenset([found] if isinstance(found, str) else found)
+
+
 def find_unsafe_saving(config: GRPOConfig) -> str | None:
     """Say why a resumed training may differ from an undisturbed one; None where it may not."""
     every = config.steps_per_generation * config.num_iterations

@@ -88,9 +88,12 @@ def train_grpo(
 
 def _load_rewards(recipe: GrpoRecipe, rows: GrpoRows, config: GRPOConfig, observer: TrainingObserver) -> GrpoRewards:
     """Load the rewards, and make sure that they fit the batches and that their models answer."""
+    from flip_reward.training.grpo.config import find_stop_strings
+
     options = TrlOptions(
         mask_truncated_completions=recipe.mask_truncated_completions,
         max_completion_length=config.max_completion_length,
+        stop_strings=find_stop_strings(config),
         num_generations=config.num_generations,
         max_unscored_share=recipe.max_unscored_share,
         outage_poll_seconds=recipe.outage_poll_seconds,

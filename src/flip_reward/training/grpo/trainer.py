@@ -1,6 +1,7 @@
 """GRPO with TRL: rows and rewards in, a trained policy out. Imported late, since it is heavy.
 
-`GrpoTrainer` is TRL's GRPOTrainer with runs that repeat, and an end where nothing is scored. GRPO is unchanged.
+`GrpoTrainer` is TRL's GRPOTrainer with runs that repeat, an end where nothing is scored, and completions that are
+whole at a stop string. GRPO is unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from transformers import (
     TrainerControl,
     TrainerState,
 )
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 from trl.trainer.utils import RepeatSampler
 
 from flip_reward.engines.files import DEFAULT_NAMES
@@ -38,6 +39,7 @@ from flip_reward.training.grpo.data import GrpoRows
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.rewards import GrpoRewardCall, GrpoRewards
 from flip_reward.training.grpo.samples import SampleTable
+from flip_reward.training.grpo.stops import StoppingGrpoTrainer
 from flip_reward.training.prompts.rows import PromptRow
 
 _NO_PROBABILITIES = "probability tensor contains"  # as torch.multinomial says it
@@ -56,7 +58,7 @@ class EpochSampler(RepeatSampler):  # type: ignore[misc]
             self.generator.manual_seed((self.seed or 0) + epoch)
 
 
-class GrpoTrainer(RobustCheckpointMixin, GRPOTrainer):  # type: ignore[misc]
+class GrpoTrainer(RobustCheckpointMixin, StoppingGrpoTrainer):
     """Trains a policy.
 
     `lacks_rewards` says that it ended because a batch had too few rewards to learn from; the weights are good.

@@ -46,6 +46,7 @@ def test_recipes_of_the_paper_have_its_numbers(name: str) -> None:
         "beta": 0.0,
         "temperature": 1.0,
         "max_completion_length": 16384,
+        "generation_kwargs": {"stop": ["</answer>"], "include_stop_str_in_output": True},
         "epsilon_high": 0.272,
         "vllm_importance_sampling_correction": True,
         "vllm_importance_sampling_mode": "token_truncate",
