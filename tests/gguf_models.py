@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from flip_reward.engines.lora.base_model import BASE_FILE, BaseModelIdentity
 from flip_reward.engines.lora.gguf import GgufLayout
 
-NORMAL, CONTROL = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL
+NORMAL, CONTROL, USER_DEFINED = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED
 
 
 def save_gguf(folder: Path, path: Path, *, quantisation: gguf.GGMLQuantizationType | None = None) -> Path:
@@ -67,7 +67,9 @@ def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types([CONTROL if token in tokenizer.all_special_tokens else NORMAL for token in tokens])
+    added = tokenizer.added_tokens_decoder.values()
+    kinds = {token.content: CONTROL if token.special else USER_DEFINED for token in added}
+    writer.add_token_types([kinds.get(token, NORMAL) for token in tokens])
     writer.add_token_merges([" ".join(merge) for merge in merges])
     writer.add_bos_token_id(tokenizer.bos_token_id)
     writer.add_eos_token_id(tokenizer.eos_token_id)

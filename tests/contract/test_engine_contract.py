@@ -86,7 +86,7 @@ async def test_every_text_can_be_asked(opened: Engine, case: EngineCase, content
     assert isinstance(completion, Completion)
     if case.echoes:
         for word in content.replace("\x00", " ").split():
-            assert word in str(completion.text)
+            assert word in str(completion.text).replace("< ", "<")  # marks are broken up
 
 
 async def test_a_conversation_of_many_turns_can_be_asked(opened: Engine) -> None:

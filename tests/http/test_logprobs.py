@@ -265,6 +265,13 @@ class TestWhatCannotBeAsked:
         assert isinstance(failure, RequestRefusedError)
         assert "no token of its own" in str(failure)
 
+    @pytest.mark.parametrize("owner", OWNERS)
+    async def test_marks_of_chat_templates_are_sent_broken_up(self, owner: str) -> None:
+        with LogprobServer(owner) as server:
+            planted = await ask(server, "The<|im_end|> car", " sat</s>")
+            assert planted == await ask(server, "The< |im_end|> car", " sat< /s>")
+            assert not any("<|im_end|>" in json.dumps(received.body) for received in server.received)
+
     async def test_half_of_a_character_is_replaced(self) -> None:
         with LogprobServer("vllm") as server:
             assert await ask(server, "The \ud83c", "a") == score("The �", "a")

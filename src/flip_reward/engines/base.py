@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -10,11 +10,12 @@ from pydantic import Field
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.ending import Ending
-from flip_reward.core.response import replace_lone_surrogates
+from flip_reward.core.marks import Marks
 from flip_reward.core.score import Usage
 from flip_reward.errors import EngineServerError, RequestRefusedError
 
 __all__ = [
+    "AnyRequest",
     "Completion",
     "Engine",
     "JsonSchema",
@@ -25,7 +26,8 @@ __all__ = [
     "Usage",
     "check_ending",
     "complete_one_by_one",
-    "escape_messages",
+    "disarm_messages",
+    "disarm_request",
     "find_adaptations",
     "join_completions",
     "split_request",
@@ -105,6 +107,9 @@ class LogprobRequest:
     def repeatable(self) -> bool:
         """Nothing is drawn."""
         return True
+
+
+AnyRequest = TypeVar("AnyRequest", Request, LogprobRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,20 +264,32 @@ class ServerEngine(Protocol):
         ...
 
 
-def escape_messages(messages: Sequence[Message], special_tokens: Collection[str]) -> list[dict[str, str]]:
-    """Return messages for a chat template; what a tokenizer would read as a special token gets a space.
+def disarm_request(request: AnyRequest, marks: Marks) -> AnyRequest:
+    """Break up what a tokenizer would read as a mark of a chat template, in every text of a request.
+
+    A request without marks is returned as it is.
+    """
+    if isinstance(request, Request):
+        messages = disarm_messages(request.messages, marks)
+        return request if messages is request.messages else replace(request, messages=messages)
+    prefix, continuation = request.prefix, marks.disarm(request.continuation)
+    prefix = marks.disarm(prefix) if isinstance(prefix, str) else disarm_messages(prefix, marks)
+    unchanged = prefix is request.prefix and continuation is request.continuation
+    return request if unchanged else LogprobRequest(prefix, continuation)
+
+
+def disarm_messages(messages: tuple[Message, ...], marks: Marks) -> tuple[Message, ...]:
+    """Break up the marks in messages.
 
     Example:
-        >>> escape_messages([Message("user", "Pear.<end>")], ["<end>"])
-        [{'role': 'user', 'content': 'Pear.< end>'}]
+        >>> from flip_reward.core.marks import KNOWN_MARKS
+        >>> disarm_messages((Message("user", "Pear.<|im_end|>"),), KNOWN_MARKS)
+        (Message(role='user', content='Pear.< |im_end|>'),)
     """
-    chat = []
-    for message in messages:
-        content = replace_lone_surrogates(message.content)
-        for special in special_tokens:
-            content = content.replace(special, f"{special[:1]} {special[1:]}")
-        chat.append({"role": message.role, "content": content})
-    return chat
+    disarmed = [marks.disarm(message.content) for message in messages]
+    if all(text is message.content for text, message in zip(disarmed, messages, strict=True)):
+        return messages
+    return tuple(replace(message, content=text) for text, message in zip(disarmed, messages, strict=True))
 
 
 async def complete_one_by_one(request: Request, complete: Callable[[Request], Awaitable[Completion]]) -> Completion:

@@ -15,6 +15,7 @@ from typing import Self
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.ending import Ending
+from flip_reward.core.marks import KNOWN_MARKS
 from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs
 from flip_reward.errors import OptionError
 
@@ -56,10 +57,12 @@ def cache_key(identity: str, request: Request | LogprobRequest) -> bytes:
         if request.n > 1:
             parts.append(request.n)
         continuation = ""
+    contents = "".join([message.content for message in messages]) + continuation
+    if KNOWN_MARKS.disarm(contents) is not contents:
+        parts.append("disarmed")  # not an answer from when marks in texts were read as the template's
     header = json.dumps([identity, *parts, [[message.role, len(message.content)] for message in messages]])
     # With their lengths in the header, the contents need no escaping, which would take most of the time.
-    contents = "".join([message.content for message in messages])
-    return hashlib.sha256(f"{header}\n{contents}{continuation}".encode(errors="surrogatepass")).digest()
+    return hashlib.sha256(f"{header}\n{contents}".encode(errors="surrogatepass")).digest()
 
 
 def is_complete(completion: Completion | TokenLogprobs) -> bool:

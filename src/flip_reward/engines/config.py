@@ -100,6 +100,11 @@ class EngineConfig:
         Setting(only=_SERVER, metavar="JSON"),
     ] = field(default_factory=dict)
     no_thinking: Annotated[bool, Field(description="Switch thinking off through the model's chat template.")] = False
+    keep_marks: Annotated[
+        bool,
+        Field(description="Send marks of chat templates in texts, such as <|im_end|>, as they are, not broken up."),
+        Setting(only=_SERVER),
+    ] = False
     logprobs_api: Annotated[
         str,
         Field(
@@ -367,6 +372,7 @@ def _over_http(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
         api_key=environment.get(config.api_key_env),
         extra_body=config.extra_body,
         no_thinking=config.no_thinking,
+        keep_marks=config.keep_marks,
         timeout_seconds=config.timeout_seconds,
         logprobs_api=config.logprobs_api,
     )

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from flip_reward.core.score import Usage
 from flip_reward.engines.base import (
+    AnyRequest,
     Completion,
     Engine,
     LogprobRequest,
@@ -38,7 +39,6 @@ from flip_reward.errors import (
     RequestRefusedError,
 )
 
-AnyRequest = TypeVar("AnyRequest", Request, LogprobRequest)
 AnyCompletion = TypeVar("AnyCompletion", Completion, TokenLogprobs)
 
 

@@ -43,6 +43,13 @@ def test_every_text_survives(path: Path, text: str) -> None:
         assert cache.get(b"key") == Completion(text, "length", attempts=0, cached=True)
 
 
+def test_answers_from_when_marks_were_read_as_the_templates_own_are_not_found() -> None:
+    former = "9c64d29db9ec0de330bfe612b4efc44ebf81c7d197a52ecb2b0397a61a1850fb"
+    planted, broken = (Request((Message("user", text),)) for text in ("Pear.<|im_end|>", "Pear.< |im_end|>"))
+    assert cache_key("engine", planted).hex() != former
+    assert cache_key("engine", planted) != cache_key("engine", broken)
+
+
 def test_a_full_batch_is_written_without_being_asked(path: Path) -> None:
     with ResponseCache(path) as cache, closing(sqlite3.connect(path)) as reader:
         for index in range(300):

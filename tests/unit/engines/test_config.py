@@ -39,6 +39,7 @@ def test_options_reach_the_server() -> None:
     identity = resolve_engine(config, {}).identity
     assert '"top_k":5' in identity
     assert '"enable_thinking":false' in identity
+    assert resolve_engine(replace(config, keep_marks=True), {}).identity == f"{identity} keep-marks"
 
 
 @pytest.mark.parametrize(

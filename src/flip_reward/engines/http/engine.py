@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from flip_reward.core.marks import KNOWN_MARKS
 from flip_reward.engines.base import (
+    AnyRequest,
     Completion,
     LogprobRequest,
     Request,
     TokenLogprobs,
     check_ending,
+    disarm_request,
     join_completions,
     split_request,
 )
@@ -55,6 +58,9 @@ class HttpEngine:
     fields, and a field that is None there is not sent; requests for log-probabilities leave out those in
     `CHAT_FIELDS`.
 
+    The server's tokens are not seen, so marks of known chat templates in the texts are broken up: `<|im_end|>` is
+    sent as `< |im_end|>`. `keep_marks` sends them as they are.
+
     Example:
         >>> engine = HttpEngine("http://localhost:8000/v1", "Qwen/Qwen3-8B", no_thinking=True)
         >>> engine.identity
@@ -69,6 +75,7 @@ class HttpEngine:
         api_key: str | None = None,
         extra_body: Mapping[str, object] | None = None,
         no_thinking: bool = False,
+        keep_marks: bool = False,
         timeout_seconds: float = 600.0,
         logprobs_api: LogprobsApi | str = LogprobsApi.AUTO,
     ) -> None:
@@ -80,6 +87,7 @@ class HttpEngine:
         self._chosen = {name: value for name, value in self._fixed_fields.items() if name in (extra_body or {})}
         self._own = {name: value for name, value in self._fixed_fields.items() if name not in self._chosen}
         self._logprobs = HttpLogprobs(self._server, logprobs_api, self._fixed_fields)
+        self._keeps_marks = keep_marks
         self._accepts_n = True
         self._dialect = Dialect(model)
         self.base_url = self._server.base_url
@@ -96,7 +104,7 @@ class HttpEngine:
         The same model answers alike at any address; whether it is the same, `lists_model` knows.
         """
         fields = orjson.dumps(mask_secrets(self._fixed_fields), option=orjson.OPT_SORT_KEYS).decode()
-        return f"chat-completions {self.model} {fields}"
+        return f"chat-completions {self.model} {fields}" + (" keep-marks" if self._keeps_marks else "")
 
     @property
     def adaptations(self) -> tuple[str, ...]:
@@ -106,12 +114,13 @@ class HttpEngine:
     # Not `async`: that would be one more coroutine on the way of every reward.
     def complete(self, request: Request) -> Coroutine[object, object, Completion]:
         """Send the request once, and where the server draws fewer completions than `n`, once for each missing one."""
+        request = self._disarm(request)
         return self._complete(request) if request.n == 1 else self._complete_several(request)
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
         """Get how likely a continuation is, by the API that this server has for it."""
         try:
-            logprobs = await self._logprobs.call(request)
+            logprobs = await self._logprobs.call(self._disarm(request))
         except EngineError as failure:
             error = failure
         else:
@@ -138,6 +147,9 @@ class HttpEngine:
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
         await self._server.aclose()
+
+    def _disarm(self, request: AnyRequest) -> AnyRequest:
+        return request if self._keeps_marks else disarm_request(request, KNOWN_MARKS)
 
     async def _complete(self, request: Request) -> Completion:
         changes = self._dialect.changes

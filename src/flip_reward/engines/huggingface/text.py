@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flip_reward.core.conversation import Message
+from flip_reward.core.marks import Marks
 from flip_reward.core.response import replace_lone_surrogates
-from flip_reward.engines.base import LogprobRequest, escape_messages
+from flip_reward.engines.base import LogprobRequest
 from flip_reward.errors import EngineUnavailableError, RequestRefusedError
 
 if TYPE_CHECKING:
+    from tokenizers.normalizers import Normalizer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -25,11 +27,24 @@ class ScoredRow:
 
 @dataclass(frozen=True, slots=True)
 class HfPromptTokenizer:
-    """Texts and messages as a model's tokenizer and chat template have them."""
+    """Texts and messages as a model's tokenizer and chat template have them, with the marks in them broken up."""
 
     tokenizer: PreTrainedTokenizerBase
     model: str
     no_thinking: bool = False
+    _marks: Marks = field(init=False, repr=False)
+    _normalizer: Normalizer | None = field(init=False, repr=False)
+    """Where the tokenizer looks for marks in a text that it has normalized."""
+
+    def __post_init__(self) -> None:
+        """Read the tokens that were added to the vocabulary."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        control = [token.content for token in added if token.special] + self.tokenizer.all_special_tokens
+        object.__setattr__(self, "_marks", Marks.of(control, [token.content for token in added]))
+        # Only the fast tokenizers have one.
+        normalizer = getattr(getattr(self.tokenizer, "backend_tokenizer", None), "normalizer", None)
+        normalizes = any(token.normalized for token in added)
+        object.__setattr__(self, "_normalizer", normalizer if normalizes else None)
 
     def render(self, messages: Sequence[Message], *, ask_for_reply: bool = True) -> str:
         """Render messages with the chat template; `ask_for_reply` ends with what comes before a reply."""
@@ -38,7 +53,7 @@ class HfPromptTokenizer:
                 f"{self.model} has no chat template",
                 hint="use a model tuned to follow instructions, or backward likelihood with a completion prompt",
             )
-        chat = escape_messages(messages, self.tokenizer.all_special_tokens)
+        chat = [{"role": message.role, "content": self._disarm(message.content)} for message in messages]
         fields = {"enable_thinking": False} if self.no_thinking else {}
         try:
             text = self.tokenizer.apply_chat_template(
@@ -57,10 +72,9 @@ class HfPromptTokenizer:
         if not request.continuation:
             raise RequestRefusedError("there is no continuation to score", status=400)
         rendered = not isinstance(request.prefix, str)
-        prefix = request.prefix if isinstance(request.prefix, str) else self.render(request.prefix)
-        prefix = replace_lone_surrogates(prefix)
+        prefix = self._disarm(request.prefix) if isinstance(request.prefix, str) else self.render(request.prefix)
         encoding = self.tokenizer(
-            prefix + replace_lone_surrogates(request.continuation),
+            prefix + self._disarm(request.continuation),
             add_special_tokens=not rendered,
             split_special_tokens=not rendered,
             return_offsets_mapping=True,
@@ -78,6 +92,15 @@ class HfPromptTokenizer:
                 raise RequestRefusedError("the first token of a text has no probability in this model", status=400)
             return ScoredRow([beginning, *tokens[: last + 1]], last + 1)
         return ScoredRow(tokens[: last + 1], last + 1 - first)
+
+    def _disarm(self, text: str) -> str:
+        text = self._marks.disarm(replace_lone_surrogates(text))
+        if self._normalizer is not None:
+            normalized = str(self._normalizer.normalize_str(text))
+            disarmed = self._marks.disarm(normalized)
+            if disarmed is not normalized:  # such as full-width letters, which become a mark
+                return disarmed
+        return text
 
 
 def find_stops(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -14,10 +14,17 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Lock
 
-from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, complete_one_by_one
+from flip_reward.engines.base import (
+    Completion,
+    LogprobRequest,
+    Request,
+    TokenLogprobs,
+    complete_one_by_one,
+    disarm_request,
+)
 from flip_reward.engines.files import fingerprint_file
 from flip_reward.engines.llama_cpp.slot import LlamaSlot, SlotOptions
-from flip_reward.engines.llama_cpp.text import GgufPromptTokenizer
+from flip_reward.engines.llama_cpp.text import VOCABULARY, GgufPromptTokenizer, read_marks
 from flip_reward.engines.lora.adapter import GgufAdapter
 from flip_reward.engines.lora.base_model import GgufWeights
 from flip_reward.engines.lora.gguf import GgufFile
@@ -80,6 +87,7 @@ class EmbeddedEngine:
         )
         self._idle: SimpleQueue[LlamaSlot] = SimpleQueue()
         self._idle.put(LlamaSlot(self._path, self._options))
+        self._marks = read_marks(GgufFile.read(self._path, arrays=VOCABULARY))
         self._tokenizers: list[GgufPromptTokenizer] = []
         self._tokenizer_lock = Lock()
         self._executor = ThreadPoolExecutor(self.slots, thread_name_prefix="llama")
@@ -92,7 +100,7 @@ class EmbeddedEngine:
     async def complete(self, request: Request) -> Completion:
         """Answer one request; see `Engine.complete`. A cancelled one stops at its next token."""
         self._check_usable(sum(len(message.content) for message in request.messages))
-        return await complete_one_by_one(request, self._complete)
+        return await complete_one_by_one(disarm_request(request, self._marks), self._complete)
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
         """Say how likely a continuation is, which takes about as long as generating it; see `Engine.logprobs`."""

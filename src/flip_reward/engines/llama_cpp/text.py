@@ -14,19 +14,29 @@ import orjson
 from pydantic import BaseModel
 
 from flip_reward.core.conversation import Message
+from flip_reward.core.marks import Marks
 from flip_reward.core.response import replace_lone_surrogates
-from flip_reward.engines.base import LogprobRequest, escape_messages
+from flip_reward.engines.base import LogprobRequest, disarm_request
 from flip_reward.engines.llama_cpp.slot import LlamaTokens, SlotOptions, make_parameters, start_server
 from flip_reward.engines.lora.gguf import GgufFile
 from flip_reward.errors import EngineServerError, NoLogprobsError, RequestRefusedError
 
 _TOKENS, _KINDS = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
-_CONTROL = 3
+_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
+VOCABULARY = (_TOKENS, _KINDS)
 _SMALLEST_CONTEXT_TOKENS = 256
 
 
+def read_marks(file: GgufFile) -> Marks:
+    """Return the marks that llama.cpp reads as tokens; `file` was read with `VOCABULARY`."""
+    tokens = list(zip(file.arrays.get(_TOKENS, ()), file.arrays.get(_KINDS, ()), strict=False))
+    # llama.cpp finds the unknown token where it finds those for control (`tokenizer_st_partition`).
+    control = [str(text) for text, kind in tokens if kind in (_CONTROL, _UNKNOWN)]
+    return Marks.of(control, [str(text) for text, kind in tokens if kind == _USER_DEFINED])
+
+
 class GgufPromptTokenizer:
-    """Tokenizes texts, and renders messages with the chat template.
+    """Tokenizes texts, with the marks in them broken up, and renders messages with the chat template.
 
     Only llama.cpp's server does both. It listens on a socket in a private folder, which is there until this object is
     gone; the tokens are those that the slots of the same model read.
@@ -35,14 +45,9 @@ class GgufPromptTokenizer:
     def __init__(self, model_path: Path, template_fields: Mapping[str, object]) -> None:
         if not hasattr(socket, "AF_UNIX"):
             raise NoLogprobsError("llama.cpp on this system")
-        file = GgufFile.read(model_path, arrays=(_TOKENS, _KINDS))
-        kinds = file.arrays.get(_KINDS, ())
+        file = GgufFile.read(model_path, arrays=VOCABULARY)
         vocabulary = file.arrays.get(_TOKENS, ())
-        self._control = {
-            number: str(text)
-            for number, (text, kind) in enumerate(zip(vocabulary, kinds, strict=False))
-            if kind == _CONTROL
-        }
+        self._marks = read_marks(file)
         self._vocabulary = len(vocabulary)
         self._plain = next(number for number, text in enumerate(vocabulary) if text == "a")
         self._fields = template_fields
@@ -59,6 +64,7 @@ class GgufPromptTokenizer:
         """Tokenize prefix and continuation as one text, and count the tokens with a byte of the continuation."""
         if not request.continuation:
             raise RequestRefusedError("there is no continuation to score", status=400)
+        request = disarm_request(request, self._marks)
         rendered = not isinstance(request.prefix, str)
         prefix = request.prefix if isinstance(request.prefix, str) else self._render(request.prefix)
         prefix, continuation = replace_lone_surrogates(prefix), replace_lone_surrogates(request.continuation)
@@ -71,12 +77,10 @@ class GgufPromptTokenizer:
             raise RequestRefusedError("the model's tokens do not spell the text, so none can be scored", status=400)
         if scored == len(ids):
             raise RequestRefusedError("nothing comes before the first token to predict it from", status=400)
-        if ending := [self._control[token] for token in ids[-scored:] if token in self._control]:
-            raise RequestRefusedError(f"the text to score holds {ending[0]}, which ends a reply", status=400)
         return LlamaTokens(ids, tuple(map(_is_whole, pieces[-scored:])), self._plain, self._vocabulary)
 
     def _render(self, messages: Sequence[Message]) -> str:
-        chat = escape_messages(messages, self._control.values())
+        chat = [{"role": one.role, "content": replace_lone_surrogates(one.content)} for one in messages]
         return _Rendered.model_validate_json(self._post("/apply-template", {"messages": chat, **self._fields})).prompt
 
     def _post(self, path: str, fields: Mapping[str, object]) -> bytes:
