@@ -12,6 +12,7 @@
     │   ├── RunLockedError            another process is writing to it
     │   └── StorageError              the disk is full or not writable
     ├── RunStoppedError               a run ended early; everything finished so far is on disk
+    ├── RequestDroppedError           a request was still waiting when its run was asked to stop
     ├── UnscoredError                 a trainer wants a reward for a response that could not be scored
     └── EngineError                   a language model could not answer
         ├── EngineConnectionError     reset, cut off                                      retryable
@@ -109,6 +110,10 @@ class StorageError(RunError):
 
 class RunStoppedError(FlipRewardError):
     """A run ended early. Everything finished so far is on disk; the same command resumes it."""
+
+
+class RequestDroppedError(FlipRewardError):
+    """A request was still waiting when its run was asked to stop. Nothing is known of it; a resumed run asks it."""
 
 
 class UnscoredError(FlipRewardError):

@@ -27,8 +27,8 @@ from rich.text import Text
 
 from flip_reward.core.score import Outcome, Score
 from flip_reward.data.rows import InvalidRow
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.scoring.records import Record
-from flip_reward.scoring.runner import StopSignal
 from flip_reward.scoring.summary import Summary
 
 T = TypeVar("T")
@@ -212,7 +212,12 @@ def drain_on_interrupt(stop: StopSignal, tell: Callable[[str], None]) -> Iterato
             loop.call_soon_threadsafe(task.cancel)
             return
         stop.requested = True
-        loop.call_soon_threadsafe(tell, "Stopping: finishing what is in flight. Press Ctrl-C again to stop at once.")
+        loop.call_soon_threadsafe(announce)
+
+    def announce() -> None:
+        count = stop.in_flight
+        left = f": finishing {count} request{'' if count == 1 else 's'}" if count else ""
+        tell(f"Stopping{left}. Press Ctrl-C again to stop at once.")
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -27,13 +27,13 @@ from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow, RowMapper, SourceRow, read_sources
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.files import SMOLLM2_135M
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import ConversationError, EngineUnavailableError
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 from flip_reward.rewards.base import Rendered, RewardModel
 from flip_reward.rewards.judges.base import Judge
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
 from flip_reward.scoring.run_folder import REJECTED, read_records_in_input_order
-from flip_reward.scoring.runner import StopSignal
 from flip_reward.scoring.summary import Summary
 
 LONGEST_TABLE = 50

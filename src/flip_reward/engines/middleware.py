@@ -29,6 +29,7 @@ from flip_reward.engines.base import (
 )
 from flip_reward.engines.cache import ResponseCache, cache_key, is_complete
 from flip_reward.engines.refusals import RefusalInquiry
+from flip_reward.engines.stopping import current_stop, pause
 from flip_reward.errors import (
     ContextTooLongError,
     EngineBusyError,
@@ -100,7 +101,7 @@ class LimitedEngine(EngineMiddleware):
     The limit starts at `concurrency`. It is halved when the server is busy (429, 425) or a request times out, at most
     once for the requests that were in flight together, and grows by about one for every round of answers: additive
     increase, multiplicative decrease, as in TCP congestion avoidance (RFC 5681). Requests start in the order they
-    came. Each running event loop has a limit of its own.
+    came. Each running event loop has a limit of its own. Work that is asked to stop (`StopSignal`) starts none.
     """
 
     def __init__(self, engine: Engine, concurrency: int) -> None:
@@ -128,9 +129,9 @@ class LimitedEngine(EngineMiddleware):
             semaphore = self._semaphores[loop] = _AdaptiveSemaphore(self._ceiling)
         if not semaphore.try_acquire():
             await semaphore.acquire(loop)
-        number = semaphore.started
+        number, stop = semaphore.started, current_stop.get()
         try:
-            completion = await call(request)
+            completion = await (call(request) if stop is None else stop.start(call, request))
         except (EngineBusyError, EngineTimeoutError):
             semaphore.shrink(number)
             raise
@@ -271,7 +272,7 @@ class RetryingEngine(EngineMiddleware):
             if not (error.retryable and policy.allows_retry(attempts, failed_at - first_failed_at)):
                 self._note_failure(error)
                 raise error
-            await asyncio.sleep(policy.wait_seconds(error, attempts))
+            await pause(policy.wait_seconds(error, attempts))
             attempts += 1
 
     def _note_failure(self, error: EngineError) -> None:

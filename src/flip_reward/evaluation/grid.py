@@ -13,6 +13,7 @@ from flip_reward.core.score import Aggregation, Outcome
 from flip_reward.data.rows import SourceRow
 from flip_reward.engines.base import Engine
 from flip_reward.engines.config import EngineConfig, resolve_engine, split_engine_options
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import OptionError
 from flip_reward.evaluation.benchmarks.base import Benchmark
 from flip_reward.evaluation.folder import (
@@ -33,7 +34,7 @@ from flip_reward.rewards.config import RewardConfig, split_settings
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.run_folder import CompletedRows, RunFolder
-from flip_reward.scoring.runner import Observer, Run, RunLimits, StopSignal
+from flip_reward.scoring.runner import Observer, Run, RunLimits
 from flip_reward.scoring.summary import Prices
 from flip_reward.settings import flatten
 

@@ -23,8 +23,8 @@ from flip_reward.rewards.base import (
     Settings,
     TargetSetting,
     ask,
-    gather_all,
     record_options,
+    score_each,
 )
 
 PRIORS_KEPT = 10_000
@@ -143,8 +143,8 @@ class BackwardLikelihoodReward(RewardModel):
             prior = await self._ask_prior(target)
         if isinstance(prior, Score):
             return tuple(Score(None, answer) if isinstance(answer, Outcome) else prior for answer in answers)
-        scores = await gather_all(self._score(answer, target, prior) for answer in answers)
-        return tuple(scores if prior is None else _charge_first(scores, prior.cost))
+        scores = await score_each(self._score(answer, target, prior) for answer in answers)
+        return scores if prior is None else tuple(_charge_first(scores, prior.cost))
 
     async def _score(self, answer: str | Outcome, target: InferenceTarget, prior: _Prior | None) -> Score:
         if isinstance(answer, Outcome):

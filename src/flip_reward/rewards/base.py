@@ -35,6 +35,7 @@ from flip_reward.errors import (
     EngineError,
     EngineUnavailableError,
     OptionError,
+    RequestDroppedError,
     RequestRefusedError,
 )
 from flip_reward.settings import Setting, flatten
@@ -314,14 +315,32 @@ def _to_record(value: Any) -> str | int | float | bool | None:  # noqa: ANN401 -
 
 
 async def gather_all(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
-    """Await everything at once, in order. The first error cancels the rest and is raised as it is."""
+    """Await everything at once, in order. The first error cancels the rest and is raised as it is.
+
+    Where a request was dropped, the others that are in flight are finished first: their answers may be kept.
+    """
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return await asyncio.gather(*tasks)
+    except RequestDroppedError:
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
     except BaseException:
         for task in tasks:
             task.cancel()
         raise
+
+
+async def score_each(work: Iterable[Coroutine[object, object, Score]]) -> tuple[Score, ...]:
+    """Score responses at once that do not depend on one another: one whose request was dropped is unscored."""
+
+    async def score(one: Coroutine[object, object, Score]) -> Score:
+        try:
+            return await one
+        except RequestDroppedError as error:
+            return Score(None, Outcome.ENGINE_FAILURE, detail=str(error))
+
+    return tuple(await gather_all(map(score, work)))
 
 
 def run_blocking(work: Coroutine[object, object, T]) -> T:

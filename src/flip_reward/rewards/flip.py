@@ -26,8 +26,8 @@ from flip_reward.rewards.base import (
     TargetSetting,
     ask,
     fail_as,
-    gather_all,
     record_options,
+    score_each,
 )
 from flip_reward.rewards.similarities import load_similarity
 
@@ -163,7 +163,7 @@ class FlipReward(RewardModel):
             return tuple(Score(None, Outcome.EMPTY_INSTRUCTION) for _ in group.responses)
         if len(group.responses) == 1:
             return (await self._score_response(group.responses[0], inference),)
-        return tuple(await gather_all(self._score_response(response, inference) for response in group.responses))
+        return await score_each(self._score_response(response, inference) for response in group.responses)
 
     async def _score_response(self, response: str, inference: _Inference) -> Score:
         answer = self.visible_answer(response)

@@ -11,12 +11,13 @@ from pathlib import Path
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow, RowMapper, SourceRow, read_sources, skip_nothing
 from flip_reward.data.tables import check_output, write_table
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel, run_blocking
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.records import RecordLine
 from flip_reward.scoring.run_folder import RunFolder, read_records_in_input_order
-from flip_reward.scoring.runner import Observer, Run, RunLimits, StopSignal
+from flip_reward.scoring.runner import Observer, Run, RunLimits
 from flip_reward.scoring.servers import check_servers
 from flip_reward.scoring.summary import Prices, Summary
 

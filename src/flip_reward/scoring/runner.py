@@ -10,7 +10,8 @@ from typing import Protocol
 
 from flip_reward.core.score import Outcome, Score
 from flip_reward.data.rows import InvalidRow, SourceRow
-from flip_reward.errors import ConversationError, DataError, RunStoppedError
+from flip_reward.engines.stopping import StopSignal, current_stop
+from flip_reward.errors import ConversationError, DataError, RequestDroppedError, RunStoppedError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.run_folder import RunFolder
@@ -31,13 +32,6 @@ class Observer(Protocol):
     def rejected(self, row: InvalidRow) -> None:
         """A row could not be read."""
         ...
-
-
-@dataclass(slots=True)
-class StopSignal:
-    """Asks a run to finish the rows in flight and start no more."""
-
-    requested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +79,14 @@ class FailureStreak:
             )
 
 
-async def run_workers(count: int, work: Callable[[], Coroutine[object, object, None]]) -> None:
-    """Run this many workers at once; the first error cancels the others and is raised."""
-    workers = [asyncio.create_task(work()) for _ in range(count)]
+async def run_workers(count: int, work: Callable[[], Coroutine[object, object, None]], stop: StopSignal) -> None:
+    """Run this many workers at once, which obey a signal; the first error cancels the others and is raised."""
+
+    async def start() -> None:
+        current_stop.set(stop)
+        await work()
+
+    workers = [asyncio.create_task(start()) for _ in range(count)]
     try:
         await asyncio.gather(*workers)
     finally:
@@ -123,7 +122,7 @@ class Run:
         try:
             same_model = self._limits.same_model
             pending = await check_servers(rows, self._folder, self._reward.engines, same_model=same_model)
-            await run_workers(self._limits.workers, lambda: self._work(pending))
+            await run_workers(self._limits.workers, lambda: self._work(pending), self._stop)
             self._failures.raise_if_lost()
             complete = not self._left_early
         finally:
@@ -163,15 +162,22 @@ class Run:
         except ConversationError as error:
             self._reject(row.reject(str(error)))
             return
-        self._folder.append(
-            [
-                Record(row.position, group.id, size, index, scored.instruction, score)
-                for index, score in zip(indices, scored.scores, strict=True)
-            ]
-        )
-        self._count_failures(scored.scores)
+        except RequestDroppedError:
+            return
+        records = [
+            Record(row.position, group.id, size, index, scored.instruction, score)
+            for index, score in zip(indices, scored.scores, strict=True)
+        ]
+        if self._stop.requested and not all(record.completed for record in records):
+            # The next session asks what was dropped or failed, of rewards that compare responses the whole group.
+            records = [record for record in records if record.completed and self._reward.independent]
+            if not records:
+                return
+        self._folder.append(records)
+        scores = tuple(record.score for record in records)
+        self._count_failures(scores)
         if self._observer:
-            self._observer.scored(scored.scores)
+            self._observer.scored(scores)
 
     def _reject(self, row: InvalidRow) -> None:
         self._folder.reject(row.source, row.line, row.reason)

@@ -13,10 +13,11 @@ from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.data.rows import RESPONSE_COLUMNS, Input, InvalidRow, RawRow, Row, Skip, SourceRow
 from flip_reward.engines.base import Completion, Engine, Request, Sampling, find_adaptations
-from flip_reward.errors import ConversationError, DataError, OptionError
+from flip_reward.engines.stopping import StopSignal
+from flip_reward.errors import ConversationError, DataError, OptionError, RequestDroppedError
 from flip_reward.rewards.base import Rendered, RewardModel, Settings, ask, gather_all
 from flip_reward.scoring.run_folder import SeenIds
-from flip_reward.scoring.runner import FailureStreak, RunLimits, StopSignal, run_workers
+from flip_reward.scoring.runner import FailureStreak, RunLimits, run_workers
 from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGroup
 
 
@@ -139,7 +140,7 @@ class Rollout:
         """
         wanted = self._wanted(rows, reward, seen_ids)
         try:
-            await run_workers(self._limits.workers, lambda: self._work(wanted))
+            await run_workers(self._limits.workers, lambda: self._work(wanted), self._stop)
         finally:
             await self._policy.engine.aclose()
         self._failures.raise_if_lost()
@@ -158,7 +159,10 @@ class Rollout:
 
     async def _work(self, rows: Iterator[SourceRow]) -> None:
         for row in rows:  # shared by all workers: each takes the next one
-            await gather_all(self._sample(row, index) for index in self._file.pending(row.position))
+            try:
+                await gather_all(self._sample(row, index) for index in self._file.pending(row.position))
+            except RequestDroppedError:
+                return
             self._observer.row_sampled()
             if self._stop.requested or self._failures.lost:
                 return
@@ -189,6 +193,8 @@ class Rollout:
             candidate = make(
                 None, candidate.outcome, candidate.detail, attempts=cost.attempts, latency_seconds=seconds
             )
+        if self._stop.requested and not candidate.completed:
+            return  # the next session asks again
         self._file.append(candidate)
         self._observer.sampled(candidate)
         if candidate.completed:

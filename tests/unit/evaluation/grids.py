@@ -11,6 +11,7 @@ from flip_reward.core.score import Score
 from flip_reward.data.rows import InvalidRow
 from flip_reward.engines.base import Request
 from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import EngineServerError
 from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
 from flip_reward.evaluation.folder import EvaluationOptions, open_folder
@@ -19,7 +20,7 @@ from flip_reward.evaluation.results import EvaluationResults, ExperimentResult
 from flip_reward.evaluation.tabulate import tabulate
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.controls import ControlReward
-from flip_reward.scoring.runner import Observer, RunLimits, StopSignal
+from flip_reward.scoring.runner import Observer, RunLimits
 
 ITEMS = tuple(
     BenchmarkItem.of(f"i{n}", "even" if n % 2 == 0 else "odd", f"say w{n}", [f"w{n}"], [f"no idea about {n}"])

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import OptionError, RunError
 from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
 from flip_reward.evaluation.compare import compare_folders
-from flip_reward.scoring.runner import StopSignal
 from tests.unit.evaluation.grids import BENCHMARK, ITEMS, Inferrer, Watcher, control, evaluate, flip
 
 

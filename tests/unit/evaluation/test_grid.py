@@ -9,11 +9,11 @@ from flip_reward.core.score import Aggregation
 from flip_reward.engines.base import Request
 from flip_reward.engines.config import EngineConfig
 from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.evaluation.folder import read_evaluation
 from flip_reward.evaluation.grid import ExperimentGrid, GridReward, load_rewards
 from flip_reward.rewards.config import RewardConfig
-from flip_reward.scoring.runner import StopSignal
 from tests.unit.evaluation.grids import BENCHMARK, Inferrer, Watcher, control, evaluate, experiments, flip, results_of
 from tests.unit.evaluation.items import known
 

@@ -14,6 +14,7 @@ from flip_reward.core.score import Outcome, Score
 from flip_reward.core.similarity import TokenF1
 from flip_reward.engines.base import Request
 from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import (
     DataError,
     EngineError,
@@ -32,7 +33,7 @@ from flip_reward.scoring.job import ScoringJob, default_folder, open_job, score_
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.rescore import rescore_run
 from flip_reward.scoring.run_folder import RunFolder, read_records, read_records_in_input_order
-from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits, StopSignal
+from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits
 from flip_reward.scoring.summary import Summary
 
 Row = dict[str, object]

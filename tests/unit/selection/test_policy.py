@@ -7,7 +7,9 @@ import pytest
 
 from flip_reward import Completion, FlipReward, Group, Outcome, Request, Sampling, ScriptedEngine
 from flip_reward.data.rows import InvalidRow, SourceRow
+from flip_reward.engines.middleware import build_stack
 from flip_reward.engines.scripted import Script
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import (
     ContextTooLongError,
     DataError,
@@ -18,7 +20,7 @@ from flip_reward.errors import (
 )
 from flip_reward.rewards.judges.pairwise import PairwiseJudge
 from flip_reward.scoring.run_folder import SeenIds
-from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits, StopSignal
+from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits
 from flip_reward.selection.candidates import Candidate, CandidateFile
 from flip_reward.selection.policy import Policy, Rollout, SampledReward, with_candidates
 
@@ -61,8 +63,9 @@ async def draw(
     *,
     strict: bool = False,
     stop: StopSignal | None = None,
+    watching: Watching | None = None,
 ) -> Watching:
-    watching = Watching(stop)
+    watching = watching or Watching(stop)
     limits = RunLimits(workers=2, strict=strict)
     with CandidateFile(folder, policy.count) as file:
         rollout = Rollout(policy, file, limits=limits, observer=watching, stop=stop or StopSignal())
@@ -156,6 +159,28 @@ async def test_a_request_to_stop_finishes_the_rows_in_work(tmp_path: Path) -> No
     watching = await draw(tmp_path, policy, prompts(), stop=StopSignal())
     assert 1 <= watching.rows <= 2
     assert len(watching.candidates) == 3 * watching.rows
+
+
+async def test_candidates_that_wait_for_a_slot_are_dropped_and_drawn_later(tmp_path: Path) -> None:
+    asked: Counter[tuple[str, int | None]] = Counter()
+
+    def count(request: Request) -> Completion:
+        asked[request.messages[-1].content, request.sampling.seed] += 1
+        return answer(request)
+
+    engine, stop = ScriptedEngine(count, latency_seconds=0.005), StopSignal()
+    policy = Policy(build_stack(engine, concurrency=2), 3, SAMPLING)
+
+    class Stopping(Watching):
+        def sampled(self, candidate: Candidate) -> None:
+            super().sampled(candidate)
+            stop.requested = True
+
+    first = await draw(tmp_path, policy, prompts(), stop=stop, watching=Stopping())
+    assert len(first.candidates) == engine.requests == 2
+    await draw(tmp_path, policy, prompts())
+    assert len(asked) == 12
+    assert set(asked.values()) == {1}
 
 
 async def test_a_policy_that_is_gone_ends_the_session(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 from flip_reward import Completion, FlipReward, Outcome, Request, Sampling, ScriptedEngine
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow, SourceRow
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import EngineServerError, RunError, StorageError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
-from flip_reward.scoring.runner import StopSignal
 from flip_reward.selection import TieRule
 from flip_reward.selection.candidates import Candidate, CandidateFile
 from flip_reward.selection.policy import Policy, Rollout, SampledReward, open_for_candidates, with_candidates

@@ -35,10 +35,10 @@ from flip_reward.data.readers import open_input, rereadable_inputs
 from flip_reward.data.rows import Input, InvalidRow, RowMapper, SourceRow, read_sources
 from flip_reward.engines.base import Request, Sampling
 from flip_reward.engines.config import EngineConfig, resolve_engine, split_engine_options
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
-from flip_reward.scoring.runner import StopSignal
 from flip_reward.scoring.summary import Summary
 from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGroup
 from flip_reward.selection.choice import TieRule

@@ -18,6 +18,7 @@ from flip_reward.cli.commands.compare import format_interval, print_comparisons
 from flip_reward.cli.console import ProgressDisplay, drain_on_interrupt, run_in_event_loop
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import AsJson, PriceCompletion, PricePrompt, RetryRefused, SameModel, expand_options
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items
 from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
 from flip_reward.evaluation.folder import EvaluationOptions, open_folder
@@ -28,7 +29,7 @@ from flip_reward.evaluation.statistics import check_libraries
 from flip_reward.evaluation.tabulate import tabulate
 from flip_reward.report.evaluation import build_report
 from flip_reward.rewards.config import RewardConfig
-from flip_reward.scoring.runner import Observer, RunLimits, StopSignal
+from flip_reward.scoring.runner import Observer, RunLimits
 
 _GRID = "Grid"
 

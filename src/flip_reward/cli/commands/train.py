@@ -20,7 +20,7 @@ from rich.text import Text
 
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.engines.lora.export import export_adapter as export
-from flip_reward.scoring.runner import StopSignal
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.training.common.progress import Progress
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.train import train_grpo

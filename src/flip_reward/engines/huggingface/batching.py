@@ -10,7 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from flip_reward.errors import EngineError, EngineServerError, EngineUnavailableError
+from flip_reward.engines.stopping import StopSignal, current_stop
+from flip_reward.errors import (
+    EngineError,
+    EngineServerError,
+    EngineUnavailableError,
+    FlipRewardError,
+    RequestDroppedError,
+)
 
 GATHERING_SECONDS = 0.002
 """How long the first row waits for others to be computed with it."""
@@ -39,6 +46,7 @@ Result = TypeVar("Result")
 @dataclass(frozen=True, slots=True)
 class _Pending(Generic[Row, Result]):
     row: Row
+    stop: StopSignal | None
     result: Future[Result] = field(default_factory=Future)
 
 
@@ -53,7 +61,8 @@ class BatchQueue(Generic[Row, Result]):
 
     A batch holds the row that has waited longest and those of its kind whose length is closest, up to a budget of
     tokens with padding. When memory runs out, the batch is halved, and so is the budget from then on. When a batch
-    fails otherwise, its rows are computed one by one, so that no row fails for another.
+    fails otherwise, its rows are computed one by one, so that no row fails for another. Rows of work that is asked to
+    stop are dropped where they are in no batch yet.
     """
 
     def __init__(self, compute: Callable[[Sequence[Row]], Sequence[Result]], *, budget_tokens: int) -> None:
@@ -67,7 +76,7 @@ class BatchQueue(Generic[Row, Result]):
         """Compute rows together with whatever else waits, and return their results in order."""
         if self._closed:
             raise EngineUnavailableError("the engine was closed")
-        waiting: list[_Pending[Row, Result]] = [_Pending(row) for row in rows]
+        waiting: list[_Pending[Row, Result]] = [_Pending(row, current_stop.get()) for row in rows]
         self._arrived.extend(waiting)
         self._executor.submit(self._work)
         return await asyncio.gather(*(asyncio.wrap_future(one.result) for one in waiting))
@@ -86,7 +95,9 @@ class BatchQueue(Generic[Row, Result]):
         try:
             while not self._closed:
                 pool += self._take_arrived()
-                pool = [one for one in pool if not one.result.cancelled()]
+                stopped = [one for one in pool if one.stop is not None and one.stop.requested]
+                self._fail(stopped, RequestDroppedError("not computed: the run was stopped"))
+                pool = [one for one in pool if not one.result.done()]
                 if not pool:
                     return
                 alike = [one for one in pool if one.row.kind == pool[0].row.kind]
@@ -143,7 +154,7 @@ class BatchQueue(Generic[Row, Result]):
         return None
 
     @staticmethod
-    def _fail(waiting: list[_Pending[Row, Result]], error: EngineError) -> None:
+    def _fail(waiting: list[_Pending[Row, Result]], error: FlipRewardError) -> None:
         for one in waiting:
             if one.result.running() or one.result.set_running_or_notify_cancel():
                 one.result.set_exception(error)

@@ -10,7 +10,7 @@ from flip_reward.core.replies import HIGHEST_RATING, LOWEST_RATING, ReplyPolicy,
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Score
 from flip_reward.engines.base import Completion, Engine, Request
-from flip_reward.rewards.base import ReplyPolicySetting, ask, fail_as, gather_all
+from flip_reward.rewards.base import ReplyPolicySetting, ask, fail_as, score_each
 from flip_reward.rewards.judges.base import Judge, JudgeInput, JudgeOptions, make_schema
 
 RATING_SCHEMA = make_schema("SCORE", {"type": "integer", "enum": list(range(LOWEST_RATING, HIGHEST_RATING + 1))})
@@ -58,7 +58,7 @@ class PointwiseJudge(Judge):
     async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
         """Rate every response of a group, each on its own."""
         judged = JudgeInput.of(group, target, self.visible_answer)
-        return tuple(await gather_all(self._rate(index, judged) for index in range(len(group.responses))))
+        return await score_each(self._rate(index, judged) for index in range(len(group.responses)))
 
     async def _rate(self, index: int, judged: JudgeInput) -> Score:
         answer = judged.answers.get(index)

@@ -19,8 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from flip_reward.engines.huggingface.inference import projecting_only
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import OptionError
-from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common.folder import CHECKPOINTS, TuningOutcome, find_last
 from flip_reward.training.common.libraries import make_lora_config, make_trl_config
 from flip_reward.training.common.progress import TrainingObserver

@@ -13,10 +13,10 @@ from flip_reward.engines.huggingface.loading import HfModel, load_hf_model
 from flip_reward.engines.lora.adapter import GGUF_FILE, find_gguf_adapter, find_peft_adapter
 from flip_reward.engines.lora.base_model import BaseModelIdentity
 from flip_reward.engines.machine import has_fast_bfloat16
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import OptionError
 from flip_reward.scoring.manifest import RunConfiguration
 from flip_reward.scoring.run_folder import locked
-from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common.folder import CHECKPOINTS, TuningManifest, describe_session, drop_partial
 from flip_reward.training.common.libraries import quiet_libraries, require_libraries
 from flip_reward.training.common.progress import SilentObserver, TrainingObserver

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.engines.huggingface.batching import BatchQueue, choose_batch
-from flip_reward.errors import EngineServerError, EngineUnavailableError
+from flip_reward.engines.stopping import StopSignal, current_stop
+from flip_reward.errors import EngineServerError, EngineUnavailableError, RequestDroppedError
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,22 @@ async def test_rows_of_one_kind_and_like_length_go_together() -> None:
     assert [Row(10), Row(10), Row(9)] in recorder.batches
     assert [Row(12, "draw"), Row(11, "draw")] in recorder.batches
     assert [Row(100)] in recorder.batches
+
+
+async def test_rows_that_are_in_no_batch_yet_are_dropped_when_their_work_is_to_stop() -> None:
+    stop, recorder = StopSignal(), Recorder()
+
+    def compute(rows: Sequence[Row]) -> list[int]:
+        stop.requested = True
+        return recorder(rows)
+
+    queue = BatchQueue(compute, budget_tokens=20)
+    current_stop.set(stop)
+    results = await asyncio.gather(*(queue.compute([Row(10)]) for _ in range(6)), return_exceptions=True)
+    [batch] = recorder.batches
+    assert [result for result in results if not isinstance(result, RequestDroppedError)] == [[20]] * len(batch)
+    current_stop.set(None)
+    assert await queue.compute([Row(7)]) == [14]
 
 
 async def test_many_tasks_share_batches_and_each_gets_its_own_result() -> None:

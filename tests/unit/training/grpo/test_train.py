@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from flip_reward import FlipReward, Group, Request, RewardModel, Score, ScriptedEngine
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Outcome
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import (
     DataError,
     EngineConnectionError,
@@ -30,7 +31,6 @@ from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.report.training import build_training_page
 from flip_reward.rewards.base import Settings
 from flip_reward.rewards.judges.listwise import ListwiseJudge
-from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common.folder import GrpoOutcome, find_last
 from flip_reward.training.grpo.config import make_grpo_config
 from flip_reward.training.grpo.data import prepare_rows

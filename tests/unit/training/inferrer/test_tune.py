@@ -14,9 +14,9 @@ from flip_reward.engines.config import EngineConfig, find_tuning
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.engines.lora.shipped import Tuning
+from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, OptionError, RunMismatchError, RunStoppedError, StorageError
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
-from flip_reward.scoring.runner import StopSignal
 from flip_reward.training.common.folder import TuningManifest, find_last
 from flip_reward.training.common.progress import Progress
 from flip_reward.training.common.recipe import LoraOptions
