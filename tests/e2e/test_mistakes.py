@@ -166,6 +166,29 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path: Path) -> None:
     assert len(read(tmp_path / "run")) == len(rows)
 
 
+@pytest.mark.parametrize(
+    "where",
+    ['"$0" "$@" | head -1; exit ${PIPESTATUS[0]}', '"$0" "$@" >&-', '"$0" "$@" 2>&-', '"$0" "$@" <&- >&- 2>&-'],
+    ids=["a reader goes away", "no output", "no error output", "no stream"],
+)
+def test_what_nobody_reads_ends_no_run(tmp_path: Path, where: str) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"instruction": f"say 水 {i}", "response": f"水 {i}"} for i in range(40)])
+    status, errors = run_in_shell(tmp_path, where, "score", "rows.jsonl", *SCRIPTED, "--table", "-r", "run")
+    assert (status, errors) == (0, "")
+    assert len(read(tmp_path / "run")) == 40
+    status, errors = run_in_shell(tmp_path, where, "score", "absent.jsonl", *SCRIPTED)
+    assert status == 2
+
+
+def test_a_terminal_with_few_characters(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"instruction": "say 水", "response": "word 水"}])
+    finished = run_process(
+        tmp_path, "score", "rows.jsonl", "--model", "scripted", "--table", "-r", "水", PYTHONIOENCODING="ascii"
+    )
+    assert finished.returncode == 0
+    assert "Run folder: ?" in finished.stdout
+
+
 def run_in_shell(folder: Path, script: str, *arguments: str) -> tuple[int, str]:
     finished = subprocess.run(
         ["bash", "-c", script, str(COMMAND), *arguments],

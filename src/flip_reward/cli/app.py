@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from flip_reward import __version__
 from flip_reward.cli.exit_codes import EXPLANATION, ExitCode, exit_code
+from flip_reward.cli.streams import unbreakable_output
 from flip_reward.errors import FlipRewardError
 
 COMMANDS = (
@@ -73,6 +74,11 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: a user's mistake ends in one clear line, never in a traceback."""
+    with unbreakable_output():
+        _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     try:
         app(arguments)
     except FlipRewardError as error:
