@@ -100,6 +100,16 @@ TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
 }
 
 
+def save_tokenizer(folder: Path, chat_template: str | None) -> str:
+    """Save a tokenizer alone, as a trainer has it beside a model."""
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=train_byte_level(), bos_token="<bos>", eos_token="<end>", pad_token="<pad>"
+    )
+    tokenizer.chat_template = chat_template
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
 def save_model(
     folder: Path,
     *,

@@ -7,6 +7,7 @@ langchain-community 0.4.2 (`document_compressors/jina_rerank.py`).
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ import pytest
 from flip_reward import FlipReward, Group, ScriptedEngine
 from flip_reward.rewards.unscored import NONE, UnscoredPolicy
 from flip_reward.server.settings import ServerSettings
+from tests.hf_models import save_tokenizer
 from tests.http.reward_server import RewardServer
 
 QUESTION = "Tell me the name of a fruit"
@@ -160,6 +162,34 @@ def test_what_the_template_has_begun_is_part_of_the_response(null_server: Reward
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        {"query": ["<|who|>Hi<|end|><|me|>Hello"], "prompts": ["<|who|>Hi<|end|><|me|>"], "labels": [""]},
+        {"query": ["<|who|>Hi<|end|><|me|>Hello"]},
+        {"prompt": "<|who|>Hi<|end|><|me|>", "response": "Hello", "label": None},
+        {"model": "model", "messages": ["<|who|>Hi<|end|><|me|>Hello"]},
+    ],
+    ids=["openrlhf", "early openrlhf", "slime", "llama-factory"],
+)
+def test_marks_of_an_unknown_template_are_named(body: dict[str, Any], server: RewardServer) -> None:
+    refused = server.post("/get_reward", body)
+    assert (refused.status, refused.problem) == (422, "bad_row")
+    assert "<|who|>, <|end|>, <|me|>" in refused.json()["detail"]
+    assert "--policy-tokenizer" in refused.json()["detail"]
+
+
+def test_marks_are_learnt_from_the_tokenizer_of_the_policy(tmp_path: Path) -> None:
+    template = "{% for m in messages %}<|{{ m.role }}-says|>{{ m.content }}<|done|>{% endfor %}<|assistant-says|>"
+    settings = ServerSettings(port=0, policy_tokenizer=save_tokenizer(tmp_path, template))
+    prompt = f"<|system-says|>Be brief.<|done|><|user-says|>{QUESTION}<|done|><|assistant-says|>"
+    with RewardServer(settings=settings) as server:
+        slime = server.post("/get_reward", {"prompt": prompt, "response": f"{GOOD}<|done|>", "label": None})
+        assert slime.json() == expected(GOOD)[0]
+        whole = server.post("/get_reward", {"model": "model", "messages": [f"{prompt}{GOOD}<|done|><pad>"]})
+        assert whole.json()["scores"] == expected(GOOD)
+
+
+@pytest.mark.parametrize(
     ("queries", "documents"),
     [("queries", "documents"), ("queries", "items"), ("text_1", "text_2"), ("data_1", "data_2")],
 )
@@ -192,6 +222,9 @@ def test_vllm_texts_in_parts(server: RewardServer) -> None:
     answer = server.post("/score", {"queries": QUESTION, "documents": [parts]}).json()
     assert [datum["score"] for datum in answer["data"]] == expected(GOOD, system=False)
     image = {"content": [{"type": "image_url", "image_url": {"url": "data:"}}]}
+    beside = {"content": [*image["content"], *parts["content"]]}
+    answer = server.post("/score", {"queries": QUESTION, "documents": [beside]}).json()
+    assert [datum["score"] for datum in answer["data"]] == expected(GOOD, system=False)
     for path, body in (
         ("/score", {"queries": QUESTION, "documents": image}),
         ("/rerank", {"query": image, "documents": [GOOD]}),

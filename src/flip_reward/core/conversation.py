@@ -10,6 +10,8 @@ from flip_reward.errors import ConversationError
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 ROLES: frozenset[str] = frozenset(get_args(Role))
+_TEXTS = ("text", "input_text", "output_text")
+"""The kinds of parts that are text, in the chat and the responses API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,13 @@ def _message(value: Message | Mapping[str, object]) -> Message:
 def read_content(message: Mapping[str, object]) -> str | None:
     """Return the text of a message in the OpenAI format, or None when it has something else.
 
-    The content may be text, a list of text parts, or, in a turn that only calls tools, null.
+    The content may be text, a list of parts, of which only texts count, or, in a turn that only calls tools, null.
 
     Example:
         >>> read_content({"role": "user", "content": [{"type": "text", "text": "Hi"}]})
         'Hi'
+        >>> read_content({"role": "user", "content": [{"type": "image_url"}, "What is this?"]})
+        'What is this?'
         >>> read_content({"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]})
         ''
     """
@@ -121,8 +125,22 @@ def read_content(message: Mapping[str, object]) -> str | None:
         return content
     if content is None and message.get("tool_calls"):
         return ""
-    if isinstance(content, list) and content:
-        texts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
-        if len(texts) == len(content) and all(isinstance(text, str) for text in texts):
-            return "".join(text for text in texts if isinstance(text, str))
-    return None
+    return _join(content) if isinstance(content, list) else None
+
+
+def _join(parts: Sequence[object]) -> str | None:
+    """Join the texts among parts; words with an image between them stay two words. None where there is no text."""
+    texts: list[str] = []
+    apart = False
+    for part in parts:
+        if not isinstance(part, str) and not (isinstance(part, Mapping) and part.get("type") in _TEXTS):
+            apart = True
+            continue
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if not isinstance(text, str):
+            return None
+        if apart and texts and not (texts[-1][-1:].isspace() or text[:1].isspace()):
+            texts.append("\n")
+        texts.append(text)
+        apart = False
+    return "".join(texts) if texts else None

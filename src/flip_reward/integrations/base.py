@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Generic, Self, TypeVar
 
+from flip_reward.core.chat_template import ChatReader
 from flip_reward.core.score import Score
 from flip_reward.errors import OptionError
 from flip_reward.integrations.samples import TextOrChat, group_samples, in_order
@@ -31,8 +32,11 @@ class TrainerReward:
     All scoring is done on one event loop in the background (see `BackgroundLoop`).
     """
 
-    def __init__(self, reward: RewardModel, on_unscored: UnscoredPolicy | None = None) -> None:
+    def __init__(
+        self, reward: RewardModel, on_unscored: UnscoredPolicy | None = None, reader: ChatReader | None = None
+    ) -> None:
         self.reward = reward
+        self.reader = reader or ChatReader()
         self.on_unscored = on_unscored
         self._loop = BackgroundLoop()
         self._process_id = os.getpid()
@@ -47,7 +51,8 @@ class TrainerReward:
         """Load a reward, whose model has to be named; the environment says what unscored responses are worth."""
         config.require_model("FLIP_REWARD_MODEL", "FLIP_REWARD_BASE_URL")
         on_unscored = UnscoredPolicy.from_environment(environment)
-        return cls(config.load(), on_unscored)
+        reader = config.policy.load_reader()
+        return cls(config.load(), on_unscored, reader)
 
     def policy(self, default: UnscoredPolicy, chosen: str | float | None = None) -> UnscoredPolicy:
         """What the trainer's configuration says of unscored responses, else the environment, else the default."""
@@ -88,7 +93,7 @@ class TrainerReward:
         return score
 
     async def _score(self, prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat]) -> list[Score]:
-        groups = group_samples(prompts, completions)
+        groups = group_samples(prompts, completions, reader=self.reader)
         return in_order(groups, await self.reward.score([one.group for one in groups]))
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import re
 
 from open_instruct.ground_truth_utils import VerificationResult, VerifierConfig, VerifierFunction
 
-from flip_reward.core.chat_template import read_prompt
+from flip_reward.core.chat_template import ChatReader
 from flip_reward.core.conversation import ROLES, Message, Role
 from flip_reward.core.score import Score
 from flip_reward.core.thinking import find_opening
@@ -47,7 +47,7 @@ class GeneralFlipVerifier(VerifierFunction):  # type: ignore[misc]  # open-instr
         """Score one response, from synchronous code; see `async_call`."""
         reward = _load_reward()
         response = find_opening(query or "") + prediction
-        return _to_result(reward, reward.score_one(read_query(query), response, trainer=TRAINER))
+        return _to_result(reward, reward.score_one(read_query(query, reward.reader), response, trainer=TRAINER))
 
     async def async_call(
         self,
@@ -74,11 +74,11 @@ class GeneralFlipVerifier(VerifierFunction):  # type: ignore[misc]  # open-instr
         """
         reward = _load_reward()
         response = find_opening(query or "") + prediction
-        score = await reward.score_one_async(read_query(query), response, trainer=TRAINER)
+        score = await reward.score_one_async(read_query(query, reward.reader), response, trainer=TRAINER)
         return _to_result(reward, score)
 
 
-def read_query(query: str | None) -> tuple[Message, ...]:
+def read_query(query: str | None, reader: ChatReader | None = None) -> tuple[Message, ...]:
     """Read a prompt as open-instruct writes it, or as a chat template renders it.
 
     Open-instruct writes the role and a colon before every message, one below the other. A line of a message that
@@ -88,7 +88,7 @@ def read_query(query: str | None) -> tuple[Message, ...]:
         raise DataError("open-instruct gave no query, but the reward compares responses with it")
     starts = list(_TURN.finditer(query))
     if not starts or starts[0].start() > 0:
-        return read_prompt(query).messages
+        return (reader or ChatReader()).read_prompt(query).messages
     ends = [start.start() - 1 for start in starts[1:]] + [len(query)]
     roles: list[Role] = [start[1] for start in starts]  # type: ignore[misc]  # the pattern knows no others
     return tuple(

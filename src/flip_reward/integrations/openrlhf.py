@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flip_reward.core.chat_template import split_query, strip_end_marks
+from flip_reward.core.chat_template import split_query
 from flip_reward.integrations.base import environment_reward
 from flip_reward.rewards.unscored import RAISE
 
@@ -40,7 +40,7 @@ def reward_func(
 
     Raises:
         UnscoredError: A response could not be scored, and no value was chosen for that.
-        ConversationError: A query does not begin with its prompt.
+        ConversationError: A query does not begin with its prompt, or a prompt has the marks of an unknown template.
         OptionError: The reward compares responses, which OpenRLHF never hands over together.
         FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
     """
@@ -50,7 +50,8 @@ def reward_func(
     policy = reward.policy(RAISE)
     policy.check_numbers(TRAINER)
     reward.check_independent(TRAINER)
-    responses = [strip_end_marks(split_query(query, prompt)) for query, prompt in zip(queries, prompts, strict=True)]
+    strip = reward.reader.strip_end_marks
+    responses = [strip(split_query(query, prompt)) for query, prompt in zip(queries, prompts, strict=True)]
     scores = reward.score_samples(prompts, responses)
     rewards = torch.tensor(policy.numbers(scores, trainer=TRAINER), dtype=torch.float32)
     scored = torch.tensor([float(score.value is not None) for score in scores])

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from flip_reward.core.chat_template import read_prompt
+from flip_reward.core.chat_template import ChatReader
 from flip_reward.core.conversation import Group, Message, read_content
 from flip_reward.core.score import Score
 from flip_reward.core.thinking import find_opening
@@ -41,6 +41,7 @@ def group_samples(
     size: int | None = None,
     *,
     opening: str = "",
+    reader: ChatReader | None = None,
 ) -> list[SampleGroup]:
     r"""Put samples of the same conversation into one group, so that rewards can compare them.
 
@@ -48,13 +49,14 @@ def group_samples(
     as "<think>", belongs to the response; `opening` is what it begins responses to messages with. With a `size`, more
     samples of one conversation are several groups.
     """
+    reader = reader or ChatReader()
     found: dict[tuple[Message, ...], tuple[list[int], list[str]]] = {}
     earlier: TextOrChat | None = None
     messages: tuple[Message, ...] = ()
     prefill = ""
     for place, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         if prompt != earlier:  # trainers repeat a prompt for each of its samples
-            messages, prefill = _read_conversation(prompt, opening)
+            messages, prefill = _read_conversation(prompt, opening, reader)
             earlier = prompt
         places, responses = found.setdefault(messages, ([], []))
         places.append(place)
@@ -112,10 +114,10 @@ def _find_thoughts(completion: TextOrChat) -> str | None:
     return next((text for key in _THOUGHTS if isinstance(text := message.get(key), str) and text), None)
 
 
-def _read_conversation(prompt: TextOrChat, opening: str) -> tuple[tuple[Message, ...], str]:
+def _read_conversation(prompt: TextOrChat, opening: str, reader: ChatReader) -> tuple[tuple[Message, ...], str]:
     """Return the messages of a prompt, and what the chat template, or a prefill, began the response with."""
     if isinstance(prompt, str):
-        rendered = read_prompt(prompt)
+        rendered = reader.read_prompt(prompt)
         return rendered.messages, rendered.prefill or find_opening(prompt)
     messages = Group.of(prompt, "").messages
     return messages, find_opening(messages[-1].content) if messages[-1].role == "assistant" else opening

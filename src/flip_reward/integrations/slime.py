@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from flip_reward.core.chat_template import strip_end_marks
 from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.samples import TextOrChat
 from flip_reward.rewards.unscored import RAISE
@@ -56,6 +55,6 @@ async def group_reward(args: object, samples: Sequence[SlimeSample], **_further:
     policy = loaded.policy(RAISE)
     policy.check_numbers(TRAINER)
     scores = await loaded.score_samples_async(
-        [sample.prompt for sample in samples], [strip_end_marks(sample.response) for sample in samples]
+        [sample.prompt for sample in samples], [loaded.reader.strip_end_marks(sample.response) for sample in samples]
     )
     return policy.numbers(scores, trainer=TRAINER)

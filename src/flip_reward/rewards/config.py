@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, TypeAdapter
 
+from flip_reward.core.chat_template import ChatReader
 from flip_reward.core.prompts import BUILT_IN, COMPLETION_PROMPTS
 from flip_reward.core.response import Target
 from flip_reward.engines.base import Engine
@@ -31,7 +32,7 @@ from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
 from flip_reward.rewards.judges.pairwise import PairwiseJudge, PairwiseOptions
 from flip_reward.rewards.judges.pointwise import PointwiseJudge, PointwiseOptions
-from flip_reward.settings import FlatSettings, find_changed, flatten, read_environment
+from flip_reward.settings import FlatSettings, Setting, find_changed, flatten, read_environment
 
 _PREFIX = "FLIP_REWARD_"
 _FOR_OTHERS = (f"{_PREFIX}ON_", f"{_PREFIX}LOCK")  # options of integrations, and how run folders are locked
@@ -48,6 +49,35 @@ _JUDGES: Mapping[str, Callable[..., RewardModel]] = MappingProxyType(
 WITH_MODEL = (*_INFERRING, *_JUDGES)
 REWARDS = (*WITH_MODEL, *CONTROLS)
 """The names of the rewards; the settings of one with a model stand in the part of `RewardConfig` of its name."""
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """What is known of the policy whose texts a trainer sends."""
+
+    panel: ClassVar[str] = "Policy"
+
+    policy_tokenizer: Annotated[
+        str | None,
+        Field(
+            description="The policy's tokenizer. Where a trainer sends texts with the marks of a chat template, they "
+            "are learnt from its template. Without it those of common models are known."
+        ),
+        Setting(metavar="NAME|FOLDER"),
+    ] = None
+
+    def load_reader(self) -> ChatReader:
+        """Load what takes rendered prompts apart.
+
+        Raises:
+            OptionError: There is no such tokenizer, or its chat template cannot be learnt.
+            MissingDependencyError: transformers is not installed.
+        """
+        if self.policy_tokenizer is None:
+            return ChatReader()
+        from flip_reward.engines.huggingface.chat_marks import load_chat_reader
+
+        return load_chat_reader(self.policy_tokenizer)
 
 
 class RewardConfig(FlatSettings):
@@ -79,6 +109,7 @@ class RewardConfig(FlatSettings):
     pairwise: PairwiseOptions = PairwiseOptions()
     listwise: ListwiseOptions = ListwiseOptions()
     control: ResponseOptions = ResponseOptions()
+    policy: PolicyOptions = PolicyOptions()
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - pydantic checks them
         super().__init__(**settings)
@@ -184,17 +215,17 @@ class RewardConfig(FlatSettings):
             OptionError: There is no such reward.
         """
         if self.reward in CONTROLS:
-            return {"reward", "concurrency", *flatten(self.control)}
+            return {"reward", "concurrency", *flatten(self.policy), *flatten(self.control)}
         if self.reward not in WITH_MODEL:
             near = get_close_matches(self.reward.lower(), REWARDS, n=1)
             suggestion = f"; did you mean {near[0]!r}?" if near else ""
             raise OptionError(f"unknown reward {self.reward!r}{suggestion}", hint=f"rewards are {', '.join(REWARDS)}")
-        return {"reward", *flatten(self.engine), *flatten(self.part)}
+        return {"reward", *flatten(self.engine), *flatten(self.policy), *flatten(self.part)}
 
     def changed_own(self) -> set[str]:
         """Return the flat names of the settings that are not at their defaults where this reward looks for them."""
         own = self.own_settings
-        return own & {"reward", *find_changed(self.engine, self.part)}
+        return own & {"reward", *find_changed(self.engine, self.policy, self.part)}
 
     def to_record(self) -> dict[str, object]:
         """Return the settings as JSON values that may be written down: without passwords and keys.

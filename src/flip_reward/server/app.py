@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from flip_reward import __version__
 from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.config import PolicyOptions
 from flip_reward.server.contracts.rerank import RERANK, SCORE
 from flip_reward.server.contracts.rewards import REWARDS
 from flip_reward.server.contracts.trainers import GET_REWARD
@@ -44,11 +45,13 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
 
 def create_app(reward: RewardModel, settings: ServerSettings) -> Starlette:
     """Build the application that serves a reward."""
+    reader = PolicyOptions(settings.policy_tokenizer).load_reader()
     metrics = Metrics()
     scorer = Scorer(reward, settings.limits, metrics)
     metrics.watch_pending(lambda: scorer.admission.pending)
     routes = [
-        Route(path, Exchange(contract, scorer, settings), methods=["POST"]) for path, contract in CONTRACTS.items()
+        Route(path, Exchange(contract, scorer, settings, reader), methods=["POST"])
+        for path, contract in CONTRACTS.items()
     ]
     routes += _status_routes(scorer, metrics, has_key=settings.api_key is not None)
 

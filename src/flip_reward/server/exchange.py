@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from flip_reward.core.chat_template import ChatReader
 from flip_reward.core.json_body import mend_surrogates
 from flip_reward.server.problems import ApiError, ClientGoneError, Problem, body_too_large, explain
 from flip_reward.server.scorer import Result, Row, Scorer
@@ -35,6 +36,8 @@ class Context:
     scorer: Scorer
     settings: ServerSettings
     request_id: str
+    reader: ChatReader = ChatReader()
+    """Takes apart what trainers send as one text."""
 
 
 class Question(BaseModel):
@@ -68,10 +71,11 @@ class Contract:
 class Exchange:
     """The endpoint of a route that scores, as plain ASGI. Failures are raised, and answered by the gate."""
 
-    def __init__(self, contract: Contract, scorer: Scorer, settings: ServerSettings) -> None:
+    def __init__(self, contract: Contract, scorer: Scorer, settings: ServerSettings, reader: ChatReader) -> None:
         self._contract = contract
         self._scorer = scorer
         self._settings = settings
+        self._reader = reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. When its client hangs up, its work is cancelled."""
@@ -85,7 +89,7 @@ class Exchange:
             raise body_too_large(limits.max_body_bytes)
         if self._scorer.admission.full:
             raise self._scorer.admission.refusal()
-        context = Context(self._scorer, self._settings, scope["state"]["request_id"])
+        context = Context(self._scorer, self._settings, scope["state"]["request_id"], self._reader)
         try:
             question = read_question(await read_body(receive, limits), self._contract)
             results = await _while_wanted(receive, self._scorer.score(question.to_rows(context)))

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from flip_reward.core.chat_learning import learn_markup
+from flip_reward.core.chat_template import ChatReader
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import ConversationError
 from flip_reward.integrations.samples import SampleGroup, TextOrChat, group_samples, in_order, read_response
+from tests.chat_templates import TEMPLATES, make_render, render_prompt
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a fruit."}]
 
@@ -69,6 +72,21 @@ def test_whatever_opened_the_thinking_belongs_to_the_response() -> None:
     split_off = [{"role": "assistant", "content": "Apple.", "reasoning_content": "Hm"}]
     groups = group_samples(prompts, ["Hm", "Hm", "Hm", split_off], opening="[THINK]")
     assert [one.group.responses for one in groups] == [("<think>Hm",), ("<think>Hm",), ("[THINK]Hm", "Apple.")]
+
+
+def test_marks_of_an_unknown_template_are_refused_and_learnt_ones_are_read() -> None:
+    prompt = render_prompt(TEMPLATES["nobody's"], Message("user", "Name a fruit."))
+    reader = ChatReader(learn_markup(make_render(TEMPLATES["nobody's"])))
+    [learnt] = group_samples([prompt], ["Apple."], reader=reader)
+    assert learnt.group == Group.of("Name a fruit.", "Apple.")
+    with pytest.raises(ConversationError, match="unknown chat template"):
+        group_samples(["<|bot_user|>Name a fruit.<|bot_end|><|bot_reply|>"], ["Apple."])
+
+
+def test_images_in_a_prompt_are_left_out() -> None:
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is this?"}]}]
+    [one] = group_samples([chat], ["A pear."])
+    assert one.group == Group.of("What is this?", "A pear.")
 
 
 def test_parts_of_a_group_keep_their_places() -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from typer.testing import CliRunner
 
 from flip_reward.cli.options import expand_options
+from flip_reward.core.chat_template import ChatReader
 from flip_reward.core.replies import ReplyPolicy
 from flip_reward.core.response import Target
 from flip_reward.core.score import Aggregation
@@ -234,6 +235,15 @@ def test_settings_without_effect_are_refused_by_name(reward: str, settings: dict
 def test_a_setting_in_the_part_of_another_reward_is_refused() -> None:
     with pytest.raises(OptionError, match="'pointwise' has no option 'template'"):
         RewardConfig(reward="pointwise", model="scripted", flip=FlipOptions(template="direct")).check()
+
+
+@pytest.mark.parametrize("reward", ["flip", "pairwise", "longest"])
+def test_how_rendered_prompts_are_read_is_the_same_for_every_reward(reward: str) -> None:
+    environment = {"FLIP_REWARD_POLICY_TOKENIZER": "a/b", "FLIP_REWARD_REWARD": reward}
+    config = RewardConfig.from_environment(environment)
+    assert config.policy.policy_tokenizer == "a/b"
+    assert config.changed_own() >= {"policy_tokenizer"}
+    assert RewardConfig(reward=reward).policy.load_reader() == ChatReader()
 
 
 def test_of_settings_that_rewards_share_each_takes_its_own() -> None:

@@ -134,7 +134,7 @@ class TieBreaking:
     seed: int
 
 
-@expand_options()
+@expand_options(without=("policy_tokenizer",))
 def best_of_n(
     inputs: Inputs,
     config: RewardConfig,

@@ -34,7 +34,7 @@ from flip_reward.scoring.runner import Observer, RunLimits
 _GRID = "Grid"
 
 
-@expand_options(without=("reward", "model"))
+@expand_options(without=("reward", "model", "policy_tokenizer"))
 def evaluate(
     config: RewardConfig,
     recipe: Annotated[

@@ -18,7 +18,7 @@ from flip_reward.scoring.job import ScoringJob
 from flip_reward.scoring.rescore import rescore_run
 
 
-@expand_options()
+@expand_options(without=("policy_tokenizer",))
 def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
     """Score responses: infer the instruction behind each, and reward how close it comes to the original.
 

@@ -107,6 +107,7 @@ def serve(
         insecure=insecure,
         unscored=choose_policy(on_unscored, unscored_value),
         trust_turns=trust_turns,
+        policy_tokenizer=config.policy.policy_tokenizer,
         limits=Limits(max_body_bytes, max_candidates, max_text_characters, max_pending, body_seconds),
         workers=workers,
         drain_seconds=drain_seconds,

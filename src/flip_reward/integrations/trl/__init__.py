@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from flip_reward.core.chat_template import ChatReader
 from flip_reward.core.thinking import find_opening
 from flip_reward.errors import OptionError, RunStoppedError
 from flip_reward.integrations.base import OncePerProcess
@@ -90,6 +91,7 @@ class TrlReward:
         self.options = options or TrlOptions()
         self._source, self._say = reward, say
         self._reward: RewardModel | None = None
+        self._reader = ChatReader()
         self._scorer: PatientScorer | None = None
         self.opening = "" if processing_class is None else find_template_opening(processing_class)
         self.__name__ = "flip_reward"  # what TRL's metrics call it
@@ -101,11 +103,11 @@ class TrlReward:
     def load(self) -> RewardModel:
         """Load the reward's model, once."""
         if self._reward is None:
-            if isinstance(self._source, RewardConfig):
-                self._source.require_model("FLIP_REWARD_MODEL", "FLIP_REWARD_BASE_URL")
-                reward = self._source.load()
-            else:
-                reward = self._source
+            reward = self._source
+            if isinstance(reward, RewardConfig):
+                reward.require_model("FLIP_REWARD_MODEL", "FLIP_REWARD_BASE_URL")
+                self._reader = reward.policy.load_reader()
+                reward = reward.load()
             if not reward.independent and self.options.num_generations is None:
                 raise OptionError(
                     "the reward compares the responses to a prompt, and must know how many there are",
@@ -165,7 +167,7 @@ class TrlReward:
         """Score a batch, and return everything that is known about it; `num_generations` overrides the option."""
         reward = self.load()
         num_generations = num_generations or self.options.num_generations
-        groups = group_samples(prompts, completions, num_generations, opening=self.opening)
+        groups = group_samples(prompts, completions, num_generations, opening=self.opening, reader=self._reader)
         if not reward.independent and num_generations is not None:
             _check_whole(groups, num_generations)
         masked: list[int] = []

@@ -8,6 +8,7 @@ from typing import TypeAlias, TypeVar
 
 from pydantic import AliasChoices, BaseModel, Field, TypeAdapter
 
+from flip_reward.core.conversation import read_content
 from flip_reward.errors import ConversationError
 from flip_reward.server.contracts.numbers import to_numbers
 from flip_reward.server.contracts.rewards import TextPart, make_group
@@ -186,10 +187,10 @@ def _read(text: Document) -> str:
         return text
     if isinstance(text, JinaDocument):
         return text.text
-    parts = [part.text for part in text.content if part.type == "text" and part.text is not None]
-    if len(parts) != len(text.content) or not parts:
+    content = read_content(text.model_dump())
+    if content is None:
         raise ConversationError("only texts can be scored, no images and no videos")
-    return "".join(parts)
+    return content
 
 
 def _rank_key(value: float | None) -> tuple[bool, float]:

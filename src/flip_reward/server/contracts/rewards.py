@@ -20,7 +20,7 @@ from flip_reward.server.scorer import Result, Row
 class TextPart(BaseModel):
     """A part of a message's content."""
 
-    type: str = Field(description='"text"; other kinds are refused', examples=["text"])
+    type: str = Field(description='"text", "input_text" or "output_text"; others are left out', examples=["text"])
     text: str | None = None
 
 
@@ -28,7 +28,7 @@ class ChatMessage(BaseModel):
     """One turn of a conversation, as in the OpenAI protocol."""
 
     role: str = Field(description="system, developer, user, assistant or tool", examples=["user"])
-    content: str | list[TextPart] | None = Field(default=None, examples=["Name three fruits."])
+    content: str | list[TextPart | str] | None = Field(default=None, examples=["Name three fruits."])
     tool_calls: list[object] | None = None
 
 

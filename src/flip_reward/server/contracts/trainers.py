@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from flip_reward.core.chat_template import read_prompt, split_chat, split_query, strip_end_marks
+from flip_reward.core.chat_template import ChatReader, split_query
 from flip_reward.core.conversation import Group
 from flip_reward.core.thinking import find_opening
 from flip_reward.errors import ConversationError
@@ -27,11 +27,12 @@ class OpenRlhfRequest(Question):
     def to_rows(self, context: Context) -> list[Row]:
         """Make one row of each query."""
         if self.prompts is None:
-            return [_split(query, trust_turns=context.settings.trust_turns) for query in self.query]
+            return [_split(query, context) for query in self.query]
         if len(self.prompts) != len(self.query):
             error = RowError(Problem.BAD_ROW, f"{len(self.query)} queries, but {len(self.prompts)} prompts")
             return [error for _ in self.query]
-        return [_split_after(prompt, query) for prompt, query in zip(self.prompts, self.query, strict=True)]
+        pairs = zip(self.prompts, self.query, strict=True)
+        return [_split_after(prompt, query, context.reader) for prompt, query in pairs]
 
     def to_answer(self, results: Sequence[Result], context: Context) -> dict[str, object]:
         """Return an `OpenRlhfAnswer`."""
@@ -57,15 +58,15 @@ class SlimeRequest(Question):
     response: str
     label: object = Field(default=None, description="Not used.")
 
-    def to_rows(self, context: Context) -> list[Row]:  # noqa: ARG002
+    def to_rows(self, context: Context) -> list[Row]:
         """Make the row of the sample."""
-        response = strip_end_marks(self.response)
+        response = context.reader.strip_end_marks(self.response)
         try:
             if isinstance(self.prompt, str):
-                return [_after(self.prompt, response)]
+                return [_after(self.prompt, response, context.reader)]
             return [make_group(self.prompt, [response])]
         except ConversationError as error:
-            return [RowError(Problem.BAD_ROW, str(error))]
+            return [_refuse(error)]
 
     def to_answer(self, results: Sequence[Result], context: Context) -> float | None:
         """Return the reward itself: slime takes the whole answer for it."""
@@ -81,7 +82,7 @@ class LlamaFactoryRequest(Question):
 
     def to_rows(self, context: Context) -> list[Row]:
         """Make one row of each text."""
-        return [_split(text, trust_turns=context.settings.trust_turns) for text in self.messages]
+        return [_split(text, context) for text in self.messages]
 
     def to_answer(self, results: Sequence[Result], context: Context) -> dict[str, object]:
         """Return a `LlamaFactoryAnswer`."""
@@ -103,26 +104,30 @@ class LlamaFactoryAnswer(BaseModel):
     scores: list[float | None]
 
 
-def _split(text: str, *, trust_turns: bool) -> Row:
+def _split(text: str, context: Context) -> Row:
     """Make the row of a whole conversation in one text."""
     try:
-        chat = split_chat(text, trust_turns=trust_turns)
+        chat = context.reader.split_chat(text, trust_turns=context.settings.trust_turns)
         return Group(chat.messages, (chat.response,))
     except ConversationError as error:
-        return RowError(Problem.BAD_ROW, str(error))
+        return _refuse(error)
 
 
-def _split_after(prompt: str, query: str) -> Row:
+def _split_after(prompt: str, query: str, reader: ChatReader) -> Row:
     """Make the row of a rendered prompt and the text that begins with it."""
     try:
-        return _after(prompt, strip_end_marks(split_query(query, prompt)))
+        return _after(prompt, reader.strip_end_marks(split_query(query, prompt)), reader)
     except ConversationError as error:
-        return RowError(Problem.BAD_ROW, str(error))
+        return _refuse(error)
 
 
-def _after(prompt: str, response: str) -> Group:
-    rendered = read_prompt(prompt)
+def _after(prompt: str, response: str, reader: ChatReader) -> Group:
+    rendered = reader.read_prompt(prompt)
     return Group(rendered.messages, ((rendered.prefill or find_opening(prompt)) + response,))
+
+
+def _refuse(error: ConversationError) -> RowError:
+    return RowError(Problem.BAD_ROW, f"{error}; {error.hint}" if error.hint else str(error))
 
 
 GET_REWARD = Contract(

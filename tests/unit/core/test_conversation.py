@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from flip_reward.core.conversation import Group, read_content
+from flip_reward.errors import ConversationError
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Hi", "Hi"),
+        ([{"type": "text", "text": "Hi, "}, {"type": "text", "text": "you"}], "Hi, you"),
+        ([IMAGE, {"type": "text", "text": "What is this?"}], "What is this?"),
+        ([{"type": "text", "text": "Compare "}, IMAGE, {"type": "text", "text": "with"}, IMAGE], "Compare with"),
+        ([{"type": "text", "text": "This"}, IMAGE, {"type": "text", "text": "or that"}], "This\nor that"),
+        ([{"type": "image", "text": None}, {"type": "text", "text": "What?", "image": None}], "What?"),
+        ([{"type": "input_image"}, {"type": "input_text", "text": "What?"}], "What?"),
+        ([{"type": "output_text", "text": "A pear."}], "A pear."),
+        (["What", " is this?", IMAGE], "What is this?"),
+        ([IMAGE, {"type": "text", "text": ""}], ""),
+        ([IMAGE], None),
+        ([], None),
+        ([{"type": "text", "text": None}], None),
+        ([{"type": "text"}, "Hi"], None),
+        ([7], None),
+        (7, None),
+        (None, None),
+    ],
+)
+def test_the_text_among_the_parts_of_a_message(content: object, text: str | None) -> None:
+    assert read_content({"role": "user", "content": content}) == text
+
+
+def test_a_message_without_text_is_refused() -> None:
+    with pytest.raises(ConversationError, match="user message has no text"):
+        Group.of([{"role": "user", "content": [IMAGE]}], "A pear.")
