@@ -173,7 +173,7 @@ def test_what_the_template_has_begun_is_part_of_the_response(null_server: Reward
 )
 def test_marks_of_an_unknown_template_are_named(body: dict[str, Any], server: RewardServer) -> None:
     refused = server.post("/get_reward", body)
-    assert (refused.status, refused.problem) == (422, "bad_row")
+    assert (refused.status, refused.problem) == (422, "unscored")
     assert "<|who|>, <|end|>, <|me|>" in refused.json()["detail"]
     assert "--policy-tokenizer" in refused.json()["detail"]
 

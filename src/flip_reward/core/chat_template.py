@@ -32,6 +32,7 @@ from flip_reward.errors import ConversationError
 
 _SHORTEST_OVERLAP = 16
 _MOST_NAMED = 4
+_LONGEST_PREFILL = 200
 _SPELLED = tuple(one for one in FAMILIES if one.spelled)
 _HINT = "name the policy's tokenizer: --policy-tokenizer NAME or FLIP_REWARD_POLICY_TOKENIZER"
 _BEGUN = re.compile(r"(?:\s|</?think(?:ing)?>|\[/?THINK\]|◁/?think▷|<\|?[^\s<>|]{1,64}\|?>|thought|analysis|final)*")
@@ -182,6 +183,8 @@ class _Turn:
 
 def _read_turns(text: str, markup: Markup, *, expected: bool) -> list[_Turn] | None:
     """Read a text as one family renders it; None where it does not look like that."""
+    if markup.spelled and not expected and not markup.header.search(text, max(len(text) - _LONGEST_PREFILL, 0)):
+        return None  # no response is due; most texts are plain, and done with here
     headers = list(_find_headers(text, markup))
     if not headers:
         return None

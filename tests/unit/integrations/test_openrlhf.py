@@ -46,7 +46,7 @@ def test_a_query_that_does_not_begin_with_its_prompt(set_environment: SetEnviron
 def test_a_prompt_with_the_marks_of_an_unknown_template(set_environment: SetEnvironment) -> None:
     set_environment()
     prompt = "<|bot_user|>Say that it rains.<|bot_end|><|bot_reply|>"
-    with pytest.raises(ConversationError, match="<|bot_user|>") as caught:
+    with pytest.raises(ConversationError, match="bot_user") as caught:
         reward_func([f"{prompt}{RESPONSE}"], [prompt], [""])
     assert "FLIP_REWARD_POLICY_TOKENIZER" in (caught.value.hint or "")
 
