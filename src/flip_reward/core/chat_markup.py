@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from flip_reward.core.conversation import Role
+from flip_reward.core.thinking import END_MARKS
 
 _ROLES: Mapping[str, Role | None] = MappingProxyType(
     {
@@ -195,12 +196,9 @@ _STARTS = (
     "<s>", "<bos>", "<pad>", "<unk>", "<sop>", "[gMASK]sop", "[gMASK]", "<BOS_TOKEN>", "<PAD>", "[PAD]",
     "<|begin_of_text|>", "<|startoftext|>", "<|endoftext|>", "<|end_of_text|>", "<|begin_of_sentence|>", "<seed:pad>",
 )  # fmt: skip
-_FINISHED = (
-    "<s>", "</s>", "<eos>", "<pad>", "<unk>", "<EOS_TOKEN>", "<PAD>", "[PAD]", "<|endoftext|>", "<|end_of_text|>",
-    "<|finetune_right_pad_id|>", "<|eos|>", "<|pad|>", "<|end_of_sentence|>", "<|EOT|>", "<｜▁pad▁｜>", "<seed:pad>",
-    "<|END_RESPONSE|>",
-)  # fmt: skip
-ENDS = tuple(dict.fromkeys(end for family in FAMILIES if not family.spelled for end in family.ends)) + _FINISHED
+_FILLERS = ("<s>", "<unk>", "<EOS_TOKEN>", "<PAD>", "<|EOT|>", "<｜▁pad▁｜>", "<seed:pad>")
+_FAMILY_ENDS = [end for family in FAMILIES if not family.spelled for end in family.ends]
+ENDS = tuple(dict.fromkeys([*_FAMILY_ENDS, *END_MARKS, *_FILLERS]))
 """What ends a turn in any family, or fills a batch up."""
 
 _CONTROL = re.compile(

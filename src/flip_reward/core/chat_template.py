@@ -121,10 +121,17 @@ class ChatReader:
 
     def strip_end_marks(self, text: str) -> str:
         """Take off the marks that end a turn or fill a batch, and the white space before them."""
-        return text[: find_end(text, _list_all_ends(self.learnt) if self.learnt else ENDS)]
+        ends = _list_all_ends(self.learnt) if self.learnt else ENDS
+        if "<s>" in text:  # as in HTML: what the two tags enclose is struck
+            ends = tuple(end for end in ends if end not in ("<s>", "</s>"))
+        return text[: find_end(text, ends)]
 
     def _read_turns(self, text: str, *, expected: bool = False) -> list[_Turn] | None:
         families = FAMILIES if "<" in text or "[" in text or "]" in text else _SPELLED
+        if not expected and not any(
+            one.header.search(text, max(len(text) - _LONGEST_PREFILL, 0)) for one in _SPELLED
+        ):
+            families = tuple(one for one in families if not one.spelled)  # no response is due: most texts are plain
         markups = (self.learnt, *families) if self.learnt else families
         return next((turns for one in markups if (turns := _read_turns(text, one, expected=expected))), None)
 
@@ -183,8 +190,6 @@ class _Turn:
 
 def _read_turns(text: str, markup: Markup, *, expected: bool) -> list[_Turn] | None:
     """Read a text as one family renders it; None where it does not look like that."""
-    if markup.spelled and not expected and not markup.header.search(text, max(len(text) - _LONGEST_PREFILL, 0)):
-        return None  # no response is due; most texts are plain, and done with here
     headers = list(_find_headers(text, markup))
     if not headers:
         return None
