@@ -54,8 +54,7 @@ class GrpoRewards:
         for config in (*sections.values(), *others.values()):
             config.require_model("its key model (reward.model)", "base_url")
         by_dataset, held_out = (
-            {name: TrlReward(config, options, say) for name, config in part.items()}
-            for part in (sections, others)
+            {name: TrlReward(config, options, say) for name, config in part.items()} for part in (sections, others)
         )
         models = {name: config.describe_model() for name, config in (sections | others).items()}
         for reward in (*by_dataset.values(), *held_out.values()):
