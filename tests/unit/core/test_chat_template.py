@@ -120,7 +120,7 @@ def test_what_families_render_is_read_back(template: str) -> None:
     assert (chat.messages, chat.response) == (MESSAGES, "Apple.")
 
 
-@pytest.mark.parametrize("name", TEMPLATES.keys() - {"nobody's", "words before the last question"})
+@pytest.mark.parametrize("name", sorted(TEMPLATES.keys() - {"nobody's", "words before the last question"}))
 def test_families_are_known_without_their_templates(name: str) -> None:
     render = make_render(TEMPLATES[name])
     turns = (QUESTION, Message("assistant", "Apple."), Message("user", "Another one?"))
