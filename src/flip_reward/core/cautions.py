@@ -26,16 +26,16 @@ class Caution(StrEnum):
 
 
 _FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
-# Lines of code end or begin like this, indented or not. Prose does so now and then, but never mostly.
+# Lines of code end or begin like this, without blanks around. Prose does so now and then, but never mostly.
 _CODE_LINE = re.compile(
-    r"""^\s*(?:
+    r"""
         [{}()\[\]]+[;,]? | .*[;{}]                                                 # brackets, and how statements end
       | (?:def|class|for|while|if|elif|else|try|except|with|function|switch)\b.*[:{]
       | import\s+[\w.]+(?:\s+as\s+\w+)? | from\s+[\w.]+\s+import\s.* | [#]include.*
       | return\b.*(?<![.!?]) | (?:const|let|var)\s+[\w$]+\s*=.*
       | <[!/?]?\w[^<>]*>(?:.*>)?                                                  # a tag, up to the end of the line
       | [\w.\[\]]+\s*(?:[-+*/]?=|:=|<-)\s*\S.*(?<![.!?]) | [\w.]+\(.*\)         # assignments and calls
-    )\s*$""",
+    """,
     re.VERBOSE,
 )
 _FEWEST_LINES_OF_CODE = 2
@@ -88,7 +88,7 @@ def share_of_code(text: str) -> float:
         0.8
     """
     fenced = sum(map(_count_lines, (match.group() for match in _FENCED.finditer(text))))
-    others = [line for line in _FENCED.sub("\n", text).splitlines() if line.strip()]
+    others = [line for line in map(str.strip, _FENCED.sub("\n", text).splitlines()) if line]
     lines = fenced + len(others)
     looking_like_code = sum(1 for line in others if _CODE_LINE.fullmatch(line))
     if fenced + looking_like_code < _FEWEST_LINES_OF_CODE:

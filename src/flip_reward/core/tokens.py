@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 from flip_reward.errors import OptionError
 
@@ -145,9 +146,21 @@ _SEPARATE_ASCII = bytes(
 )
 
 
+# Normalising sorts the marks on a character by their classes, in quadratic time. Halfwidth sound marks are \w.
+_MANY_MARKS = re.compile(r"[^\w\s\x00-\x7f]{32,}")
+
+
+def _sort_marks(run: re.Match[str]) -> str:
+    """Decompose characters and sort their marks, as normalising would."""
+    characters = "".join([unicodedata.normalize("NFKD", character) for character in run.group()])
+    marks = groupby(characters, key=lambda character: unicodedata.combining(character) > 0)
+    return "".join([one for _, same in marks for one in sorted(same, key=unicodedata.combining)])
+
+
 def _split_multilingual(text: str) -> list[str]:
     if text.isascii():
         return text.encode().translate(_SEPARATE_ASCII, b"'").decode().split()
+    text = _MANY_MARKS.sub(_sort_marks, text.replace("\uff9e", "\u3099").replace("\uff9f", "\u309a"))
     # Case folding can undo the normal form, hence twice.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     classes = {ord(character): _classify(character) for character in set(folded)}

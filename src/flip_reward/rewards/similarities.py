@@ -28,7 +28,7 @@ def load_similarity(name: str, *, normalizer: str = "english", embedding_model: 
 
     - "f1": F1 over bags of tokens, the reward of the paper.
     - "rouge-l": F1 of the longest common subsequence of tokens (Lin 2004), which minds their order. Takes time
-      proportional to the product of the two lengths: some 10 ms at 200 words each.
+      proportional to the product of the two lengths, but many words at once: 0.1 ms at 500 words each.
     - "chrf": F-score of character n-grams up to 6, recall counting twice (Popović 2015). Kind to inflection.
     - "bleu": sentence BLEU up to 4-grams (Papineni et al. 2002), exponential smoothing, effective order.
     - "embedding": cosine of static sentence embeddings (model2vec), negative cosines counted as 0.
@@ -104,28 +104,29 @@ class TokenReference:
         return self.compare_tokens(self.normalizer.tokenize(inferred))
 
 
-class _TokensThemselves:
-    """Stands where `rouge_score` expects a tokenizer: both texts reach it as tokens. Its own keeps ASCII alone."""
-
-    def tokenize(self, tokens: list[str]) -> list[str]:
-        return tokens
-
-
 def _load_rouge_l() -> PrepareTokens:
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("rouge-score", extra=_EXTRA) from error
-    scorer = RougeScorer(["rougeL"], tokenizer=_TokensThemselves())
+    return _prepare_rouge_l
 
-    def prepare(original: list[str]) -> CompareTokens:
-        def compare(inferred: list[str]) -> Match:
-            score = scorer.score(original, inferred)["rougeL"]
-            return Match(float(score.fmeasure), float(score.precision), float(score.recall))
 
-        return compare
+def _prepare_rouge_l(original: list[str]) -> CompareTokens:
+    """Count the longest common subsequence bit by bit (Hyyrö 2004): a bit is 0 where it grew by a token so far."""
+    places: dict[str, int] = {}
+    for place, token in enumerate(original):
+        places[token] = places.get(token, 0) | 1 << place
+    everywhere = (1 << len(original)) - 1
 
-    return prepare
+    def compare(inferred: list[str]) -> Match:
+        bits = everywhere
+        for token in inferred:
+            if (found := bits & places.get(token, 0)) != 0:
+                bits = (bits + found | bits - found) & everywhere
+        length = len(original) - bits.bit_count()
+        if not length:
+            return Match(0.0, 0.0, 0.0)
+        precision, recall = length / len(inferred), length / len(original)
+        return Match(2 * precision * recall / (precision + recall), precision, recall)
+
+    return compare
 
 
 def _load_chrf() -> PrepareTokens:

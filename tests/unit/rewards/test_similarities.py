@@ -3,9 +3,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flip_reward.core.similarity import Match
 from flip_reward.errors import MissingDependencyError, OptionError
@@ -85,6 +88,19 @@ def test_rouge_l_is_the_f1_of_the_longest_common_subsequence() -> None:
     match = load_similarity("rouge-l").prepare("police killed gunman").compare("police ended gunman quickly")
 
     assert match == Match(pytest.approx(4 / 7), precision=0.5, recall=2 / 3)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=80), st.lists(st.sampled_from("abcde"), max_size=80))
+def test_rouge_l_equals_that_of_the_library(original: list[str], inferred: list[str]) -> None:
+    scoring = pytest.importorskip("rouge_score.rouge_scorer")
+    scorer = scoring.RougeScorer(["rougeL"], tokenizer=SimpleNamespace(tokenize=str.split))
+    expected = scorer.score(" ".join(original), " ".join(inferred))["rougeL"]
+
+    match = (
+        load_similarity("rouge-l", normalizer="multilingual").prepare(" ".join(original)).compare(" ".join(inferred))
+    )
+
+    assert match == Match(expected.fmeasure, expected.precision, expected.recall)
 
 
 def test_rouge_l_minds_the_order_and_f1_does_not() -> None:
@@ -182,7 +198,6 @@ def test_an_embedding_model_without_embedding_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "package", "module"),
     [
-        ("rouge-l", "rouge-score", "rouge_score.rouge_scorer"),
         ("chrf", "sacrebleu", "sacrebleu"),
         ("bleu", "sacrebleu", "sacrebleu"),
         ("embedding", "model2vec", "model2vec"),
