@@ -11,9 +11,10 @@ import io
 import json
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, AnyStr, BinaryIO, Protocol, TextIO
 
 import orjson
 
@@ -44,6 +45,10 @@ class _Decompressor(Protocol):
     @property
     def unused_data(self) -> bytes: ...
     def decompress(self, data: bytes, /) -> bytes: ...
+
+
+class _LineStream(Protocol[AnyStr]):
+    def readline(self, size: int, /) -> AnyStr: ...
 
 
 def open_stream(path: Path) -> BinaryIO:
@@ -127,8 +132,11 @@ class _DecompressedFile(io.RawIOBase):
         super().close()
 
 
-LONGEST_CELL_CHARACTERS = 24 << 20
-"""In CSV. A quote that is never closed swallows no more than this before it is noticed."""
+LONGEST_ROW = 32 << 20
+"""Longer rows are rejected: in bytes of JSON or Parquet, in characters of CSV. A quote that is never closed swallows no
+more than this before it is noticed.
+"""
+_TOO_LONG = f"the row is longer than {LONGEST_ROW >> 20} MiB"
 
 _PARQUET_BATCH_ROWS = 256
 _PARQUET_BUFFER_BYTES = 1 << 20
@@ -138,11 +146,14 @@ def read_json_lines(stream: BinaryIO, skip: Skip) -> Iterator[Row]:
     """Read one JSON object a line. Blank lines are skipped and have no position."""
     position, line_number = -1, 0
     try:
-        for line_number, line in enumerate(stream, 1):
+        for line_number, line in enumerate(iter(partial(_read_line, stream), b""), 1):
             if line.isspace():
                 continue
             position += 1
             if skip(position):
+                continue
+            if len(line) > LONGEST_ROW:
+                yield InvalidRow(position, line_number, _TOO_LONG)
                 continue
             try:
                 values = orjson.loads(line)
@@ -155,6 +166,14 @@ def read_json_lines(stream: BinaryIO, skip: Skip) -> Iterator[Row]:
                 yield _reject_non_object(position, line_number, values)
     except DamagedStreamError as error:
         yield InvalidRow(position + 1, line_number + 1, str(error))
+
+
+def _read_line(stream: _LineStream[AnyStr]) -> AnyStr:
+    """Read a line to its end, but keep no more than a little over `LONGEST_ROW` of it; nothing at the end."""
+    line = piece = stream.readline(LONGEST_ROW + 1)
+    while len(piece) > LONGEST_ROW:
+        piece = stream.readline(LONGEST_ROW + 1)
+    return line
 
 
 def _read_json_again(position: int, line_number: int, line: bytes) -> Row:
@@ -185,7 +204,7 @@ def read_csv(stream: BinaryIO, skip: Skip, *, delimiter: str) -> Iterator[Row]:
     Quotes are read strictly. Where they are malformed only the line on which the row begins is rejected, and reading
     goes on with the next line, so that a quote that is never closed does not swallow the rows after it.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL_CHARACTERS))
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_ROW))
     with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         yield from _read_csv_rows(_Lines(text), skip, delimiter)
 
@@ -207,7 +226,8 @@ def _read_csv_rows(lines: _Lines, skip: Skip, delimiter: str) -> Iterator[Row]:
         except csv.Error as error:
             lines.read_again_from_second()
             position += 1
-            yield InvalidRow(position, line_number, f"not CSV, look at its quotes: {error}")
+            reason = str(error) if isinstance(error, _TooLongError) else f"not CSV, look at its quotes: {error}"
+            yield InvalidRow(position, line_number, reason)
             continue
         if not cells:
             continue
@@ -246,23 +266,34 @@ def _was_not_utf8(cells: list[str]) -> bool:
     return False
 
 
+class _TooLongError(csv.Error):
+    """A row is longer than `LONGEST_ROW`."""
+
+
 class _Lines(Iterator[str]):
     """The lines of a text; those of the current row can be read again."""
 
-    def __init__(self, stream: Iterator[str]) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._again: deque[str] = deque()
         self._row: list[str] = []
+        self._row_characters = 0
         self.number = 0
 
     def __next__(self) -> str:
-        line = self._again.popleft() if self._again else next(self._stream)
+        line = self._again.popleft() if self._again else _read_line(self._stream)
+        if not line:
+            raise StopIteration
         self._row.append(line)
+        self._row_characters += len(line)
         self.number += 1
+        if self._row_characters > LONGEST_ROW:
+            raise _TooLongError(_TOO_LONG)
         return line
 
     def begin_row(self) -> None:
         self._row.clear()
+        self._row_characters = 0
 
     def read_again_from_second(self) -> None:
         rest = self._row[1:]
@@ -280,7 +311,7 @@ def open_parquet(path: Path) -> ParquetFile:
     try:
         return pq.ParquetFile(path, buffer_size=_PARQUET_BUFFER_BYTES)
     except pa.ArrowException as error:
-        raise DataError(f"{path} is not a Parquet file: {error}") from error
+        raise DataError(f"{path} is not a Parquet file: {_say(error)}") from error
 
 
 def read_parquet(path: Path, skip: Skip) -> Iterator[Row]:
@@ -290,25 +321,35 @@ def read_parquet(path: Path, skip: Skip) -> Iterator[Row]:
     with open_parquet(path) as file:
         end = 0
         for group in range(file.num_row_groups):
-            position, end = end, end + file.metadata.row_group(group).num_rows
+            size = file.metadata.row_group(group)
+            position, end = end, end + size.num_rows
+            rows = min(_PARQUET_BATCH_ROWS, max(1, LONGEST_ROW * size.num_rows // max(1, size.total_byte_size)))
             try:
-                for batch in file.iter_batches(_PARQUET_BATCH_ROWS, row_groups=[group]):
+                for batch in file.iter_batches(rows, row_groups=[group]):
                     yield from _read_batch(batch, position, skip)
                     position += batch.num_rows
             except (pa.ArrowException, OSError) as error:
-                yield InvalidRow(position, position + 1, f"rows {position + 1} to {end} cannot be read: {error}")
+                reason = f"rows {position + 1} to {end} cannot be read: {_say(error)}"
+                yield InvalidRow(position, position + 1, reason)
+
+
+def _say(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _read_batch(batch: RecordBatch, start: int, skip: Skip) -> Iterator[Row]:
     wanted = [index for index in range(batch.num_rows) if not skip(start + index)]
     if not wanted:
         return
-    try:
-        rows = batch.to_pylist()
-    except UnicodeDecodeError:
-        yield from (_read_parquet_row(batch, index, start + index) for index in wanted)
-        return
-    yield from (RawRow(start + index, start + index + 1, rows[index]) for index in wanted)
+    if batch.nbytes <= _PARQUET_BUFFER_BYTES:
+        try:
+            rows = batch.to_pylist()
+        except UnicodeDecodeError:
+            pass  # row by row below
+        else:
+            yield from (RawRow(start + index, start + index + 1, rows[index]) for index in wanted)
+            return
+    yield from (_read_parquet_row(batch, index, start + index) for index in wanted)
 
 
 def _read_parquet_row(batch: RecordBatch, index: int, position: int) -> Row:
@@ -316,4 +357,15 @@ def _read_parquet_row(batch: RecordBatch, index: int, position: int) -> Row:
         [values] = batch.slice(index, 1).to_pylist()
     except UnicodeDecodeError as error:
         return InvalidRow(position, position + 1, f"not UTF-8: {error.reason}")
+    if _count_bytes(values) > LONGEST_ROW:
+        return InvalidRow(position, position + 1, _TOO_LONG)
     return RawRow(position, position + 1, values)
+
+
+def _count_bytes(value: object) -> int:
+    """Count the bytes of all texts in a value."""
+    if isinstance(value, str | bytes):
+        return len(value) if isinstance(value, bytes) or value.isascii() else len(value.encode())
+    if isinstance(value, Mapping):
+        return sum(map(_count_bytes, value.values()))
+    return sum(map(_count_bytes, value)) if isinstance(value, list) else 0

@@ -136,7 +136,8 @@ def _reported(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise DataError(f"there is no file {path}", hint=_suggest_near_names(path)) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        reason = error.strerror or " ".join(str(error).split())
+        raise DataError(f"{path} cannot be read: {reason}") from error
 
 
 def _suggest_near_names(path: Path) -> str | None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.data.formats import (
+    LONGEST_ROW,
     DamagedStreamError,
     open_parquet,
     open_stream,
@@ -24,6 +25,7 @@ from flip_reward.data.formats import (
     read_json_lines,
     read_parquet,
 )
+from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow, RawRow, Row, Skip, skip_nothing
 from flip_reward.errors import DataError, MissingDependencyError
 
@@ -225,6 +227,41 @@ def test_whatever_is_written_as_csv_is_read_back(rows: list[list[str]]) -> None:
 def test_random_bytes_as_csv_never_raise_below_the_header(content: bytes) -> None:
     rows = read_csv_text(b"a,b\n" + content)
     assert [row.position for row in rows] == list(range(len(rows)))
+
+
+# Sizes
+
+TOO_LONG = b"x" * (LONGEST_ROW + 1)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+@pytest.mark.parametrize(
+    ("format_ending", "head", "row"), [(".jsonl", b"", b'{"a": "1"}\n'), (".csv", b"a\n", b"1\n")]
+)
+def test_a_row_that_is_too_long_is_rejected_and_the_others_read(
+    tmp_path: Path, ending: str, format_ending: str, head: bytes, row: bytes
+) -> None:
+    path = tmp_path / f"rows{format_ending}{ending}"
+    path.write_bytes({**COMPRESS, "": bytes}[ending](head + row + TOO_LONG + b"\n" + row + TOO_LONG))
+    first, long, second, last = open_input(str(path)).rows()
+    assert (first, second) == (RawRow(0, first.line, {"a": "1"}), RawRow(2, first.line + 2, {"a": "1"}))
+    assert [reason_of(row) for row in (long, last)] == ["the row is longer than 32 MiB"] * 2
+
+
+def test_a_row_of_many_lines_that_is_too_long_costs_only_its_first_line() -> None:
+    line = b"x" * 65_533 + b",y\n"
+    rows = read_csv_text(b'a,b\n1,"never closed\n' + line * (LONGEST_ROW // len(line) + 1))
+    assert reason_of(rows[0]) == "the row is longer than 32 MiB"
+    assert rows[1] == RawRow(1, 3, {"a": "x" * 65_533, "b": "y"})
+    assert len(rows) == 2 + LONGEST_ROW // len(line)
+
+
+def test_a_parquet_cell_that_is_too_long_is_a_rejected_row(tmp_path: Path) -> None:
+    long = TOO_LONG.decode()
+    path = write_parquet(tmp_path / "a.parquet", {"a": [["1"], ["2", long], ["3"]]}, compression="zstd")
+    first, second, third = read_parquet_file(path)
+    assert (first, third) == (RawRow(0, 1, {"a": ["1"]}), RawRow(2, 3, {"a": ["3"]}))
+    assert reason_of(second) == "the row is longer than 32 MiB"
 
 
 # Parquet
