@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -262,9 +262,17 @@ def _decode(value: str, server: str | None) -> Completion | TokenLogprobs | None
         if server is not None and entry.get("server", server) != server:
             return None
         if "logprobs" in entry:
-            return TokenLogprobs(tuple(entry["logprobs"]), attempts=0, cached=True)
-        text, finish_reason = entry["text"], entry["finish_reason"]
-        others = [Completion(other, reason, attempts=0, cached=True) for other, reason in entry.get("others", ())]
-    except (ValueError, TypeError, KeyError, AttributeError):
+            return TokenLogprobs(tuple([value + 0.0 for value in entry["logprobs"]]), attempts=0, cached=True)
+        first, *others = [
+            _completion(text, reason)
+            for text, reason in [(entry["text"], entry["finish_reason"]), *entry.get("others", ())]
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # a damaged entry counts as none
-    return Completion(text, finish_reason, attempts=0, cached=True, others=tuple(others))
+    return replace(first, others=tuple(others))
+
+
+def _completion(text: object, finish_reason: object) -> Completion:
+    if not isinstance(text, str | None) or not isinstance(finish_reason, str | None):
+        raise TypeError("neither text nor nothing")
+    return Completion(text, finish_reason, attempts=0, cached=True)

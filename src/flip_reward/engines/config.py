@@ -423,7 +423,7 @@ def read_inferrer_template(folder: Path) -> str | None:
         return None
     try:
         return str(json.loads(path.read_bytes())["frame"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: it is damaged") from error
 
 

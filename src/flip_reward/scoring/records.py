@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
 
 import orjson
+from pydantic import TypeAdapter
 
 from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Cost, Likelihood, Outcome, Sample, Score, Usage
+
+MOST_ROWS = 1 << 30
+"""Of an input. A run folder remembers each row in a byte."""
+MOST_RESPONSES = 1 << 24
+"""Of a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,38 +46,36 @@ class Record:
 
     @classmethod
     def from_line(cls, line: bytes) -> Record:
-        """Read a record back; one of an earlier version lacks the newer fields."""
-        try:
-            fields = orjson.loads(line)
-            return cls(
-                fields["row"],
-                fields["group_id"],
-                fields["group_size"],
-                fields["response_index"],
-                fields["instruction"],
-                _read_score(fields),
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a record: {error}") from error
+        """Read a record back; one of an earlier version lacks the newer fields. A ValueError where it is damaged."""
+        fields = _line_reader().validate_json(line, strict=True)
+        if not (0 <= fields.row < MOST_ROWS and 0 <= fields.response_index < fields.group_size <= MOST_RESPONSES):
+            raise ValueError("not a record: there is no such row or response")
+        return cls(
+            fields.row,
+            fields.group_id,
+            fields.group_size,
+            fields.response_index,
+            fields.instruction,
+            _read_score(fields),
+        )
 
 
-def _read_score(fields: dict[str, Any]) -> Score:
-    likelihood = fields.get("likelihood")
+def _read_score(fields: RecordLine) -> Score:
     return Score(
-        fields["reward"],
-        Outcome(fields["outcome"]),
-        **{name: fields[name] for name in _TEXTS_AND_PARTS},
-        detail=fields["detail"],
-        cost=Cost(Usage(**fields["usage"]), fields["attempts"], fields["latency_seconds"], fields["cached"]),
-        spread=fields.get("spread"),
-        samples=tuple(map(_read_sample, fields.get("samples", ()))),
-        likelihood=None if likelihood is None else Likelihood(**likelihood),
-        cautions=tuple(map(Caution, fields.get("cautions", ()))),
+        fields.reward,
+        fields.outcome,
+        **_texts_and_parts(fields),
+        detail=fields.detail,
+        cost=Cost(fields.usage, fields.attempts, fields.latency_seconds, fields.cached),
+        spread=fields.spread,
+        samples=tuple(Sample(one.reward, one.outcome, **_texts_and_parts(one)) for one in fields.samples),
+        likelihood=fields.likelihood,
+        cautions=fields.cautions,
     )
 
 
-def _read_sample(fields: dict[str, Any]) -> Sample:
-    return Sample(fields["reward"], Outcome(fields["outcome"]), **{name: fields[name] for name in _TEXTS_AND_PARTS})
+def _texts_and_parts(fields: RecordLine | SampleLine) -> dict[str, Any]:
+    return {name: getattr(fields, name) for name in _TEXTS_AND_PARTS}
 
 
 _TEXTS_AND_PARTS = ("precision", "recall", "inferred_instruction", "reasoning", "raw_reply")
@@ -125,10 +130,10 @@ class RecordLine:
     attempts: int
     latency_seconds: float
     cached: bool
-    spread: float | None
-    samples: tuple[SampleLine, ...]
-    likelihood: Likelihood | None
-    cautions: tuple[Caution, ...]
+    spread: float | None = None
+    samples: tuple[SampleLine, ...] = ()
+    likelihood: Likelihood | None = None
+    cautions: tuple[Caution, ...] = ()
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -158,3 +163,8 @@ class RecordLine:
             score.likelihood,
             score.cautions,
         )
+
+
+@cache
+def _line_reader() -> TypeAdapter[RecordLine]:
+    return TypeAdapter(RecordLine)

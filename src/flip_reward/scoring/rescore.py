@@ -29,7 +29,10 @@ def rescore_run(run: Path, similarity: Similarity, folder: Path | None = None) -
     if "similarity" not in manifest.configuration.settings:
         raise RunError(f"{run} holds no inferred instructions that could be compared")
     folder = folder or run / "rescored" / similarity.name.replace("/", "_").replace(":", "-")
-    aggregation = Aggregation(str(manifest.configuration.settings.get("aggregation", "mean")))
+    named = manifest.configuration.settings.get("aggregation", "mean")
+    if named not in list(Aggregation):
+        raise RunError(f"{run / MANIFEST} names an unknown aggregation: {named!r}")
+    aggregation = Aggregation(str(named))
     with locked(run):
         target = RunFolder(folder, _configuration(run, manifest.configuration, similarity))
         return folder, _copy(run, target, _Comparer(similarity, aggregation))

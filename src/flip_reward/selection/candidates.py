@@ -9,17 +9,20 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 import orjson
+from pydantic import TypeAdapter
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.ending import Ending
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.data.files import AppendOnlyFile
 from flip_reward.errors import RunError
+from flip_reward.scoring.records import MOST_ROWS
 
 CANDIDATES = "candidates.jsonl"
 _TRUNCATED = {Ending.CUT: True, Ending.NATURAL: False}
@@ -76,14 +79,16 @@ class Candidate:
 
     @classmethod
     def from_line(cls, line: bytes) -> Candidate:
-        """Read a candidate back."""
-        try:
-            fields = orjson.loads(line)
-            failure = fields.pop("failure")
-            usage = Usage(**fields.pop("usage"))
-            return cls(**fields, failure=None if failure is None else Outcome(failure), usage=usage)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"not a candidate: {error}") from error
+        """Read a candidate back. A ValueError where it is damaged."""
+        candidate = _line_reader().validate_json(line, strict=True)
+        if not 0 <= candidate.row < MOST_ROWS:
+            raise ValueError("not a candidate: there is no such row")
+        return candidate
+
+
+@cache
+def _line_reader() -> TypeAdapter[Candidate]:
+    return TypeAdapter(Candidate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
 
 from flip_reward.engines.files import fingerprint_file
 from flip_reward.engines.lora.base_model import (
@@ -20,7 +23,6 @@ from flip_reward.engines.lora.base_model import (
     BaseWeights,
     GgufWeights,
     HfWeights,
-    SampledWeight,
     SampledWeights,
     find_difference,
 )
@@ -28,7 +30,8 @@ from flip_reward.engines.lora.gguf import GgufFile, GgufLayout
 from flip_reward.errors import DataError, EngineUnavailableError, MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    import torch
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
@@ -90,7 +93,7 @@ def find_peft_adapter(model: str) -> PeftAdapter | None:
 def _read_settings(folder: Path) -> Mapping[str, object]:
     try:
         settings = json.loads((folder / CONFIG_FILE).read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EngineUnavailableError(f"{folder / CONFIG_FILE} cannot be read: it is damaged") from error
     if not isinstance(settings, dict):
         raise EngineUnavailableError(f"{folder / CONFIG_FILE} is not an adapter's configuration")
@@ -125,7 +128,13 @@ class PeftAdapter:
 
     def merge(self, network: PreTrainedModel) -> PreTrainedModel:
         """Add it to a model for good, so that the model computes as fast as without."""
-        merged: PreTrainedModel = self.attach(network).merge_and_unload(safe_merge=True)
+        adapted = self.attach(network)
+        try:
+            merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
+        except ValueError as error:  # weights that are no numbers
+            raise EngineUnavailableError(
+                f"the adapter in {self.folder} cannot be added to {self.base}: {error}", hint=_DAMAGED
+            ) from error
         return merged
 
     def attach(self, network: PreTrainedModel, *, trainable: bool = False) -> PeftModel:
@@ -141,6 +150,7 @@ class PeftAdapter:
         try:
             weights = load_file(self.folder / WEIGHTS_FILE)
             config = peft.PeftConfig.from_pretrained(str(self.folder))
+            _check_rank(config, weights)
             config.base_model_name_or_path = None
             config.inference_mode = not trainable
             with warnings.catch_warnings():
@@ -172,6 +182,12 @@ class PeftAdapter:
             raise _wrong_base(f"in {self.folder}", identity.name, base, difference)
 
 
+def _check_rank(config: PeftConfig, weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a rank for which PEFT would fill the memory before it compares shapes."""
+    if max([config.r, *config.rank_pattern.values()]) > max(map(len, weights.values()), default=0):
+        raise ValueError("its rank is larger than any of its weights")
+
+
 @dataclass(frozen=True, slots=True)
 class GgufAdapter:
     """An adapter in a GGUF file."""
@@ -195,14 +211,12 @@ class GgufAdapter:
         metadata = file.metadata
         if metadata.get("general.type") != "adapter" or metadata.get("adapter.type") != "lora":
             raise DataError(f"{path} does not hold a LoRA adapter")
-        if not file.tensors or not isinstance(metadata.get(ALPHA), float):
+        alpha = metadata.get(ALPHA)
+        if not file.tensors or not isinstance(alpha, float) or not math.isfinite(alpha):
             raise DataError(f"{path} is damaged: it has no weights or no {ALPHA}")
         try:
-            base_weights = {
-                name: [SampledWeight(int(row), int(column), float(value)) for row, column, value in weights]
-                for name, weights in json.loads(str(metadata.get(BASE_WEIGHTS, "{}"))).items()
-            }
-        except (ValueError, TypeError, AttributeError) as error:
+            base_weights = TypeAdapter(SampledWeights).validate_json(str(metadata.get(BASE_WEIGHTS, "{}")))
+        except ValidationError as error:
             raise DataError(f"{path} is damaged: {BASE_WEIGHTS} cannot be read") from error
         return cls(file, str(metadata.get(BASE_NAME, "")), str(metadata.get(BASE_FINGERPRINT, "")), base_weights)
 
@@ -246,6 +260,8 @@ class GgufAdapter:
             for target in self.targets:
                 weight = base.matrices[target]
                 first, second = (torch.from_numpy(self.file.read_rows(target + half)) for half in (LORA_A, LORA_B))
+                if not (first.isfinite().all() and second.isfinite().all()):
+                    raise DataError(f"{self.path} is damaged: some weights of {target} are no numbers")
                 scale = float(self.file.metadata[ALPHA]) / len(first)
                 added = torch.empty(weight.shape)
                 added[list(base.order(target))] = scale * (second @ first)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from flip_reward.engines.files import fingerprint_file
 from flip_reward.engines.lora.gguf import UNQUANTISED, GgufFile, GgufLayout
@@ -40,8 +40,8 @@ Shape: TypeAlias = tuple[int, int]
 class SampledWeight(NamedTuple):
     """One weight of a model; in this order a GGUF adapter holds it as JSON."""
 
-    row: int
-    column: int
+    row: NonNegativeInt
+    column: NonNegativeInt
     value: float
 
 

@@ -107,7 +107,7 @@ class GgufFile:
                 return _HeadParser(content).parse(path, arrays)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
-        except (struct.error, UnicodeDecodeError, OverflowError, MemoryError, ValueError) as error:
+        except (struct.error, IndexError, OverflowError, MemoryError, ValueError) as error:
             raise DataError(f"{path} is damaged: {error}") from error
 
     @property
@@ -157,7 +157,11 @@ class _HeadParser:
             else:
                 self._skip_array()
         heads = [self._tensor() for _ in range(int(tensors))]
-        alignment = int(metadata.get("general.alignment", 32)) or 32
+        if self._position > len(self._content):
+            raise ValueError("it ends within an array")
+        alignment = int(metadata.get("general.alignment", 32))
+        if alignment < 1:
+            raise ValueError("its tensors have no place")
         start = -(-self._position // alignment) * alignment
         placed = {name: GgufTensor(one.columns, one.rows, one.type, start + one.offset) for name, one in heads}
         for name, one in placed.items():
@@ -193,11 +197,10 @@ class _HeadParser:
         if kind in _SCALARS:
             self._position += length * struct.calcsize(f"<{_SCALARS[kind]}")
             return
+        if kind != _STRING:
+            raise ValueError(f"an array has the unknown type {kind}")
         for _ in range(length):
-            if kind == _STRING:
-                self._position += 8 + int(struct.unpack_from("<Q", self._content, self._position)[0])
-            else:
-                self._skip_array()
+            self._position += 8 + int(struct.unpack_from("<Q", self._content, self._position)[0])
 
     def _tensor(self) -> tuple[str, GgufTensor]:
         name, dimensions = self._string(), int(self._take("I")[0])
@@ -208,6 +211,8 @@ class _HeadParser:
         rows = 1
         for one in others:
             rows *= one
+        if kind in BLOCKS and columns % BLOCKS[kind][0]:
+            raise ValueError(f"{name} ends within a block")
         return name, GgufTensor(columns, rows, kind, offset)
 
 

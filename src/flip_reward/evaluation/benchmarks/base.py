@@ -214,7 +214,7 @@ def read_json_array(text: bytes, source: str) -> Iterator[RawRow]:
     """Read rows from one JSON array of objects."""
     try:
         rows = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{source} is not JSON: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{source} is not an array of objects")

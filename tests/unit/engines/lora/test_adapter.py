@@ -117,6 +117,19 @@ class TestDamage:
         with pytest.raises(EngineUnavailableError, match=r"cannot be added to .*base"):
             load_hf_model(str(adapter), device="cpu")
 
+    def test_weights_that_are_no_numbers(self, adapter: Path) -> None:
+        weights = load_file(adapter / WEIGHTS_FILE)
+        weights[min(weights)][0, 0] = float("nan")
+        save_file(weights, adapter / WEIGHTS_FILE)
+        with pytest.raises(EngineUnavailableError, match=r"cannot be added to .*base"):
+            load_hf_model(str(adapter), device="cpu")
+
+    def test_a_rank_that_would_fill_the_memory(self, adapter: Path) -> None:
+        settings = json.loads((adapter / CONFIG_FILE).read_bytes())
+        (adapter / CONFIG_FILE).write_text(json.dumps({**settings, "r": 10**12}))
+        with pytest.raises(EngineUnavailableError, match="its rank is larger"):
+            load_hf_model(str(adapter), device="cpu")
+
     def test_pickled_weights_are_not_read(self, adapter: Path) -> None:
         (adapter / WEIGHTS_FILE).rename(adapter / "adapter_model.bin")
         with pytest.raises(EngineUnavailableError, match=r"lacks adapter_model\.safetensors"):
