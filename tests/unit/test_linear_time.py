@@ -8,6 +8,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -80,10 +81,7 @@ REPLIES: dict[str, Callable[[str], object]] = {
     "instruction in JSON": lambda text: parse_inferred_instruction(text, template_text=TEMPLATE.fixed_text),
     "instruction cut off": lambda text: parse_inferred_instruction(text, "length"),
     "instruction in text": lambda text: parse_inferred_instruction(text, reply_format=ReplyFormat.TEXT),
-    **{
-        f"instruction, {policy}": lambda text, policy=policy: parse_inferred_instruction(text, policy=policy)
-        for policy in ReplyPolicy
-    },
+    **{f"instruction, {policy}": partial(parse_inferred_instruction, policy=policy) for policy in ReplyPolicy},
     "rating": lambda text: parse_rating(text, shown=[text, VERDICT]),
     "pair": lambda text: parse_pair_choice(text, shown=[VERDICT, text]),
     "list": lambda text: parse_list_choice(text, shown=[text, text]),
@@ -119,13 +117,19 @@ TEXTS: dict[str, Callable[[str], object]] = {
     "error in JSON": lambda text: read_error(
         400, {}, json.dumps({"error": {"message": text, "code": text}}).encode(), address="there"
     ),
-    "Retry-After": read_retry_after,
+    "Retry-After": lambda text: read_retry_after({"Retry-After": text}),
 }
-for name in ("f1:multilingual", "rouge-l", "rouge-l:multilingual", "chrf", "bleu"):
-    # An inferred instruction of any length, compared with the same original.
-    TEXTS[name] = lambda text, name=name: load_similarity(name).prepare(ORIGINAL).compare(text)
-for name in ("f1", "f1:multilingual", "chrf"):
-    TEXTS[f"{name}, both sides"] = lambda text, name=name: load_similarity(name).prepare(text).compare(text)
+
+
+def compare_with(original: str | None, name: str, text: str) -> object:
+    """Compare a text with an original, or with itself."""
+    return load_similarity(name).prepare(text if original is None else original).compare(text)
+
+
+for each in ("f1:multilingual", "rouge-l", "rouge-l:multilingual", "chrf", "bleu"):
+    TEXTS[each] = partial(compare_with, ORIGINAL, each)
+for each in ("f1", "f1:multilingual", "chrf"):
+    TEXTS[f"{each}, both sides"] = partial(compare_with, None, each)
 
 
 @pytest.mark.parametrize("reader", REPLIES)
@@ -140,7 +144,8 @@ def test_other_texts_take_linear_time(reader: str) -> None:
 
 def find_superlinear(read: Callable[[str], object], frames: list[str], characters: int) -> dict[str, float]:
     """The first shapes of which twice the text takes more than `MOST` times the time, and how many times it takes."""
-    read, slow = refused(read), {}
+    read = refused(read)
+    slow: dict[str, float] = {}
     for shape, unit in UNITS.items():
         for frame in frames:
             if len(slow) < FEW and measure(read, unit, frame, 2 * characters, repeats=1) >= QUICK_SECONDS:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, AnyStr, BinaryIO, Protocol, TextIO
+from typing import TYPE_CHECKING, AnyStr, BinaryIO, Protocol, TextIO, TypeVar
 
 import orjson
 
@@ -47,8 +47,11 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-class _LineStream(Protocol[AnyStr]):
-    def readline(self, size: int, /) -> AnyStr: ...
+_Line_co = TypeVar("_Line_co", str, bytes, covariant=True)
+
+
+class _LineStream(Protocol[_Line_co]):
+    def readline(self, size: int, /) -> _Line_co: ...
 
 
 def open_stream(path: Path) -> BinaryIO:
@@ -133,8 +136,8 @@ class _DecompressedFile(io.RawIOBase):
 
 
 LONGEST_ROW = 32 << 20
-"""Longer rows are rejected: in bytes of JSON or Parquet, in characters of CSV. A quote that is never closed swallows no
-more than this before it is noticed.
+"""Longer rows are rejected: in bytes of JSON or Parquet, in characters of CSV. A quote that is never closed swallows
+no more than this before it is noticed.
 """
 _TOO_LONG = f"the row is longer than {LONGEST_ROW >> 20} MiB"
 

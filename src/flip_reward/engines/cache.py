@@ -25,6 +25,8 @@ _APPLICATION_ID = 0x464C4950  # "FLIP": tells our files from other SQLite databa
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _BUSY_TIMEOUT_SECONDS = 5.0
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""The second where a message quotes a damaged file."""
 _MAX_PENDING = 256
 _HINT = "delete it, choose one on a local disk with --cache PATH, or do without one with --cache off"
 
@@ -113,7 +115,7 @@ class ResponseCache:
             if value is None and not self._off:
                 try:
                     row = self._connected().execute("SELECT value FROM responses WHERE key = ?", (key,)).fetchone()
-                except (sqlite3.Error, OptionError) as error:
+                except (*_SQLITE_ERRORS, OptionError) as error:
                     self._switch_off(error)
                 else:
                     value = row and row[0]
@@ -137,7 +139,7 @@ class ResponseCache:
                 connection = self._connected()
                 with connection:
                     connection.executemany("INSERT OR REPLACE INTO responses VALUES (?, ?)", self._pending.items())
-            except (sqlite3.Error, OptionError) as error:
+            except (*_SQLITE_ERRORS, OptionError) as error:
                 self._switch_off(error)
             self._pending.clear()
 
@@ -147,7 +149,7 @@ class ResponseCache:
             self.flush()
             try:
                 (entries,) = self._connected().execute("SELECT COUNT(*) FROM responses").fetchone()
-            except sqlite3.Error as error:
+            except _SQLITE_ERRORS as error:
                 raise self._unusable(error) from error
             files = (self.path, self.path.with_name(self.path.name + "-wal"))
             return CacheInfo(self.path, entries, sum(file.stat().st_size for file in files if file.exists()))
@@ -162,7 +164,7 @@ class ResponseCache:
                     removed = connection.execute("DELETE FROM responses").rowcount
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            except sqlite3.Error as error:
+            except _SQLITE_ERRORS as error:
                 raise self._unusable(error) from error
             return removed
 
@@ -190,11 +192,11 @@ class ResponseCache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _refuse_foreign_file(self.path)
             connection = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_SECONDS, check_same_thread=False)
-        except (sqlite3.Error, OSError) as error:
+        except (*_SQLITE_ERRORS, OSError) as error:
             raise self._unusable(error) from error
         try:
             _prepare(connection)
-        except sqlite3.Error as error:
+        except _SQLITE_ERRORS as error:
             connection.close()
             raise self._unusable(error) from error
         return connection

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from typing import Any, Self
 
@@ -16,6 +16,8 @@ MOST_ROWS = 1 << 30
 """Of an input. A run folder remembers each row in a byte."""
 MOST_RESPONSES = 1 << 24
 """Of a row."""
+MOST_COUNTED = 1 << 53
+"""Tokens and attempts: what readers of JSON and Parquet hold exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,9 @@ class Record:
         fields = _line_reader().validate_json(line, strict=True)
         if not (0 <= fields.row < MOST_ROWS and 0 <= fields.response_index < fields.group_size <= MOST_RESPONSES):
             raise ValueError("not a record: there is no such row or response")
+        tokens = fields.likelihood.tokens if fields.likelihood else 0
+        if max(*astuple(fields.usage), fields.attempts, tokens) > MOST_COUNTED:
+            raise ValueError("not a record: a count is too large")
         return cls(
             fields.row,
             fields.group_id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from flip_reward.core.ending import Ending
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.data.files import AppendOnlyFile
 from flip_reward.errors import RunError
-from flip_reward.scoring.records import MOST_ROWS
+from flip_reward.scoring.records import MOST_COUNTED, MOST_ROWS
 
 CANDIDATES = "candidates.jsonl"
 _TRUNCATED = {Ending.CUT: True, Ending.NATURAL: False}
@@ -81,8 +81,8 @@ class Candidate:
     def from_line(cls, line: bytes) -> Candidate:
         """Read a candidate back. A ValueError where it is damaged."""
         candidate = _line_reader().validate_json(line, strict=True)
-        if not 0 <= candidate.row < MOST_ROWS:
-            raise ValueError("not a candidate: there is no such row")
+        if not 0 <= candidate.row < MOST_ROWS or max(*astuple(candidate.usage), candidate.attempts) > MOST_COUNTED:
+            raise ValueError("not a candidate: a number in it is impossible")
         return candidate
 
 

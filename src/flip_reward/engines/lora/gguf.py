@@ -211,6 +211,8 @@ class _HeadParser:
         rows = 1
         for one in others:
             rows *= one
+        if not columns or not rows:
+            raise ValueError(f"{name} is empty")
         if kind in BLOCKS and columns % BLOCKS[kind][0]:
             raise ValueError(f"{name} ends within a block")
         return name, GgufTensor(columns, rows, kind, offset)
