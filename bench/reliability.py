@@ -3,8 +3,8 @@
 Every line of the table says how often something was tried, how often a promise was broken, and where time is the
 point the longest it took. docs/reliability.md says what the promises are.
 
-Run `python bench/reliability.py`; `--write` puts the table into that page. It takes two minutes on two cores, and
-needs no network and no model.
+Run `python bench/reliability.py`; `--write` puts the table into that page. It takes a minute or two on two cores,
+and needs no network and no model.
 """
 
 from __future__ import annotations

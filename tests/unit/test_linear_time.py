@@ -13,8 +13,9 @@ from functools import partial
 import pytest
 
 from flip_reward.core.cautions import ReliabilityLimits
-from flip_reward.core.chat_template import read_prompt, split_chat, split_query
+from flip_reward.core.chat_template import ChatReader, split_query
 from flip_reward.core.conversation import Message
+from flip_reward.core.marks import KNOWN_MARKS
 from flip_reward.core.prompts import INFER, load_template, render_context, render_list
 from flip_reward.core.replies import (
     ReplyFormat,
@@ -38,12 +39,12 @@ from tests.hostile_texts import FRAMES, UNITS, VERDICT, make
 
 pytestmark = pytest.mark.slow
 
-CHARACTERS = 24_000
+CHARACTERS = 16_000
 """Of the shorter of two replies; the longer one is still read and not refused for its length."""
-FEWER_CHARACTERS = 8_000
+FEWER_CHARACTERS = 5_000
 """For what takes longer."""
 QUICK_SECONDS = 0.002
-"""What takes less at twice the length is not quadratic: that would be a step in less than a picosecond."""
+"""What takes less at twice the length is not quadratic: that would be a step in some picoseconds."""
 MOST = 2.6
 """Times the time, for twice the text."""
 FEW = 2
@@ -86,6 +87,9 @@ REPLIES: dict[str, Callable[[str], object]] = {
     "pair": lambda text: parse_pair_choice(text, shown=[VERDICT, text]),
     "list": lambda text: parse_list_choice(text, shown=[text, text]),
     "visible answer": visible_answer,
+    "visible answer, opened by the template": partial(visible_answer, opened=True),
+    "visible answer behind marks of one's own": partial(visible_answer, marks=[("<b>", "x"), ("{", "}")]),
+    "marks of chat templates": KNOWN_MARKS.disarm,
 }
 TEXTS: dict[str, Callable[[str], object]] = {
     "cautions": LIMITS.find_cautions,
@@ -98,8 +102,9 @@ TEXTS: dict[str, Callable[[str], object]] = {
     "highlight": lambda text: find_shared_tokens(text, text),
     "highlight, multilingual": lambda text: find_shared_tokens(text, text, "multilingual"),
     "near duplicates": find_near,
-    "prompt": read_prompt,
-    "chat": lambda text: split_chat(text, trust_turns=True),
+    "prompt": ChatReader().read_prompt,
+    "chat": lambda text: ChatReader().split_chat(text, trust_turns=True),
+    "end of a turn": ChatReader().strip_end_marks,
     "query": lambda text: split_query(text + "x", "y" + text),
     "query without its prompt": lambda text: split_query(text, text + "y"),
     "row": lambda text: RowMapper().to_group({"instruction": text, "response": text}, "row-0"),
@@ -128,7 +133,7 @@ def compare_with(original: str | None, name: str, text: str) -> object:
 
 for each in ("f1:multilingual", "rouge-l", "rouge-l:multilingual", "chrf", "bleu"):
     TEXTS[each] = partial(compare_with, ORIGINAL, each)
-for each in ("f1", "f1:multilingual", "chrf"):
+for each in ("f1", "f1:multilingual"):
     TEXTS[f"{each}, both sides"] = partial(compare_with, None, each)
 
 
