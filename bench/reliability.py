@@ -46,7 +46,7 @@ from tests.http.fault_server import Fault, FaultServer, by_chance  # noqa: E402
 PAGE = ROOT / "docs/reliability.md"
 BEGIN, END = "<!-- figures of bench/reliability.py -->", "<!-- end of the figures -->"
 KILLS = 40
-DAMAGES = 300
+DAMAGES = 250
 CHARACTERS = 30_000
 """Of a hostile text: it is read, and not refused for its length."""
 ANSWER_SECONDS = 2.0

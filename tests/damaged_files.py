@@ -28,12 +28,18 @@ from flip_reward.engines.lora.adapter import (
 )
 from flip_reward.engines.lora.base_model import BASE_FILE, BaseModelIdentity
 from flip_reward.engines.lora.gguf import GgufFile
-from flip_reward.evaluation.folder import read_items
+from flip_reward.evaluation.compare import compare_folders
+from flip_reward.evaluation.results import write_results
+from flip_reward.evaluation.tabulate import tabulate
+from flip_reward.report.evaluation import build_report
+from flip_reward.report.training import Split, build_training_page
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.rescore import rescore_run
 from flip_reward.scoring.run_folder import RunFolder, read_records_in_input_order, read_summary
 from flip_reward.selection.candidates import Candidate, CandidateFile
+from flip_reward.training.grpo.samples import SampleRow, SampleTable
+from tests.unit.evaluation.grids import control, evaluate
 
 CONFIGURATION = RunConfiguration(
     settings={"similarity": "f1", "aggregation": "mean", "temperature": 0.5},
@@ -126,18 +132,26 @@ def read_adapter(folder: Path) -> None:
     read_inferrer_template(folder)
 
 
-def write_items(folder: Path) -> None:
-    (folder / "items").mkdir()
-    messages = [{"role": "user", "content": "Hi"}]
-    fields = {
-        "id": "1",
-        "subset": "all",
-        "messages": messages,
-        "responses": ["a", "b"],
-        "chosen": [True, False],
-        "tags": [],
-    }
-    (folder / "items/own.jsonl").write_text((json.dumps(fields) + "\n") * 2)
+def write_evaluation(folder: Path) -> None:
+    evaluate(folder / "evaluation", [control("longest"), control("shortest")])
+    write_results(folder / "evaluation", tabulate(folder / "evaluation").results)
+
+
+def read_evaluation(folder: Path) -> None:
+    build_report(folder / "evaluation")
+    tabulate(folder / "evaluation")
+    copy = shutil.copytree(folder / "evaluation", folder / "copy", dirs_exist_ok=True)
+    compare_folders(folder / "evaluation", copy)
+
+
+def write_training(folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"kind": "grpo", "recipe": {"model": "tiny"}}')
+    (folder / "metrics.jsonl").write_text('{"step": 0, "reward": 0.2}\n{"step": 1, "reward": 0.5}\n')
+    question = (Message("user", "Name a fruit."),)
+    rows = [SampleRow(0, question, "Apples.", 3, 0.5, "scored", "Name fruits.", held_out_rewards={"length": 7.0})]
+    table = SampleTable(folder, 0)
+    table.add(Split.TRAIN, rows)
+    table.write(Split.TRAIN, 1)
 
 
 def write_rows(folder: Path) -> None:
@@ -163,7 +177,8 @@ KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     "GGUF adapter": (write_gguf, read_gguf),
     "PEFT adapter": (write_adapter, read_adapter),
     "cache": (write_cache, read_cache),
-    "items": (write_items, lambda folder: read_items(folder, "own")),
+    "evaluation": (write_evaluation, read_evaluation),
+    "training": (write_training, build_training_page),
     "rows": (write_rows, read_rows),
 }
 

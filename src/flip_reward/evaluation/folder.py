@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flip_reward.core.conversation import Group
 from flip_reward.data.files import storage_error, write_atomically
@@ -86,7 +86,7 @@ class ExperimentEntry(_Entry):
 
     benchmark: str
     reward: str
-    runs: list[str]
+    runs: list[str] = Field(min_length=1)
 
 
 class Evaluation(_Entry):
@@ -98,6 +98,14 @@ class Evaluation(_Entry):
     benchmarks: list[BenchmarkEntry]
     rewards: list[RewardEntry]
     cells: list[ExperimentEntry]
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        labels = {entry.label for entry in self.rewards}
+        for cell in self.cells:
+            if cell.reward not in labels:
+                raise ValueError(f"there is no reward {cell.reward!r}")
+        return self
 
     def extended(self, other: Evaluation) -> Evaluation:
         """Return the evaluation with the benchmarks, rewards and experiments of another one, and its options.

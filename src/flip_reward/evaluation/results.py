@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from flip_reward.data.files import write_atomically
 from flip_reward.evaluation.folder import FORMAT, RESULTS, RESULTS_CSV, RewardEntry, read_file
@@ -95,7 +95,7 @@ class ExperimentResult(ResultModel):
     reward: str
     folder: str
     """The run folder, relative to the evaluation's; of the first run when there are several."""
-    runs: list[str]
+    runs: list[str] = Field(min_length=1)
     """The run folders of all runs. Accuracies are means over them."""
     overall: Accuracy
     subsets: list[SubsetAccuracy]

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 import orjson
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Json
 
 from flip_reward.data.files import write_atomically
 from flip_reward.errors import MissingDependencyError, OptionError, RunError
@@ -58,13 +58,8 @@ class TrainingSample(BaseModel):
     outcome: str
     inferred_instruction: str | None
     instruction_4gram_overlap: float | None = Field(validation_alias=AliasChoices(_OVERLAP, _OVERLAP_BEFORE))
-    held_out_rewards: str = Field(validation_alias=AliasChoices(_HELD_OUT, _HELD_OUT_BEFORE))
-
-    @property
-    def others(self) -> dict[str, float | None]:
-        """Rewards that only score held-out prompts, by name."""
-        found: dict[str, float | None] = orjson.loads(self.held_out_rewards)
-        return found
+    others: Json[dict[str, float | None]] = Field(validation_alias=AliasChoices(_HELD_OUT, _HELD_OUT_BEFORE))
+    """Rewards that only score held-out prompts, by name."""
 
 
 def is_training(folder: Path) -> bool:
@@ -94,7 +89,7 @@ def read_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
                 if isinstance(value, int | float) and name != "step":
                     known = name.replace(_OVERLAP_BEFORE, _OVERLAP).replace(_HELD_OUT_BEFORE, _HELD_OUT)
                     found.setdefault(known, {})[entry["step"]] = float(value)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder / METRICS} cannot be read", hint=_HINT) from error
     return {name: sorted(points.items()) for name, points in found.items()}
 
@@ -116,7 +111,7 @@ def read_samples(folder: Path, split: Split, step: int) -> list[TrainingSample]:
     for path in sorted((folder / SAMPLES / split).glob(f"step-{step:06d}*.parquet")):
         try:
             samples += [TrainingSample.model_validate(row) for row in pq.read_table(path).to_pylist()]
-        except (OSError, pa.ArrowInvalid, ValidationError) as error:
+        except (OSError, pa.ArrowException, ValueError) as error:
             raise RunError(f"{path} cannot be read", hint=_HINT) from error
     return samples
 
