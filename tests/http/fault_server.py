@@ -138,6 +138,7 @@ class FaultServer:
         base_url: Its address, ending in /v1.
         requests: How often each prompt (the content of the last message) has been asked.
         injected: How often each fault has happened.
+        lists_asked: How often it was asked for its models.
         most_in_flight: The most requests that were ever there together.
         received: The latest requests.
     """
@@ -161,6 +162,7 @@ class FaultServer:
         self.base_url = ""
         self.requests: Counter[str] = Counter()
         self.injected: Counter[Fault] = Counter()
+        self.lists_asked = 0
         self.most_in_flight = 0
         self.received: deque[Received] = deque(maxlen=1000)
         self._choose = choose
@@ -205,6 +207,7 @@ class FaultServer:
         router.add_get("/v1/models", self._list_models)
 
     async def _list_models(self, _: web.Request) -> web.Response:
+        self.lists_asked += 1
         return web.json_response({"object": "list", "data": [{"id": self.model, "object": "model"}]})
 
     async def _complete(self, http_request: web.Request) -> web.StreamResponse:

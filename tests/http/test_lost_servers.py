@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +20,7 @@ from flip_reward.scoring.job import score_file
 from flip_reward.scoring.run_folder import read_records
 from tests.http.fault_server import Choose, Fault, FaultServer, from_then_on, never
 from tests.http.logprob_servers import LogprobServer
+from tests.http.picky_server import PickyServer
 
 ROWS = 60
 WORKERS = 8
@@ -118,6 +122,27 @@ def test_rows_that_are_all_refused_for_their_own_sake_are_settled(source: Path) 
         assert score(source, server) == {"request_refused": 2 * ROWS}
 
 
+def test_a_refused_row_is_settled_also_where_the_harmless_request_is_refused_for_another_reason(source: Path) -> None:
+    def refuse(body: dict[str, Any]) -> str | None:
+        text = body["messages"][-1]["content"]
+        return "too short" if len(text) < 20 else "flagged" if re.search(r"word7\b", text) else None
+
+    with PickyServer(refuse) as server:
+        assert score(source, server) == {"scored": 2 * ROWS - 2, "request_refused": 2}
+
+
+def test_a_lost_server_that_words_every_refusal_anew_settles_no_row(source: Path) -> None:
+    number = count()
+
+    def refuse(_body: dict[str, Any]) -> str | None:
+        asked = next(number)
+        return f"no such deployment (request {asked})" if asked > ROWS else None
+
+    with PickyServer(refuse) as server, pytest.raises(EngineUnavailableError):
+        score(source, server)
+    assert {record.score.outcome for record in read_records(source.with_name("run"))} == {Outcome.SCORED}
+
+
 def begin(source: Path, server: FaultServer, model: str | None = None) -> None:
     """Score a part of the rows at a server."""
     with server, pytest.raises(EngineUnavailableError):
@@ -158,6 +183,7 @@ class TestMovedServer:
         with FaultServer(takes_any_name=True) as first, FaultServer(takes_any_name=True) as second:
             assert score_anew(first, "mine") == 2 * ROWS
             assert score_anew(second, "mine") == 2 * ROWS
+            assert second.lists_asked <= 2 * WORKERS, "of those that came at once"
         with sqlite3.connect(cache) as connection:
             [(answers,)] = connection.execute("SELECT COUNT(*) FROM responses").fetchall()
         assert answers == 4 * ROWS

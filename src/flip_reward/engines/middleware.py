@@ -247,6 +247,7 @@ class RetryingEngine(EngineMiddleware):
         super().__init__(engine)
         self._policy = policy or RetryPolicy()
         self._answered = False
+        self._last_answered: Request | LogprobRequest | None = None
         self._failures = 0
         self._inquiries: WeakKeyDictionary[asyncio.AbstractEventLoop, RefusalInquiry] = WeakKeyDictionary()
 
@@ -260,11 +261,11 @@ class RetryingEngine(EngineMiddleware):
             except EngineError as failure:
                 error = failure
             else:
-                self._answered = True
+                self._answered, self._last_answered = True, request
                 return completion if attempts == 1 else replace(completion, attempts=attempts)
             if isinstance(error, RequestRefusedError) and error.by_server:
                 inquiry = self._inquiries.setdefault(asyncio.get_running_loop(), RefusalInquiry())
-                error = await inquiry.find_meaning(error, request, call)
+                error = await inquiry.find_meaning(error, request, call, self._last_answered)
             error.attempts = attempts
             failed_at = time.monotonic()
             if first_failed_at is None:
@@ -317,7 +318,7 @@ class CachingEngine(EngineMiddleware):
         inside = innermost(engine)
         self._server = inside if isinstance(inside, ServerEngine) else None
         self._address = self._server.base_url if self._server else None
-        self._known_by_name = self._server is None
+        self._lists_model: bool | None = None  # unknown before it is asked, once
         self._states: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
 
     async def _call(
@@ -361,15 +362,15 @@ class CachingEngine(EngineMiddleware):
 
     async def _look_up(self, cache: ResponseCache, key: bytes) -> Completion | TokenLogprobs | None:
         """Find a kept answer. One of another address counts only where this server knows the model by its name."""
-        if self._known_by_name or self._server is None:
+        if self._server is None or self._lists_model:
             return cache.get(key)
         kept = cache.get(key, server=self._address)
-        if kept is None and (elsewhere := cache.get(key)) is not None:
+        if kept is None and self._lists_model is None and (elsewhere := cache.get(key)) is not None:
             try:
-                self._known_by_name = await self._server.lists_model()
+                self._lists_model = await self._server.lists_model()
             except EngineError:
                 return None  # the request itself will say what is wrong
-            return elsewhere if self._known_by_name else None
+            return elsewhere if self._lists_model else None
         return kept
 
     def _schedule_flush(self, state: _LoopState, loop: asyncio.AbstractEventLoop, cache: ResponseCache) -> None:

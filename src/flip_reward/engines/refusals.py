@@ -2,7 +2,8 @@
 
 A 400 or 403 may be about the text (a filter), or about a key, a quota or a model that was lost in the middle of a
 run, in words that differ from server to server. So a harmless request of the same shape is sent after it. Only where
-that is answered does the refusal concern the text.
+that is answered does the refusal concern the text. A server may have a reason of its own to refuse the harmless one,
+such as that it is too short: where its words are others, a request that it has answered before is sent again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import LogprobRequest, Request
@@ -33,9 +34,13 @@ class RefusalInquiry:
         """By harmless request: when it was last sent, and whether it was answered."""
 
     async def find_meaning(
-        self, refusal: RequestRefusedError, request: AnyRequest, call: Callable[[AnyRequest], Awaitable[object]]
+        self,
+        refusal: RequestRefusedError,
+        request: AnyRequest,
+        call: Callable[[AnyRequest], Awaitable[object]],
+        answered_before: Request | LogprobRequest | None = None,
     ) -> EngineError:
-        """Return the error that a server's refusal stands for.
+        """Return the error that a server's refusal stands for; `answered_before` is the last one that got none.
 
         That is the refusal itself where it concerns this request, an `EngineUnavailableError` where everything is
         refused, and otherwise the failure that left it open, after which the request may be sent again.
@@ -47,23 +52,36 @@ class RefusalInquiry:
             if sent_at <= refused_at:
                 sent_at = time.monotonic()
                 try:
-                    answered = await _is_answered(harmless, call)
+                    refused = await _find_refusal([harmless] * PROBES, call)
+                    if refused and str(refused) != str(refusal) and _is_alike(answered_before, harmless):
+                        refused = await _find_refusal([answered_before], call)
                 except EngineError as failure:
                     return failure
+                answered = refused is None
                 self._found[harmless] = sent_at, answered
         return refusal if answered else _refuses_everything(refusal)
 
 
-async def _is_answered(harmless: AnyRequest, call: Callable[[AnyRequest], Awaitable[object]]) -> bool:
-    for _ in range(PROBES):
+async def _find_refusal(
+    probes: Sequence[AnyRequest], call: Callable[[AnyRequest], Awaitable[object]]
+) -> RequestRefusedError | None:
+    """Return the last refusal where a server refuses every one of these; None as soon as one is answered."""
+    refusal = None
+    for probe in probes:
         try:
-            await call(harmless)
+            await call(probe)
         except RequestRefusedError as error:
             if not error.by_server:
-                return True
+                return None
+            refusal = error
         else:
-            return True
-    return False
+            return None
+    return refusal
+
+
+def _is_alike(request: Request | LogprobRequest | None, harmless: AnyRequest) -> TypeGuard[AnyRequest]:
+    """Whether a request has the shape of a harmless one."""
+    return isinstance(request, type(harmless)) and make_harmless(request) == harmless
 
 
 def _refuses_everything(refusal: RequestRefusedError) -> EngineUnavailableError:
