@@ -385,8 +385,11 @@ def find_detail(answer: Completion | TokenLogprobs) -> str | None:
 
 
 def fail_as(policy: ReplyPolicy, score: Score) -> Score:
-    """Return the score of a request as a policy has it: as published, a failure is worth 0."""
-    if policy is ReplyPolicy.STRICT or score.value is not None:
+    """Return the score of a request as a policy has it: as published, a failure is worth 0.
+
+    One that may pass stays unscored, or an outage would settle all that is left of a run.
+    """
+    if policy is ReplyPolicy.STRICT or score.value is not None or score.outcome.retryable:
         return score
     detail = f"{score.outcome.value} counts as 0: {score.detail}"
     return replace(score, value=0.0, outcome=Outcome.SCORED, detail=detail)

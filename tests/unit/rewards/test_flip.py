@@ -178,15 +178,13 @@ def test_options_reach_the_request() -> None:
     assert seen[1].json_schema is None, "a template that asks for plain text is not forced into JSON"
 
 
-def test_as_published_a_failed_request_is_worth_nothing_and_says_so() -> None:
+def test_as_published_a_failed_request_is_worth_nothing_unless_the_failure_may_pass() -> None:
     options = FlipOptions(reply_policy=ReplyPolicy.AS_PUBLISHED)
-    for error, cause in (
-        (EngineServerError("overloaded"), "engine_failure"),
-        (ContextTooLongError("9000"), "context_too_long"),
-    ):
-        score = score_one(fail(error), options)
-        assert (score.value, score.outcome) == (0.0, Outcome.SCORED)
-        assert score.detail == f"{cause} counts as 0: {error}"
+    score = score_one(fail(ContextTooLongError("9000")), options)
+    assert (score.value, score.outcome) == (0.0, Outcome.SCORED)
+    assert score.detail == "context_too_long counts as 0: 9000"
+    outage = score_one(fail(EngineServerError("overloaded")), options)
+    assert (outage.value, outage.outcome) == (None, Outcome.ENGINE_FAILURE)
     assert score_one(lambda _request: Completion(None, "length"), options).value == 0.0
     assert score_one(lambda _request: Completion("Three fruits", "length"), options).value == pytest.approx(0.8)
     blank = Group.of("Name three fruits.", " ")

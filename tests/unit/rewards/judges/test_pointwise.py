@@ -9,7 +9,13 @@ from flip_reward.core.replies import ReplyPolicy
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.engines.base import Completion, Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.errors import ContextTooLongError, ConversationError, EngineServerError, EngineUnavailableError
+from flip_reward.errors import (
+    ContextTooLongError,
+    ConversationError,
+    EngineServerError,
+    EngineUnavailableError,
+    RequestRefusedError,
+)
 from flip_reward.rewards.judges.pointwise import RATING_SCHEMA, PointwiseJudge, PointwiseOptions
 
 
@@ -81,12 +87,15 @@ def test_as_published_every_response_has_a_tenth_of_its_rating() -> None:
         response = request.messages[-1].content.rpartition("\n\n")[2]
         if response == "Fig":
             raise EngineServerError("overloaded")
+        if response == "Kiwi":
+            raise RequestRefusedError("flagged", status=400)
         return '{"SCORE": 12}' if response == "Apple" else "No idea."
 
     options = PointwiseOptions(reply_policy=ReplyPolicy.AS_PUBLISHED)
-    scores = rate_all(script, Group.of("Name a fruit.", ["Apple", "Fig", "Pear", ""]), options)
-    assert [score.value for score in scores] == [1.2, 0.0, 0.0, None]
-    assert scores[1].detail == "engine_failure counts as 0: overloaded"
+    scores = rate_all(script, Group.of("Name a fruit.", ["Apple", "Kiwi", "Pear", "", "Fig"]), options)
+    assert [score.value for score in scores] == [1.2, 0.0, 0.0, None, None]
+    assert scores[1].detail == "request_refused counts as 0: flagged"
+    assert scores[4].outcome is Outcome.ENGINE_FAILURE
 
 
 def test_an_engine_that_will_never_answer_ends_everything() -> None:
