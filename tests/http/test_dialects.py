@@ -112,6 +112,9 @@ async def test_requests_in_flight_at_the_first_refusal_cost_no_row_and_no_attemp
         ("seed", 'Invalid JSON payload received. Unknown name "seed": Cannot find field.'),
         ("top_p", "Unsupported parameter: 'top_p' is not supported with this model."),
         ("response_format", "This response_format type is unavailable now"),
+        ("response_format", "'response_format.type' must be 'json_object' or 'text'"),
+        ("response_format", "Invalid parameter: 'json_schema' is not supported with this model"),
+        ("response_format", "Structured outputs are not supported by this model."),
         ("chat_template_kwargs", "Unrecognized request argument supplied: chat_template_kwargs"),
     ],
 )

@@ -33,6 +33,7 @@ _OUT_OF_RANGE = re.compile(
 )
 _SYSTEM = re.compile(r"\b(?:system|developer)\b", re.IGNORECASE)
 _ROLE = re.compile(r"\b(?:role|instruction|message|prompt)s?\b", re.IGNORECASE)
+_STRUCTURE = re.compile(r"response_format|json[_ ]?schema|structured[_ ]output|guided|grammar", re.IGNORECASE)
 _ONLY_TWO_ROLES = re.compile(r"roles must alternate user|only user(?:,| and) assistant roles", re.IGNORECASE)
 
 
@@ -74,11 +75,15 @@ def _move_system_text(fields: Fields) -> None:
     fields["messages"] = tuple(others)
 
 
-def _leave_out(field: str, description: str = "") -> Change:
+def _delete(field: str) -> Callable[[Fields], None]:
     def apply(fields: Fields) -> None:
         del fields[field]
 
-    return Change(field, _names(field), apply, description or f"{field} is left out")
+    return apply
+
+
+def _leave_out(field: str, description: str = "") -> Change:
+    return Change(field, _names(field), _delete(field), description or f"{field} is left out")
 
 
 CHANGES = (
@@ -92,7 +97,12 @@ CHANGES = (
     _leave_out("temperature", "temperature is left out, so replies are drawn at random and not cached"),
     _leave_out("top_p"),
     _leave_out("seed", "seed is left out, so samples are others each time"),
-    _leave_out("response_format", "response_format is left out, so replies are not constrained"),
+    Change(
+        "response_format",
+        lambda words: bool(_STRUCTURE.search(words) and (_NOT_TAKEN.search(words) or "must be" in words)),
+        _delete("response_format"),
+        "response_format is left out, so replies are not constrained",
+    ),
     _leave_out("chat_template_kwargs", "chat_template_kwargs is left out, so thinking is not switched off"),
 )
 """In the order in which they are tried on a refusal."""
