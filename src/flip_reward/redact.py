@@ -57,6 +57,16 @@ def strip_user_info(address: str) -> str:
     return _USER_INFO.sub(r"\1", address)
 
 
+def show_address(address: str) -> str:
+    """Return an address as it may be shown: without credentials, and without the query, which may hold a key.
+
+    Example:
+        >>> show_address("https://bob:hunter2@host/v1?api-key=sk-1")
+        'https://host/v1'
+    """
+    return strip_user_info(address.partition("?")[0])
+
+
 def _mask_inside(value: object) -> object:
     if isinstance(value, Mapping):
         return mask_secrets(value)

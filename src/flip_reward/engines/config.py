@@ -23,7 +23,7 @@ from flip_reward.engines.lora.shipped import SHIPPED, Tuning
 from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import DataError, OptionError
-from flip_reward.redact import strip_user_info
+from flip_reward.redact import show_address
 from flip_reward.settings import Setting, changed, declared
 
 logger = logging.getLogger(__name__)
@@ -221,7 +221,7 @@ def describe_model(config: EngineConfig, environment: Mapping[str, str] = os.env
     """Say in a few words which model answers, and where; nothing is loaded.
 
     Example:
-        >>> describe_model(EngineConfig("Qwen/Qwen3-8B", "http://bob:hunter2@host:8000/v1"))
+        >>> describe_model(EngineConfig("Qwen/Qwen3-8B", "http://bob:hunter2@host:8000/v1?key=sk-1"))
         'Qwen/Qwen3-8B at http://host:8000/v1'
         >>> describe_model(EngineConfig(), {})
         'smollm2-135m+infer-en-1 (embedded, tuned to infer)'
@@ -231,7 +231,7 @@ def describe_model(config: EngineConfig, environment: Mapping[str, str] = os.env
         case EngineKind.SCRIPTED:
             return name
         case EngineKind.SERVER:
-            return f"{name} at {strip_user_info(_find_server(config, environment) or '')}"
+            return f"{name} at {show_address(_find_server(config, environment) or '')}"
         case EngineKind.TRANSFORMERS:
             name, where = name.removeprefix(_BY_TRANSFORMERS), "transformers"
         case EngineKind.EMBEDDED:

@@ -24,7 +24,7 @@ from flip_reward.engines.config import (
 )
 from flip_reward.engines.files import TUNED
 from flip_reward.errors import OptionError
-from flip_reward.redact import mask_secrets, strip_user_info
+from flip_reward.redact import mask_secrets, show_address
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
 from flip_reward.rewards.base import ResponseOptions, RewardModel
 from flip_reward.rewards.controls import CONTROLS, ControlReward
@@ -231,14 +231,14 @@ class RewardConfig(FlatSettings):
         """Return the settings as JSON values that may be written down: without passwords and keys.
 
         Example:
-            >>> RewardConfig(base_url="http://bob:hunter2@host/v1").to_record()["base_url"]
+            >>> RewardConfig(base_url="http://bob:hunter2@host/v1?key=sk-1").to_record()["base_url"]
             'http://host/v1'
         """
         settings = self.flat() | flatten(self.part)
         record: dict[str, object] = TypeAdapter(dict[str, Any]).dump_python(settings, mode="json")
         record["extra_body"] = mask_secrets(self.engine.extra_body)
         if self.engine.base_url is not None:
-            record["base_url"] = strip_user_info(self.engine.base_url)
+            record["base_url"] = show_address(self.engine.base_url)
         return record
 
 

@@ -26,7 +26,7 @@ from flip_reward.errors import (
     MalformedCompletionError,
     RequestRefusedError,
 )
-from flip_reward.redact import strip_user_info
+from flip_reward.redact import show_address
 
 MAX_TOKEN_COUNT = 2**53
 """What JSON readers and Parquet columns hold exactly."""
@@ -197,17 +197,12 @@ def read_error(
         return EngineBusyError(message, retry_after_seconds=retry_after)
     if status in (408, 409) or status >= 500:
         return EngineServerError(message, retry_after_seconds=retry_after)
-    hint = f"it redirects to {_show_target(headers['Location'])}" if _redirects(status, headers) else None
+    hint = f"it redirects to {show_address(headers['Location'])}" if _redirects(status, headers) else None
     return RequestRefusedError(message, status=status, hint=hint, by_server=True)
 
 
 def _redirects(status: int, headers: Mapping[str, str]) -> bool:
     return 300 <= status < 400 and "Location" in headers
-
-
-def _show_target(location: str) -> str:
-    """Leave out of an address what may be a secret: the query of a login page holds a state or a ticket."""
-    return strip_user_info(location.partition("?")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,12 +313,18 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     """Read how many seconds a server asks to wait, in any of the headers that servers have for it.
 
     These are `retry-after-ms`, Retry-After with seconds or a date (RFC 9110, section 10.2.3), and otherwise when the
-    exhausted one of the limits in OpenAI's `x-ratelimit-` headers starts anew. None where there is nothing to read.
+    exhausted one of the limits in OpenAI's `x-ratelimit-` headers starts anew. None where there is nothing to read,
+    or more than a year, which nobody means: the year 9999, or the seconds since 1970.
 
     Example:
         >>> read_retry_after({"Retry-After": "1.5"}), read_retry_after({"x-ratelimit-reset-tokens": "6m0s"})
         (1.5, 360.0)
     """
+    wait = _find_wait(headers)
+    return None if wait is None or wait > _YEAR else wait
+
+
+def _find_wait(headers: Mapping[str, str]) -> float | None:
     milliseconds = _read_seconds(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -342,6 +343,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|[dhms]))+")
 _PART = re.compile(r"([0-9.]+)(ms|[dhms])")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_YEAR = 366 * _SECONDS["d"]
 
 
 def _read_seconds(text: str) -> float | None:
