@@ -190,9 +190,9 @@ async def proxy_that_answers(answer: bytes) -> AsyncIterator[str]:
     [
         (b"407 Proxy Authentication Required", EngineUnavailableError, "USER:PASSWORD"),
         (b"403 Forbidden", EngineUnavailableError, "NO_PROXY"),
-        (b"502 Bad Gateway", CannotConnectError, ""),
-        (b"503 Service Unavailable", CannotConnectError, ""),
-        (b"504 Gateway Timeout", CannotConnectError, ""),
+        (b"502 Bad Gateway", CannotConnectError, "NO_PROXY"),
+        (b"503 Service Unavailable", CannotConnectError, "NO_PROXY"),
+        (b"504 Gateway Timeout", CannotConnectError, "NO_PROXY"),
     ],
 )
 async def test_a_proxy_that_does_not_connect_is_blamed_by_name(
@@ -224,11 +224,14 @@ async def test_a_proxy_that_answers_in_the_place_of_a_server_is_blamed_by_name(
         environment.setenv("http_proxy", name)
         failure = await fail("http://models.example/v1")
     assert said.format(name=name, address="http://models.example/v1") in str(failure)
+    assert "_PROXY" in str(failure.hint)
 
 
 async def test_a_proxy_whose_name_does_not_resolve_is_blamed(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ALL_PROXY", f"http://{'long' * 20}:3128")
-    assert "the proxy" in str(await fail("https://models.example/v1"))
+    failure = await fail("https://models.example/v1")
+    assert "the proxy" in str(failure)
+    assert "NO_PROXY" in str(failure.hint)
 
 
 async def test_a_proxy_that_speaks_http_is_asked_for_https(environment: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import orjson
 
-from flip_reward.engines.http.proxy import PROXY_KEY_HINT, answers_itself
+from flip_reward.engines.http.proxy import PROXY_HINT, PROXY_KEY_HINT, answers_itself
 from flip_reward.engines.http.stream import read_body
 from flip_reward.engines.http.wire import find_error, read_error
 from flip_reward.errors import (
@@ -103,7 +103,10 @@ class HttpServer:
             address = f"the proxy {proxy.name} in front of {self.base_url}"
         elif proxy is not None and response.headers.get("Content-Type", "").startswith("text/html"):
             address = f"{self.base_url} behind the proxy {proxy.name}"  # either may have made the page
-        return read_error(response.status, response.headers, response.body, address=address, secrets=self._secrets)
+        error = read_error(response.status, response.headers, response.body, address=address, secrets=self._secrets)
+        if address != self.base_url:
+            error.hint = error.hint or PROXY_HINT
+        return error
 
     async def list_models(self) -> list[ServedModel]:
         """Ask the server for its models."""

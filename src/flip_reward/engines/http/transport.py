@@ -65,11 +65,13 @@ class HttpSession:
 
     def _explain(self, error: Exception) -> EngineError:
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return CannotConnectError(f"{self._first_peer} did not accept a connection within {CONNECT_SECONDS:g} s")
+            return self._cannot_connect(
+                f"{self._first_peer} did not accept a connection within {CONNECT_SECONDS:g} s"
+            )
         if isinstance(error, TimeoutError):
             return EngineTimeoutError(f"{self._address} did not answer within {self._timeout_seconds:g} s")
         if isinstance(error, (aiohttp.ClientConnectorDNSError, UnicodeError)):
-            return CannotConnectError(f"{self._first_peer} cannot be found: the host name does not resolve")
+            return self._cannot_connect(f"{self._first_peer} cannot be found: the host name does not resolve")
         if isinstance(error, aiohttp.ClientHttpProxyError):
             return self._explain_proxy(error)
         if isinstance(error, ssl.SSLError):
@@ -77,14 +79,19 @@ class HttpSession:
         if isinstance(error, aiohttp.ClientConnectorError):
             peer = self._first_peer
             if isinstance(error.os_error, ConnectionRefusedError):
-                return CannotConnectError(f"{peer} refuses connections")
-            return CannotConnectError(f"{peer} cannot be reached: {error.os_error}")
+                return self._cannot_connect(f"{peer} refuses connections")
+            return self._cannot_connect(
+                f"{peer} cannot be reached: {str(error.os_error) or 'it closed the connection'}"
+            )
         if isinstance(error, aiohttp.ClientPayloadError):
             return MalformedCompletionError(f"{self._address} closed the connection in the middle of its answer")
         hint = "if it speaks https, write https:// in --base-url" if self._address.startswith("http:") else None
         if isinstance(error, aiohttp.ClientResponseError):
             return MalformedCompletionError(f"{self._address} answered with something that is not HTTP", hint=hint)
         return EngineConnectionError(f"{self._address} closed the connection before it answered", hint=hint)
+
+    def _cannot_connect(self, said: str) -> CannotConnectError:
+        return CannotConnectError(said, hint=None if self.proxy is None else PROXY_HINT)
 
     @property
     def _first_peer(self) -> str:
@@ -94,7 +101,7 @@ class HttpSession:
     def _explain_proxy(self, error: aiohttp.ClientHttpProxyError) -> EngineError:
         said = f"{self._first_peer} answered {error.status} instead of connecting to it"
         if error.status >= 500 or error.status in (408, 425, 429):
-            return CannotConnectError(said)
+            return self._cannot_connect(said)
         return EngineUnavailableError(said, hint=PROXY_KEY_HINT if error.status == 407 else PROXY_HINT)
 
     def _explain_tls(self, error: ssl.SSLError) -> EngineError:
@@ -107,7 +114,7 @@ class HttpSession:
         if speaks_no_tls(cause):
             where = "--base-url" if peer == self._address else "the variable that names the proxy"
             return EngineUnavailableError(f"{peer} speaks http, not https", hint=f"write http:// in {where}")
-        return CannotConnectError(f"{peer} cannot be reached: TLS failed with {cause.reason or cause}")
+        return self._cannot_connect(f"{peer} cannot be reached: TLS failed with {cause.reason or cause}")
 
     async def _open_pool(self) -> _Pool:
         for loop in [loop for loop in self._pools if loop.is_closed()]:
