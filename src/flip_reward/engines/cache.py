@@ -36,7 +36,7 @@ def default_cache_path() -> Path:
     from platformdirs import user_cache_path
 
     chosen = os.environ.get("FLIP_REWARD_CACHE")
-    return Path(chosen).expanduser() if chosen else user_cache_path("flip-reward") / "responses.sqlite3"
+    return Path(chosen) if chosen else user_cache_path("flip-reward") / "responses.sqlite3"
 
 
 def cache_key(identity: str, request: Request | LogprobRequest) -> bytes:
@@ -99,7 +99,10 @@ class ResponseCache:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        try:
+            self.path = Path(path).expanduser()
+        except RuntimeError as error:  # a home folder that nobody has
+            raise OptionError(f"the response cache {path} cannot be used: {error}", hint=_HINT) from error
         self._lock = threading.RLock()
         self._pending: dict[bytes, str] = {}
         self._off = False

@@ -408,7 +408,7 @@ def _open_cache(cache: str | None, environment: Mapping[str, str]) -> ResponseCa
     if named == "off":
         return None
     if named:
-        return ResponseCache(Path(named).expanduser())
+        return ResponseCache(named)
     try:
         return ResponseCache(default_cache_path())
     except OptionError as error:

@@ -252,6 +252,11 @@ def test_the_default_place_follows_the_environment(monkeypatch: pytest.MonkeyPat
     assert default_cache_path().parts[-2:] == ("flip-reward", "responses.sqlite3")
 
 
+def test_a_home_folder_that_nobody_has_is_an_error_of_the_option() -> None:
+    with pytest.raises(OptionError, match="~nobody-of-this-name"):
+        ResponseCache("~nobody-of-this-name/cache.sqlite3")
+
+
 def test_a_short_foreign_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "note"
     path.write_text("x")
