@@ -265,7 +265,7 @@ class RetryingEngine(EngineMiddleware):
                 return completion if attempts == 1 else replace(completion, attempts=attempts)
             if isinstance(error, RequestRefusedError) and error.by_server:
                 inquiry = self._inquiries.setdefault(asyncio.get_running_loop(), RefusalInquiry())
-                error = await inquiry.find_meaning(error, request, call, self._last_answered)
+                error = await inquiry.find_meaning(error, request, call, lambda: self._last_answered)
             error.attempts = attempts
             failed_at = time.monotonic()
             if first_failed_at is None:

@@ -38,9 +38,9 @@ class RefusalInquiry:
         refusal: RequestRefusedError,
         request: AnyRequest,
         call: Callable[[AnyRequest], Awaitable[object]],
-        answered_before: Request | LogprobRequest | None = None,
+        last_answered: Callable[[], Request | LogprobRequest | None],
     ) -> EngineError:
-        """Return the error that a server's refusal stands for; `answered_before` is the last one that got none.
+        """Return the error that a server's refusal stands for; `last_answered` finds the last request that got none.
 
         That is the refusal itself where it concerns this request, an `EngineUnavailableError` where everything is
         refused, and otherwise the failure that left it open, after which the request may be sent again.
@@ -53,8 +53,9 @@ class RefusalInquiry:
                 sent_at = time.monotonic()
                 try:
                     refused = await _find_refusal([harmless] * PROBES, call)
-                    if refused and str(refused) != str(refusal) and _is_alike(answered_before, harmless):
-                        refused = await _find_refusal([answered_before], call)
+                    known = last_answered()  # others were in flight meanwhile
+                    if refused and str(refused) != str(refusal) and _is_alike(known, harmless):
+                        refused = await _find_refusal([known], call)
                 except EngineError as failure:
                     return failure
                 answered = refused is None
