@@ -238,8 +238,9 @@ class TestUnavailable:
                 "https://host/v1",
             ),
             (b"HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\nno such model", "--model"),
+            (b"HTTP/1.1 404 Not Found\r\nContent-Length: 18\r\n\r\nDeploymentNotFound", "--model"),
         ],
-        ids=["404", "405", "redirect", "no list of models"],
+        ids=["404", "405", "redirect", "no list of models", "Azure"],
     )
     async def test_another_kind_of_server(self, answer: bytes, hint: str) -> None:
         async with raw_server(answer) as base_url:

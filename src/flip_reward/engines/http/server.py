@@ -139,7 +139,8 @@ class HttpServer:
 
     def lacks_endpoint(self, error: RequestRefusedError) -> bool:
         """Whether a refusal means that there is nothing at this address, and not that there is no such model."""
-        unknown_model = error.status == 404 and "model" in self._quote(error).lower()
+        said = self._quote(error).lower()
+        unknown_model = error.status == 404 and ("model" in said or "deployment" in said)  # as Azure says
         return not unknown_model and (error.status in (404, 405) or error.status < 400)
 
     async def _find_cause(self, error: EngineError, endpoint: str) -> EngineUnavailableError | None:

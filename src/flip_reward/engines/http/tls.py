@@ -27,7 +27,7 @@ def make_context() -> ssl.SSLContext:
     Raises:
         EngineUnavailableError: One of `BUNDLES` names something that holds no certificates.
     """
-    named = [(variable, Path(os.environ[variable]).expanduser()) for variable in BUNDLES if os.environ.get(variable)]
+    named = [(variable, Path(os.environ[variable])) for variable in BUNDLES if os.environ.get(variable)]
     if not named:
         return ssl.create_default_context()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
