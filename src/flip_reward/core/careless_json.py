@@ -5,8 +5,8 @@ is taken apart at keys that are known beforehand: all that stands between two of
 Where it is not certain where a value ends there is none.
 
 A string has careless backslashes if one begins no escape of JSON, or one that nobody means: `\b`, `\f`, `\r` before a
-letter, a LaTeX command such as `\theta`, a path such as `C:\new`. All of them are then literal, but for a `\n`
-between sentences, lines or items of a list.
+letter, a LaTeX command such as `\theta`, a path such as `C:\new`. All of them are then literal, but for quotes,
+`\u00e9`, and line breaks and tabs, unless these are part of a path or the text is about them.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ _LIKE_A_MEMBER = re.compile(
     rf"{_D}\s*[,，](?:[^\S\n]*\n\s*{_D}[^{_DOUBLE}\n]{{1,40}}|\s*{_D}[A-Z][A-Z _-]+){_D}\s*[{COLON}]"
 )
 """A comma and a key on a line of its own, or in capitals: too much like another member to be text."""
+_BARE = re.compile(rf"([\w./+-]+)\s*[,，]\s*{_D}[^{_DOUBLE}\n]{{1,40}}{_D}\s*[{COLON}]")
+"""A word that a comma and a key follow."""
 _MOST_MEMBERS = 4
 
 
@@ -139,6 +141,11 @@ def _read_value(text: str, start: int, end: int) -> object:
         if other is None:
             break
         raw = raw[: other.start()]
+    whole = _STRING.match(raw)
+    if whole and _LIKE_A_MEMBER.match(raw, whole.end() - 1):
+        raw = whole[0]  # whatever the member after it holds
+    elif bare := _BARE.match(raw):
+        raw = bare[1]
     kind = _KINDS.get(raw[:1])
     if kind:
         if len(raw) < 2 or raw[-1] not in kind or (raw[-2] == "\\" and raw[-3:-2] != "\\"):
@@ -175,16 +182,30 @@ def mend_backslashes(text: str) -> str:
     return _STRING.sub(mend, text)
 
 
-_COMMAND = (
-    r"(?:t(?:an|anh|heta|imes|ext[a-z]{0,6}|frac|binom|au|op|o|ilde|riangle|riangleq|herefore|ag|hinspace)"
-    r"|n(?:abla|eq?|eg|u|i|ot|otin|leq|geq|subseteq|atural|ewline|ewcommand|earrow|warrow|onumber))(?![a-zA-Z])"
+_T_NAMES = (
+    "an anh au heta imes frac binom op o ilde riangle riangleq riangleleft riangleright herefore ag hinspace itle iny"
 )
-_IN_FORMULAS = frozenset({r"\ne", r"\ni", r"\nu"})
+_N_NAMES = (
+    "e eq eg u i ot otin abla atural mid less gtr sim cong prec succ exists parallel leq geq leqslant geqslant "
+    "subseteq supseteq earrow warrow leftarrow rightarrow Leftarrow Rightarrow onumber olimits oindent icefrac "
+    "ewline ewcommand ewpage"
+)
+_TEXT = "ext(?:bf|it|rm|tt|sf|sc|sl|up|normal|style|color|width|backslash|superscript|subscript)?"
+_COMMAND = rf"(?:t(?:{'|'.join(_T_NAMES.split())}|{_TEXT})|n(?:{'|'.join(_N_NAMES.split())}))(?![a-zA-Z])"
+"""A command of LaTeX that begins like an escape."""
+_IN_FORMULAS = frozenset(rf"\n{name}" for name in ("e", "u", "i", "mid", "less", "sim", "exists", "parallel"))
 """Commands that could be a line break and a word."""
+_PATH = r"(?<!\w)[c-pr-zC-PR-Z]:(?:\\(?!n[A-Z0-9])[\w-]+(?:\.[\w-]+)*(?: [A-Z(][\w()-]*(?=[ \\]))*)+"
+"""A path with a drive. Q and letters before C are rather the names of parts of a text."""
+_DRIVE = re.compile(_PATH)
+_FILE = r"(?<![\w\\-])[\w-]++(?=[\w\\-]*\\[^nt])(?:\\[\w-]+)+\.[a-z]\w{0,4}(?!\w)"
+"""A path to a file, of which not all could be line breaks."""
 _ESCAPE = re.compile(rf"(?P<command>\\{_COMMAND})|\\(?P<escape>u[0-9a-fA-F]{{4}}|.|\Z)", re.DOTALL)
-_BREAKS = re.compile(
-    rf"\\\\|(?P<command>\\{_COMMAND})|(?P<breaks>(?:(?!\\{_COMMAND})(?:\\r)?\\n)+)|\\(?P<quote>[\"'])"
+_LITERAL = re.compile(
+    rf"{_PATH}|{_FILE}|\\\\[\w.-]+(?:\\[\w.-]*\w)+|\\\\|(?P<command>\\{_COMMAND})"
+    rf"|(?P<space>(?:(?!\\{_COMMAND})\\(?:r\\n|n|t))+)|\\(?P<escape>u[0-9a-fA-F]{{4}}|[\"'])"
 )
+"""What a string with careless backslashes holds: paths, commands, and what may be an escape nevertheless."""
 _MEANINGS: Mapping[str, str] = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -197,56 +218,65 @@ def unescape(raw: str) -> str:
     """
     if "\\" not in raw:
         return raw
-    return _BREAKS.sub(_keep_literal, raw) if _is_careless(raw) else _ESCAPE.sub(_decode, raw)
+    return _LITERAL.sub(_keep_literal, raw) if _is_careless(raw) else _ESCAPE.sub(_decode, raw)
 
 
 def _decode(found: re.Match[str]) -> str:
-    escape = found["escape"] or found[0][1:2]
-    if found["command"]:  # one that could be a line break and a word
-        return _MEANINGS[escape] + found[0][2:]
+    if found["command"]:  # a line break and a word
+        return "\n" + found[0][2:]
+    escape = found["escape"]
     return chr(int(escape[1:], 16)) if len(escape) > 1 else _MEANINGS.get(escape, escape)
 
 
 def _is_careless(raw: str) -> bool:
-    return any(_is_literal(raw, found) for found in _ESCAPE.finditer(raw))
+    return bool(_DRIVE.search(raw)) or any(map(_is_literal, _ESCAPE.finditer(raw)))
 
 
-def _is_literal(raw: str, found: re.Match[str]) -> bool:
+def _is_literal(found: re.Match[str]) -> bool:
     """Whether the backslash of an escape was surely meant as one."""
+    raw, start, end = found.string, found.start(), found.end()
     if found["command"]:
-        return found[0] not in _IN_FORMULAS or "$" in raw
-    escape, after = found["escape"], raw[found.end() : found.end() + 1]
+        before = raw[max(start - 100, 0) : start]
+        return found[0] not in _IN_FORMULAS or before[-1:] in _BEFORE_A_COMMAND or "$" in before
+    escape = found["escape"]
     if escape == "r":
-        return after.isalpha()
+        return raw[end : end + 1].isalpha()
     if escape in ("n", "t"):
-        return after.islower() and _is_drive(raw, found)
+        before = raw[max(start - 3, 0) : start]
+        return before[-1:] in _QUOTES and before[:-1].strip("\\")[-1:] in _OPENING and _is_mentioned(found)
     return escape not in _LEGAL and len(escape) != 5
 
 
-_LEGAL = frozenset("\"\\/'")  # JavaScript and Python have the last one
-
-
-def _is_drive(raw: str, backslash: re.Match[str]) -> bool:
-    """Whether a backslash follows a drive letter and its colon. A and Q are rather the names of parts of a text."""
-    before = raw[max(backslash.start() - 3, 0) : backslash.start()]
-    return before[-1:] == ":" and before[-2:-1].upper() in _DRIVES and not before[:-2].isalnum()
-
-
-_DRIVES = frozenset("BCDEFGHIJKLMNOPRSTUVWXYZ")
+_OPENING = frozenset(["", *" ([,=:"])
+_BEFORE_A_COMMAND = frozenset(["", *" (={+-^_"])
+_LEGAL = frozenset("\"\\/'")  # JavaScript and Python have '
 
 
 def _keep_literal(found: re.Match[str]) -> str:
-    if found["quote"]:
-        return found["quote"]
-    if not found["breaks"]:
+    if found["command"]:
+        return found[0] if _is_literal(found) else _decode(found)
+    if found["escape"]:
+        return _decode(found)
+    if not found["space"] or _is_mentioned(found):
         return found[0]
-    raw, start = found.string, found.start()
-    before, after = raw[start - 1 : start] if start else "\n", raw[found.end() : found.end() + 1] or "\n"
-    starts_line = after.isupper() or after.isdigit() or after in "-*#•|\n"
-    if before in ".:;!?\n":
-        is_break = (starts_line or after.isalpha() or after in " $(\"'“‘\\") and not (
-            after.islower() and _is_drive(raw, found)
-        )
-    else:
-        is_break = starts_line and (before.isalnum() or before in ",)]}$\"'”’")
-    return found[0].replace("\\r", "\r").replace("\\n", "\n") if is_break else found[0]
+    return found[0].replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t")
+
+
+_AFTER_A_QUOTE = frozenset(["", *" \n),;:.]}?"])
+_SPACES = frozenset(["", " ", "\n"])
+_QUOTES, _STOPS, _CLOSING = frozenset("\"'`"), frozenset(".,;!?"), frozenset(")]")
+
+
+def _is_mentioned(escape: re.Match[str]) -> bool:
+    r"""Whether a text is about an escape, as in `split("\n")`, "[\t\n]" or "the \n character"."""
+    raw, start, end = escape.string, escape.start(), escape.end()
+    if raw[end : end + 2] in (r"\"", r"\'"):
+        end += 1
+    before, after, next_one = raw[start - 1 : start] if start else "", raw[end : end + 1], raw[end + 1 : end + 2]
+    if after in _QUOTES:
+        return next_one in _AFTER_A_QUOTE
+    if after in _STOPS and next_one in _SPACES:
+        return True
+    if before in _SPACES:
+        return len(escape[0]) == 2 and (after in _SPACES or after in _CLOSING)
+    return before in "[(" and after in _CLOSING

@@ -299,7 +299,7 @@ def _parse_judge(
     value = _first_line(verdict.value) if isinstance(verdict.value, str) else verdict.value
     if value == "":
         return JudgeReply(ReplyStatus.EMPTY)
-    read_value = read(value)
+    read_value = read(value.strip("<>") if isinstance(value, str) else value)  # "<your-score>" asks for "<8>"
     if read_value is not None:
         return JudgeReply(ReplyStatus.PARSED, read_value, verdict.reasoning)
     echoed = isinstance(value, str) and value.startswith("<") and value.endswith(">")

@@ -64,10 +64,45 @@ def test_text_pasted_into_an_object_is_read_whole(layout: str, instruction: str)
         (r"Use \(x\).\n\nThen say \"hi\".", 'Use \\(x\\).\n\nThen say "hi".'),
         (r"Why \d?\ndef f():\n    return 1", "Why \\d?\ndef f():\n    return 1"),
         ("Print\n\\d", "Print\n\\d"),
+        (
+            r"Run this:\n```python\nx = 1\n```\nand explain \d+.",
+            "Run this:\n```python\nx = 1\n```\nand explain \\d+.",
+        ),
+        (r"Solve $\frac{1}{2}x$. \n\nShow steps. \n- first", "Solve $\\frac{1}{2}x$. \n\nShow steps. \n- first"),
+        (r"\frac{1}{2}\ny=3\nand \(x\),\nthen \(y\)", "\\frac{1}{2}\ny=3\nand \\(x\\),\nthen \\(y\\)"),
+        (r"\section{A}\nHello\n\section{B}\r\nbye\n", "\\section{A}\nHello\n\\section{B}\r\nbye\n"),
+        (r"for (;;) {\n  x;\n}\n\d\n<b>x</b>\n</p>", "for (;;) {\n  x;\n}\n\\d\n<b>x</b>\n</p>"),
+        (r"def f():\n\treturn '\d'\nName\tage\tB", "def f():\n\treturn '\\d'\nName\tage\tB"),
+        (r"Say:\n\"hi\"\n\"bye\" \(x\)", 'Say:\n"hi"\n"bye" \\(x\\)'),
+        (r"写一首诗\n关于\(x\), caf\u00e9", "写一首诗\n关于\\(x\\), café"),
+        (r"It is in D:\temp\notes.\nRead it", "It is in D:\\temp\\notes.\nRead it"),
+        (r"Plan B:\nuse it", "Plan B:\nuse it"),
+        (r'Say:\n"a"\n"b!"\n"¿c?"', 'Say:\n"a"\n"b!"\n"¿c?"'),
+        (r"Is it so?\nexists x\ne poi", "Is it so?\nexists x\ne poi"),
     ],
 )
 def test_escapes_that_are_meant_are_decoded(raw: str, meant: str) -> None:
     assert unescape(raw) == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"What is \nu?",
+        r"if x \ne y or a \nmid b",
+        r"Simplify $\nicefrac{1}{2}$",
+        r"\textbackslash, \textsuperscript{2}, \triangleleft",
+        r"Open src\new\data.csv and src\data\new.csv",
+        r"C:\Program Files (x86)\new\table.txt",
+        r'split("\n") in \d',
+        r"Match [\n\t] or \s",
+        r'print("a\n") with \d',
+        r'What does "\n" mean in C?',
+        r"Cut it at '\t', please",
+    ],
+)
+def test_backslashes_that_are_meant_are_kept(text: str) -> None:
+    assert unescape(text) == text
 
 
 def test_only_careless_strings_of_a_complete_object_change() -> None:
@@ -84,6 +119,8 @@ def test_only_careless_strings_of_a_complete_object_change() -> None:
         ('{REASONING: "fine", SCORE: "8"}', ("8", "fine")),
         ('"REASONING": "fine {x}",\n"SCORE": 8', (8, "fine {x}")),
         ('{"REASONING": "fine"\n"SCORE": 8,}', (8, "fine")),
+        ('{"SCORE": 8, "confidence": "He "is" sure", "REASONING": "x"}', (8, "x")),
+        ('{"REASONING": "x", "SCORE": "8", "NOTES": "He said "b"."}', ("8", "x")),
         ('{"language": "en", "REASONING": "a "b"", "SCORE": 8, "sure": true, "by": "me"}', (8, 'a "b"')),
         ('｛"REASONING"："fine"，"SCORE"："8"｝', ("8", "fine")),
     ],

@@ -325,6 +325,7 @@ def rating(value: object) -> JudgeReply:
     ("value", "expected"),
     [
         ("8/10", 8),
+        ("<8>", 8),
         ("8", 8),
         ("**8**", 8),
         ("**8**/10", 8),
