@@ -26,8 +26,9 @@ class Ending(StrEnum):
 
     @classmethod
     def of(cls, finish_reason: str | None) -> Ending:
-        """Read a finish reason in any engine's spelling."""
-        return _ENDINGS.get(finish_reason.lower(), cls.UNKNOWN) if finish_reason else cls.UNKNOWN
+        """Read a finish reason in any engine's spelling, such as "content_filter: RECITATION"."""
+        name = (finish_reason or "").partition(":")[0].strip().lower().replace("-", "_")
+        return _ENDINGS.get(name, cls.UNKNOWN)
 
 
 _ENDINGS = {

@@ -14,6 +14,8 @@ from flip_reward.core.ending import Ending
         ("length", Ending.CUT),
         ("MAX_TOKENS", Ending.CUT),
         ("content_filter", Ending.FILTERED),
+        ("content-filter", Ending.FILTERED),
+        ("content_filter: RECITATION", Ending.FILTERED),
         ("refusal", Ending.FILTERED),
         ("abort", Ending.FAILED),
         ("cancelled", Ending.FAILED),

@@ -100,9 +100,16 @@ def decode_completion(body: bytes, *, n: int = 1) -> Completion | None:
 
 
 def _read_choice(choice: dict[str, Any], usage: Usage, others: tuple[Completion, ...] = ()) -> Completion:
-    message = choice.get("message") or {"content": choice["text"]}
-    text, refusal = message.get("content"), message.get("refusal")
     finish_reason = choice.get("finish_reason")
+    if isinstance(finish_reason, dict):
+        finish_reason = finish_reason.get("type")
+    finish_reason = finish_reason if isinstance(finish_reason, str) else None
+    message = choice.get("message")
+    if not message:
+        # Gemini sends no message where a filter or the limit left nothing of it.
+        may_lack_one = Ending.of(finish_reason) in (Ending.FILTERED, Ending.CUT)
+        message = {"content": choice.get("text") if may_lack_one else choice["text"]}
+    text, refusal = message.get("content"), message.get("refusal")
     if choice.get("error") or (finish_reason != "stop" and find_error({"choices": [choice]})):
         raise ValueError("it failed")
     if text is not None and not isinstance(text, str):
@@ -111,7 +118,6 @@ def _read_choice(choice: dict[str, Any], usage: Usage, others: tuple[Completion,
     if isinstance(refusal, str) and refusal.strip():
         said = f"the model refused: {_shorten(refusal)}"
         return Completion(text, "refusal", usage, others=others, detail=said)
-    finish_reason = finish_reason if isinstance(finish_reason, str) else None
     detail = None if text and not text.isspace() else _explain_nothing(message, finish_reason)
     return Completion(text, finish_reason, usage, others=others, detail=detail)
 

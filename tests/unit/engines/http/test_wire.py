@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -82,6 +83,15 @@ def test_reasoning_without_a_reply_says_so(name: str) -> None:
 def test_a_reply_that_was_cut_before_it_began_says_so(message: object) -> None:
     body = json.dumps({"choices": [{"message": message, "finish_reason": "length"}]}).encode()
     assert "--max-tokens" in str(decode(body).detail)
+
+
+@pytest.mark.parametrize("message", [{"message": None}, {"message": {}}, {}])
+@pytest.mark.parametrize("reason", ["content_filter", "length", {"type": "length"}])
+def test_what_a_filter_or_the_limit_left_nothing_of_is_a_reply_without_text(message: object, reason: object) -> None:
+    choice = {"finish_reason": reason, **cast("dict[str, object]", message)}
+    completion = decode(json.dumps({"choices": [choice]}).encode())
+    assert completion.text is None
+    assert Ending.of(completion.finish_reason) in (Ending.FILTERED, Ending.CUT)
 
 
 def test_a_call_of_a_tool_is_no_reply() -> None:
