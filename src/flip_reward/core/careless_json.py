@@ -117,6 +117,8 @@ def is_closing(after: str) -> bool:
 
 def is_rest(after: str) -> bool:
     """Whether what follows an object may be the rest of a string, which a brace after a careless quote ended."""
+    if after.strip() == ",":
+        return False
     if after[:1].isalnum() or after.lstrip(" \t").startswith((*",:]", *_DOUBLE)) or after.count('"') % 2:
         return True
     return after.count("}") > after.count("{") and any(map(str.isalnum, after[: after.rfind("}")]))

@@ -55,6 +55,7 @@ def test_a_nested_verdict_counts_but_none_inside_the_reasoning() -> None:
         "```json\n[\n%s\n]\n```",
         "[ %s ]\n",
         "<answer>%s</answer></s>",
+        "%s,\n",
     ],
 )
 def test_what_stands_around_a_reply_is_no_part_of_it(around: str) -> None:
