@@ -245,7 +245,9 @@ def _is_literal(found: re.Match[str]) -> bool:
         return raw[end : end + 1].isalpha()
     if escape in ("n", "t"):
         before = raw[max(start - 3, 0) : start]
-        return before[-1:] in _QUOTES and before[:-1].strip("\\")[-1:] in _OPENING and _is_mentioned(found)
+        if before[-1:] not in _QUOTES or before[:-1].strip("\\")[-1:] not in _OPENING:
+            return False
+        return raw[end : end + 2].lstrip("\\").startswith(before[-1]) and _is_mentioned(found)
     return escape not in _LEGAL and len(escape) != 5
 
 

@@ -76,6 +76,7 @@ def test_text_pasted_into_an_object_is_read_whole(layout: str, instruction: str)
         (r"Say:\n\"hi\"\n\"bye\" \(x\)", 'Say:\n"hi"\n"bye" \\(x\\)'),
         (r"写一首诗\n关于\(x\), caf\u00e9", "写一首诗\n关于\\(x\\), café"),
         (r"It is in D:\temp\notes.\nRead it", "It is in D:\\temp\\notes.\nRead it"),
+        (r"He said \"\n. And", 'He said "\n. And'),
         (r"Plan B:\nuse it", "Plan B:\nuse it"),
         (r'Say:\n"a"\n"b!"\n"¿c?"', 'Say:\n"a"\n"b!"\n"¿c?"'),
         (r"Is it so?\nexists x\ne poi", "Is it so?\nexists x\ne poi"),
