@@ -154,6 +154,7 @@ def test_candidates_are_drawn_first(tmp_path: Path) -> None:
         rerun = run(tmp_path, *generate(server), "--policy-seed", "40", "--policy-temperature", "0.7")
         assert server.requests.total() == 6
         other = run(tmp_path, *generate(server), "--policy-seed", "41", "--policy-temperature", "0.7")
+        assert f"policy: model: {server.model} at {server.base_url}\n" in finished.stderr
     assert "Generated: 6 responses (2 truncated)" in finished.stdout
     assert "Generated: 0 responses; 6 taken from an earlier session" in rerun.stdout
     assert other.returncode == 2

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from tests.e2e.command import run, start, write_rows
-from tests.http.fault_server import FaultServer
+from tests.http.fault_server import Fault, FaultServer, from_then_on
 
 SCRIPTED = ("--model", "scripted", "--cache", "off")
 
@@ -118,6 +118,7 @@ def test_a_judge_that_never_answers_has_no_verdict_and_the_models_are_named(tmp_
     assert finished.stderr == f"pointwise @ {server.model}: model: {model}\n"
     rows = [line.split("│") for line in finished.stdout.splitlines() if line.startswith("│")]
     assert [row[2].strip() for row in rows] == ["0.000", "no verdict"], "it stands last, not at chance"
+    assert f"pointwise @ {server.model}: 16 unparseable_reply\n" in finished.stdout
     assert " better" not in finished.stdout
     assert "not told apart" not in finished.stdout
     run(tmp_path, "evaluate", "-b", source, "-r", "shortest", "--run-folder", "other")
@@ -125,6 +126,31 @@ def test_a_judge_that_never_answers_has_no_verdict_and_the_models_are_named(tmp_
     assert f"pairs: pointwise @ {server.model}: no verdict" in compared
     assert "longest - shortest" in compared
     assert "pointwise" not in compared.partition("no verdict")[0].replace(f"pointwise @ {server.model}: ", "")
+
+
+def test_a_key_that_is_lost_names_the_folder_that_goes_on(tmp_path: Path) -> None:
+    source = write_pairs(tmp_path / "pairs.jsonl", 8)
+
+    def evaluate(*, answered: int) -> str:
+        with FaultServer(from_then_on(Fault.UNAUTHORIZED, after=answered)) as server:
+            arguments = [
+                "-b",
+                source,
+                "-r",
+                "flip",
+                "--base-url",
+                server.base_url,
+                "-m",
+                server.model,
+                "--cache",
+                "off",
+            ]
+            finished = run(tmp_path, "evaluate", *arguments, "--run-folder", f"e{answered}")
+        assert finished.returncode == 4
+        return finished.stdout
+
+    assert "Evaluation folder" not in evaluate(answered=0), "there is nothing to go on from"
+    assert "The same command goes on from here.\nEvaluation folder: e6\n" in evaluate(answered=6)
 
 
 def test_a_recipe(tmp_path: Path) -> None:

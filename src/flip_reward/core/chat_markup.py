@@ -256,27 +256,6 @@ def skip_special_tokens(text: str, start: int, specials: tuple[str, ...] = ()) -
         start = start + len(known) if known else control.end()  # type: ignore[union-attr]  # one of the two
 
 
-def find_end(text: str, ends: tuple[str, ...]) -> int:
-    r"""Return where a text ends without the marks at its end and the white space around them.
-
-    White space alone is left where it is.
-
-    Example:
-        >>> find_end("A pear. <|im_end|>\n</s>", ENDS), find_end("A pear. ", ENDS)
-        (7, 8)
-    """
-    end = len(text)
-    found = False
-    while True:
-        while end and text[end - 1].isspace():
-            end -= 1
-        mark = next((one for one in ends if text.endswith(one, 0, end)), None)
-        if mark is None:
-            return end if found else len(text)
-        end -= len(mark)
-        found = True
-
-
 def drop_media(text: str) -> str:
     """Take out what stands for images and sounds at the edges of what was said."""
     if "<" not in text and "[" not in text:

@@ -23,11 +23,11 @@ from flip_reward.core.chat_markup import (
     OwnTemplate,
     drop_media,
     find_control_tokens,
-    find_end,
     is_known_token,
     skip_special_tokens,
 )
 from flip_reward.core.conversation import Message, Role
+from flip_reward.core.thinking import find_end
 from flip_reward.errors import ConversationError
 
 _SHORTEST_OVERLAP = 16

@@ -141,7 +141,6 @@ END_MARKS = (
     "<｜hy_eos:opensource｜>", "<|finetune_right_pad_id|>", "<|vision_pad|>",
 )  # fmt: skip
 """What ends a turn or fills a batch."""
-_LAST_CHARACTERS = frozenset(mark[-1] for mark in END_MARKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,17 +198,26 @@ def strip_end_marks(text: str) -> str:
         >>> strip_end_marks("Apples. <|im_end|>"), strip_end_marks("<s>struck</s>")
         ('Apples.', '<s>struck</s>')
     """
-    endings = [mark for mark in END_MARKS if mark != "</s>" or "<s>" not in text]
-    end, stop = len(text), len(text)
-    while True:
+    ends = tuple(mark for mark in END_MARKS if mark != "</s>") if "<s>" in text else END_MARKS
+    return text[: find_end(text, ends)]
+
+
+def find_end(text: str, ends: tuple[str, ...]) -> int:
+    r"""Return where a text ends without the marks at its end and the white space around them.
+
+    White space alone is left where it is.
+
+    Example:
+        >>> find_end("A pear. <|im_end|>\n</s>", END_MARKS), find_end("A pear. ", END_MARKS)
+        (7, 8)
+    """
+    found, end = len(text), len(text.rstrip())
+    while text.endswith(ends, 0, end):
+        end -= next(len(mark) for mark in ends if text.endswith(mark, 0, end))
         while end and text[end - 1].isspace():
             end -= 1
-        mark = None
-        if text[end - 1 : end] in _LAST_CHARACTERS:
-            mark = next((mark for mark in endings if text.endswith(mark, 0, end)), None)
-        if mark is None:
-            return text if stop == len(text) else text[:end]
-        end = stop = end - len(mark)
+        found = end
+    return found
 
 
 def _own(marks: Sequence[tuple[str, str]]) -> list[ThinkingMarks]:

@@ -34,7 +34,7 @@ from flip_reward.core.score import Usage
 from flip_reward.data.readers import open_input, rereadable_inputs
 from flip_reward.data.rows import Input, InvalidRow, RowMapper, SourceRow, read_sources
 from flip_reward.engines.base import Request, Sampling
-from flip_reward.engines.config import EngineConfig, resolve_engine, split_engine_options
+from flip_reward.engines.config import EngineConfig, describe_model, resolve_engine, split_engine_options
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.rewards.config import RewardConfig
@@ -179,7 +179,10 @@ def best_of_n(
             show_policy_prompts(policy, inputs, columns, limit=run.limit)
         return
     typer.echo(f"model: {config.describe_model()}", err=True)
-    writer = None if policy.generate is None else policy.load(policy_engine)
+    writer = None
+    if policy.generate is not None:
+        typer.echo(f"policy: model: {describe_model(policy_engine)}", err=True)
+        writer = policy.load(policy_engine)
     reward = config.load()
     job = ScoringJob(
         reward if writer is None else SampledReward(reward, writer),

@@ -15,20 +15,24 @@ from rich.table import Table
 from rich.text import Text
 
 from flip_reward.cli.commands.compare import format_interval, print_comparisons
-from flip_reward.cli.console import ProgressDisplay, drain_on_interrupt, run_in_event_loop
+from flip_reward.cli.console import ProgressDisplay, drain_on_interrupt, printable, run_in_event_loop
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import AsJson, PriceCompletion, PricePrompt, RetryRefused, SameModel, expand_options
+from flip_reward.cli.session import STOPPED
+from flip_reward.core.score import Outcome
 from flip_reward.engines.stopping import StopSignal
+from flip_reward.errors import EngineUnavailableError
 from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items
 from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
-from flip_reward.evaluation.folder import EvaluationOptions, open_folder
+from flip_reward.evaluation.folder import CELLS, EvaluationOptions, open_folder
 from flip_reward.evaluation.grid import ExperimentGrid, GridRun, load_rewards, prepare_folder, run_grid
 from flip_reward.evaluation.recipe import Recipe, RecipeModel
-from flip_reward.evaluation.results import EvaluationResults, write_results
+from flip_reward.evaluation.results import EvaluationResults, ExperimentResult, write_results
 from flip_reward.evaluation.statistics import check_libraries
 from flip_reward.evaluation.tabulate import tabulate
 from flip_reward.report.evaluation import build_report
 from flip_reward.rewards.config import RewardConfig
+from flip_reward.scoring.run_folder import RECORDS, read_summary
 from flip_reward.scoring.runner import Observer, RunLimits
 
 _GRID = "Grid"
@@ -170,6 +174,10 @@ def _evaluate_grid(grid: ExperimentGrid, folder: Path, limits: RunLimits, *, as_
             complete = run_in_event_loop(work)
         except asyncio.CancelledError:
             stop.requested = True
+        except EngineUnavailableError:
+            if any(records.stat().st_size for records in (folder / CELLS).rglob(RECORDS)):
+                console.print(Text(f"{STOPPED}\nEvaluation folder: {folder}"), soft_wrap=True)
+            raise
         finally:
             data = tabulate(folder)
             write_results(folder, data.results)
@@ -177,11 +185,11 @@ def _evaluate_grid(grid: ExperimentGrid, folder: Path, limits: RunLimits, *, as_
     if as_json:
         typer.echo(data.results.model_dump_json(indent=2))
     else:
-        _print_results(console, data.results)
+        _print_results(console, data.results, folder)
     for line in (f"Evaluation folder: {folder}", f"Report: {report}"):
         console.print(Text(line), soft_wrap=True)
     if stop.requested:
-        console.print("Stopped. The same command goes on from here.")
+        console.print(STOPPED)
         raise typer.Exit(ExitCode.INTERRUPTED)
     if not complete:
         raise typer.Exit(ExitCode.PARTLY_DONE)
@@ -220,8 +228,8 @@ def _warn(console: Console, benchmark: Benchmark) -> None:
         console.print(Text(f"{benchmark.name}: {warning}", style="yellow"))
 
 
-def _print_results(console: Console, results: EvaluationResults) -> None:
-    """Print a table for every benchmark, and the comparisons."""
+def _print_results(console: Console, results: EvaluationResults, folder: Path) -> None:
+    """Print a table for every benchmark, why responses are unscored, and the comparisons."""
     for benchmark in results.benchmarks:
         cells = [cell for cell in results.cells if cell.benchmark == benchmark.name]
         if not cells:
@@ -240,4 +248,17 @@ def _print_results(console: Console, results: EvaluationResults) -> None:
                 str(cell.overall.unscored_items),
             )
         console.print(table)
+        for cell in cells:
+            if cell.overall.unscored_items:
+                console.print(printable(f"{cell.reward}: {_explain_unscored(cell, folder)}"), soft_wrap=True)
     print_comparisons(console, results.comparisons)
+
+
+def _explain_unscored(cell: ExperimentResult, folder: Path) -> str:
+    summary = read_summary(folder / cell.folder)
+    details = summary.details if summary else {}
+    return "; ".join(
+        f"{count} {outcome}" + (f", such as: {details[outcome]}" if outcome in details else "")
+        for outcome, count in cell.outcomes.items()
+        if outcome != Outcome.SCORED.value
+    )
