@@ -94,6 +94,8 @@ def test_who_never_answered_is_ranked_nowhere(browser: Browser, tmp_path: Path) 
     assert last.count("no verdict") == 4
     assert "flip" not in page.locator("#comparisons").inner_text()
     assert page.locator("#subsets tr", has_text="no verdict").count() == 2
+    assert page.locator("#lengths figure", has_text="no verdict").count() == 2
+    assert page.locator("#lengths svg").count() == 4
     page.close()
     assert problems == []
 

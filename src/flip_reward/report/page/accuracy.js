@@ -180,20 +180,17 @@ function describeSubsets(report, { cells, subsets, chance }) {
     element(
       "div",
       { class: "cards" },
-      parts.map(({ name, items, rows }) =>
-        element(
+      parts.map(({ name, items, rows }) => {
+        const bars = rows.filter(({ answered }) => answered);
+        const chart = (width) =>
+          drawBars(bars, width, { reference: chance, text: ({ value }) => formatPercent(value) });
+        return element(
           "figure",
           null,
           element("figcaption", null, name, " ", element("small", null, formatCount(items, "item"))),
-          makeChart(`Accuracy on ${name}`, (width) =>
-            drawBars(
-              rows.filter(({ answered }) => answered),
-              width,
-              { reference: chance, text: ({ value }) => formatPercent(value) },
-            ),
-          ),
-        ),
-      ),
+          bars.length ? makeChart(`Accuracy on ${name}`, chart) : paragraph(NO_VERDICT),
+        );
+      }),
     ),
     makeDetails("Table", table),
   ];

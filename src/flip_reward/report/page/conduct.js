@@ -58,6 +58,8 @@ function describeLengths(report, { cells, chance }) {
         { class: "cards" },
         cells.map((cell) => {
           const label = nameOf(report, cell);
+          if (!cell.overall.fractional)
+            return element("figure", null, element("figcaption", null, label), paragraph(NO_VERDICT));
           const table = makeTable(
             `${title}: ${label}`,
             ["From", "to", "Items", "Right", "Accuracy", "95% interval"],
