@@ -133,7 +133,7 @@ def _join(parts: Sequence[object]) -> str | None:
     texts: list[str] = []
     apart = False
     for part in parts:
-        if not isinstance(part, str) and not (isinstance(part, Mapping) and part.get("type") in _TEXTS):
+        if not (isinstance(part, str) or _is_text(part)):
             apart = True
             continue
         text = part.get("text") if isinstance(part, Mapping) else part
@@ -144,3 +144,8 @@ def _join(parts: Sequence[object]) -> str | None:
         texts.append(text)
         apart = False
     return "".join(texts) if texts else None
+
+
+def _is_text(part: object) -> bool:
+    """Whether a part is text; Qwen's libraries write `{"text": ...}` and `{"image": ...}` without a type."""
+    return isinstance(part, Mapping) and (part.get("type") in _TEXTS or ("type" not in part and "text" in part))

@@ -20,6 +20,8 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
         ([{"type": "input_image"}, {"type": "input_text", "text": "What?"}], "What?"),
         ([{"type": "output_text", "text": "A pear."}], "A pear."),
         (["What", " is this?", IMAGE], "What is this?"),
+        ([{"text": "Look."}, {"image": "a.png"}, {"text": "What is this?"}], "Look.\nWhat is this?"),
+        ([{"image": "a.png"}], None),
         ([IMAGE, {"type": "text", "text": ""}], ""),
         ([IMAGE], None),
         ([], None),
