@@ -31,7 +31,10 @@ def load_chat_reader(tokenizer: str) -> ChatReader:
         )
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise OptionError(f"the policy's tokenizer {tokenizer!r} cannot be loaded: {reason}") from error
+        raise OptionError(
+            f"the policy's tokenizer {tokenizer!r} cannot be loaded: {reason}",
+            hint="name a folder that holds it, or owner/name on the hub",
+        ) from error
     if loaded.chat_template is None:
         raise OptionError(
             f"the tokenizer {tokenizer!r} has no chat template to learn marks from",

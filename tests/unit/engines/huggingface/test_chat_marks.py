@@ -26,8 +26,9 @@ def test_marks_are_learnt_from_a_folder(name: str, tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="cannot be loaded"):
+    with pytest.raises(OptionError, match="cannot be loaded") as caught:
         load_chat_reader(str(tmp_path / "nowhere"))
+    assert "folder" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("template", [None, "{{ messages[-1].content }}", "{{ raise_exception('never') }}"])
