@@ -40,8 +40,8 @@ LONGEST_TABLE = 50
 _PROMPTS_SHOWN = 3
 STOPPED = "Stopped. The same command goes on from here."
 _TINY_MODEL = (
-    f"Note: {SMOLLM2_135M.name} is a tiny model and infers poorly. It shows that everything works; for rewards that "
-    "mean something use a model of 1B parameters or more (--base-url, or --model PATH.gguf)."
+    f"Note: {SMOLLM2_135M.name} is a tiny model: it infers and judges poorly. It shows that everything works; for "
+    "rewards that mean something use a model of 1B parameters or more (--base-url, or --model PATH.gguf)."
 )
 
 T = TypeVar("T")

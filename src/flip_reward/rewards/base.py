@@ -357,8 +357,8 @@ async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T
     """Await an engine's answer and read it; where the engine failed, return an unscored score.
 
     The engine's middleware has tried again already where that helps. Where it will never answer, there is nothing to
-    score: `EngineUnavailableError`. A score that stays without a value says why the reply was empty, where that is
-    known.
+    score: `EngineUnavailableError`. A score that stays without a value says why the reply was empty or cut, where
+    that is known.
     """
     started = time.perf_counter()
     try:
@@ -373,8 +373,12 @@ async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T
         answer = _clean(answer)
     result = read(answer, Cost(answer.usage, answer.attempts, seconds, answer.cached))
     if isinstance(result, Score) and result.value is None and not result.detail:
-        return replace(result, detail=find_detail(answer))
+        cut = _CUT if result.outcome is Outcome.TRUNCATED_REPLY else None
+        return replace(result, detail=find_detail(answer) or cut)
     return result
+
+
+_CUT = "the reply ended at the token limit; allow more with --max-tokens"
 
 
 def find_detail(answer: Completion | TokenLogprobs) -> str | None:

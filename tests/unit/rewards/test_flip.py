@@ -82,7 +82,7 @@ def test_failures_of_the_engine_are_outcomes() -> None:
         (Completion(None, "refusal", detail="I must not."), Outcome.REQUEST_REFUSED, "I must not."),
         (Completion(None, "stop", detail="only reasoning"), Outcome.EMPTY_REPLY, "only reasoning"),
         (Completion("", "length", detail="only reasoning"), Outcome.TRUNCATED_REPLY, "only reasoning"),
-        (Completion(None, "MAX_TOKENS"), Outcome.TRUNCATED_REPLY, "None"),
+        (Completion(None, "MAX_TOKENS"), Outcome.TRUNCATED_REPLY, "--max-tokens"),
     ],
 )
 def test_how_a_reply_ended_decides_whatever_engine_it_is(
