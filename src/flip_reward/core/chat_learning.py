@@ -15,6 +15,7 @@ from typing import Protocol
 from flip_reward.core.chat_markup import Markup, OwnTemplate, find_control_tokens
 from flip_reward.core.chat_template import ChatReader
 from flip_reward.core.conversation import Message
+from flip_reward.core.thinking import THINKING, fold
 from flip_reward.errors import ConversationError
 
 
@@ -34,11 +35,7 @@ _CHAT = (
     Message("user", "Qthirdqx"),
 )
 _OTHERS = ("system", "developer", "tool", "ipython", "observation", "function")
-_OPENINGS = (
-    "<think", "</think", "<|think|>", "<thought", "<reasoning", "<seed:think", "[THINK]", "◁think", "<|channel",
-    "<|START_THINKING|>", "<|START_RESPONSE|>", "<|inner_prefix|>", "<|open|>think", "<|open|>response",
-    "<|begin_of_thought|>",
-)  # fmt: skip
+_OPENINGS = tuple(mark for one in THINKING if one.alone for mark in (*one.starts, *one.ends))
 """What a template begins a response with: it belongs to the response, and not to the mark before it."""
 _DATES = re.compile(
     r"(\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]{0,6}\b|\b\d+\b)"
@@ -224,7 +221,8 @@ def _frame(user: str, role: str) -> str:
 
 
 def _cut_opening(text: str) -> str:
-    return text[: min((place for one in _OPENINGS if (place := text.find(one)) >= 0), default=len(text))]
+    folded = fold(text)
+    return text[: min((place for one in _OPENINGS if (place := folded.find(one)) >= 0), default=len(text))]
 
 
 def _cut_begun_token(whole: str, end: str, specials: Sequence[str]) -> str:

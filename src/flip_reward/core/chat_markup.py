@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any
 
 from flip_reward.core.conversation import Role
-from flip_reward.core.thinking import END_MARKS
 
 _ROLES: Mapping[str, Role | None] = MappingProxyType(
     {
@@ -192,13 +191,19 @@ FAMILIES = (
 )
 """Every family that is known without its tokenizer, those with the plainest marks last."""
 
-_STARTS = (
+STARTS = (
     "<s>", "<bos>", "<pad>", "<unk>", "<sop>", "[gMASK]sop", "[gMASK]", "<BOS_TOKEN>", "<PAD>", "[PAD]",
     "<|begin_of_text|>", "<|startoftext|>", "<|endoftext|>", "<|end_of_text|>", "<|begin_of_sentence|>", "<seed:pad>",
 )  # fmt: skip
-_FILLERS = ("<s>", "<unk>", "<EOS_TOKEN>", "<PAD>", "<|EOT|>", "<｜▁pad▁｜>", "<seed:pad>")
+_OTHER_ENDS = (
+    "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<eos>", "<|eos|>", "<EOS_TOKEN>", "[EOS]", "[EOT]", "<|EOT|>",
+    "<pad>", "<|pad|>", "[PAD]", "<PAD>", "<seed:pad>", "<｜▁pad▁｜>", "<|vision_pad|>", "<|finetune_right_pad_id|>",
+    "<s>", "</s>", "<unk>", "<|end_of_sentence|>", "<|END_RESPONSE|>", "<|END_TEXT|>", "<|end_of_msg|>",
+    "<|end_message|>", "<|content_model_end_sampling|>", "<|user|>", "<|observation|>", "<|ifm|im_end|>",
+    "<｜hy_eos:opensource｜>",
+)  # fmt: skip
 _FAMILY_ENDS = [end for family in FAMILIES if not family.spelled for end in family.ends]
-ENDS = tuple(dict.fromkeys([*_FAMILY_ENDS, *END_MARKS, *_FILLERS]))
+ENDS = tuple(dict.fromkeys([*_FAMILY_ENDS, *_OTHER_ENDS]))
 """What ends a turn in any family, or fills a batch up."""
 
 _CONTROL = re.compile(
@@ -225,7 +230,7 @@ _MEDIA = re.compile(
 _KNOWN = frozenset(
     {f"<|{role}|>" for role in _CHAT.split("|")}
     | {token[0] for one in FAMILIES for token in _CONTROL.finditer(one.header.pattern.replace("\\", ""))}
-    | {*ENDS, *_STARTS, "[INST]", "[/INST]"}
+    | {*ENDS, *STARTS, "[INST]", "[/INST]"}
 )
 
 
@@ -249,11 +254,41 @@ def skip_special_tokens(text: str, start: int, specials: tuple[str, ...] = ()) -
     while True:
         while start < len(text) and text[start].isspace():
             start += 1
-        known = next((one for one in (*specials, *_STARTS) if text.startswith(one, start)), None)
+        known = next((one for one in (*specials, *STARTS) if text.startswith(one, start)), None)
         control = None if known else _CONTROL.match(text, start)
         if known is None and control is None:
             return start
         start = start + len(known) if known else control.end()  # type: ignore[union-attr]  # one of the two
+
+
+def find_end(text: str, ends: tuple[str, ...]) -> int:
+    r"""Return where a text ends without the marks at its end and the white space around them.
+
+    White space alone is left where it is.
+
+    Example:
+        >>> find_end("A pear. <|im_end|>\n</s>", ENDS), find_end("A pear. ", ENDS)
+        (7, 8)
+    """
+    found, end = len(text), len(text.rstrip())
+    while text.endswith(ends, 0, end):
+        end -= next(len(mark) for mark in ends if text.endswith(mark, 0, end))
+        while end and text[end - 1].isspace():
+            end -= 1
+        found = end
+    return found
+
+
+def strip_end_marks(text: str, ends: tuple[str, ...] = ENDS) -> str:
+    """Take off the marks that end a turn or fill a batch, and the white space before them.
+
+    Example:
+        >>> strip_end_marks("Apples. <|im_end|>"), strip_end_marks("<s>struck</s>")
+        ('Apples.', '<s>struck</s>')
+    """
+    if "<s>" in text:  # as in HTML: what the two tags enclose is struck
+        ends = tuple(end for end in ends if end not in ("<s>", "</s>"))
+    return text[: find_end(text, ends)]
 
 
 def drop_media(text: str) -> str:

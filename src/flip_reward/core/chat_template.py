@@ -25,6 +25,7 @@ from flip_reward.core.chat_markup import (
     find_control_tokens,
     is_known_token,
     skip_special_tokens,
+    strip_end_marks,
 )
 from flip_reward.core.conversation import Message, Role
 from flip_reward.core.thinking import find_end
@@ -121,10 +122,7 @@ class ChatReader:
 
     def strip_end_marks(self, text: str) -> str:
         """Take off the marks that end a turn or fill a batch, and the white space before them."""
-        ends = _list_all_ends(self.learnt) if self.learnt else ENDS
-        if "<s>" in text:  # as in HTML: what the two tags enclose is struck
-            ends = tuple(end for end in ends if end not in ("<s>", "</s>"))
-        return text[: find_end(text, ends)]
+        return strip_end_marks(text, _list_all_ends(self.learnt) if self.learnt else ENDS)
 
     def _read_turns(self, text: str, *, expected: bool = False) -> list[_Turn] | None:
         families = FAMILIES if "<" in text or "[" in text or "]" in text else _SPELLED

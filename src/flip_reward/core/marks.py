@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from flip_reward.core.chat_markup import ENDS, STARTS
+
 _NAME = r"\w[\w.:/▁-]{0,63}"
 _SHAPES = {"<": (rf"\|{_NAME}\|?>", rf"{_NAME}\|>", rf"｜{_NAME}｜>"), "[": (rf"\|{_NAME}\|\]",)}
 """By the first character, what follows it: `<|im_end|>`, `<|turn>`, `<turn|>`, `<｜User｜>`, `[|user|]`. Nearly all
@@ -21,20 +23,18 @@ families write their marks like this, and so will models to come."""
 # fmt: off
 _KNOWN = frozenset(
     {
-        "<s>", "</s>", "<unk>", "<pad>", "<bos>", "<eos>", "<BOS_TOKEN>", "<EOS_TOKEN>", "<EOP_TOKEN>", "[BOS]",
-        "[EOS]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", '<|"|>', "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>",
-        "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[MODEL_SETTINGS]", "[/MODEL_SETTINGS]", "[AVAILABLE_TOOLS]",
-        "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CONTENT]", "[ARGS]",
-        "[CALL_ID]", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<seed:bos>",
-        "<seed:eos>", "]~!b[", "]~b]", "[e~[", "<role>SYSTEM</role>", "<role>HUMAN</role>", "<role>ASSISTANT</role>",
+        *ENDS, *STARTS, "<EOP_TOKEN>", "[BOS]", "[sMASK]", "<eop>", '<|"|>', "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>",
+        "[SYSTEM_PROMPT]", "[MODEL_SETTINGS]", "[AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[TOOL_CONTENT]",
+        "[ARGS]", "[CALL_ID]", "<start_of_turn>", "<start_of_image>", "<end_of_image>", "<beginning_of_sentence>",
+        "<seed:bos>", "]~!b[", "]~b]", "<role>SYSTEM</role>", "<role>HUMAN</role>", "<role>ASSISTANT</role>",
         "<role>OBSERVATION</role>", "<_system>", "<_user>", "<_bot>", "<_start>", "<_end>", "<eoh>", "<eoa>",
-        "<extra_id_0>", "<extra_id_1>", "<SPECIAL_10>", "<SPECIAL_11>", "<SPECIAL_12>", "<reserved_102>",
-        "<reserved_103>", "<reserved_106>", "<reserved_107>",
+        "<extra_id_0>", "<extra_id_1>", "<SPECIAL_10>", "<SPECIAL_11>", "<reserved_102>", "<reserved_103>",
+        "<reserved_106>", "<reserved_107>", "〈|EOS|〉",
     }
 )
 # fmt: on
-"""Marks of other shapes: of Llama 2, Mistral, Gemma, Command, GLM, Kimi, Seed, MiniMax, Ling, TeleChat, InternLM,
-Nemotron and Baichuan."""
+"""Marks of other shapes: what begins or ends turns in any family of `chat_markup`, and more of Llama 2, Mistral, Gemma,
+Command, GLM, Seed, MiniMax, Ling, TeleChat, InternLM, Nemotron, Baichuan and Laguna."""
 
 _LONGEST = 64
 _ROLE = re.compile(r"user|human|bot\b|assistant|system|model|turn|role|instruct|bos\b|eos\b|eot\b", re.IGNORECASE)

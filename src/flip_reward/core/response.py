@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from flip_reward.core.chat_markup import skip_special_tokens, strip_end_marks
 from flip_reward.core.conversation import Message
 from flip_reward.core.score import Outcome
-from flip_reward.core.thinking import find_answer, fold, strip_end_marks
+from flip_reward.core.thinking import find_answer, fold
 from flip_reward.errors import ConversationError
 
 
@@ -74,7 +75,7 @@ def visible_answer(response: str, *, marks: Sequence[tuple[str, str]] = (), open
     answer = unwrap_answer(answer, _AFTER_THINKING if found.after_thinking else _ANSWER)
     if answer != response:
         answer = answer.strip()
-    if not answer or answer.isspace():
+    if skip_special_tokens(answer, 0) == len(answer):
         return Outcome.EMPTY_RESPONSE
     return answer
 

@@ -132,15 +132,6 @@ BEGIN_MARKS = (
     "<|assistant_start|>", "[|assistant|]",
 )  # fmt: skip
 """What begins an assistant's turn."""
-END_MARKS = (
-    "<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|end|>", "<|return|>",
-    "<|call|>", "<end_of_turn>", "<turn|>", "<eos>", "<|eos|>", "<pad>", "<|pad|>", "[PAD]", "</s>", "<seed:eos>",
-    "<｜end▁of▁sentence｜>", "<|end_of_sentence|>", "<|END_OF_TURN_TOKEN|>", "<|END_RESPONSE|>", "<|END_TEXT|>",
-    "[EOS]", "[EOT]", "[|endofturn|]", "<|endofturn|>", "<|end_of_msg|>", "<|end_message|>", "<|assistant_end|>",
-    "<|content_model_end_sampling|>", "<|role_end|>", "<|user|>", "<|observation|>", "<|ifm|im_end|>", "[e~[",
-    "<｜hy_eos:opensource｜>", "<|finetune_right_pad_id|>", "<|vision_pad|>",
-)  # fmt: skip
-"""What ends a turn or fills a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,35 +180,6 @@ def find_opening(prompt: str, marks: Sequence[tuple[str, str]] = ()) -> str:
         if tail[-len(start) :].lower() == start:
             return tail[-len(start) :]
     return ""
-
-
-def strip_end_marks(text: str) -> str:
-    """Take off the marks that end a turn or fill a batch, and the white space before them.
-
-    Example:
-        >>> strip_end_marks("Apples. <|im_end|>"), strip_end_marks("<s>struck</s>")
-        ('Apples.', '<s>struck</s>')
-    """
-    ends = tuple(mark for mark in END_MARKS if mark != "</s>") if "<s>" in text else END_MARKS
-    return text[: find_end(text, ends)]
-
-
-def find_end(text: str, ends: tuple[str, ...]) -> int:
-    r"""Return where a text ends without the marks at its end and the white space around them.
-
-    White space alone is left where it is.
-
-    Example:
-        >>> find_end("A pear. <|im_end|>\n</s>", END_MARKS), find_end("A pear. ", END_MARKS)
-        (7, 8)
-    """
-    found, end = len(text), len(text.rstrip())
-    while text.endswith(ends, 0, end):
-        end -= next(len(mark) for mark in ends if text.endswith(mark, 0, end))
-        while end and text[end - 1].isspace():
-            end -= 1
-        found = end
-    return found
 
 
 def _own(marks: Sequence[tuple[str, str]]) -> list[ThinkingMarks]:
