@@ -16,7 +16,7 @@ from operator import itemgetter
 
 @dataclass(frozen=True, slots=True)
 class ThinkingMarks:
-    """How one family of models marks what it thinks, in lower case; see the table below."""
+    """How one family of models marks what it thinks, in lower case unless it is `exact`; see the table below."""
 
     families: str
     starts: tuple[str, ...]
@@ -54,14 +54,14 @@ THINKING: tuple[ThinkingMarks, ...] = (
     ),
     ThinkingMarks(
         "harmony without its special tokens",
-        ("analysis",),
+        ("analysis", "commentary"),
         ("assistantfinal",),
         alone=False,
         certain=False,
         exact=True,
     ),
     ThinkingMarks("Gemma 4", ("<|channel>thought", "<|channel>"), ("<channel|>",)),
-    ThinkingMarks("Magistral, Mistral Small 4", ("[think]",), ("[/think]",)),
+    ThinkingMarks("Magistral, Mistral Small 4", ("[THINK]",), ("[/THINK]",), exact=True),
     ThinkingMarks("Seed-OSS", ("<seed:think>",), ("</seed:think>",)),
     ThinkingMarks("Kimi-VL", ("◁think▷",), ("◁/think▷",)),
     ThinkingMarks(
@@ -114,15 +114,27 @@ THINKING: tuple[ThinkingMarks, ...] = (
     ),
     ThinkingMarks("HuatuoGPT-o1", ("## thinking\n",), ("## final response\n",), alone=False, certain=False),
 )
-"""The marks of models that think, lower-cased."""
+"""The marks of models that think."""
 
+_HARMONY_TEXT = THINKING[2]
+_TAG = re.compile(
+    r"<[ ]?(/?)[ ]?("
+    + "|".join(re.escape(one[1:-1]) for marks in THINKING for one in marks.starts if re.fullmatch("<[a-z:_]+>", one))
+    + r")(?:\s|\s[^<>=]{1,40}=[^<>]{0,200})?>"
+)
+"""A tag of thinking as models also write it: `< think >`, `<think time="3">`."""
 _ENDS = [(end, one) for one in THINKING for end in one.ends]
-_FIRST_CHARACTERS = frozenset(start[0] for one in THINKING for start in one.starts)
-_BEGINNINGS = ("<", "[", "◁", "analysis", "here is my", "here's my", "here are my", "## thinking")
-_TRACES = {"<": ("</", "<end_"), ">": ("|>",), "[": ("[/", "[begin", "[BEGIN", "[unused"), "▷": ("▷",)}
-"""Each closing mark that counts alone has one of these; few texts do. A single character is found fastest."""
+_FIRST_CHARACTERS = frozenset(start[0].lower() for one in THINKING for start in one.starts)
+_BEGINNINGS = ("<", "[", "◁", "analysis", "commentary", "here is my", "here's my", "here are my", "## thinking")
+_TRACES = {
+    "<": ("</", "< /", "_working_out", "hink", "HINK"),
+    ">": ("|>", "<|channel>"),
+    "[": ("[/", "[begin", "[BEGIN", "[unused", "[THINK"),
+    "▷": ("▷",),
+}
+"""Each mark that counts alone has one of these; few texts do. A single character is found fastest."""
 # Harmony without its special tokens runs on: "analysisWe need"; prose has "analysis of", and code "analysisResult =".
-_JOINED = re.compile(r"analysis(?:[\"{]|(?![a-z])[^\W\d_]+(?:['’][a-z]+)?,? [^\W\d_])")
+_JOINED = re.compile(r"(?:analysis|commentary)(?:[\"{]|(?![a-z])[^\W\d_]+(?:['’][a-z]+)?,? [^\W\d_])")
 
 BEGIN_MARKS = (
     "<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<｜begin▁of▁sentence｜>", "<|im_start|>assistant",
@@ -176,9 +188,13 @@ def find_opening(prompt: str, marks: Sequence[tuple[str, str]] = ()) -> str:
         ('<think>', '')
     """
     tail = prompt.rstrip()
-    for start in (start for one in (*_own(marks), *THINKING) if one.alone for start in one.starts):
-        if tail[-len(start) :].lower() == start:
-            return tail[-len(start) :]
+    for one in (one for one in (*_own(marks), *THINKING) if one.alone):
+        for start in one.starts:
+            mark = tail[-len(start) :]
+            if start == (mark if one.exact else mark.lower()):
+                before = tail[: len(tail) - len(start)]
+                is_word = before.endswith(" ") and before.rstrip(" ")[-1:].isalnum()  # "What is <think>"
+                return "" if is_word else mark
     return ""
 
 
@@ -199,42 +215,64 @@ def fold(text: str) -> str:
     return text.replace("İ", "I").lower()
 
 
+def _fold_tags(text: str) -> str:
+    """Fold a text, and write tags of thinking without attributes and white space, at the end of where they stood."""
+    folded = fold(text)
+    return _TAG.sub(lambda tag: f"<{tag[1]}{tag[2]}>".rjust(len(tag[0])), folded) if "<" in folded else folded
+
+
 class _Reader:
     """One text, searched for marks."""
 
     def __init__(self, text: str, ignored: Callable[[int], bool] | None) -> None:
-        self._text, self._folded = text, fold(text)
+        self._text, self._folded = text, _fold_tags(text)
         self._ignored = ignored
         self._code: _Code | None = None
 
     def read(self, own: Sequence[ThinkingMarks], *, opened: bool) -> Answer | None:
         """Find the answer: after the sections at the beginning, or else after the last closing mark of any family."""
-        begin = self._skip_begin()
+        answer = self._find_answer(own, opened=opened)
+        return None if answer is None or self._is_reopened(own, answer) else answer
+
+    def _find_answer(self, own: Sequence[ThinkingMarks], *, opened: bool) -> Answer | None:
+        begin = end = self._skip_begin()
         position, last = self._skip_space(begin), None
         unused = [*own, *THINKING] if own or self._folded[position : position + 1] in _FIRST_CHARACTERS else []
         while marks := next((one for one in unused if self._starts_at(position, one)), None):
             start = next(len(start) for start in marks.starts if self._search(marks).startswith(start, position))
-            end = self._find_end(marks, position + start, opened=True)
-            if end is None and (marks.certain or _JOINED.match(self._text, position)):
+            found = self._find_end(marks, position + start, opened=True)
+            if found is None and (marks.certain or _JOINED.match(self._text, position)):
                 return None
-            if end is None:
+            if found is None:
                 break
-            position, last = self._skip_space(end), marks
+            end, position, last = found, self._skip_space(found), marks
             unused.remove(marks)
         if last is None:
             ends = self._find_ends(own, begin, opened=opened)
             if ends:
-                position, last = max(ends, key=itemgetter(0))
+                end, last = max(ends, key=itemgetter(0))
             elif opened:
                 return None
-        return Answer(begin, len(self._text)) if last is None else self._bound(position, last)
+        return Answer(begin, len(self._text)) if last is None else self._bound(end, last)
+
+    def _is_reopened(self, own: Sequence[ThinkingMarks], answer: Answer) -> bool:
+        """Whether an answer goes over into thinking: behind a sentence, and not as a word of one."""
+        for marks in (*own, *THINKING):
+            for mark in marks.starts if marks.certain and not marks.word else ():
+                for start, stop in _find_all(self._search(marks), mark, answer.start):
+                    before = self._text[max(start - _NEAR, 0) : start].rstrip(" \t")[-1:]
+                    if start >= answer.stop or before not in _BETWEEN_SENTENCES:
+                        continue
+                    if not (self._is_mentioned(start, stop) or self._read_code().has_block(start)):
+                        return True
+        return False
 
     def _find_ends(
         self, own: Sequence[ThinkingMarks], begin: int, *, opened: bool
     ) -> list[tuple[int, ThinkingMarks]]:
         """Where thinking without an opening mark ends, by each family that has a closing mark in the text."""
-        present = dict.fromkeys([one for end, one in _ENDS if end in self._folded])
-        candidates = [one for one in (*own, *present) if one.alone or (opened and one.exact)]
+        present = dict.fromkeys([one for end, one in _ENDS if end in self._search(one)])
+        candidates = [one for one in (*own, *present) if one.alone or (opened and one is _HARMONY_TEXT)]
         ends = [(self._find_end(one, begin, opened=opened and not one.word), one) for one in candidates]
         return [(end, one) for end, one in ends if end is not None]
 
@@ -250,9 +288,7 @@ class _Reader:
         found = sorted(place for end in marks.ends for place in _find_all(text, end, begin))
         end, previous, spare = None, begin, None
         for start, stop in found:
-            if self._ignored is not None and self._ignored(start):
-                continue
-            if self._is_quoted(start, stop):
+            if self._is_mentioned(start, stop):
                 continue
             if self._read_code().has_block(start):
                 spare = stop if opened and spare is None else spare  # thinking may open a fence and not close it
@@ -267,9 +303,14 @@ class _Reader:
         places = [at for start in marks.starts if (at := self._folded.find(start, begin, place)) >= 0]
         return not places or (begin == end and self._skip_space(begin) == min(places))
 
-    def _is_quoted(self, start: int, stop: int) -> bool:
-        """Whether a mark stands between quotes or backticks."""
+    def _is_mentioned(self, start: int, stop: int) -> bool:
+        """Whether a mark is ignored, or stands between quotes or backticks."""
+        if self._ignored is not None and self._ignored(start):
+            return True
         around = self._text[start - 1 : start] + self._text[stop : stop + 1]
+        if around in _SAME_QUOTES:  # the first may end a quotation, and the second begin one
+            before, after = self._text[start - 2 : start - 1], self._text[stop + 1 : stop + 2]
+            return not (_WORD_END.match(before) or _WORD.match(after))
         return around in _QUOTED or self._read_code().has_span(start)
 
     def _read_code(self) -> _Code:
@@ -298,12 +339,17 @@ class _Reader:
         return begin
 
     def _skip_space(self, position: int) -> int:
-        found = _NOT_SPACE.search(self._text, position)
+        found = _NOT_SPACE.search(self._folded, position)
         return found.start() if found else len(self._text)
 
 
 _NOT_SPACE = re.compile(r"\S")
-_QUOTED = ('""', "''", "“”", "‘’", "«»", "„“")
+_SAME_QUOTES = ('""', "''")
+_QUOTED = ("“”", "‘’", "«»", "„“")
+_WORD = re.compile("[A-Za-z0-9]")
+_WORD_END = re.compile("[A-Za-z0-9.!?,;]")
+_NEAR = 8
+_BETWEEN_SENTENCES = ("", "\n", ".", "!", "?", ">", "…", "。", "！", "？")
 _FENCE = re.compile(r"^[ \t>]*(```+|~~~+)(.*)$", re.MULTILINE)
 _TICKS = re.compile("`+")
 

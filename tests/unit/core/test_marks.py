@@ -13,6 +13,7 @@ FAMILIES = [
     "<｜User｜>", "<｜end▁of▁sentence｜>", "<|START_OF_TURN_TOKEN|>", "<|CHATBOT_TOKEN|>", "<BOS_TOKEN>", "<|start|>",
     "<|channel|>", "<|message|>", "<|return|>", "<|user|>", "<|assistant|>", "<|start_of_role|>", "<|pad|>",
     "[gMASK]", "[|endofturn|]", "<seed:bos>", "]~b]", "<|im_user|>", "<role>HUMAN</role>", "<SPECIAL_10>",
+    "<beginning_of_sentence>", "<end_of_sentence>", "<end_of_utterance>", "[PAD]", "<｜▁pad▁｜>", "〈|EOS|〉",
 ]  # fmt: skip
 ODD = Marks.of(["<a>b", "b<c>", "< x>", "ab c", "bc", "<|turn|>", " <t> ", "x" * 200])
 PIECES = ["<", "|", ">", "[", "]", "im_end", " ", "a", "b", "c", "<a>", "<c>", "ab", "x>", "t"]

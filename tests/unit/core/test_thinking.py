@@ -149,6 +149,12 @@ def test_a_rendered_prompt_shows_that_thinking_is_open(family: str) -> None:
         "<response><status>ok</status></response>",
         "<s>9.99</s> 5.99",
         "an [/INST] mark and a [link](https://example.org)",
+        "[think] about it, then [do] it.",
+        "commentaryTrack: the voices of two critics",
+        "The <think> tag opens it, as <|START_THINKING|> does elsewhere.",
+        "Open it with `<think>`:\n```\n<think>\n```\nand go on.",
+        "A <b>thinking</b> cap. <thought>Warm</thought> it is.",
+        '用"</think>"结束思考。',
         "ChatML ends a turn with <|im_end|>, Llama with <|eot_id|> instead.",
         "  kept as it is\n",
     ],
@@ -183,11 +189,26 @@ def test_an_answer_may_speak_of_marks(text: str) -> None:
         ("<|channel|>final<|message|>Lima.<|return|>", "Lima."),
         ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final", UNFINISHED),
         ("analysisWe need a city.", UNFINISHED),
+        ("commentaryI look it up.assistantfinalLima.", "Lima."),
+        ('<think time="3">a</think>Lima.', "Lima."),
+        ('<think time="3">a', UNFINISHED),
+        ("< think >a</ think >Lima.", "Lima."),
+        ("a< /THINK >Lima.", "Lima."),
+        ("<think>a</think>  <think >b</think >  Lima.", "Lima."),
+        ('It is "here"</think>"Lima" is it.', '"Lima" is it.'),
+        ("Lima.<think>I say more", UNFINISHED),
+        ("<think>a</think>Lima.\n<|START_THINKING|>I say more", UNFINISHED),
+        ("[THINK]a[/THINK]Lima! [THINK]b", UNFINISHED),
         ('analysis{"SCORE": 3}', UNFINISHED),
     ],
 )
 def test_the_last_mark_that_is_not_only_mentioned_ends_thinking(text: str, answer: str | Outcome) -> None:
     assert visible_answer(text) == answer
+
+
+@pytest.mark.parametrize("question", ["What is <think>", "Explain the mark [THINK] "])
+def test_a_mark_that_is_the_last_word_of_a_question_opens_nothing(question: str) -> None:
+    assert find_opening(question) == ""
 
 
 def test_what_opened_thinking_says_of_other_tags_does_not_end_it() -> None:
@@ -199,11 +220,16 @@ def test_without_its_special_tokens_an_opened_harmony_is_read_too() -> None:
     assert visible_answer("We need a city.assistantfinalLima.", opened=True) == "Lima."
 
 
-@pytest.mark.parametrize("mark", ["<|im_end|>", "</s>", " <eos>\n", "<|eot_id|><|end_of_text|>", "[EOS]"])
+@pytest.mark.parametrize("mark", ["<|im_end|>", "</s>", " <eos>\n", "<|eot_id|><|end_of_text|>", "[EOS]", "<|EOT|>"])
 def test_marks_that_end_a_turn_are_no_answer(mark: str) -> None:
     assert visible_answer(mark) is Outcome.EMPTY_RESPONSE
     assert visible_answer(f"Lima.{mark}") == "Lima."
     assert visible_answer(f"<think>x</think>{mark}") is Outcome.EMPTY_RESPONSE
+
+
+@pytest.mark.parametrize("token", ["<unk>", "<|fim_pad|>", "<|im_start|>", "<bos> <｜▁pad▁｜>", "[gMASK]<sop>"])
+def test_control_tokens_alone_are_no_answer(token: str) -> None:
+    assert visible_answer(token) is Outcome.EMPTY_RESPONSE
 
 
 @pytest.mark.parametrize(
@@ -245,6 +271,9 @@ def test_every_character_is_folded_into_one() -> None:
 def test_every_closing_mark_is_noticed_in_the_middle_of_a_text(family: ThinkingMarks) -> None:
     for end in family.ends if family.alone else ():
         assert visible_answer(f"{THOUGHT}{end}{family.header_end}{ANSWER}") == ANSWER
+    if family.alone and family.certain and not family.word:
+        for start in family.starts:
+            assert visible_answer(f"{ANSWER}\n{start}{THOUGHT}") is UNFINISHED
 
 
 @given(st.text(alphabet="<>/|[]`~\n think analysi◁▷\"'\\channelfinal{}"), st.booleans())
