@@ -172,14 +172,21 @@ FAMILIES = (
     ),
     # OpenChat
     _family(r"GPT4 Correct (User|Assistant): ?", "<|end_of_turn|>", lead="system"),
-    # Alpaca, DeepSeek Coder
-    _family(r"^### (Instruction|Response):(?:\n|\Z)", "<|EOT|>", "</s>", lead="system", spelled=True),
+    # Alpaca, DeepSeek Coder, SOLAR, Orca, Guanaco
+    _family(
+        r"(?<!#)### (Instruction|Response|System|User|Human|Assistant):(?:[ \n]|\Z)",
+        *("<|EOT|>", "</s>"),
+        lead="system",
+        spelled=True,
+    ),
     # Vicuna
     _family(r"(?:^|(?<=[ >]))(USER|ASSISTANT|SYSTEM):(?: |$)", "</s>", lead="system", spelled=True),
     # Laguna
     _family(
         r"(?:^|(?<=〉))<(system|user|assistant)>(?:\n{1,2}|\Z)", "</system>", "</user>", "</assistant>", spelled=True
     ),
+    # ChatML, Gemma and Llama 3 decoded without their special tokens
+    _family(r"(?:^|(?<=\S)(?=(?:user|assistant)\n\n))(system|user|assistant|model)(?:\n{1,2}|\Z)", spelled=True),
     # DeepSeek V2, ERNIE 4.5, Falcon, Orion, YandexGPT, the dialogues of HH
     _family(
         r"(?:^|(?<=>)) ?(User|Human|Assistant|System|Falcon|Пользователь|Ассистент):(?: |$|\[SEP\])",
@@ -237,6 +244,11 @@ _KNOWN = frozenset(
 def is_known_token(token: str) -> bool:
     """Tell whether a control token is one of a family that is known."""
     return token in _KNOWN
+
+
+def is_token(text: str) -> bool:
+    """Tell whether a text is one control token."""
+    return _CONTROL.fullmatch(text) is not None
 
 
 def find_control_tokens(text: str) -> Iterator[re.Match[str]]:

@@ -24,6 +24,7 @@ from flip_reward.core.chat_markup import (
     drop_media,
     find_control_tokens,
     is_known_token,
+    is_token,
     skip_special_tokens,
     strip_end_marks,
 )
@@ -38,6 +39,9 @@ _SPELLED = tuple(one for one in FAMILIES if one.spelled)
 _HINT = "name the policy's tokenizer: --policy-tokenizer NAME or FLIP_REWARD_POLICY_TOKENIZER"
 _BEGUN = re.compile(r"(?:\s|</?think(?:ing)?>|\[/?THINK\]|◁/?think▷|<\|?[^\s<>|]{1,64}\|?>|thought|analysis|final)*")
 """What a template may write behind the mark of a response that is due."""
+_OPENED = ("<think>", "<think>\n")
+"""What prompts end with that begin a response in words, and have it think then."""
+_R1_ZERO = "A conversation between User and Assistant"
 _CALLED = re.compile(r"\s*(?:[A-Za-z_]{1,24}:?\s*)?(?:</?think(?:ing)?>\s*)*")
 """What may follow the last control token of a prompt: who is to respond, and what the response begins with."""
 
@@ -90,6 +94,8 @@ class ChatReader:
             if _looks_rendered(text):
                 raise _unknown("the prompt has the marks of an unknown chat template", text)
             return RenderedPrompt((Message("user", text),))
+        if all(turn.role == "assistant" for turn in turns):
+            raise _unknown("the prompt has no question that can be read", text)
         last = turns[-1]
         if len(turns) > 1 and last.role == "assistant" and not last.finished:
             return RenderedPrompt(_to_messages(turns[:-1]), last.raw)
@@ -191,7 +197,9 @@ def _read_turns(text: str, markup: Markup, *, expected: bool) -> list[_Turn] | N
     headers = list(_find_headers(text, markup))
     if not headers:
         return None
-    is_due = markup.role(headers[-1]) == "assistant" and _BEGUN.fullmatch(text, headers[-1].end()) is not None
+    is_due = _is_due(text, headers[-1], markup)
+    if not (expected or is_due or markup.own or markup.spelled) and _are_mentioned(text, headers, markup):
+        return None
     turns = _read_lead(text[: headers[0].start()], markup, expected=expected, is_due=is_due)
     if turns is None:
         return None
@@ -206,18 +214,32 @@ def _read_turns(text: str, markup: Markup, *, expected: bool) -> list[_Turn] | N
     if markup.own:
         return list(_take_off(turns, markup.own))
     for turn in turns:
-        if turn.role == "user":
-            _check(turn.content, markup)
+        _check(turn, markup)
     return turns
+
+
+def _is_due(text: str, header: re.Match[str], markup: Markup) -> bool:
+    """Tell whether a response is due behind the last header: no more follows than what a template begins it with."""
+    begun = _BEGUN.fullmatch(text, header.end()) or text.endswith(_OPENED, header.end())
+    return bool(begun) and markup.role(header) == "assistant"
+
+
+def _are_mentioned(text: str, headers: Sequence[re.Match[str]], markup: Markup) -> bool:
+    """Tell whether the headers of a text are single tokens in a line, and nothing else of a template is there."""
+    return (
+        not text[: headers[0].start()].strip()
+        and all(is_token(header[0].strip(" ")) for header in headers)
+        and not any(end in text for end in markup.ends)
+    )
 
 
 def _read_lead(text: str, markup: Markup, *, expected: bool, is_due: bool) -> list[_Turn] | None:
     """Read what stands before the first header: nothing, or one turn; None where it may not stand there."""
     begin = skip_special_tokens(text, 0, markup.own.specials if markup.own else ())
-    if begin == len(text) or (is_due and _is_cut_off(text, markup)):
+    if begin == len(text) or _is_cut_off(text, markup):
         return []
-    has_token = bool(text[:begin].strip())
-    if markup.lead is None or not (has_token or expected or (is_due and not markup.lead_after_token)):
+    is_clear = expected or bool(text[:begin].strip()) or text.startswith(_R1_ZERO, begin)
+    if markup.lead is None or not (is_clear or (is_due and not markup.lead_after_token)):
         return None
     return [_make_turn(text[begin:], begin, markup.lead, markup)]
 
@@ -295,20 +317,23 @@ def _take_off(turns: Sequence[_Turn], own: OwnTemplate) -> Iterator[_Turn]:
             yield replace(turn, content=content.removeprefix(own.reply)) if turn.role == "assistant" else turn
 
 
-def _check(content: str, markup: Markup) -> None:
-    """Refuse marks of unknown turns, and unknown tokens at the edges, in what a user says.
+def _check(turn: _Turn, markup: Markup) -> None:
+    """Refuse marks of unknown turns, and unknown tokens at the edges of what a user says.
 
     A token in the midst of words is what somebody wrote about it.
     """
+    content = turn.raw if markup.channels else turn.content
     tokens = list(find_control_tokens(content))
-    for token in tokens:
-        at_edge = token.start() == 0 or token.end() == len(content)
+    for token in tokens if turn.role == "user" else ():
+        at_edge = token.start() == 0 or token.end() == len(turn.content)
         if at_edge and not is_known_token(token[0]):
             raise _unknown("the user's message has an unknown control token", token[0])
     for token, following in pairwise(tokens):
         beside, called = content[token.end() : following.start()], content[following.end() : following.end() + 1]
-        if token[0] in markup.ends and not beside.strip() and called.isalpha():
-            raise _unknown("the user's message has the marks of an unknown turn", token[0] + following[0])
+        if token[0] not in markup.ends or beside.strip() or not called.isalnum() or "tool" in following[0]:
+            continue
+        if not markup.header.match(content, following.start()):
+            raise _unknown(f"the {turn.role}'s message has the marks of an unknown turn", token[0] + following[0])
 
 
 def _looks_rendered(text: str) -> bool:

@@ -23,18 +23,18 @@ families write their marks like this, and so will models to come."""
 # fmt: off
 _KNOWN = frozenset(
     {
-        *ENDS, *STARTS, "<EOP_TOKEN>", "[BOS]", "[sMASK]", "<eop>", '<|"|>', "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>",
-        "[SYSTEM_PROMPT]", "[MODEL_SETTINGS]", "[AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[TOOL_CONTENT]",
-        "[ARGS]", "[CALL_ID]", "<start_of_turn>", "<start_of_image>", "<end_of_image>", "<beginning_of_sentence>",
-        "<seed:bos>", "]~!b[", "]~b]", "<role>SYSTEM</role>", "<role>HUMAN</role>", "<role>ASSISTANT</role>",
-        "<role>OBSERVATION</role>", "<_system>", "<_user>", "<_bot>", "<_start>", "<_end>", "<eoh>", "<eoa>",
-        "<extra_id_0>", "<extra_id_1>", "<SPECIAL_10>", "<SPECIAL_11>", "<reserved_102>", "<reserved_103>",
-        "<reserved_106>", "<reserved_107>", "〈|EOS|〉",
+        *ENDS, *STARTS, "<EOP_TOKEN>", "[BOS]", "[sMASK]", "<eop>", '<|"|>', "[INST]", "[/INST]", "<<SYS>>",
+        "<</SYS>>", "[SYSTEM_PROMPT]", "[MODEL_SETTINGS]", "[AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]",
+        "[TOOL_CONTENT]", "[ARGS]", "[CALL_ID]", "<start_of_turn>", "<start_of_image>", "<end_of_image>",
+        "<beginning_of_sentence>", "<seed:bos>", "]~!b[", "]~b]", "<role>SYSTEM</role>", "<role>HUMAN</role>",
+        "<role>ASSISTANT</role>", "<role>OBSERVATION</role>", "<_system>", "<_user>", "<_bot>", "<_start>",
+        "<_end>", "<eoh>", "<eoa>", "<extra_id_0>", "<extra_id_1>", "<SPECIAL_10>", "<SPECIAL_11>",
+        "<reserved_102>", "<reserved_103>", "<reserved_106>", "<reserved_107>", "〈|EOS|〉",
     }
 )
 # fmt: on
-"""Marks of other shapes: what begins or ends turns in any family of `chat_markup`, and more of Llama 2, Mistral, Gemma,
-Command, GLM, Seed, MiniMax, Ling, TeleChat, InternLM, Nemotron, Baichuan and Laguna."""
+"""Marks of other shapes: what begins a text or ends a turn in any family of `chat_markup`, and more of Llama 2,
+Mistral, Gemma, GLM, Seed, MiniMax, Ling, TeleChat, InternLM, Nemotron, Baichuan and Laguna."""
 
 _LONGEST = 64
 _ROLE = re.compile(r"user|human|bot\b|assistant|system|model|turn|role|instruct|bos\b|eos\b|eot\b", re.IGNORECASE)

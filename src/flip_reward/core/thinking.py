@@ -35,6 +35,14 @@ class ThinkingMarks:
     """Upper and lower case matter."""
 
 
+_HARMONY_TEXT = ThinkingMarks(
+    "harmony without its special tokens",
+    ("analysis", "commentary"),
+    ("assistantfinal",),
+    alone=False,
+    certain=False,
+    exact=True,
+)
 _HARMONY_STOPS = ("<|return|>", "<|end|>", "<|call|>", "<|start|>")
 
 # Read from the models' chat templates, and from the reasoning parsers of vLLM, SGLang and llama.cpp, November 2026.
@@ -52,14 +60,7 @@ THINKING: tuple[ThinkingMarks, ...] = (
         header_end="<|message|>",
         stops=_HARMONY_STOPS,
     ),
-    ThinkingMarks(
-        "harmony without its special tokens",
-        ("analysis", "commentary"),
-        ("assistantfinal",),
-        alone=False,
-        certain=False,
-        exact=True,
-    ),
+    _HARMONY_TEXT,
     ThinkingMarks("Gemma 4", ("<|channel>thought", "<|channel>"), ("<channel|>",)),
     ThinkingMarks("Magistral, Mistral Small 4", ("[THINK]",), ("[/THINK]",), exact=True),
     ThinkingMarks("Seed-OSS", ("<seed:think>",), ("</seed:think>",)),
@@ -116,7 +117,6 @@ THINKING: tuple[ThinkingMarks, ...] = (
 )
 """The marks of models that think."""
 
-_HARMONY_TEXT = THINKING[2]
 _TAG = re.compile(
     r"<[ ]?(/?)[ ]?("
     + "|".join(re.escape(one[1:-1]) for marks in THINKING for one in marks.starts if re.fullmatch("<[a-z:_]+>", one))

@@ -163,6 +163,11 @@ def test_padding_on_both_sides() -> None:
         "Say <|im_start|>user\n to me",
         "What does <|im_end|> mean?",
         "What do <｜User｜> and <｜Assistant｜> mean?",
+        "<｜User｜> and <｜Assistant｜>: whose are they?",
+        "[INST] is a mark. What does it do?",
+        "[INST] and [/INST] are marks. What do they do?",
+        "user\nguides for a shop\nassistant manager",
+        "### User: a guide\n### Assistant: none",
         "<|endoftext|>",
         "Repeat after me: <|endoftext|>",
         "<|pad|> or <|eos|>, which one?",
@@ -193,6 +198,23 @@ def test_a_dialogue_of_words_is_read_where_a_reply_is_due() -> None:
         ("<｜Mensch｜>Name a fruit.<｜Maschine｜>", "<｜Mensch｜>, <｜Maschine｜>"),
         ("<|im_start|>critic\nName a fruit.<|im_end|>\n<|im_start|>author\n", "<|im_start|>, <|im_end|>"),
         ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>critic\nNo.<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>"),
+        (
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\n<|im_start|>critic\nNo.",
+            "<|im_end|>",
+        ),
+        (
+            "<|im_start|>system\nBe.<|im_end|>\n<|im_start|>critic\nNo.<|im_end|>\n<|im_start|>assistant\n",
+            "<|im_end|>",
+        ),
+        ("<|im_start|>user of=it\nName a fruit.<|im_end|>\n<|im_start|>assistant\n", "<|im_start|>"),
+        ("<｜User｜>Hi<｜Assistant｜>Ho<｜end▁of▁sentence｜><｜Mensch｜>No.<｜Assistant｜>", "<｜Mensch｜>"),
+        (
+            (
+                "<|start|>user<|message|>Hi<|end|><|start|>assistant<|channel|>final<|message|>Ho<|end|>"
+                "<|start|>critic<|message|>No.<|end|><|start|>assistant"
+            ),
+            "<|end|>, <|start|>",
+        ),
         ("<|im_start|>user\n<|mystery|>Name a fruit.<|im_end|>\n<|im_start|>assistant\n", "<|mystery|>"),
         ("[INST]Name a fruit.<|mystery|>[/INST]", "<|mystery|>"),
     ],
@@ -220,8 +242,39 @@ def test_what_stands_for_an_image_is_not_what_was_said() -> None:
 
 
 def test_a_prompt_that_was_cut_on_the_left_is_read_from_its_first_whole_turn() -> None:
-    text = "ello!<|im_end|>\n<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\n"
-    assert READER.read_prompt(text).messages == (QUESTION,)
+    text = "ello!<|im_end|>\n<|im_start|>user\nName a fruit.<|im_end|>\n"
+    for due in ("<|im_start|>assistant\n", "<|im_start|>assistant\nSure: ", ""):
+        assert READER.read_prompt(text + due).messages == (QUESTION,)
+    with pytest.raises(ConversationError, match="no question"):
+        READER.read_prompt("a fruit.<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "system\nBe brief.\nuser\nName a fruit.\nassistant\n",
+        "system\n\nBe brief.user\n\nName a fruit.assistant\n\n",
+        "### System:\nBe brief.\n\n### User:\nName a fruit.\n\n### Assistant:\n",
+        "Be brief.\n### Human: Name a fruit.### Assistant:",
+        "<s>Be brief.\nUser: Name a fruit.\nAssistant: Step by step.\n<think>",
+    ],
+)
+def test_marks_of_words_are_read_where_a_reply_is_due(prompt: str) -> None:
+    assert READER.read_prompt(prompt).messages == MESSAGES
+
+
+@pytest.mark.parametrize("due", ["Assistant:", "Assistant: <think>", "Assistant: Let me see.\n<think>\n"])
+def test_the_prompt_of_r1_zero_is_read(due: str) -> None:
+    rule = "A conversation between User and Assistant. Assistant answers."
+    read = READER.read_prompt(f"{rule}\nUser: Name a fruit.\n{due}")
+    assert read.messages == (Message("system", rule), QUESTION)
+
+
+def test_what_a_tool_answers_behind_a_turn_of_its_call_is_no_unknown_turn() -> None:
+    call = "<｜tool▁calls▁begin｜>f()<｜tool▁calls▁end｜><｜end▁of▁sentence｜>"
+    answer = "<｜tool▁output▁begin｜>Sunny<｜tool▁output▁end｜>"
+    read = READER.read_prompt(f"<｜User｜>How warm?<｜Assistant｜>{call}{answer}<｜Assistant｜>")
+    assert [message.role for message in read.messages] == ["user", "assistant"]
 
 
 def test_several_turns_with_and_without_the_mark_of_the_reply() -> None:
