@@ -49,6 +49,28 @@ class LazyCommands(TyperGroup):
         command.name = cmd_name
         return command
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer hides the types
+        """Find the command that the arguments name."""
+        name, command, rest = super().resolve_command(ctx, args)
+        pairs = [flag for one in command.params if " " in (one.metavar or "") for flag in one.opts]
+        return name, command, _repeat_pairs(pairs, rest)
+
+
+def _repeat_pairs(options: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """Write an option of two values twice, with one each: typer has none that can be given several times.
+
+    Example:
+        >>> _repeat_pairs(["--marks"], ["--marks", "<a>", "</a>", "--fast"])
+        ['--marks', '<a>', '--marks', '</a>', '--fast']
+    """
+    left, written = list(reversed(arguments)), []
+    while left:
+        argument = left.pop()
+        written.append(argument)
+        if argument in options and len(left) > 1:
+            written += [left.pop(), argument, left.pop()]
+    return written
+
 
 app = typer.Typer(
     name="flip-reward",

@@ -172,7 +172,7 @@ def _to_parameter(option: Option) -> inspect.Parameter:
     if get_origin(kind) is Mapping or isinstance(default, dict):
         kind, default = str | None, None  # given as JSON text
     if get_origin(kind) is tuple:
-        kind, default = tuple[str, str] | None, None
+        kind, default = list[str] | None, None  # see `cli.app.LazyCommands`
     bounds = {"min": option.limit("ge", "gt"), "max": option.limit("le", "lt")}
     declared = typer.Option(
         _flag(option.name),

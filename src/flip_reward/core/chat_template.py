@@ -203,12 +203,7 @@ def _read_turns(text: str, markup: Markup, *, expected: bool) -> list[_Turn] | N
     turns = _read_lead(text[: headers[0].start()], markup, expected=expected, is_due=is_due)
     if turns is None:
         return None
-    for header, following in zip(headers, [*headers[1:], None], strict=True):
-        if turns and (header.lastgroup or "").startswith("user_after_system"):
-            turns[-1] = replace(turns[-1], role="system")
-        raw = text[header.end() : following.start() if following else None]
-        if role := markup.role(header):
-            turns.append(_make_turn(raw, header.end(), role, markup))
+    _append_turns(turns, text, headers, markup)
     if markup.spelled and not (_alternate(turns) and (expected or is_due)):
         return None
     if markup.own:
@@ -216,6 +211,25 @@ def _read_turns(text: str, markup: Markup, *, expected: bool) -> list[_Turn] | N
     for turn in turns:
         _check(turn, markup)
     return turns
+
+
+def _append_turns(turns: list[_Turn], text: str, headers: Sequence[re.Match[str]], markup: Markup) -> None:
+    """Append the turn behind each header."""
+    for header, following in zip(headers, [*headers[1:], None], strict=True):
+        if turns and (header.lastgroup or "").startswith("user_after_system"):
+            turns[-1] = replace(turns[-1], role="system")
+        end = following.start() if following else len(text)
+        if role := markup.role(header):
+            turn = _make_turn(text[header.end() : end], header.end(), role, markup)
+            if _is_same_turn(turns, turn):  # the header between the two is a word of the user
+                start = turns.pop().start
+                turn = _make_turn(text[start:end], start, role, markup)
+            turns.append(turn)
+
+
+def _is_same_turn(turns: Sequence[_Turn], turn: _Turn) -> bool:
+    """Tell whether a turn goes on with the last one: both are the user's, and only the second is finished."""
+    return bool(turns) and turn.role == turns[-1].role == "user" and turn.finished and not turns[-1].finished
 
 
 def _is_due(text: str, header: re.Match[str], markup: Markup) -> bool:

@@ -91,8 +91,8 @@ class ResponseOptions:
         BeforeValidator(_read_marks),
         AfterValidator(_check_marks),
         Field(
-            description="What opens and closes the thinking of the policy, where its marks are not known already; "
-            "in a recipe and the environment several pairs, one after the other."
+            description="What opens and closes the thinking of the policy, where its marks are not known already. "
+            "Several pairs are given one after the other."
         ),
         Setting(metavar="START END"),
     ] = ()

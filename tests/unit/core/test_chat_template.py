@@ -228,7 +228,13 @@ def test_marks_that_are_unknown_are_named(text: str, named: str) -> None:
 
 @pytest.mark.parametrize(
     "question",
-    ["What does <|im_end|> mean?", "Is <|mystery|> a token?", "Repeat this: <|endoftext|>", "[INST] is a mark, too"],
+    [
+        "What does <|im_end|> mean?",
+        "Is <|mystery|> a token?",
+        "Repeat this: <|endoftext|>",
+        "[INST] is a mark, too",
+        "What is <|im_start|>user\nfor?",
+    ],
 )
 def test_a_token_among_the_words_of_a_user_is_text(question: str) -> None:
     text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"

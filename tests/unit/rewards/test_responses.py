@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import typer
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from flip_reward.cli.app import app as cli
 from flip_reward.cli.options import expand_options
 from flip_reward.core.conversation import Group
 from flip_reward.core.score import Outcome, Score
@@ -84,7 +88,7 @@ def test_the_setting_is_an_option_a_key_and_a_variable() -> None:
     def command(config: RewardConfig) -> None:
         seen.append(config)
 
-    arguments = ["--thinking-marks", "Plan: ", "Now:", "--thinking-opened"]
+    arguments = ["--thinking-marks", "Plan: ", "--thinking-marks", "Now:", "--thinking-opened"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert CliRunner().invoke(app, []).exit_code == 0
     assert CliRunner().invoke(app, ["--thinking-marks", "<plan>"]).exit_code == 2
@@ -94,6 +98,17 @@ def test_the_setting_is_an_option_a_key_and_a_variable() -> None:
         read = RewardConfig.from_environment({"FLIP_REWARD_THINKING_MARKS": text}).flip.response
         assert read.thinking_marks == ("<plan>", "</plan>", "[[", "]]")
         assert read.visible_answer("[[hm]]Pear.") == "Pear."
+
+
+def test_the_option_takes_two_marks_and_may_be_given_several_times(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    responses = ("<plan>hm</plan>Pear.", "<idea>hm</idea>Plum.")
+    rows.write_text("".join(json.dumps({"instruction": "Hi", "response": one}) + "\n" for one in responses))
+    marks = ["--thinking-marks", "<plan>", "</plan>", "--thinking-marks", "<idea>", "</idea>"]
+    shown = CliRunner().invoke(cli, ["score", str(rows), "--model", "scripted", "--dry-run", *marks]).output
+    assert "Pear." in shown
+    assert "Plum." in shown
+    assert "hm" not in shown
 
 
 @pytest.mark.parametrize("marks", [["<plan>"], ["<plan>", " "], ["", "</plan>"]])
