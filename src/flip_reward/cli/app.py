@@ -52,7 +52,7 @@ class LazyCommands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer hides the types
         """Find the command that the arguments name."""
         name, command, rest = super().resolve_command(ctx, args)
-        pairs = [flag for one in command.params if " " in (one.metavar or "") for flag in one.opts]
+        pairs = [flag for one in getattr(command, "params", ()) if " " in (one.metavar or "") for flag in one.opts]
         return name, command, _repeat_pairs(pairs, rest)
 
 
