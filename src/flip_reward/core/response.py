@@ -68,7 +68,7 @@ def visible_answer(response: str, *, marks: Sequence[tuple[str, str]] = (), open
         >>> visible_answer("<think>Fruits...")
         <Outcome.UNFINISHED_THINKING: 'unfinished_thinking'>
     """
-    found = find_answer(response, marks=marks, opened=opened)
+    found = find_answer(response, marks=marks, opened=opened, reopens=True)
     if found is None:
         return Outcome.UNFINISHED_THINKING
     answer = strip_end_marks(response[found.start : found.stop])

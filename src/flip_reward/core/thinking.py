@@ -160,6 +160,7 @@ def find_answer(
     *,
     marks: Sequence[tuple[str, str]] = (),
     opened: bool = False,
+    reopens: bool = False,
     ignored: Callable[[int], bool] | None = None,
 ) -> Answer | None:
     """Find the answer of a text; None while its thinking has not ended.
@@ -168,6 +169,7 @@ def find_answer(
         text: What a model wrote.
         marks: Opening and closing marks of other models, besides those of `THINKING`.
         opened: The model's chat template opens the thinking, so that without a closing mark there is no answer.
+        reopens: An answer that goes over into thinking which is never closed is none.
         ignored: Says of a place whether a mark there is none.
 
     Example:
@@ -177,7 +179,9 @@ def find_answer(
     """
     if not (opened or marks or _may_be_marked(text)):
         return Answer(0, len(text))
-    return _Reader(text, ignored).read(_own(marks), opened=opened)
+    reader, own = _Reader(text, ignored), _own(marks)
+    answer = reader.read(own, opened=opened)
+    return None if answer and reopens and reader.is_reopened(own, answer) else answer
 
 
 def find_opening(prompt: str, marks: Sequence[tuple[str, str]] = ()) -> str:
@@ -231,10 +235,6 @@ class _Reader:
 
     def read(self, own: Sequence[ThinkingMarks], *, opened: bool) -> Answer | None:
         """Find the answer: after the sections at the beginning, or else after the last closing mark of any family."""
-        answer = self._find_answer(own, opened=opened)
-        return None if answer is None or self._is_reopened(own, answer) else answer
-
-    def _find_answer(self, own: Sequence[ThinkingMarks], *, opened: bool) -> Answer | None:
         begin = end = self._skip_begin()
         position, last = self._skip_space(begin), None
         unused = [*own, *THINKING] if own or self._folded[position : position + 1] in _FIRST_CHARACTERS else []
@@ -255,10 +255,10 @@ class _Reader:
                 return None
         return Answer(begin, len(self._text)) if last is None else self._bound(end, last)
 
-    def _is_reopened(self, own: Sequence[ThinkingMarks], answer: Answer) -> bool:
+    def is_reopened(self, own: Sequence[ThinkingMarks], answer: Answer) -> bool:
         """Whether an answer goes over into thinking: behind a sentence, and not as a word of one."""
         for marks in (*own, *THINKING):
-            for mark in marks.starts if marks.certain and not marks.word else ():
+            for mark in marks.starts if marks.certain and not (marks.word or marks.starts[0][0].isalnum()) else ():
                 for start, stop in _find_all(self._search(marks), mark, answer.start):
                     before = self._text[max(start - _NEAR, 0) : start].rstrip(" \t")[-1:]
                     if start >= answer.stop or before not in _BETWEEN_SENTENCES:

@@ -92,6 +92,13 @@ def test_a_thinking_tag_quoted_inside_an_object_after_prose_is_not_the_end_of_th
     assert parse_inferred_instruction(reply).instruction == "real"
 
 
+@pytest.mark.parametrize(
+    "written", ["INFERRED INSTRUCTION: Mend this:\n<think> tag", verdict("Mend it.") + "\n<think>Hm"]
+)
+def test_a_mark_that_opens_thinking_behind_a_verdict_takes_nothing_from_it(written: str) -> None:
+    assert (parse_inferred_instruction(written).instruction or "").startswith("Mend")
+
+
 def test_the_more_specific_key_wins() -> None:
     reply = '{"INSTRUCTION": "quoted", "INFERRED INSTRUCTION": "real"}'
     assert parse_inferred_instruction(reply).instruction == "real"
