@@ -23,13 +23,13 @@ from flip_reward.core.chat_markup import (
     OwnTemplate,
     drop_media,
     find_control_tokens,
+    find_end,
     is_known_token,
     is_token,
     skip_special_tokens,
     strip_end_marks,
 )
 from flip_reward.core.conversation import Message, Role
-from flip_reward.core.thinking import find_end
 from flip_reward.errors import ConversationError
 
 _SHORTEST_OVERLAP = 16
