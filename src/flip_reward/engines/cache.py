@@ -68,17 +68,11 @@ def cache_key(identity: str, request: Request | LogprobRequest) -> bytes:
 
 
 def is_complete(completion: Completion | TokenLogprobs) -> bool:
-    """Whether an answer is worth keeping: no part of it is missing, and the same request means the same answer.
-
-    A reply that was cut at the token limit is whole in this sense: that is how the request is answered.
-    """
+    """Whether an answer is worth keeping: it is known to be whole, and the same request means the same answer."""
     if isinstance(completion, TokenLogprobs):
         return True
     replies = (completion, *completion.others)
-    return all(one.repeatable and one.text and Ending.of(one.finish_reason) in _KEPT for one in replies)
-
-
-_KEPT = (Ending.NATURAL, Ending.CUT)
+    return all(one.repeatable and one.text and Ending.of(one.finish_reason) is Ending.NATURAL for one in replies)
 
 
 @dataclass(frozen=True, slots=True)
