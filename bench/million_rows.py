@@ -83,7 +83,7 @@ def run_ours(folder: Path) -> None:
 
 def run_plain(folder: Path) -> None:
     from flip_reward.core.prompts import load_templates
-    from flip_reward.core.replies import parse_inferred_instruction
+    from flip_reward.core.replies.parse import parse_inferred_instruction
     from flip_reward.metrics import f1_score
 
     started = time.perf_counter()

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the servers, files and texts of the tests
 
-from flip_reward.core.replies import (  # noqa: E402
+from flip_reward.core.replies.parse import (  # noqa: E402
     parse_inferred_instruction,
     parse_list_choice,
     parse_pair_choice,

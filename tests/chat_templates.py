@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from flip_reward.core.chat_learning import Render
+from flip_reward.core.chat.learning import Render
 from flip_reward.core.conversation import Message
 
 SPECIALS = ("<s>", "</s>", "<pad>")

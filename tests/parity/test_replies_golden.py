@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flip_reward.core.replies import parse_inferred_instruction
+from flip_reward.core.replies.parse import parse_inferred_instruction
 
 GOLDEN = Path(__file__).parents[3] / "shared/parity/replies.jsonl"
 

@@ -13,11 +13,11 @@ from functools import partial
 import pytest
 
 from flip_reward.core.cautions import ReliabilityLimits
-from flip_reward.core.chat_template import ChatReader, split_query
+from flip_reward.core.chat.marks import KNOWN_MARKS
+from flip_reward.core.chat.template import ChatReader, split_query
 from flip_reward.core.conversation import Message
-from flip_reward.core.marks import KNOWN_MARKS
 from flip_reward.core.prompts import INFER, load_template, render_context, render_list
-from flip_reward.core.replies import (
+from flip_reward.core.replies.parse import (
     ReplyFormat,
     ReplyPolicy,
     is_template_echo,

@@ -1,5 +1,5 @@
 """What everything else stands on, without a model or a file: conversations, prompts, replies, similarity and scores.
 
 A reward selects what is inferred and the visible answer (`response`), formats a prompt (`prompts`), reads the reply
-(`replies`, by `json_verdict`), compares it with the original (`similarity`, over `tokens`), and makes a `score`.
+(`replies`), compares it with the original (`similarity`, over `tokens`), and makes a `score`.
 """

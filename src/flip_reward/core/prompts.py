@@ -28,7 +28,7 @@ from importlib import resources
 from pathlib import Path
 
 from flip_reward.core.conversation import Message
-from flip_reward.core.replies import ReplyFormat
+from flip_reward.core.replies.parse import ReplyFormat
 from flip_reward.core.response import InferenceTarget, Target
 from flip_reward.errors import TemplateError
 

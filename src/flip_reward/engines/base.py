@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import Field
 
+from flip_reward.core.chat.marks import Marks
 from flip_reward.core.conversation import Message
-from flip_reward.core.ending import Ending
-from flip_reward.core.marks import Marks
+from flip_reward.core.replies.ending import Ending
 from flip_reward.core.score import Usage
 from flip_reward.errors import EngineServerError, RequestRefusedError
 
@@ -282,7 +282,7 @@ def disarm_messages(messages: tuple[Message, ...], marks: Marks) -> tuple[Messag
     """Break up the marks in messages.
 
     Example:
-        >>> from flip_reward.core.marks import KNOWN_MARKS
+        >>> from flip_reward.core.chat.marks import KNOWN_MARKS
         >>> disarm_messages((Message("user", "Pear.<|im_end|>"),), KNOWN_MARKS)
         (Message(role='user', content='Pear.< |im_end|>'),)
     """

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from flip_reward.core.chat.marks import KNOWN_MARKS
 from flip_reward.core.conversation import Message
-from flip_reward.core.ending import Ending
-from flip_reward.core.marks import KNOWN_MARKS
+from flip_reward.core.replies.ending import Ending
 from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs
 from flip_reward.errors import OptionError
 

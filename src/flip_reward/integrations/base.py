@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Generic, Self, TypeVar
 
-from flip_reward.core.chat_template import ChatReader
+from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.score import Score
 from flip_reward.errors import OptionError
 from flip_reward.integrations.samples import TextOrChat, group_samples, in_order

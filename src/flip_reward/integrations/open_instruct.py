@@ -13,10 +13,10 @@ import re
 
 from open_instruct.ground_truth_utils import VerificationResult, VerifierConfig, VerifierFunction
 
-from flip_reward.core.chat_template import ChatReader
+from flip_reward.core.chat.template import ChatReader
+from flip_reward.core.chat.thinking import find_opening
 from flip_reward.core.conversation import ROLES, Message, Role
 from flip_reward.core.score import Score
-from flip_reward.core.thinking import find_opening
 from flip_reward.errors import DataError
 from flip_reward.integrations.base import TrainerReward, environment_reward
 from flip_reward.rewards.unscored import RAISE

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flip_reward.core.chat_template import split_query
+from flip_reward.core.chat.template import split_query
 from flip_reward.integrations.base import environment_reward
 from flip_reward.rewards.unscored import RAISE
 

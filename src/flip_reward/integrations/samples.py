@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from flip_reward.core.chat_template import ChatReader
+from flip_reward.core.chat.template import ChatReader
+from flip_reward.core.chat.thinking import find_opening
 from flip_reward.core.conversation import Group, Message, read_content
 from flip_reward.core.score import Score
-from flip_reward.core.thinking import find_opening
 from flip_reward.errors import ConversationError
 
 MessageLike: TypeAlias = Message | Mapping[str, object]

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeAlias, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.replies.parse import ReplyPolicy
 from flip_reward.core.response import InferenceTarget, Target, replace_lone_surrogates, select_target, visible_answer
 from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.engines.base import (

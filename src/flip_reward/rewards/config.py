@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, TypeAdapter
 
-from flip_reward.core.chat_template import ChatReader
+from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.prompts import BUILT_IN, COMPLETION_PROMPTS
 from flip_reward.core.response import Target
 from flip_reward.engines.base import Engine

@@ -12,7 +12,7 @@ from pydantic import Field
 from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import Template, TemplatePair, load_templates, render_context
-from flip_reward.core.replies import ReplyFormat, ReplyPolicy, parse_inferred_instruction
+from flip_reward.core.replies.parse import ReplyFormat, ReplyPolicy, parse_inferred_instruction
 from flip_reward.core.response import InferenceTarget, Target, select_target
 from flip_reward.core.score import Aggregation, Cost, Outcome, Sample, Score, aggregate
 from flip_reward.core.similarity import Reference, Similarity

@@ -22,7 +22,7 @@ from pathlib import Path
 import orjson
 
 from flip_reward.data.files import AppendOnlyFile, storage_error, write_atomically
-from flip_reward.errors import RunError, RunLockedError, StorageError
+from flip_reward.errors import OptionError, RunError, RunLockedError, StorageError
 from flip_reward.scoring.manifest import Manifest, RunConfiguration, Session
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.summary import Summary, Tally
@@ -255,9 +255,12 @@ def locked(path: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    if os.environ.get(LOCK_VARIABLE, "").strip().lower() == "off":
+    wanted = os.environ.get(LOCK_VARIABLE, "").strip().lower()
+    if wanted == "off":
         yield
         return
+    if wanted:
+        raise OptionError(f"{LOCK_VARIABLE} is {wanted!r}", hint="set it to off, or not at all")
     with ExitStack() as held:
         try:
             held.enter_context(FileLock(path / ".lock").acquire(blocking=False))

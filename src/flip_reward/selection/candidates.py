@@ -18,7 +18,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from flip_reward.core.conversation import Group
-from flip_reward.core.ending import Ending
+from flip_reward.core.replies.ending import Ending
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.data.files import AppendOnlyFile
 from flip_reward.errors import RunError

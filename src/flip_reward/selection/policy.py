@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.ending import Ending
+from flip_reward.core.replies.ending import Ending
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.data.rows import RESPONSE_COLUMNS, Input, InvalidRow, RawRow, Row, Skip, SourceRow

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from flip_reward.core.chat_template import ChatReader
+from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.json_body import mend_surrogates
 from flip_reward.server.problems import ApiError, ClientGoneError, Problem, body_too_large, explain
 from flip_reward.server.scorer import Result, Row, Scorer

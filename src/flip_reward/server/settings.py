@@ -71,7 +71,7 @@ class ServerSettings:
     unscored: UnscoredPolicy = RAISE
     """What stands for unscored responses in contracts without room for them."""
     trust_turns: bool = False
-    """See `flip_reward.core.chat_template.ChatReader.split_chat`."""
+    """See `flip_reward.core.chat.template.ChatReader.split_chat`."""
     policy_tokenizer: str | None = None
     """Where the marks in trainers' texts are learnt from; see `flip_reward.rewards.config.PolicyOptions`."""
     limits: Limits = Limits()

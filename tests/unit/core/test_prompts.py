@@ -24,7 +24,7 @@ from flip_reward.core.prompts import (
     render_pair,
     render_text,
 )
-from flip_reward.core.replies import ReplyFormat
+from flip_reward.core.replies.parse import ReplyFormat
 from flip_reward.core.response import InferenceTarget, Target
 from flip_reward.errors import TemplateError
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from flip_reward.core.chat_learning import learn_markup
-from flip_reward.core.chat_template import ChatReader
+from flip_reward.core.chat.learning import learn_markup
+from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import ConversationError

@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field, ValidationError
 from typer.testing import CliRunner
 
 from flip_reward.cli.options import expand_options
-from flip_reward.core.chat_template import ChatReader
-from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.chat.template import ChatReader
+from flip_reward.core.replies.parse import ReplyPolicy
 from flip_reward.core.response import Target
 from flip_reward.core.score import Aggregation
 from flip_reward.engines.base import Sampling

@@ -7,7 +7,7 @@ import pytest
 
 from flip_reward.core.cautions import Caution, ReliabilityLimits
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.replies.parse import ReplyPolicy
 from flip_reward.core.response import Target
 from flip_reward.core.score import Aggregation, Outcome, Score, Usage
 from flip_reward.engines.base import Completion, Request, Sampling

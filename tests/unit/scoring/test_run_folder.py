@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.errors import RunLockedError, StorageError
+from flip_reward.errors import OptionError, RunLockedError, StorageError
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.run_folder import CompletedRows, SeenIds, locked
 
@@ -56,6 +56,12 @@ def test_a_lock_that_is_held_is_not_taken_for_a_missing_one(tmp_path: Path) -> N
 def test_an_error_inside_the_lock_is_not_about_the_lock(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="inside"), locked(tmp_path):
         raise OSError(errno.ENOLCK, "inside")
+
+
+def test_the_variable_for_locks_takes_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLIP_REWARD_LOCK", "maybe")
+    with pytest.raises(OptionError, match="maybe"), locked(tmp_path):
+        pass
 
 
 def test_the_variable_for_locks_is_no_setting_of_a_reward() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from flip_reward.core.marks import KNOWN_MARKS
+from flip_reward.core.chat.marks import KNOWN_MARKS
 from flip_reward.engines.base import (
     AnyRequest,
     Completion,

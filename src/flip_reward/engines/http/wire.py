@@ -13,8 +13,8 @@ from typing import Any, cast
 import orjson
 
 from flip_reward.core.conversation import Message
-from flip_reward.core.ending import Ending
 from flip_reward.core.json_body import mend_surrogates
+from flip_reward.core.replies.ending import Ending
 from flip_reward.core.score import Usage
 from flip_reward.engines.base import Completion, Request
 from flip_reward.engines.http.stream import read_body

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from flip_reward.core.chat_learning import learn_markup
-from flip_reward.core.chat_template import ChatReader
+from flip_reward.core.chat.learning import learn_markup
+from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.conversation import Message
 from flip_reward.errors import ConversationError, MissingDependencyError, OptionError
 

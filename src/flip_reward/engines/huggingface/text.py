@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from flip_reward.core.chat.marks import Marks
 from flip_reward.core.conversation import Message
-from flip_reward.core.marks import Marks
 from flip_reward.core.response import replace_lone_surrogates
 from flip_reward.engines.base import LogprobRequest
 from flip_reward.errors import EngineUnavailableError, RequestRefusedError

@@ -13,8 +13,8 @@ from pathlib import Path
 import orjson
 from pydantic import BaseModel
 
+from flip_reward.core.chat.marks import Marks
 from flip_reward.core.conversation import Message
-from flip_reward.core.marks import Marks
 from flip_reward.core.response import replace_lone_surrogates
 from flip_reward.engines.base import LogprobRequest, disarm_request
 from flip_reward.engines.llama_cpp.slot import LlamaTokens, SlotOptions, make_parameters, start_server

@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from flip_reward.core.chat_template import ChatReader
-from flip_reward.core.thinking import find_opening
+from flip_reward.core.chat.template import ChatReader
+from flip_reward.core.chat.thinking import find_opening
 from flip_reward.errors import OptionError, RunStoppedError
 from flip_reward.integrations.base import OncePerProcess
 from flip_reward.integrations.samples import SampleGroup, TextOrChat, group_samples, read_response

@@ -14,7 +14,7 @@ from pydantic import Field
 from flip_reward.core.conversation import Group
 from flip_reward.core.judgement import Judgement, write_judgements
 from flip_reward.core.prompts import JudgeKind, Template, load_judge_template, render_context
-from flip_reward.core.replies import JudgeReply
+from flip_reward.core.replies.parse import JudgeReply
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score, Usage, describe_left_out
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request

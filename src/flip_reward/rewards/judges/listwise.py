@@ -11,7 +11,7 @@ from pydantic import Field
 from flip_reward.core.conversation import Group
 from flip_reward.core.judgement import draw_orders
 from flip_reward.core.prompts import JudgeKind, Template, render_list
-from flip_reward.core.replies import parse_list_choice
+from flip_reward.core.replies.parse import parse_list_choice
 from flip_reward.core.score import Score
 from flip_reward.engines.base import Engine, Request
 from flip_reward.errors import OptionError

@@ -17,7 +17,7 @@ from pydantic import Field
 from flip_reward.core.conversation import Group
 from flip_reward.core.judgement import draw_orders
 from flip_reward.core.prompts import JudgeKind, Template, render_pair
-from flip_reward.core.replies import parse_pair_choice
+from flip_reward.core.replies.parse import parse_pair_choice
 from flip_reward.core.score import Score
 from flip_reward.engines.base import Engine, Request
 from flip_reward.rewards.base import Settings, gather_all

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import JudgeKind, Template
-from flip_reward.core.replies import HIGHEST_RATING, LOWEST_RATING, ReplyPolicy, parse_rating
+from flip_reward.core.replies.parse import HIGHEST_RATING, LOWEST_RATING, ReplyPolicy, parse_rating
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Score
 from flip_reward.engines.base import Completion, Engine, Request

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from flip_reward.core.chat_template import ChatReader, split_query
+from flip_reward.core.chat.template import ChatReader, split_query
+from flip_reward.core.chat.thinking import find_opening
 from flip_reward.core.conversation import Group
-from flip_reward.core.thinking import find_opening
 from flip_reward.errors import ConversationError
 from flip_reward.server.contracts.numbers import to_numbers
 from flip_reward.server.contracts.rewards import ChatMessage, make_group

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.core.conversation import Message
-from flip_reward.core.ending import Ending
+from flip_reward.core.replies.ending import Ending
 from flip_reward.core.score import Usage
 from flip_reward.engines.base import Completion, Request
 from flip_reward.engines.http.wire import (

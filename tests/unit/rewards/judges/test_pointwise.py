@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.replies import ReplyPolicy
+from flip_reward.core.replies.parse import ReplyPolicy
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.engines.base import Completion, Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Protocol
 
-from flip_reward.core.chat_markup import Markup, OwnTemplate, find_control_tokens
-from flip_reward.core.chat_template import ChatReader
+from flip_reward.core.chat.markup import Markup, OwnTemplate, find_control_tokens
+from flip_reward.core.chat.template import ChatReader
+from flip_reward.core.chat.thinking import THINKING, fold
 from flip_reward.core.conversation import Message
-from flip_reward.core.thinking import THINKING, fold
 from flip_reward.errors import ConversationError
 
 

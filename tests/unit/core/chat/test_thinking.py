@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.core.chat_markup import strip_end_marks
+from flip_reward.core.chat.markup import strip_end_marks
+from flip_reward.core.chat.thinking import THINKING, ThinkingMarks, find_answer, find_opening, fold
 from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Outcome
-from flip_reward.core.thinking import THINKING, ThinkingMarks, find_answer, find_opening, fold
 
 THOUGHT = "The user wants the capital of Peru, so I should say Lima."
 ANSWER = "Lima, on the coast."

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flip_reward.core.prompts import BUILT_IN, INFER, load_template
-from flip_reward.core.replies import (
+from flip_reward.core.replies.parse import (
     InferredInstruction,
     JudgeReply,
     ReplyFormat,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flip_reward.core.careless_json import compile_members, mend_backslashes, read_members, unescape
-from flip_reward.core.replies import ReplyStatus, parse_inferred_instruction
+from flip_reward.core.replies.careless_json import compile_members, mend_backslashes, read_members, unescape
+from flip_reward.core.replies.parse import ReplyStatus, parse_inferred_instruction
 
 LAYOUTS = [
     '{"REASONING": "fine", "INFERRED INSTRUCTION": "%s"}',

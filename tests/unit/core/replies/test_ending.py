@@ -2,7 +2,7 @@
 
 import pytest
 
-from flip_reward.core.ending import Ending
+from flip_reward.core.replies.ending import Ending
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ A reply is read in this order, without what stands around the whole of it (contr
 second encoding as JSON); the first rule that applies decides:
 
 1. the last complete JSON object that holds the wanted key, on its own level or nested in objects;
-2. the only object with the key that is almost JSON, if nothing of it is lost (`core/careless_json.py`);
+2. the only object with the key that is almost JSON, if nothing of it is lost (`careless_json`);
 3. the only line that begins with the key and a colon.
 
 Of a reply that may not be whole only the first rule holds, and nothing may follow the object.
@@ -23,7 +23,8 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flip_reward.core.careless_json import (
+from flip_reward.core.chat.thinking import find_answer
+from flip_reward.core.replies.careless_json import (
     COLON,
     QUOTE,
     REASONING_WORDS,
@@ -35,7 +36,6 @@ from flip_reward.core.careless_json import (
     read_members,
 )
 from flip_reward.core.response import replace_lone_surrogates, unwrap_answer
-from flip_reward.core.thinking import find_answer
 
 MAX_CHARACTERS = 1 << 18
 """Longer replies are not read: models think less before they answer, and reading one would block everything else."""

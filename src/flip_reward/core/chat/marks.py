@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from flip_reward.core.chat_markup import ENDS, STARTS
+from flip_reward.core.chat.markup import ENDS, STARTS
 
 _NAME = r"\w[\w.:/▁-]{0,63}"
 _SHAPES = {"<": (rf"\|{_NAME}\|?>", rf"{_NAME}\|>", rf"｜{_NAME}｜>"), "[": (rf"\|{_NAME}\|\]",)}
@@ -33,7 +33,7 @@ _KNOWN = frozenset(
     }
 )
 # fmt: on
-"""Marks of other shapes: what begins a text or ends a turn in any family of `chat_markup`, and more of Llama 2,
+"""Marks of other shapes: what begins a text or ends a turn in any family of `markup`, and more of Llama 2,
 Mistral, Gemma, GLM, Seed, MiniMax, Ling, TeleChat, InternLM, Nemotron, Baichuan and Laguna."""
 
 _LONGEST = 64

@@ -1,7 +1,7 @@
 """A conversation that a chat template has turned into one text, taken apart again.
 
 Trainers hand over what the policy saw and wrote as one text, with the marks of the turns in it. The marks are those
-of the policy's own template where it was asked (`chat_learning`), else of known families (`chat_markup`).
+of the policy's own template where it was asked (`learning`), else of known families (`markup`).
 
 A text counts as rendered when it begins with a turn, after special tokens if any, or when it begins and ends with
 control tokens. Anything else is an instruction as it stands, whatever tokens it mentions. A rendered text that cannot
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 
-from flip_reward.core.chat_markup import (
+from flip_reward.core.chat.markup import (
     ENDS,
     FAMILIES,
     Markup,

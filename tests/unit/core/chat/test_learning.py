@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flip_reward.core.chat_learning import learn_markup
-from flip_reward.core.chat_template import ChatReader
+from flip_reward.core.chat.learning import learn_markup
+from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.conversation import Message
 from flip_reward.errors import ConversationError
 from tests.chat_templates import GEMMA, SPECIALS, TEMPLATES, make_render, render_prompt

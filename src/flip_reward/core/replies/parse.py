@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from flip_reward.core.ending import Ending
-from flip_reward.core.json_verdict import MAX_CHARACTERS, Verdict, VerdictKey, find_verdict, unwrap_reply
-from flip_reward.core.published import rate_as_published, read_as_published
+from flip_reward.core.replies.ending import Ending
+from flip_reward.core.replies.json_verdict import MAX_CHARACTERS, Verdict, VerdictKey, find_verdict, unwrap_reply
+from flip_reward.core.replies.published import rate_as_published, read_as_published
 from flip_reward.core.response import strip_thinking
 from flip_reward.core.score import Outcome
 
@@ -57,8 +57,8 @@ class ReplyPolicy(StrEnum):
     STRICT = "strict"
     """It is unscored."""
     AS_PUBLISHED = "as_published"
-    """It counts for what the training code of arXiv 2602.13551 makes of it (`core/published.py`), which is never
-    nothing. For reproduction only.
+    """It counts for what the training code of arXiv 2602.13551 makes of it (`published`), which is never nothing. For
+    reproduction only.
     """
 
 

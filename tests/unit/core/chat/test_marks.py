@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.core.marks import KNOWN_MARKS, Marks
+from flip_reward.core.chat.marks import KNOWN_MARKS, Marks
 
 FAMILIES = [
     "<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|endoftext|>", "<|begin_of_text|>", "<|start_header_id|>",

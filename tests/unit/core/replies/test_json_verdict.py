@@ -1,6 +1,6 @@
 import pytest
 
-from flip_reward.core.json_verdict import Verdict, VerdictKey, find_verdict
+from flip_reward.core.replies.json_verdict import Verdict, VerdictKey, find_verdict
 
 SCORE = VerdictKey.of("score", "rating")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flip_reward.core.published import rate_as_published, read_as_published
+from flip_reward.core.replies.published import rate_as_published, read_as_published
 from flip_reward.metrics import f1_score
 
 INSTRUCTION = "Name three fruits"

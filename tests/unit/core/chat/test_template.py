@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from flip_reward.core.chat_template import ChatReader, split_query
+from flip_reward.core.chat.template import ChatReader, split_query
 from flip_reward.core.conversation import Message
 from flip_reward.errors import ConversationError
 from tests.chat_templates import GEMMA, TEMPLATES, make_render, render_prompt

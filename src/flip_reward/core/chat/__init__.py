@@ -1,0 +1,1 @@
+"""Rendered conversations, the marks in them, and the answer behind what a model thinks."""
