@@ -54,8 +54,8 @@ def select_target(messages: tuple[Message, ...], target: Target = Target.LAST_US
 def visible_answer(response: str, *, marks: Sequence[tuple[str, str]] = (), opened: bool = False) -> str | Outcome:
     """Return the part of a response that a user would see, or why there is none.
 
-    The thinking, in the marks of any model of `core.chat.thinking.THINKING`, is taken off, and so are tags around what
-    is left, such as `<answer>`, and the marks that end a turn.
+    The thinking, in the marks of any model of `core.chat.thinking.THINKING`, is taken off, and so are tags around
+    what is left, such as `<answer>`, and the marks that end a turn.
 
     Args:
         response: What the policy wrote.
