@@ -7,8 +7,6 @@ import gc
 import logging
 import socket
 import traceback
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -27,7 +25,7 @@ from flip_reward.errors import (
     OptionError,
     RequestRefusedError,
 )
-from tests.http.fault_server import Fault, FaultServer, at_first, from_then_on, patience
+from tests.http.fault_server import Fault, FaultServer, at_first, from_then_on, patience, raw_server
 
 KEY = "sk-a-very-secret-key"
 
@@ -41,21 +39,6 @@ async def fail(engine: HttpEngine, content: str = "hello") -> EngineError:
         await engine.complete(ask(content))
     await engine.aclose()
     return caught.value
-
-
-@asynccontextmanager
-async def raw_server(answer: bytes) -> AsyncIterator[str]:
-    """Answer everything with the same bytes."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
 
 
 async def test_answers_with_text_finish_reason_and_usage() -> None:
@@ -185,8 +168,8 @@ async def test_an_endless_answer_is_cut_off() -> None:
 
 
 async def test_what_is_not_http_is_malformed() -> None:
-    async with raw_server(b"220 mail.example ESMTP\r\n") as base_url:
-        failure = await fail(HttpEngine(base_url, "any"))
+    async with raw_server(b"220 mail.example ESMTP\r\n") as name:
+        failure = await fail(HttpEngine(f"http://{name}/v1", "any"))
     assert isinstance(failure, MalformedCompletionError)
     assert "not HTTP" in str(failure)
 
@@ -243,8 +226,8 @@ class TestUnavailable:
         ids=["404", "405", "redirect", "no list of models", "Azure"],
     )
     async def test_another_kind_of_server(self, answer: bytes, hint: str) -> None:
-        async with raw_server(answer) as base_url:
-            failure = await fail(HttpEngine(base_url, "any"))
+        async with raw_server(answer) as name:
+            failure = await fail(HttpEngine(f"http://{name}/v1", "any"))
         assert isinstance(failure, EngineUnavailableError)
         assert hint in str(failure.hint)
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +14,7 @@ from flip_reward.engines.base import Request
 from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.errors import CannotConnectError, EngineError, EngineUnavailableError
-from tests.http.fault_server import FaultServer
+from tests.http.fault_server import FaultServer, raw_server
 
 HELLO = Request((Message("user", "hello"),))
 TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -170,21 +167,6 @@ async def test_http_is_asked_of_a_server_that_speaks_https(here: Certificate) ->
     assert "https://" in str(failure.hint)
 
 
-@asynccontextmanager
-async def proxy_that_answers(answer: bytes) -> AsyncIterator[str]:
-    """A proxy that answers everything with the same bytes; its HOST:PORT."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
 @pytest.mark.parametrize(
     ("status", "error", "hint"),
     [
@@ -198,7 +180,7 @@ async def proxy_that_answers(answer: bytes) -> AsyncIterator[str]:
 async def test_a_proxy_that_does_not_connect_is_blamed_by_name(
     status: bytes, error: type[EngineError], hint: str, environment: pytest.MonkeyPatch
 ) -> None:
-    async with proxy_that_answers(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n") as name:
+    async with raw_server(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n") as name:
         environment.setenv("HTTPS_PROXY", f"http://me:hunter2@{name}")
         failure = await fail("https://models.example/v1")
     cause = failure.__cause__ if error is CannotConnectError else failure  # the first request finds nobody there
@@ -220,7 +202,7 @@ async def test_a_proxy_that_answers_in_the_place_of_a_server_is_blamed_by_name(
     answer: bytes, said: str, environment: pytest.MonkeyPatch
 ) -> None:
     body = b"<html><h1>Blocked</h1></html>"
-    async with proxy_that_answers(b"HTTP/1.1 " + answer + b"Content-Length: %d\r\n\r\n" % len(body) + body) as name:
+    async with raw_server(b"HTTP/1.1 " + answer + b"Content-Length: %d\r\n\r\n" % len(body) + body) as name:
         environment.setenv("http_proxy", name)
         failure = await fail("http://models.example/v1")
     assert said.format(name=name, address="http://models.example/v1") in str(failure)

@@ -29,9 +29,10 @@ from flip_reward.evaluation.folder import (
     write_items,
 )
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
-from flip_reward.rewards.base import RewardModel, Settings
+from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig, split_settings
 from flip_reward.rewards.controls import CONTROLS, ControlReward
+from flip_reward.rewards.options import Settings
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.run_folder import CompletedRows, RunFolder
 from flip_reward.scoring.runner import Observer, Run, RunLimits

@@ -17,15 +17,8 @@ from flip_reward.core.prompts import CompletionPrompt, load_completion_prompt
 from flip_reward.core.response import InferenceTarget, Target, select_target
 from flip_reward.core.score import Cost, Likelihood, Outcome, Score
 from flip_reward.engines.base import Engine, LogprobRequest, TokenLogprobs
-from flip_reward.rewards.base import (
-    PromptOptions,
-    RewardModel,
-    Settings,
-    TargetSetting,
-    ask,
-    record_options,
-    score_each,
-)
+from flip_reward.rewards.base import RewardModel, ask, score_each
+from flip_reward.rewards.options import PromptOptions, Settings, TargetSetting, record_options
 
 PRIORS_KEPT = 10_000
 """How many instructions are remembered; for older ones the model is asked again."""

@@ -26,12 +26,13 @@ from flip_reward.engines.files import TUNED
 from flip_reward.errors import OptionError
 from flip_reward.redact import mask_secrets, show_address
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
-from flip_reward.rewards.base import ResponseOptions, RewardModel
+from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
 from flip_reward.rewards.judges.pairwise import PairwiseJudge, PairwiseOptions
 from flip_reward.rewards.judges.pointwise import PointwiseJudge, PointwiseOptions
+from flip_reward.rewards.options import ResponseOptions
 from flip_reward.settings import FlatSettings, Setting, find_changed, flatten, read_environment
 
 _PREFIX = "FLIP_REWARD_"

@@ -10,7 +10,8 @@ from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Outcome, Score
 from flip_reward.core.similarity import TokenF1
 from flip_reward.errors import OptionError
-from flip_reward.rewards.base import ResponseOptions, RewardModel, Settings, record_options
+from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.options import ResponseOptions, Settings, record_options
 
 Measure = Callable[[str, str], Score]
 """The instruction and a response's visible answer -> its score."""

@@ -18,17 +18,8 @@ from flip_reward.core.score import Aggregation, Cost, Outcome, Sample, Score, ag
 from flip_reward.core.similarity import Reference, Similarity
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
 from flip_reward.errors import OptionError
-from flip_reward.rewards.base import (
-    ReplyOptions,
-    ReplyPolicySetting,
-    RewardModel,
-    Settings,
-    TargetSetting,
-    ask,
-    fail_as,
-    record_options,
-    score_each,
-)
+from flip_reward.rewards.base import RewardModel, ask, fail_as, score_each
+from flip_reward.rewards.options import ReplyOptions, ReplyPolicySetting, Settings, TargetSetting, record_options
 from flip_reward.rewards.similarities import load_similarity
 
 INFERENCE_SCHEMA = JsonSchema(

@@ -15,7 +15,8 @@ from flip_reward.data.rows import RESPONSE_COLUMNS, Input, InvalidRow, RawRow, R
 from flip_reward.engines.base import Completion, Engine, Request, Sampling, find_adaptations
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import ConversationError, DataError, OptionError, RequestDroppedError
-from flip_reward.rewards.base import Rendered, RewardModel, Settings, ask, gather_all
+from flip_reward.rewards.base import Rendered, RewardModel, ask, gather_all
+from flip_reward.rewards.options import Settings
 from flip_reward.scoring.run_folder import SeenIds
 from flip_reward.scoring.runner import FailureStreak, RunLimits, run_workers
 from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGroup

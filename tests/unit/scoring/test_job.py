@@ -27,8 +27,9 @@ from flip_reward.errors import (
     RunMismatchError,
     RunStoppedError,
 )
-from flip_reward.rewards.base import RewardModel, Settings
+from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.flip import FlipOptions, FlipReward
+from flip_reward.rewards.options import Settings
 from flip_reward.scoring.job import ScoringJob, default_folder, open_job, score_file, score_file_async
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.rescore import rescore_run

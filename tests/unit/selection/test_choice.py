@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward import Group, Outcome, Score
-from flip_reward.rewards.base import ResponseOptions
+from flip_reward.rewards.options import ResponseOptions
 from flip_reward.selection import Selection, TieRule, select_best
 
 UNSCORED = [outcome for outcome in Outcome if outcome is not Outcome.SCORED]

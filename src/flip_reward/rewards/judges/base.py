@@ -19,7 +19,8 @@ from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score, Usage, describe_left_out
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
 from flip_reward.errors import ConversationError
-from flip_reward.rewards.base import ReplyOptions, RewardModel, Settings, ask, find_detail, record_options
+from flip_reward.rewards.base import RewardModel, ask, find_detail
+from flip_reward.rewards.options import ReplyOptions, Settings, record_options
 
 
 class Parse(Protocol):

@@ -10,8 +10,9 @@ from flip_reward.core.replies.parse import HIGHEST_RATING, LOWEST_RATING, ReplyP
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Score
 from flip_reward.engines.base import Completion, Engine, Request
-from flip_reward.rewards.base import ReplyPolicySetting, ask, fail_as, score_each
+from flip_reward.rewards.base import ask, fail_as, score_each
 from flip_reward.rewards.judges.base import Judge, JudgeInput, JudgeOptions, make_schema
+from flip_reward.rewards.options import ReplyPolicySetting
 
 RATING_SCHEMA = make_schema("SCORE", {"type": "integer", "enum": list(range(LOWEST_RATING, HIGHEST_RATING + 1))})
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flip_reward.data.files import write_atomically
 from flip_reward.errors import RunError, RunMismatchError
-from flip_reward.rewards.base import Settings
+from flip_reward.rewards.options import Settings
 from flip_reward.scoring.manifest import RunConfiguration, Session
 from flip_reward.scoring.run_folder import MANIFEST
 

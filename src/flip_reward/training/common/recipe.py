@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from flip_reward.errors import MissingDependencyError
 from flip_reward.redact import is_secret_field, strip_user_info
-from flip_reward.rewards.base import Settings
+from flip_reward.rewards.options import Settings
 
 NOT_LEARNED_FROM = frozenset(
     {

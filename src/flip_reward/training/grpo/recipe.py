@@ -12,8 +12,8 @@ from pydantic_core import PydanticCustomError
 
 from flip_reward.errors import DataError
 from flip_reward.recipe import read_recipe
-from flip_reward.rewards.base import Settings
 from flip_reward.rewards.config import RewardConfig
+from flip_reward.rewards.options import Settings
 from flip_reward.training.common.recipe import (
     NOT_LEARNED_FROM,
     LoraOptions,

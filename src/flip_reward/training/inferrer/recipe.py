@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from flip_reward.core.prompts import CompletionPrompt, load_completion_prompt
 from flip_reward.recipe import read_recipe
-from flip_reward.rewards.base import Settings
+from flip_reward.rewards.options import Settings
 from flip_reward.training.common.folder import TUNING_KEYS
 from flip_reward.training.common.recipe import (
     NOT_LEARNED_FROM,

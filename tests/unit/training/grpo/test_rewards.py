@@ -14,7 +14,7 @@ from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.integrations.trl import TrlReward
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.report.training import Split
-from flip_reward.rewards.base import Settings
+from flip_reward.rewards.options import Settings
 from flip_reward.training.grpo.config import make_grpo_config
 from flip_reward.training.grpo.rewards import GrpoRewardCall, GrpoRewards
 from flip_reward.training.grpo.samples import SampleTable

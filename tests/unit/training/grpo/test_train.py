@@ -30,8 +30,8 @@ from flip_reward.integrations.trl import TrlReward
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.redact import mask_secrets
 from flip_reward.report.training import build_training_page
-from flip_reward.rewards.base import Settings
 from flip_reward.rewards.judges.listwise import ListwiseJudge
+from flip_reward.rewards.options import Settings
 from flip_reward.training.common.folder import GrpoOutcome, find_last
 from flip_reward.training.grpo.config import make_grpo_config
 from flip_reward.training.grpo.data import prepare_rows

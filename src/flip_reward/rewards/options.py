@@ -1,0 +1,138 @@
+"""What rewards have in common as settings: what is read of a response, and how a language model is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from flip_reward.core.replies.parse import ReplyPolicy
+from flip_reward.core.response import Target, visible_answer
+from flip_reward.core.score import Outcome
+from flip_reward.engines.base import Sampling
+from flip_reward.settings import Setting, flatten
+
+Recorded = str | int | float | bool | None
+"""What a manifest holds of a setting."""
+
+Settings = Mapping[str, Recorded]
+"""What a reward's scores depend on, flat, so that two runs can be compared line by line."""
+
+
+def _read_marks(value: object) -> object:
+    """Read marks as a variable holds them: a JSON list, or words."""
+    if not isinstance(value, str):
+        return value
+    try:
+        read = json.loads(value)
+    except (ValueError, RecursionError):
+        read = None
+    return read if isinstance(read, list) else value.split()
+
+
+def _check_marks(marks: tuple[str, ...]) -> tuple[str, ...]:
+    if len(marks) % 2 or not all(mark.strip() for mark in marks):
+        raise ValueError("every opening mark needs a closing one, such as <plan> </plan>")
+    return marks
+
+
+@dataclass(frozen=True)
+class ResponseOptions:
+    """What is read of a response: the answer without the policy's thinking.
+
+    Example:
+        >>> ResponseOptions(thinking_marks=("<plan>", "</plan>")).visible_answer("<plan>Fruits.</plan>Apples.")
+        'Apples.'
+    """
+
+    panel: ClassVar[str] = "Responses"
+
+    thinking_marks: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_read_marks),
+        AfterValidator(_check_marks),
+        Field(
+            description="What opens and closes the thinking of the policy, where its marks are not known already. "
+            "Several pairs are given one after the other."
+        ),
+        Setting(metavar="START END"),
+    ] = ()
+    thinking_opened: Annotated[
+        bool,
+        Field(
+            description="The policy's chat template opens the thinking: without a closing mark there is no answer."
+        ),
+    ] = False
+
+    def visible_answer(self, response: str) -> str | Outcome:
+        """Return the part of a response that a user would see, or why there is none."""
+        pairs = tuple(zip(self.thinking_marks[::2], self.thinking_marks[1::2], strict=True))
+        return visible_answer(response, marks=pairs, opened=self.thinking_opened)
+
+
+TargetSetting = Annotated[Target, Field(description="What is inferred: last-user, system or conversation.")]
+ReplyPolicySetting = Annotated[
+    ReplyPolicy,
+    Field(
+        description="A reply without a verdict: 'strict' leaves it unscored. 'as_published' (flip, pointwise; for "
+        "reproduction) gives every reply what the paper's training code gives it, and failures 0."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """What a language model is asked with."""
+
+    panel: ClassVar[str] = "Inference"
+
+    template: Annotated[
+        str | None,
+        Field(
+            description="The prompt: reasoned, direct, contextual, compact, ...; by default what suits the target "
+            "and the model."
+        ),
+        Setting(short="-t"),
+    ] = None
+    template_dir: Annotated[
+        Path | None,
+        Field(description="A folder with templates of your own, such as FLIP_SYSTEM.prompt and FLIP_USER.prompt."),
+    ] = None
+    response: ResponseOptions = ResponseOptions()
+
+
+@dataclass(frozen=True)
+class ReplyOptions(PromptOptions):
+    """How replies are asked for, by rewards that read them."""
+
+    structured: Annotated[bool, Field(description="Constrain replies to the JSON schema, where the engine can.")] = (
+        False
+    )
+    sampling: Sampling = Sampling()
+
+
+def record_options(
+    options: PromptOptions | ResponseOptions, besides: Collection[str], always: Collection[str]
+) -> dict[str, Recorded]:
+    """Return options as a manifest records them, without those that are recorded in another form (`besides`).
+
+    Options at their defaults are not recorded, so that earlier runs can be resumed, except those in `always`.
+    """
+    defaults = flatten(type(options)())
+    return {
+        name: _to_record(value)
+        for name, value in flatten(options).items()
+        if name in always or (name not in besides and value != defaults[name])
+    }
+
+
+def _to_record(value: Any) -> Recorded:  # noqa: ANN401 - a setting's
+    if isinstance(value, tuple):
+        return json.dumps(value, ensure_ascii=False)
+    recorded: Recorded = value.value if isinstance(value, Enum) else value
+    return recorded
