@@ -19,8 +19,10 @@ from pathlib import Path
 
 from figures import Figure, report
 from flip_reward import FlipOptions, FlipReward, Group, Sampling
+from flip_reward.data.groups import read_sources
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import InvalidRow, RowMapper, read_sources
+from flip_reward.data.rows import InvalidRow
+from flip_reward.data.shapes import RowMapper
 from flip_reward.engines.files import locate_model
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
 from flip_reward.engines.machine import count_usable_cpus

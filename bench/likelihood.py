@@ -23,8 +23,10 @@ import psutil
 
 from figures import Figure, report
 from flip_reward import FlipOptions, FlipReward, Group, RewardModel, Sampling
+from flip_reward.data.groups import read_sources
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import InvalidRow, RowMapper, read_sources
+from flip_reward.data.rows import InvalidRow
+from flip_reward.data.shapes import RowMapper
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward

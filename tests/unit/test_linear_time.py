@@ -28,7 +28,8 @@ from flip_reward.core.replies.parse import (
 )
 from flip_reward.core.response import replace_lone_surrogates, visible_answer
 from flip_reward.data.formats import read_csv, read_json_lines
-from flip_reward.data.rows import RowMapper, skip_nothing
+from flip_reward.data.rows import skip_nothing
+from flip_reward.data.shapes import RowMapper
 from flip_reward.engines.http.wire import decode_completion, read_error, read_retry_after
 from flip_reward.errors import FlipRewardError
 from flip_reward.metrics import f1_score

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 
-from flip_reward.data.rows import parse_columns
+from flip_reward.data.shapes import parse_columns
 from flip_reward.scoring.runner import RunLimits
 from flip_reward.scoring.summary import Prices
 from flip_reward.settings import FlatSettings, Option, check_settings

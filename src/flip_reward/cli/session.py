@@ -23,8 +23,10 @@ from flip_reward.cli.console import (
 )
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.core.conversation import Group
+from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import InvalidRow, RowMapper, SourceRow, read_sources
+from flip_reward.data.rows import InvalidRow
+from flip_reward.data.shapes import RowMapper
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.files import SMOLLM2_135M
 from flip_reward.engines.stopping import StopSignal

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from flip_reward.core.response import Target
 from flip_reward.core.score import Aggregation, Outcome
-from flip_reward.data.rows import SourceRow
+from flip_reward.data.groups import SourceRow
 from flip_reward.engines.base import Engine
 from flip_reward.engines.config import EngineConfig, resolve_engine, split_engine_options
 from flip_reward.engines.stopping import StopSignal

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import Input, InvalidRow, RowMapper, SourceRow, read_sources, skip_nothing
+from flip_reward.data.rows import Input, InvalidRow, skip_nothing
+from flip_reward.data.shapes import RowMapper
 from flip_reward.data.tables import check_output, write_table
 from flip_reward.engines.stopping import StopSignal
-from flip_reward.errors import OptionError
+from flip_reward.errors import DataError, OptionError, RunError
 from flip_reward.rewards.base import RewardModel, run_blocking
-from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
+from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.records import RecordLine
-from flip_reward.scoring.run_folder import RunFolder, read_records_in_input_order
+from flip_reward.scoring.run_folder import MANIFEST, RunFolder, read_records_in_input_order
 from flip_reward.scoring.runner import Observer, Run, RunLimits
 from flip_reward.scoring.servers import check_servers
 from flip_reward.scoring.summary import Prices, Summary
@@ -214,9 +216,31 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] = open_inpu
     if job.output is not None:
         _check_output(job.output, job.inputs, path)
     folder = RunFolder(
-        path, configuration, whole_groups=not job.reward.independent, retry_refused=job.limits.retry_refused
+        path,
+        configuration,
+        sources=[str(Path(name).resolve()) if Path(name).exists() else name for name in job.inputs],
+        whole_groups=not job.reward.independent,
+        retry_refused=job.limits.retry_refused,
     )
     return OpenedJob(job, inputs, folder)
+
+
+def reopen_inputs(folder: Path) -> list[Input]:
+    """Open the inputs of a run again; a RunError where one is gone, or is not what it was."""
+    manifest = Manifest.read(folder / MANIFEST)
+    sources = next((session.sources for session in reversed(manifest.sessions) if session.sources), [])
+    if not sources or not manifest.configuration.resumable:
+        raise RunError(f"the rows of {folder} were not kept", hint="score a file, not standard input")
+    found = []
+    for source, identity in zip(sources, manifest.configuration.inputs, strict=True):
+        try:
+            opened = open_input(source)
+        except DataError as error:
+            raise RunError(f"the rows of {folder} are gone: {error}", hint=error.hint) from error
+        if opened.fingerprint() != identity.fingerprint:
+            raise RunError(f"the rows of {folder} are gone: {source} has changed", hint="score it again")
+        found.append(opened)
+    return found
 
 
 def _check_output(output: Path, inputs: Sequence[str], folder: Path) -> None:

@@ -78,6 +78,8 @@ class Session(BaseModel):
     """How requests were changed because a model refuses them as they were."""
     servers: dict[str, str] = {}
     """The addresses of the engines, by their names in the settings, where anything was asked of a server."""
+    sources: list[str] = []
+    """What the user named as inputs, files by their absolute paths: where `reopen_inputs` looks for the rows."""
 
     @classmethod
     def now(cls, *libraries: str) -> Session:
@@ -121,6 +123,11 @@ class Manifest(BaseModel):
                 hint="give another folder with --run-folder, or the same options",
             )
         return self.model_copy(update={"sessions": [*self.sessions, Session.now()]})
+
+    def reading(self, sources: Sequence[str]) -> Manifest:
+        """Return the manifest with where the last session reads its inputs."""
+        *earlier, last = self.sessions
+        return self.model_copy(update={"sessions": [*earlier, last.model_copy(update={"sources": list(sources)})]})
 
     def adapted(self, adaptations: Sequence[str]) -> Manifest:
         """Return the manifest with what the last session had to change about its requests."""

@@ -102,7 +102,7 @@ class RunFolder:
 
     It is made when missing, and resumed when it holds the same configuration. With `whole_groups` the reward looks at
     the responses of a group together, so a group is completed as a whole or not. With `retry_refused` responses whose
-    request was refused in an earlier session are not completed.
+    request was refused in an earlier session are not completed. `sources` are noted for `reopen_inputs`.
     """
 
     def __init__(
@@ -110,6 +110,7 @@ class RunFolder:
         path: Path,
         configuration: RunConfiguration,
         *,
+        sources: Sequence[str] = (),
         whole_groups: bool = False,
         retry_refused: bool = False,
     ) -> None:
@@ -121,10 +122,12 @@ class RunFolder:
             raise storage_error(path, error) from error
         with ExitStack() as held:
             held.enter_context(locked(path))
-            self._open(configuration, held, whole_groups=whole_groups)
+            self._open(configuration, sources, held, whole_groups=whole_groups)
             self._held = held.pop_all()
 
-    def _open(self, configuration: RunConfiguration, held: ExitStack, *, whole_groups: bool) -> None:
+    def _open(
+        self, configuration: RunConfiguration, sources: Sequence[str], held: ExitStack, *, whole_groups: bool
+    ) -> None:
         manifest_path = self.path / MANIFEST
         if manifest_path.exists():
             manifest = Manifest.read(manifest_path).resume_with(configuration)
@@ -132,6 +135,7 @@ class RunFolder:
             raise RunError(f"{self.path} holds records but no manifest", hint="give another folder with --run-folder")
         else:
             manifest = Manifest(configuration=configuration, sessions=[Session.now()])
+        manifest = manifest.reading(sources)
         manifest.write(manifest_path)
         self._manifest = manifest
         self._servers: dict[str, str] = {}

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flip_reward.core.score import Outcome, Score
-from flip_reward.data.rows import InvalidRow, SourceRow
+from flip_reward.data.groups import SourceRow
+from flip_reward.data.rows import InvalidRow
 from flip_reward.engines.stopping import StopSignal, current_stop
 from flip_reward.errors import ConversationError, DataError, RequestDroppedError, RunStoppedError
 from flip_reward.rewards.base import RewardModel

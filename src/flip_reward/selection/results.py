@@ -12,7 +12,8 @@ from typing import Self
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Outcome, Score
-from flip_reward.data.rows import InvalidRow, SourceRow
+from flip_reward.data.groups import SourceRow
+from flip_reward.data.rows import InvalidRow
 from flip_reward.data.tables import write_table
 from flip_reward.errors import RunError
 from flip_reward.scoring.run_folder import read_records_in_input_order

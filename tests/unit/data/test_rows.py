@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.data.rows import COLUMNS, RowMapper, check_columns, parse_columns
+from flip_reward.data.shapes import COLUMNS, RowMapper, check_columns, parse_columns
 from flip_reward.errors import DataError, OptionError
 
 ASKED = (Message("user", "Name a fruit."),)

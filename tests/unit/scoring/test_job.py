@@ -30,7 +30,7 @@ from flip_reward.errors import (
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.options import Settings
-from flip_reward.scoring.job import ScoringJob, default_folder, open_job, score_file, score_file_async
+from flip_reward.scoring.job import ScoringJob, default_folder, open_job, reopen_inputs, score_file, score_file_async
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.rescore import rescore_run
 from flip_reward.scoring.run_folder import RunFolder, read_records, read_records_in_input_order
@@ -397,3 +397,17 @@ async def test_a_file_is_scored_below_a_running_event_loop(tmp_path: Path) -> No
     other = score_file(reward, source, run_folder=tmp_path / "other")
     assert one.outcomes == other.outcomes == {"scored": 3}
     assert rewards(tmp_path / "one") == rewards(tmp_path / "other")
+
+
+def test_the_rows_of_a_run_are_found_again(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "Say hi.", "response": "Hi!"}\n')
+    score_file(FlipReward(ScriptedEngine()), rows, run_folder=tmp_path / "run")
+    [found] = reopen_inputs(tmp_path / "run")
+    assert len(list(found.rows())) == 1
+    rows.write_text('{"prompt": "Say hi.", "response": "Ho!"}\n')
+    with pytest.raises(RunError, match=r"rows\.jsonl has changed"):
+        reopen_inputs(tmp_path / "run")
+    rows.unlink()
+    with pytest.raises(RunError, match="are gone"):
+        reopen_inputs(tmp_path / "run")

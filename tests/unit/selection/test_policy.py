@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from flip_reward import Completion, FlipReward, Group, Outcome, Request, Sampling, ScriptedEngine
-from flip_reward.data.rows import InvalidRow, SourceRow
+from flip_reward.data.groups import SourceRow
+from flip_reward.data.rows import InvalidRow
 from flip_reward.engines.middleware import build_stack
 from flip_reward.engines.scripted import Script
 from flip_reward.engines.stopping import StopSignal

@@ -6,8 +6,9 @@ import orjson
 import pytest
 
 from flip_reward import Completion, FlipReward, Outcome, Request, Sampling, ScriptedEngine
+from flip_reward.data.groups import SourceRow
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import InvalidRow, SourceRow
+from flip_reward.data.rows import InvalidRow
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import EngineServerError, RunError, StorageError
 from flip_reward.rewards.base import RewardModel

@@ -31,8 +31,10 @@ from flip_reward.cli.session import (
     show_requests,
 )
 from flip_reward.core.score import Usage
+from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input, rereadable_inputs
-from flip_reward.data.rows import Input, InvalidRow, RowMapper, SourceRow, read_sources
+from flip_reward.data.rows import Input, InvalidRow
+from flip_reward.data.shapes import RowMapper
 from flip_reward.engines.base import Request, Sampling
 from flip_reward.engines.config import EngineConfig, describe_model, resolve_engine, split_engine_options
 from flip_reward.engines.stopping import StopSignal

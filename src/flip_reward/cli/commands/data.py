@@ -13,7 +13,8 @@ from rich.text import Text
 
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import InvalidRow, parse_columns
+from flip_reward.data.rows import InvalidRow
+from flip_reward.data.shapes import parse_columns
 from flip_reward.data.tables import check_output
 from flip_reward.errors import DataError
 from flip_reward.integrations.verl.data import VerlColumns, write_verl_parquet

@@ -13,8 +13,10 @@ from typing import TypedDict
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.response import select_target
+from flip_reward.data.groups import read_sources
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import RESPONSE_COLUMNS, Input, InvalidRow, RawRow, Row, RowMapper, Skip, read_sources
+from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
+from flip_reward.data.shapes import RESPONSE_COLUMNS, RowMapper
 from flip_reward.data.tables import write_table
 from flip_reward.errors import ConversationError, DataError
 

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from flip_reward.core.prompts import CompletionPrompt
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import Input, check_columns
+from flip_reward.data.rows import Input
+from flip_reward.data.shapes import check_columns
 from flip_reward.engines.huggingface.loading import HfModel
 from flip_reward.engines.huggingface.text import HfPromptTokenizer, find_stops
 from flip_reward.engines.lora.adapter import PeftAdapter, find_peft_adapter

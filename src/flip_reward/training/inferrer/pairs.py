@@ -12,7 +12,8 @@ from flip_reward.core.conversation import Group, read_content
 from flip_reward.core.response import select_target, visible_answer
 from flip_reward.core.score import Outcome
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import CONVERSATION_COLUMNS, Input, InvalidRow, RowMapper
+from flip_reward.data.rows import Input, InvalidRow
+from flip_reward.data.shapes import CONVERSATION_COLUMNS, RowMapper
 from flip_reward.errors import ConversationError, DataError
 from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS, load_benchmark
 from flip_reward.training.inferrer.near_duplicates import Words

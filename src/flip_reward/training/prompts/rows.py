@@ -20,7 +20,8 @@ from types import MappingProxyType
 from typing import TypedDict
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.data.rows import CONVERSATION_COLUMNS, RESPONSE_COLUMNS, Input, InvalidRow, RowMapper, check_columns
+from flip_reward.data.rows import Input, InvalidRow
+from flip_reward.data.shapes import CONVERSATION_COLUMNS, RESPONSE_COLUMNS, RowMapper, check_columns
 from flip_reward.data.tables import write_table
 from flip_reward.errors import ConversationError, DataError, FlipRewardError
 from flip_reward.rewards.config import REWARDS
