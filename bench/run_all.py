@@ -30,6 +30,8 @@ PROGRAMS = (
     "start_up",
     "call_counts",
 )
+ELSEWHERE = ("gpu",)
+"""Run by name alone, on a machine that has what they need."""
 HEADER = """# Results
 
 Made by `make bench`, which runs every program in this folder and writes this page. Each ratio is of two figures from
@@ -97,7 +99,7 @@ def main(names: list[str]) -> None:
     sections = read_sections()
     for name in names or PROGRAMS:
         sections[name] = render_section(name, run_program(name))
-        page = "\n".join([HEADER, *(sections[name] for name in PROGRAMS if name in sections)])
+        page = "\n".join([HEADER, *(sections[name] for name in (*PROGRAMS, *ELSEWHERE) if name in sections)])
         RESULTS.write_text(page, encoding="utf-8")
     print(RESULTS.read_text(encoding="utf-8"))
 

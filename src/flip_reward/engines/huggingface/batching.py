@@ -20,7 +20,7 @@ from flip_reward.errors import (
 )
 
 GATHERING_SECONDS = 0.002
-"""How long the first row waits for others to be computed with it."""
+"""How long a batch waits for the next row to arrive; a hundredth of what the last batch took, where that is more."""
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "cublas_status_alloc_failed")
 
@@ -68,6 +68,7 @@ class BatchQueue(Generic[Row, Result]):
     def __init__(self, compute: Callable[[Sequence[Row]], Sequence[Result]], *, budget_tokens: int) -> None:
         self.budget_tokens = budget_tokens
         self._compute = compute
+        self._last_batch_seconds = 0.0
         self._arrived: deque[_Pending[Row, Result]] = deque()
         self._closed = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="batches")
@@ -89,12 +90,10 @@ class BatchQueue(Generic[Row, Result]):
 
     def _work(self) -> None:
         """Compute what waits and what arrives meanwhile, so most calls find nothing left to do."""
-        if self._arrived:
-            time.sleep(GATHERING_SECONDS)
         pool: list[_Pending[Row, Result]] = []
         try:
             while not self._closed:
-                pool += self._take_arrived()
+                self._gather(pool)
                 stopped = [one for one in pool if one.stop is not None and one.stop.requested]
                 self._fail(stopped, RequestDroppedError("not computed: the run was stopped"))
                 pool = [one for one in pool if not one.result.done()]
@@ -105,9 +104,25 @@ class BatchQueue(Generic[Row, Result]):
                 batch = [alike[number] for number in choose_batch(lengths, self.budget_tokens)]
                 taken = set(map(id, batch))
                 pool = [one for one in pool if id(one) not in taken]
+                started = time.perf_counter()
                 self._finish([one for one in batch if one.result.set_running_or_notify_cancel()])
+                self._last_batch_seconds = time.perf_counter() - started
         finally:
             self._fail(pool, EngineUnavailableError("the engine was closed"))
+
+    def _gather(self, pool: list[_Pending[Row, Result]]) -> None:
+        """Take what has arrived, and while rows go on arriving, up to ten times as long or until a batch is full.
+
+        Whoever got the results of a batch asks again, one after the other: without a wait the first of them would be
+        a batch of their own.
+        """
+        pause = max(GATHERING_SECONDS, self._last_batch_seconds / 100)
+        for pauses in range(10):
+            arrived = self._take_arrived()
+            pool += arrived
+            if (pauses and not arrived) or self._closed or sum(one.row.length for one in pool) >= self.budget_tokens:
+                return
+            time.sleep(pause)
 
     def _take_arrived(self) -> list[_Pending[Row, Result]]:
         taken = []

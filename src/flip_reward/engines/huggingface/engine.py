@@ -29,8 +29,6 @@ from flip_reward.errors import (
     RequestRefusedError,
 )
 
-BATCH_TOKENS_CPU, BATCH_TOKENS_GPU = 4096, 65536
-
 
 @dataclass(frozen=True, slots=True)
 class _Row:
@@ -86,9 +84,12 @@ class TransformersEngine:
         network = self.loaded.network
         self.text = HfPromptTokenizer(self.loaded.tokenizer, self.loaded.name, no_thinking)
         self._stops = find_stops(network, self.loaded.tokenizer)
+        from flip_reward.engines.huggingface.compiling import CompiledLayers
+        from flip_reward.engines.huggingface.inference import choose_budget
+
+        self._layers = CompiledLayers(network)
         self._queue = BatchQueue[_Row, Sequence[float]](
-            self._run,
-            budget_tokens=batch_tokens or (BATCH_TOKENS_CPU if network.device.type == "cpu" else BATCH_TOKENS_GPU),
+            self._run, budget_tokens=batch_tokens or choose_budget(network)
         )
         self._process_id = os.getpid()
         self.model = self.loaded.name
@@ -156,7 +157,8 @@ class TransformersEngine:
 
         network, sampling = self.loaded.network, rows[0].sampling
         if sampling is None:
-            return score_rows(network, [ScoredRow(row.tokens, row.scored) for row in rows])
+            read = [ScoredRow(row.tokens, row.scored) for row in rows]
+            return self._layers.run(lambda: score_rows(network, read), sum(len(row.tokens) for row in rows))
         return generate_rows(network, [row.tokens for row in rows], sampling, [row.seed for row in rows], self._stops)
 
     def _read_reply(self, tokens: Sequence[float], prompt_tokens: int) -> Completion:

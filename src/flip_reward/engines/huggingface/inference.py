@@ -35,6 +35,26 @@ MIN_SAVED_TOKENS = 64
 MAX_LOGITS = 1 << 25
 """How many logits are turned into log-probabilities at once."""
 
+BATCH_TOKENS_CPU, BATCH_TOKENS_GPU = 4096, 65536
+
+
+def choose_budget(network: PreTrainedModel) -> int:
+    """Choose how many tokens a batch may have: on a GPU of Nvidia's what half of its free memory holds.
+
+    A token takes its keys and values in every layer, and what one layer computes of it.
+    """
+    if network.device.type != "cuda":
+        return BATCH_TOKENS_CPU if network.device.type == "cpu" else BATCH_TOKENS_GPU
+    config = network.config.get_text_config()
+    try:
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        numbers = 2 * config.num_hidden_layers * heads * size + 3 * config.intermediate_size + 8 * config.hidden_size
+    except AttributeError:
+        return BATCH_TOKENS_GPU
+    free, _ = torch.cuda.mem_get_info(network.device)
+    return max(BATCH_TOKENS_CPU, int(free) // 2 // (int(numbers) * network.dtype.itemsize))
+
 
 @torch.inference_mode()
 def score_rows(network: PreTrainedModel, rows: Sequence[ScoredRow]) -> list[list[float]]:
@@ -43,7 +63,8 @@ def score_rows(network: PreTrainedModel, rows: Sequence[ScoredRow]) -> list[list
     The vocabulary projection, for small models most of the work, is computed at the scored positions only.
     """
     fed = [row.tokens[:-1] for row in rows]  # nothing is predicted from the last token
-    shared = _compute_shared_prefix(network, fed, min(len(row.tokens) - row.scored - 1 for row in rows))
+    longest = min(len(row.tokens) - row.scored - 1 for row in rows)
+    shared = _compute_shared_prefix(network, fed, longest, worth=0.5 if network.device.type == "cuda" else 0)
     rest = torch.zeros((len(rows), max(map(len, fed)) - shared.length), dtype=torch.long)
     wanted = torch.zeros(rest.shape, dtype=torch.bool)
     for number, (row, tokens) in enumerate(zip(rows, fed, strict=True)):
@@ -114,10 +135,15 @@ class _SharedPrefix:
     cache: Mapping[str, DynamicCache] = field(default_factory=dict)
 
 
-def _compute_shared_prefix(network: PreTrainedModel, rows: Sequence[Sequence[int]], longest: int) -> _SharedPrefix:
-    """Compute what all rows begin with, where that saves work and the cache has one entry a token."""
+def _compute_shared_prefix(
+    network: PreTrainedModel, rows: Sequence[Sequence[int]], longest: int, *, worth: float = 0
+) -> _SharedPrefix:
+    """Compute what all rows begin with, where that saves work and the cache has one entry a token.
+
+    `worth` is the least share of the tokens: GPUs read behind a cache with a slower attention than without one.
+    """
     length = min(count_shared(rows), longest)
-    if length * (len(rows) - 1) < MIN_SAVED_TOKENS:
+    if length * (len(rows) - 1) < max(MIN_SAVED_TOKENS, worth * sum(map(len, rows))):
         return _SharedPrefix()
     name = _cache_argument(network)
     if name is None:
