@@ -53,7 +53,8 @@ def choose_budget(network: PreTrainedModel) -> int:
     except AttributeError:
         return BATCH_TOKENS_GPU
     free, _ = torch.cuda.mem_get_info(network.device)
-    return max(BATCH_TOKENS_CPU, int(free) // 2 // (int(numbers) * network.dtype.itemsize))
+    fitting: int = free // 2 // (numbers * network.dtype.itemsize)
+    return max(BATCH_TOKENS_CPU, fitting)
 
 
 @torch.inference_mode()
