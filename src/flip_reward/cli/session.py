@@ -26,7 +26,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow
-from flip_reward.data.shapes import RowMapper
+from flip_reward.data.shapes import find_shape
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.files import SMOLLM2_135M
 from flip_reward.engines.stopping import StopSignal
@@ -122,7 +122,8 @@ def show_prompts(
     reward: RewardModel, inputs: Sequence[str], columns: Mapping[str, str], *, limit: int | None = None
 ) -> None:
     """Print the prompts of the first rows, as they would be sent, and call nothing."""
-    rows = read_sources([open_input(name) for name in inputs], RowMapper(columns), limit=limit)
+    sources = [open_input(name) for name in inputs]
+    rows = read_sources(sources, find_shape(sources, columns), limit=limit)
     show_requests(rows, reward.render, unit="response" if reward.independent else "request")
 
 

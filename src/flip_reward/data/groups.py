@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from flip_reward.core.conversation import Group
 from flip_reward.data.rows import Input, InvalidRow, RawRow, Skip, skip_nothing
-from flip_reward.data.shapes import RowMapper
+from flip_reward.data.shapes import Shape
 from flip_reward.errors import DataError
 
 
@@ -42,7 +42,7 @@ class PlacedRow:
     rejected: InvalidRow | None = None
 
 
-def place_rows(inputs: Sequence[Input], mapper: RowMapper, *, limit: int | None = None) -> Iterator[PlacedRow]:
+def place_rows(inputs: Sequence[Input], shape: Shape, *, limit: int | None = None) -> Iterator[PlacedRow]:
     """Read all rows of the inputs in their order, each with the responses in it: a user's table, scored."""
     first = 0
     for source in inputs:
@@ -55,7 +55,7 @@ def place_rows(inputs: Sequence[Input], mapper: RowMapper, *, limit: int | None 
                 yield PlacedRow(row, source.name, None, rejected=replace(row, position=position, source=source.name))
                 continue
             try:
-                group = mapper.to_group(row.values, f"row-{position}")
+                group = shape.to_group(row.values, f"row-{position}")
             except DataError as error:
                 rejected = InvalidRow(position, row.line, str(error), source.name)
                 yield PlacedRow(row, source.name, None, rejected=rejected)
@@ -67,7 +67,7 @@ def place_rows(inputs: Sequence[Input], mapper: RowMapper, *, limit: int | None 
 
 def read_sources(
     inputs: Sequence[Input],
-    mapper: RowMapper,
+    shape: Shape,
     *,
     is_completed: Skip = skip_nothing,
     limit: int | None = None,
@@ -91,7 +91,7 @@ def read_sources(
                 yield replace(row, position=position, source=source.name)
                 continue
             try:
-                yield SourceRow(position, source.name, row.line, mapper.to_group(row.values, f"row-{position}"))
+                yield SourceRow(position, source.name, row.line, shape.to_group(row.values, f"row-{position}"))
             except DataError as error:
                 yield InvalidRow(position, row.line, str(error), source.name)
         first += count

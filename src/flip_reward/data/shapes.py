@@ -1,13 +1,15 @@
-"""How a row's columns become a group: `RowMapper`, and which columns stand for ours."""
+"""How the rows of inputs become groups: `find_shape` looks at the first ones, and its `Shape` reads them all."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeAlias
 
 from flip_reward.core.conversation import Group, read_content
+from flip_reward.data.rows import Input
 from flip_reward.errors import ConversationError, DataError, OptionError
 
 CONVERSATION_COLUMNS = ("instruction", "prompt", "messages")
@@ -53,6 +55,32 @@ def check_columns(columns: Mapping[str, str]) -> None:
 
 
 _COLUMNS_EXAMPLE = "for example --columns instruction=question,response=answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How rows are read."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our column names to the rows', as the configuration of a run holds them."""
+    description: str = ""
+    """In words."""
+    candidate_columns: tuple[str, ...] = ()
+    """The columns of the candidates, where each has its own."""
+    many: bool = False
+    """Whether a row holds a list of responses."""
+
+    def to_group(self, values: Mapping[str, object], default_id: str) -> Group:
+        """Make the group a row stands for; a DataError says why there is none."""
+        return RowMapper(self.columns).to_group(values, default_id)
+
+
+def find_shape(
+    rows: Sequence[Input] | Sequence[Mapping[str, object]],  # noqa: ARG001
+    columns: Mapping[str, str] | None = None,
+) -> Shape:
+    """Find out how the rows of inputs, or rows in memory, are read."""
+    return Shape(columns or {})
 
 
 class RowMapper:

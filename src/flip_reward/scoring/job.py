@@ -11,7 +11,7 @@ from pathlib import Path
 from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow, skip_nothing
-from flip_reward.data.shapes import RowMapper
+from flip_reward.data.shapes import Shape, find_shape
 from flip_reward.data.tables import check_output, write_table
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, OptionError, RunError
@@ -48,6 +48,7 @@ class OpenedJob:
     job: ScoringJob
     inputs: Sequence[Input]
     folder: RunFolder
+    shape: Shape
 
     @property
     def rows(self) -> int | None:
@@ -59,7 +60,7 @@ class OpenedJob:
     def read_rows(self, *, include_completed: bool = False) -> Iterator[SourceRow | InvalidRow]:
         """Read the rows of the inputs, the completed ones only if wanted; see `read_sources`."""
         skip = skip_nothing if include_completed else self.folder.completed.__contains__
-        return read_sources(self.inputs, RowMapper(self.job.columns), is_completed=skip, limit=self.job.limit)
+        return read_sources(self.inputs, self.shape, is_completed=skip, limit=self.job.limit)
 
     async def run(
         self,
@@ -206,10 +207,11 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] = open_inpu
     if not job.inputs:
         raise OptionError("there is nothing to score", hint="name at least one input")
     inputs = [open_source(name) for name in job.inputs]
+    shape = find_shape(inputs, job.columns)
     configuration = RunConfiguration(
         settings=dict(job.reward.settings),
         inputs=[InputIdentity(name=source.name, fingerprint=source.fingerprint()) for source in inputs],
-        columns=job.columns,
+        columns=dict(shape.columns),
         limit=job.limit,
     )
     path = job.folder or default_folder(configuration)
@@ -222,7 +224,7 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] = open_inpu
         whole_groups=not job.reward.independent,
         retry_refused=job.limits.retry_refused,
     )
-    return OpenedJob(job, inputs, folder)
+    return OpenedJob(job, inputs, folder, shape)
 
 
 def reopen_inputs(folder: Path) -> list[Input]:

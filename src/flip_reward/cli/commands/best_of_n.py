@@ -34,7 +34,7 @@ from flip_reward.core.score import Usage
 from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input, rereadable_inputs
 from flip_reward.data.rows import Input, InvalidRow
-from flip_reward.data.shapes import RowMapper
+from flip_reward.data.shapes import find_shape
 from flip_reward.engines.base import Request, Sampling
 from flip_reward.engines.config import EngineConfig, describe_model, resolve_engine, split_engine_options
 from flip_reward.engines.stopping import StopSignal
@@ -256,7 +256,7 @@ def show_policy_prompts(
 ) -> None:
     """Print what the policy would be asked for the first rows, and call nothing. All candidates have one prompt."""
     sources = [open_for_candidates(open_input(name), policy.generate or 0) for name in inputs]
-    rows = reject_answered(read_sources(sources, RowMapper(columns), limit=limit))
+    rows = reject_answered(read_sources(sources, find_shape(sources, columns), limit=limit))
     show_requests(rows, lambda group: [Request(group.messages, policy.sampling)], unit="candidate")
 
 

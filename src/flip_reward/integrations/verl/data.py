@@ -16,7 +16,7 @@ from flip_reward.core.response import select_target
 from flip_reward.data.groups import read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
-from flip_reward.data.shapes import RESPONSE_COLUMNS, RowMapper
+from flip_reward.data.shapes import RESPONSE_COLUMNS, find_shape
 from flip_reward.data.tables import write_table
 from flip_reward.errors import ConversationError, DataError
 
@@ -48,7 +48,7 @@ def write_verl_parquet(inputs: Sequence[str], output: Path, constant: VerlColumn
 def to_verl_rows(inputs: Sequence[str], constant: VerlColumns) -> Iterator[Mapping[str, object]]:
     """Read inputs as rows of verl's columns."""
     sources = [_with_blank_responses(open_input(name), constant.columns) for name in inputs]
-    for row in read_sources(sources, RowMapper(constant.columns), limit=constant.limit):
+    for row in read_sources(sources, find_shape(sources, constant.columns), limit=constant.limit):
         if isinstance(row, InvalidRow):
             raise DataError(f"{row.source}, line {row.line}: {row.reason}")
         try:
