@@ -29,7 +29,7 @@ from flip_reward.core.replies.parse import (
 from flip_reward.core.response import replace_lone_surrogates, visible_answer
 from flip_reward.data.formats import read_csv, read_json_lines
 from flip_reward.data.rows import skip_nothing
-from flip_reward.data.shapes import RowMapper
+from flip_reward.data.shapes import Shape
 from flip_reward.engines.http.wire import decode_completion, read_error, read_retry_after
 from flip_reward.errors import FlipRewardError
 from flip_reward.metrics import f1_score
@@ -108,7 +108,7 @@ TEXTS: dict[str, Callable[[str], object]] = {
     "end of a turn": ChatReader().strip_end_marks,
     "query": lambda text: split_query(text + "x", "y" + text),
     "query without its prompt": lambda text: split_query(text, text + "y"),
-    "row": lambda text: RowMapper().to_group({"instruction": text, "response": text}, "row-0"),
+    "row": lambda text: Shape().to_group({"instruction": text, "response": text}, "row-0"),
     "JSON lines": lambda text: list(
         read_json_lines(io.BytesIO(text.encode(errors="surrogatepass")), skip_nothing),
     ),

@@ -26,7 +26,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow
-from flip_reward.data.shapes import find_shape
+from flip_reward.data.shapes import Shape, find_shape
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.files import SMOLLM2_135M
 from flip_reward.engines.stopping import StopSignal
@@ -86,6 +86,7 @@ def score_opened(
     asks_for_replies = reward.engine is not None and not isinstance(reward, BackwardLikelihoodReward)
     if asks_for_replies and reward.model_name == SMOLLM2_135M.name:
         console.print(Text(_TINY_MODEL, style="yellow"))
+    tell_shape(opened.shape)
     if opened.folder.dropped_bytes:
         console.print("The last record was half-written and is scored again.")
     display = ProgressDisplay(console, rows=opened.rows, completed_rows=len(opened.folder.completed))
@@ -118,12 +119,20 @@ def run_until_interrupted(
         raise
 
 
+def tell_shape(shape: Shape) -> None:
+    """Say how the rows are read, where that had to be found out."""
+    if shape.found:
+        typer.echo(f"Read as {shape.description}", err=True)
+
+
 def show_prompts(
     reward: RewardModel, inputs: Sequence[str], columns: Mapping[str, str], *, limit: int | None = None
 ) -> None:
     """Print the prompts of the first rows, as they would be sent, and call nothing."""
     sources = [open_input(name) for name in inputs]
-    rows = read_sources(sources, find_shape(sources, columns), limit=limit)
+    shape = find_shape(sources, columns)
+    tell_shape(shape)
+    rows = read_sources(sources, shape, limit=limit)
     show_requests(rows, reward.render, unit="response" if reward.independent else "request")
 
 

@@ -1,252 +1,501 @@
-"""How the rows of inputs become groups: `find_shape` looks at the first ones, and its `Shape` reads them all."""
+"""Find out how rows are read: `find_shape` looks at the first ones, once, and says what it found.
+
+Columns are recognised by the names in `known_shapes`, and what stands in them by its type. Where two columns could be
+the same thing, or none is known, the user is asked, with a line to copy; nothing is guessed.
+"""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from flip_reward.core.conversation import Group, read_content
-from flip_reward.data.rows import Input
-from flip_reward.errors import ConversationError, DataError, OptionError
+from flip_reward.data.columns import (
+    COLUMNS,
+    CONVERSATION_COLUMNS,
+    PAIR_COLUMNS,
+    RESPONSE_COLUMNS,
+    Column,
+    check_columns,
+    format_columns,
+    is_missing,
+    list_columns,
+    parse_columns,
+    split_columns,
+    suggest,
+)
+from flip_reward.data.conversations import ends_with_reply, is_messages, is_transcript, read_replies
+from flip_reward.data.known_shapes import (
+    CHOSEN,
+    INSTRUCTIONS,
+    KNOWN_SHAPES,
+    MESSAGES,
+    REJECTED,
+    RESPONSES,
+    WINNERS,
+    Better,
+    KnownShape,
+    find_sides,
+    fold_name,
+    is_id_name,
+)
+from flip_reward.data.preferences import Preference, find_first_number
+from flip_reward.data.rows import Input, RawRow
+from flip_reward.data.shape import Shape
+from flip_reward.errors import DataError
 
-CONVERSATION_COLUMNS = ("instruction", "prompt", "messages")
-"""Where the conversation stands; the first one with a value counts."""
-RESPONSE_COLUMNS = ("response", "responses")
-"""Where the responses stand. Without any, the last assistant message of "messages" is the response."""
-COLUMNS = ("id", *CONVERSATION_COLUMNS, *RESPONSE_COLUMNS)
+__all__ = [
+    "COLUMNS",
+    "CONVERSATION_COLUMNS",
+    "RESPONSE_COLUMNS",
+    "Need",
+    "Shape",
+    "check_columns",
+    "find_shape",
+    "parse_columns",
+]
 
-_COLUMNS_SHOWN = 12
-_COLUMN_NAME_SHOWN = 40
+_ROWS_SEEN = 100
+_SHAPE = "shape"
+"""The key in a run's configuration for what no column's name says."""
+_TRANSCRIPTS = "transcripts"
 
-
-def parse_columns(text: str) -> dict[str, str]:
-    """Read which columns of an input stand for ours, from `--columns`.
-
-    Example:
-        >>> parse_columns("instruction=question, response=answer")
-        {'instruction': 'question', 'response': 'answer'}
-    """
-    columns: dict[str, str] = {}
-    for pair in text.split(","):
-        ours, equals, theirs = (part.strip() for part in pair.partition("="))
-        if not (ours and equals and theirs):
-            raise OptionError(f"--columns: {pair.strip()!r} is not of the form ours=theirs", hint=_COLUMNS_EXAMPLE)
-        if ours in columns:
-            raise OptionError(f"--columns: {ours!r} is mapped twice")
-        columns[ours] = theirs
-    check_columns(columns)
-    return columns
+_CONVERSATION = CONVERSATION_COLUMNS
+_CANDIDATES = (*RESPONSE_COLUMNS, *PAIR_COLUMNS)
+_ORDER = (*_CONVERSATION, *_CANDIDATES, "winner", "subset", "id")
+_Values: TypeAlias = Mapping[str, object]
 
 
-def check_columns(columns: Mapping[str, str]) -> None:
-    """Make sure that our side of a mapping has names of ours, and none that exclude each other."""
-    for ours in columns:
-        if ours not in COLUMNS:
-            raise OptionError(
-                f"--columns: there is no {ours!r} to map{_suggest([ours], COLUMNS)}",
-                hint=f"our columns are {', '.join(COLUMNS)}",
-            )
-    for one, other in (("instruction", "prompt"), RESPONSE_COLUMNS):
-        if one in columns and other in columns:
-            raise OptionError(f"--columns: {one!r} and {other!r} exclude each other")
+class Need(Enum):
+    """What the rows are wanted for."""
 
-
-_COLUMNS_EXAMPLE = "for example --columns instruction=question,response=answer"
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """How rows are read."""
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """Our column names to the rows', as the configuration of a run holds them."""
-    description: str = ""
-    """In words."""
-    candidate_columns: tuple[str, ...] = ()
-    """The columns of the candidates, where each has its own."""
-    many: bool = False
-    """Whether a row holds a list of responses."""
-
-    def to_group(self, values: Mapping[str, object], default_id: str) -> Group:
-        """Make the group a row stands for; a DataError says why there is none."""
-        return RowMapper(self.columns).to_group(values, default_id)
+    RESPONSES = "a conversation and its responses"
+    PROMPTS = "a conversation; responses are not read"
+    PREFERENCES = "a conversation, its responses, and which of them are better"
 
 
 def find_shape(
-    rows: Sequence[Input] | Sequence[Mapping[str, object]],  # noqa: ARG001
+    rows: Sequence[Input] | Sequence[_Values],
     columns: Mapping[str, str] | None = None,
+    *,
+    need: Need = Need.RESPONSES,
 ) -> Shape:
-    """Find out how the rows of inputs, or rows in memory, are read."""
-    return Shape(columns or {})
+    """Find out how the rows of inputs, or rows in memory, are read. The first 100 of each input decide.
 
+    Args:
+        rows: Inputs that can be read again, or rows.
+        columns: Our column names to the rows', where the user named them (see `parse_columns`), or where an earlier
+            call did (`Shape.columns`).
+        need: What the rows are wanted for.
 
-class RowMapper:
-    """Makes groups of raw rows.
+    Raises:
+        DataError: A column that is needed is missing, or more than one could be it; the hint is a line to copy.
+        OptionError: `columns` makes no sense.
 
-    The shape is recognised row by row: an instruction or prompt (text, or a list of chat messages) or "messages",
-    with one "response" or several "responses"; or "messages" alone, whose last assistant message is the response to
-    everything before it. A column that holds null counts as missing where another can take its place. A mapped column
-    must exist in every row, and replaces the others of its kind.
+    Example:
+        >>> find_shape([{"Question": "Name a fruit.", "Answer": "Apple."}]).description
+        "instruction = 'Question', response = 'Answer'"
     """
-
-    def __init__(self, columns: Mapping[str, str] | None = None) -> None:
-        columns = columns or {}
-        self._mapped = tuple(columns.values())
-        self._id = columns.get("id", "id")
-        self._conversations = _candidates(CONVERSATION_COLUMNS, columns)
-        self._replies = _candidates(RESPONSE_COLUMNS, columns)
-        whole = not any(ours in columns for ours in RESPONSE_COLUMNS)
-        self._whole_conversation = dict(self._conversations).get("messages") if whole else None
-
-    def to_group(self, values: Mapping[str, object], default_id: str) -> Group:
-        """Make the group a row stands for.
-
-        An empty response is kept, since it has an outcome of its own; an empty instruction is an error.
-        """
-        for column in self._mapped:
-            if column not in values:
-                raise DataError(f"no column {column!r}{_suggest([column], values)}; {_list_columns(values)}")
-        group_id = _read_id(self._id, values.get(self._id), default_id)
-        reply = _find(self._replies, values)
-        if reply is None and self._whole_conversation and values.get(self._whole_conversation) is not None:
-            return _split_at_last_reply(self._whole_conversation, values, group_id)
-        conversation = _find(self._conversations, values)
-        if conversation is None or reply is None:
-            raise _missing(self._conversations if conversation is None else self._replies, values)
-        return _make_group(_read_prompt(*conversation, values), _read_responses(*reply, values), group_id)
+    columns = dict(columns or {})
+    columns.pop(_SHAPE, None)  # it is found again
+    check_columns(columns)
+    samples = [_Sample.of_input(one) for one in rows if isinstance(one, Input)] or [
+        _Sample([row for row in islice(rows, _ROWS_SEEN) if isinstance(row, Mapping)])
+    ]
+    full = [sample for sample in samples if sample.rows]
+    if not full:
+        return _Finder(samples[0], columns, need).build()
+    shapes = [_Finder(sample, columns, need).find() for sample in full]
+    for sample, shape in zip(full, shapes, strict=True):
+        if shape.columns != shapes[0].columns:
+            raise DataError(
+                f"the inputs differ. {full[0].name}: {shapes[0].description}. {sample.name}: {shape.description}",
+                hint="score them one after the other, or name the columns with --columns",
+            )
+    return shapes[0]
 
 
-_Candidates: TypeAlias = tuple[tuple[str, str], ...]
-"""Columns that may hold the same thing: our name and theirs."""
+@dataclass(frozen=True)
+class _Sample:
+    """The first rows of an input."""
+
+    rows: Sequence[_Values]
+    name: str = "the rows"
+
+    @classmethod
+    def of_input(cls, source: Input) -> _Sample:
+        if source.name == "stdin" and source.fingerprint() is None:  # it cannot be read a second time
+            return cls([], source.name)
+        first = islice(source.rows(), _ROWS_SEEN)
+        return cls([row.values for row in first if isinstance(row, RawRow)], source.name)
+
+    @cached_property
+    def values(self) -> Mapping[str, list[object]]:
+        """Every column's values, without missing ones."""
+        found: dict[str, list[object]] = {}
+        for row in self.rows:
+            for name, value in row.items():
+                cells = found.setdefault(name, [])
+                if not is_missing(value):
+                    cells.append(value)
+        return found
+
+    @cached_property
+    def folded(self) -> Mapping[str, str]:
+        """The folded names of columns with values to the rows' own; a name of ours stays before its look-alikes."""
+        found: dict[str, str] = {}
+        for name, values in self.values.items():
+            if values and found.get(fold := fold_name(name)) != fold:
+                found[fold] = name if name == fold else found.get(fold, name)
+        return found
+
+    def get(self, column: str) -> Sequence[object]:
+        return self.values.get(column, ())
+
+    def holds_texts(self, column: str) -> bool:
+        """Whether what stands in a column can be a response: numbers and truth values are something else."""
+        return any(isinstance(value, str | list | Mapping) for value in self.get(column))
+
+    def holds_many(self, column: str) -> bool:
+        lists = [value for value in self.get(column) if isinstance(value, list | Mapping)]
+        try:
+            return any(len(read_replies(value, column)) > 1 for value in lists)
+        except DataError:
+            return bool(lists)
 
 
-def _candidates(kind: tuple[str, ...], columns: Mapping[str, str]) -> _Candidates:
-    mapped = tuple((ours, columns[ours]) for ours in kind if ours in columns)
-    return mapped or tuple((ours, ours) for ours in kind)
+class _Finder:
+    """Finds the shape of one sample: what the user did not name is recognised, and the columns make the shape."""
+
+    def __init__(self, sample: _Sample, columns: Mapping[str, str], need: Need) -> None:
+        self._sample = sample
+        self._given = columns
+        self._columns = dict(columns)
+        self._need = need
+        self._title = ""
+
+    def find(self) -> Shape:
+        """Recognise what the user did not name."""
+        self._check_given()
+        if not self._has(_CONVERSATION) and not self._has(_CANDIDATES):
+            self._find_known()
+        if not self._has(_CANDIDATES) and self._need is not Need.PROMPTS:
+            self._find_candidates()
+        if not self._has(_CONVERSATION):
+            self._find_conversation()
+        if self._columns != self._given and not self._has(("id",)):
+            ids = [name for fold, name in self._sample.folded.items() if is_id_name(fold)]
+            if len(ids) == 1 and ids != ["id"]:
+                self._columns["id"] = ids[0]
+        if self._columns != self._given:
+            self._columns = {ours: self._columns[ours] for ours in _ORDER if ours in self._columns}
+        shape = self.build()
+        if self._need is Need.PREFERENCES and shape.preference is None:
+            raise self._ask_for_winner(shape.candidate_columns)
+        return shape
+
+    def build(self) -> Shape:
+        """Make the shape of the columns."""
+        columns, known = self._columns, self._match_known()
+        sides = self._sides
+        chats = tuple(self._column(columns[ours]) for ours in _CONVERSATION if ours in columns)
+        if not chats and not sides:
+            chats = Shape().conversations
+        answers = next((columns[ours] for ours in RESPONSE_COLUMNS if ours in columns), None)
+        alternatives = (self._column(answers),) if answers else Shape().alternatives
+        transcripts = self._all_transcripts([one.name for one in chats]) or self._all_transcripts(sides)
+        whole = columns.get("messages") if self._has(_CONVERSATION) else "messages"
+        shape = Shape(
+            columns={**columns, _SHAPE: _TRANSCRIPTS} if transcripts else columns,
+            candidate_columns=() if self._need is Need.PROMPTS and chats else sides,
+            many=any(self._sample.holds_many(name) for name in sides or [one.name for one in alternatives]),
+            preference=self._make_preference(known),
+            id=columns.get("id", "id"),
+            subset=columns.get("subset", "subset"),
+            conversations=chats,
+            alternatives=alternatives,
+            whole=None if answers or sides else whole,
+            transcripts=transcripts,
+            prompts_only=self._need is Need.PROMPTS,
+        )
+        if not self._sample.rows:
+            return shape
+        title = self._title or (known.title if known else "Human/Assistant transcripts" if transcripts else "")
+        text, unread = _describe(shape, self._sample), self._find_unread()
+        return replace(
+            shape,
+            description=(f"{title}: {text}" if title else text) + unread,
+            found=columns != self._given or transcripts or bool(unread),
+        )
+
+    @property
+    def _sides(self) -> tuple[str, ...]:
+        """The columns that hold a candidate each."""
+        pair = tuple(self._columns[ours] for ours in PAIR_COLUMNS if ours in self._columns)
+        answers = next((self._columns[ours] for ours in RESPONSE_COLUMNS if ours in self._columns), "")
+        several = split_columns(answers, self._sample.values)
+        return pair or (several if len(several) > 1 else ())
+
+    def _has(self, ours: Iterable[str]) -> bool:
+        return any(name in self._columns for name in ours)
+
+    def _column(self, theirs: str) -> Column:
+        return Column.of(theirs, self._sample.values)
+
+    def _names_in(self, theirs: str) -> list[str]:
+        return [name for part in split_columns(theirs, self._sample.values) for name in self._column(part).needs]
+
+    def _check_given(self) -> None:
+        known = self._sample.values
+        for ours, theirs in self._given.items():
+            for name in self._names_in(theirs):
+                if name not in known:
+                    raise DataError(
+                        f"{self._sample.name}: there is no column {name!r}{suggest([name], known)}; "
+                        f"{list_columns(known, 'the rows have')}",
+                        hint=f"--columns names it for {ours!r}",
+                    )
+
+    def _find_known(self) -> None:
+        if self._need is not Need.PREFERENCES and any(map(self._sample.get, RESPONSE_COLUMNS)):
+            return
+        folded = self._sample.folded
+        for known in KNOWN_SHAPES:
+            theirs = {ours: [folded.get(part) for part in names.split("+")] for ours, names in known.columns.items()}
+            columns = {ours: "+".join(filter(None, names)) for ours, names in theirs.items()}
+            if all(None not in names for names in theirs.values()) and self._is_rated(columns, known):
+                if self._need is Need.PROMPTS:
+                    columns = {ours: names for ours, names in columns.items() if ours in _CONVERSATION}
+                self._columns |= columns
+                return
+
+    def _is_rated(self, columns: Mapping[str, str], known: KnownShape) -> bool:
+        cells = self._sample.get(columns["responses"])[:1] if known.marks else ()
+        objects = [one for cell in cells if isinstance(cell, list) for one in cell if isinstance(one, Mapping)]
+        return not known.marks or any(mark in one for one in objects for mark in known.marks)
+
+    def _match_known(self) -> KnownShape | None:
+        """Return the known shape whose columns these are, whoever named them."""
+        for known in KNOWN_SHAPES:
+            named = {ours: self._columns.get(ours, "").split("+") for ours in known.columns}
+            folded = {ours: "+".join(map(fold_name, names)) for ours, names in named.items()}
+            if folded == known.columns and self._is_rated(self._columns, known):
+                return known
+        return None
+
+    def _find_candidates(self) -> None:
+        """Find the responses: a pair, columns side by side, our own column, the last turn, or another name's."""
+        exact = any(map(self._sample.get, RESPONSE_COLUMNS))
+        if (not exact or self._need is Need.PREFERENCES) and self._find_sides():
+            return
+        if exact or self._find_whole():
+            return
+        found = self._find_in(RESPONSES, "response", self._sample.holds_texts)
+        if found is not None:
+            self._columns["responses" if self._sample.holds_many(found) else "response"] = found
+        elif not any(name in self._sample.values for name in RESPONSE_COLUMNS):
+            raise self._ask_for_response()
+
+    def _find_sides(self) -> bool:
+        folded = {fold: name for fold, name in self._sample.folded.items() if self._sample.holds_texts(name)}
+        pair = [next((folded[name] for name in names if name in folded), None) for names in (CHOSEN, REJECTED)]
+        if pair[0] and pair[1]:
+            self._columns |= {"chosen": pair[0], "rejected": pair[1]}
+            return True
+        sides = find_sides({fold: name for fold, name in folded.items() if self._holds_words(name)})
+        if sides:
+            self._columns["responses"] = "+".join(sides)
+            self._find_winner(sides)
+        return bool(sides)
+
+    def _holds_words(self, name: str) -> bool:
+        """Whether a column such as "model_a" holds what a model said, not which model it is."""
+        values = self._sample.get(name)
+        return not name.casefold().startswith("model") or any(
+            " " in value for value in values if isinstance(value, str)
+        )
+
+    def _find_winner(self, sides: Sequence[str]) -> None:
+        folded = self._sample.folded
+        winner = next((folded[name] for name in WINNERS if name in folded and folded[name] not in sides), None)
+        if winner and not self._has(("winner",)):
+            self._columns["winner"] = winner
+
+    def _find_whole(self) -> bool:
+        """Find a conversation whose last turn is the response."""
+        for fold in ("messages", *MESSAGES):
+            name = self._sample.folded.get(fold, "")
+            cells = self._sample.get(name)
+            if any(map(ends_with_reply, cells)):
+                if name != "messages":
+                    self._columns["messages"] = name
+                first = next((one for cell in cells if isinstance(cell, list) for one in cell), None)
+                self._title = "ShareGPT conversations" if isinstance(first, Mapping) and "from" in first else ""
+                return True
+        return False
+
+    def _find_conversation(self) -> None:
+        sample, sides = self._sample, self._sides
+        if self._find_alpaca():
+            return
+        ours = [name for name in CONVERSATION_COLUMNS if sample.get(name)]
+        if ours and not sides:
+            return
+        ours = [name for name in ours if not any(map(ends_with_reply, sample.get(name)))]
+        if ours:
+            self._columns[ours[0]] = ours[0]
+            return
+        found = self._find_in(INSTRUCTIONS, "instruction", self._can_be_asked)
+        if found is not None:
+            chat = any(map(is_messages, sample.get(found)))
+            self._columns[
+                "messages" if chat and not self._has(_CANDIDATES) else "prompt" if chat else "instruction"
+            ] = found
+            return
+        if self._need is Need.PROMPTS and not sides:
+            self._find_sides()
+        if not self._is_implicit(self._sides) and not any(name in sample.values for name in CONVERSATION_COLUMNS):
+            raise self._ask_for_instruction()
+
+    def _find_alpaca(self) -> bool:
+        names = {fold_name(name): name for name in self._sample.values}
+        instruction, text = names.get("instruction"), names.get("input")
+        output = self._need is Need.PROMPTS or self._columns.get("response") == names.get("output")
+        if not (instruction and text and "output" in names and output):
+            return False
+        self._columns["instruction"] = f"{{{instruction}}}\n\n{{{text}}}"
+        self._title = "Alpaca"
+        return True
+
+    def _can_be_asked(self, name: str) -> bool:
+        if fold_name(name) in INSTRUCTIONS[-1]:  # documents, as often as conversations
+            return any(map(is_messages, self._sample.get(name)))
+        return self._sample.holds_texts(name)
+
+    def _is_implicit(self, sides: Sequence[str]) -> bool:
+        """Whether the candidates' own cells hold the conversation too."""
+        cells = [value for name in sides for value in self._sample.get(name)]
+        return any(is_transcript(cell) or (isinstance(cell, list) and len(cell) > 1) for cell in cells)
+
+    def _find_in(self, tiers: Sequence[Sequence[str]], ours: str, fits: Callable[[str], bool]) -> str | None:
+        """Find the column by its name; an error where two are equally likely."""
+        taken = {name for theirs in self._columns.values() for name in self._names_in(theirs)}
+        folded = self._sample.folded
+        for tier in tiers:
+            found = [folded[name] for name in tier if name in folded and folded[name] not in taken]
+            found = [name for name in found if fits(name)]
+            if len(found) > 1:
+                raise DataError(
+                    f"{self._sample.name}: which column is the {ours}, {' or '.join(map(repr, found))}? "
+                    f"{list_columns(self._sample.values, 'The rows have')}",
+                    hint=f"say it, for example {format_columns({**self._columns, ours: found[0]})}",
+                )
+            if found:
+                return found[0]
+        return None
+
+    def _all_transcripts(self, columns: Iterable[str]) -> bool:
+        cells = [value for name in columns for value in self._sample.get(name)]
+        return bool(cells) and all(map(is_transcript, cells))
+
+    def _make_preference(self, known: KnownShape | None) -> Preference | None:
+        sides, winner = self._sides, self._columns.get("winner", "")
+        if self._has(PAIR_COLUMNS):
+            return Preference(Better.CHOSEN, sides)
+        if known:
+            return Preference(known.better, sides, winner, marks=known.marks)
+        first = find_first_number(self._sample.get(winner))
+        return Preference(Better.WINNER, sides, winner, first) if sides and winner else None
+
+    def _find_unread(self) -> str:
+        """Say which column was perhaps meant to be read with the instruction: Alpaca's input, Dolly's context."""
+        sample = self._sample
+        if self._has(_CONVERSATION) or self._sides or not sample.get("instruction"):
+            return ""
+        name = next(
+            (name for name in ("input", "context") if any(isinstance(v, str) for v in sample.get(name))), None
+        )
+        if name is None:
+            return ""
+        joined = format_columns({**self._given, "instruction": f"{{instruction}}\n\n{{{name}}}"})
+        return f"; {name!r} is not read, to join it: {joined}"
+
+    def _ask_for_response(self) -> DataError:
+        if self._need is Need.PREFERENCES:
+            return self._ask_for_winner(())
+        chats = [name for name in ("messages", *MESSAGES) if any(map(is_messages, self._sample.get(name)))]
+        if chats:
+            return self._ask("response", f"{chats[0]!r} does not end with an assistant message that could be scored")
+        return self._ask("response", "there is no column with responses")
+
+    def _ask_for_instruction(self) -> DataError:
+        answers = self._sample.get("response")
+        if any(isinstance(answer, Mapping) and "body" in answer for answer in answers):
+            return DataError(
+                f"{self._sample.name} holds answers of OpenAI's batch API, which do not say what was asked",
+                hint="join it with the file of requests first: jq -cn --slurpfile asked REQUESTS.jsonl "
+                "'($asked | INDEX(.custom_id)) as $of | inputs | . + {messages: $of[.custom_id].body.messages}' "
+                f"{self._sample.name} > joined.jsonl",
+            )
+        return self._ask("instruction", "there is no column with instructions")
+
+    def _ask(self, ours: str, problem: str) -> DataError:
+        sample = self._sample
+        wanted = RESPONSES if ours == "response" else INSTRUCTIONS
+        near = suggest(wanted[0], sample.values)
+        taken = {name for theirs in self._columns.values() for name in self._names_in(theirs)}
+        free = [
+            name
+            for name in sample.values
+            if name not in taken and name not in CONVERSATION_COLUMNS and sample.holds_texts(name) and name != "id"
+        ]
+        free.sort(key=lambda name: -max((len(str(value)) for value in sample.get(name)), default=0))
+        line = format_columns({**self._columns, ours: free[0]}) if free else f"--columns {ours}=YOURS"
+        what = f"for example {line}" if free else f"name it, if there is one: {line}"
+        return DataError(f"{sample.name}: {problem}{near}; {list_columns(sample.values, 'the rows have')}", hint=what)
+
+    def _ask_for_winner(self, sides: Sequence[str]) -> DataError:
+        names = self._sample.values
+        if sides:
+            return DataError(
+                f"{self._sample.name}: which of {', '.join(map(repr, sides))} is better? "
+                f"{list_columns(names, 'The rows have')}",
+                hint=f"name the column that says it: {format_columns({**self._columns, 'winner': 'YOURS'})}",
+            )
+        return DataError(
+            f"{self._sample.name}: there are no columns with better and worse responses; "
+            f"{list_columns(names, 'the rows have')}",
+            hint="name them: --columns chosen=YOURS,rejected=YOURS, or responses=ONE+OTHER,winner=YOURS",
+        )
 
 
-def _find(candidates: _Candidates, values: Mapping[str, object]) -> tuple[str, str] | None:
-    for candidate in candidates:
-        if values.get(candidate[1]) is not None:
-            return candidate
-    return None
-
-
-def _read_id(column: str, value: object, default_id: str) -> str:
-    if value is None or value == "":
-        return default_id
-    if isinstance(value, str):
-        return _encodable(value, column)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise DataError(f"{column!r} must be text or a whole number, not {_name_type(value)}")
-
-
-def _read_prompt(ours: str, column: str, values: Mapping[str, object]) -> str | list[Any]:
-    value = values[column]
-    if isinstance(value, list):
-        return value
-    if ours == "messages":
-        raise DataError(f"{column!r} must be a list of messages, not {_name_type(value)}")
-    if not isinstance(value, str):
-        raise DataError(f"{column!r} must be text or a list of messages, not {_name_type(value)}")
-    if not value or value.isspace():
-        raise DataError(f"{column!r} is empty: there is no instruction to compare with")
-    return value
-
-
-def _read_responses(ours: str, column: str, values: Mapping[str, object]) -> str | list[str]:
-    value = values[column]
-    if ours == "response":
-        if isinstance(value, str):
-            return value
-        hint = "; several belong in 'responses'" if isinstance(value, list) else ""
-        raise DataError(f"{column!r} must be text, not {_name_type(value)}{hint}")
-    if not isinstance(value, list):
-        raise DataError(f"{column!r} must be a list of texts, not {_name_type(value)}")
-    if not value:
-        raise DataError(f"{column!r} is an empty list: there is nothing to score")
-    for number, response in enumerate(value, 1):
-        if not isinstance(response, str):
-            raise DataError(f"{column!r} must be a list of texts, but number {number} is {_name_type(response)}")
-    return value
-
-
-def _split_at_last_reply(column: str, values: Mapping[str, object], group_id: str) -> Group:
-    messages = _read_prompt("messages", column, values)
-    last = messages[-1] if messages else None
-    if not isinstance(last, Mapping) or last.get("role") != "assistant":
-        raise DataError(f"{column!r} does not end with an assistant message that could be scored")
-    if len(messages) == 1:
-        raise DataError(f"{column!r} begins with the response: there is no instruction before it")
-    response = read_content(last)
-    if response is None:
-        raise DataError(f"the last message of {column!r} holds {_name_type(last.get('content'))}, not text")
-    return _make_group(messages[:-1], response, group_id)
-
-
-def _make_group(prompt: str | list[Any], responses: str | list[str], group_id: str) -> Group:
-    try:
-        group = Group.of(prompt, responses, id=group_id)
-    except ConversationError as error:
-        raise DataError(str(error), hint=error.hint) from error
-    for message in group.messages:
-        if not message.content.isascii():
-            _encodable(message.content, f"{message.role} message")
-    for response in group.responses:
-        if not response.isascii():
-            _encodable(response, "response")
-    return group
-
-
-def _encodable(text: str, name: str) -> str:
-    """Return the text unless it holds half a surrogate pair, which JSON can spell but nothing can send or store."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        lone = ord(text[error.start])
-        raise DataError(f"the {name} holds half a character (lone surrogate U+{lone:04X})") from None
-    return text
-
-
-def _missing(candidates: _Candidates, values: Mapping[str, object]) -> DataError:
-    names = [column for _, column in candidates]
-    for column in names:
-        if column in values:
-            return DataError(f"{column!r} is null")
-    reason = f"no column {' or '.join(map(repr, names))}{_suggest(names, values)}; {_list_columns(values)}"
-    return DataError(reason, hint=f"name the columns, {_COLUMNS_EXAMPLE}")
-
-
-def _suggest(names: Iterable[str], known: Iterable[str]) -> str:
-    known = list(known)
-    near = [match for name in names for match in difflib.get_close_matches(name, known, n=1)]
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _list_columns(values: Mapping[str, object]) -> str:
-    if not values:
-        return "the row is empty"
-    shown = ", ".join(repr(column[:_COLUMN_NAME_SHOWN]) for column in islice(values, _COLUMNS_SHOWN))
-    return f"the row has {shown}" + (", ..." if len(values) > _COLUMNS_SHOWN else "")
-
-
-def _name_type(value: object) -> str:
-    for kind, name in _TYPE_NAMES:
-        if isinstance(value, kind):
-            return name
-    return type(value).__name__
-
-
-_TYPE_NAMES: tuple[tuple[type, str], ...] = (
-    (type(None), "null"),
-    (bool, "true or false"),
-    (str, "text"),
-    (int, "a number"),
-    (float, "a number"),
-    (list, "a list"),
-    (Mapping, "an object"),
-)
+def _describe(shape: Shape, sample: _Sample) -> str:
+    """Say in words which column is what."""
+    asked = [column for column in shape.conversations if sample.get(column.name) or column.fields]
+    columns = shape.columns
+    instruction = " + ".join(map(repr, asked[0].needs)) if asked else ""
+    parts = []
+    if shape.whole and not any(sample.get(column.name) for column in shape.alternatives) and not shape.prompts_only:
+        name = shape.whole
+        parts = [f"response = last turn of {name!r}, instruction = last human turn before it"]
+    else:
+        chat = bool(asked) and any(map(is_messages, sample.get(asked[0].name)))
+        if asked:
+            parts.append(f"{'conversation' if chat else 'instruction'} = {instruction}")
+        elif shape.candidate_columns:
+            parts.append(f"conversation = what {' and '.join(map(repr, shape.candidate_columns))} share")
+        answers = (
+            shape.candidate_columns
+            or tuple(column.name for column in shape.alternatives if sample.get(column.name))[:1]
+        )
+        if answers and not shape.prompts_only:
+            several = len(answers) > 1 or shape.many
+            parts.append(f"{'responses' if several else 'response'} = {', '.join(map(repr, answers))}")
+        if shape.preference and shape.preference.winner:
+            parts.append(f"better = {shape.preference.winner!r}")
+    if "id" in columns:
+        parts.append(f"id = {columns['id']!r}")
+    return ", ".join(parts) or "by our own column names"

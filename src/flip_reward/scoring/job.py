@@ -11,7 +11,7 @@ from pathlib import Path
 from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow, skip_nothing
-from flip_reward.data.shapes import Shape, find_shape
+from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.tables import check_output, write_table
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, OptionError, RunError
@@ -35,10 +35,12 @@ class ScoringJob:
     output: Path | None = None
     """A JSONL or Parquet file that also takes the records, in input order."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Our column names to the inputs' (see `parse_columns`)."""
+    """Our column names to the inputs' (see `parse_columns`); what is missing is recognised."""
     limit: int | None = None
     limits: RunLimits = RunLimits()
     prices: Prices | None = None
+    need: Need = Need.RESPONSES
+    """What the rows hold: prompts where something else adds the responses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,7 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] = open_inpu
     if not job.inputs:
         raise OptionError("there is nothing to score", hint="name at least one input")
     inputs = [open_source(name) for name in job.inputs]
-    shape = find_shape(inputs, job.columns)
+    shape = find_shape(inputs, job.columns, need=job.need)
     configuration = RunConfiguration(
         settings=dict(job.reward.settings),
         inputs=[InputIdentity(name=source.name, fingerprint=source.fingerprint()) for source in inputs],

@@ -11,9 +11,9 @@ from flip_reward.core.conversation import Group, Message
 from flip_reward.core.replies.ending import Ending
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score
+from flip_reward.data.columns import PAIR_COLUMNS, RESPONSE_COLUMNS
 from flip_reward.data.groups import SourceRow
 from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
-from flip_reward.data.shapes import RESPONSE_COLUMNS
 from flip_reward.engines.base import Completion, Engine, Request, Sampling, find_adaptations
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import ConversationError, DataError, OptionError, RequestDroppedError
@@ -152,7 +152,7 @@ class Rollout:
         self, rows: Iterator[SourceRow | InvalidRow], reward: RewardModel, seen_ids: SeenIds
     ) -> Iterator[SourceRow]:
         for row in rows:
-            checked = row if isinstance(row, InvalidRow) else _check(row, reward, seen_ids)
+            checked = row if isinstance(row, InvalidRow) else _check(row, self._policy.count, reward, seen_ids)
             if isinstance(checked, SourceRow):
                 if self._file.pending(checked.position):
                     yield checked
@@ -206,12 +206,12 @@ class Rollout:
             self._failures.add(candidate.detail)
 
 
-def _check(row: SourceRow, reward: RewardModel, seen_ids: SeenIds) -> SourceRow | InvalidRow:
+def _check(row: SourceRow, count: int, reward: RewardModel, seen_ids: SeenIds) -> SourceRow | InvalidRow:
     other = seen_ids.add(row.group.id, row=row.position)
     if other is not None:
         return row.reject(f"duplicate id {row.group.id!r}: row {other + 1} has it already")
     try:
-        reward.select_target(row.group)
+        reward.select_target(replace(row.group, responses=("",) * count))
     except ConversationError as error:
         return row.reject(str(error))
     return row
@@ -238,35 +238,34 @@ def _not_sampled(row: SourceRow, index: int, seed: int) -> Candidate:
 
 def check_columns(columns: Mapping[str, str]) -> None:
     """Refuse columns that would hold responses."""
-    for ours in RESPONSE_COLUMNS:
+    for ours in (*RESPONSE_COLUMNS, *PAIR_COLUMNS):
         if ours in columns:
             raise OptionError(f"--columns: {ours!r} has no place here: the responses are generated")
 
 
-def open_for_candidates(source: Input, count: int) -> Input:
-    """Give every row of an input a number of blank responses, and reject rows that hold responses already.
+def open_for_candidates(source: Input) -> Input:
+    """Reject the rows of an input that hold responses already.
 
     Example:
         >>> rows = [RawRow(0, 1, {"prompt": "Name a fruit."}), RawRow(1, 2, {"prompt": "Hi", "response": "Hello!"})]
-        >>> prompts = open_for_candidates(Input("rows", read=lambda skip: iter(rows)), 2)
-        >>> blank, rejected = prompts.rows()
-        >>> blank.values["responses"], rejected.reason
-        (['', ''], "the row has a 'response' already, and responses are to be generated")
+        >>> prompts = open_for_candidates(Input("rows", read=lambda skip: iter(rows)))
+        >>> kept, rejected = prompts.rows()
+        >>> kept.values, rejected.reason
+        ({'prompt': 'Name a fruit.'}, "the row has a 'response' already, and responses are to be generated")
     """
 
     def read(skip: Skip) -> Iterator[Row]:
-        return (_without_responses(row, count) if isinstance(row, RawRow) else row for row in source.rows(skip))
+        return (_without_responses(row) if isinstance(row, RawRow) else row for row in source.rows(skip))
 
     return replace(source, read=read)
 
 
-def _without_responses(row: RawRow, count: int) -> Row:
+def _without_responses(row: RawRow) -> Row:
     for column in RESPONSE_COLUMNS:
         if row.values.get(column):
             reason = f"the row has a {column!r} already, and responses are to be generated"
             return InvalidRow(row.position, row.line, reason)
-    kept = {name: value for name, value in row.values.items() if name not in RESPONSE_COLUMNS}
-    return replace(row, values={**kept, "responses": [""] * count})
+    return row
 
 
 def reject_answered(rows: Iterator[SourceRow | InvalidRow]) -> Iterator[SourceRow | InvalidRow]:

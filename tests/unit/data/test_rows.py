@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.data.shapes import COLUMNS, RowMapper, check_columns, parse_columns
+from flip_reward.data.shapes import COLUMNS, Shape, check_columns, find_shape, parse_columns
 from flip_reward.errors import DataError, OptionError
 
 ASKED = (Message("user", "Name a fruit."),)
@@ -16,7 +16,8 @@ CHAT_MESSAGES = (Message("system", "Be brief."), *ASKED)
 
 
 def make_group(values: dict[str, object], columns: dict[str, str] | None = None) -> Group:
-    return RowMapper(columns).to_group(values, "9")
+    shape = Shape() if columns is None else find_shape([values], columns)
+    return shape.to_group(values, "9")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from flip_reward import Completion, FlipReward, Outcome, Request, Sampling, Scri
 from flip_reward.data.groups import SourceRow
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow
+from flip_reward.data.shapes import Need
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import EngineServerError, RunError, StorageError
 from flip_reward.rewards.base import RewardModel
@@ -42,8 +43,9 @@ class Silent:
 
 
 async def best_of_three(folder: Path, reward: RewardModel, policy: Policy) -> list[Result]:
-    job = ScoringJob(SampledReward(reward, policy), [str(folder / "rows.jsonl")], folder=folder / "run")
-    opened = open_job(job, open_source=lambda name: open_for_candidates(open_input(name), policy.count))
+    inputs = [str(folder / "rows.jsonl")]
+    job = ScoringJob(SampledReward(reward, policy), inputs, folder=folder / "run", need=Need.PROMPTS)
+    opened = open_job(job, open_source=lambda name: open_for_candidates(open_input(name)))
     with closing(opened.folder), CandidateFile(opened.folder.path, policy.count) as file:
         rollout = Rollout(policy, file, limits=job.limits, observer=Silent(), stop=StopSignal())
         await rollout.run(opened.read_rows(), job.reward, opened.folder.seen_ids)

@@ -29,12 +29,13 @@ from flip_reward.cli.session import (
     score_opened,
     show_prompts,
     show_requests,
+    tell_shape,
 )
 from flip_reward.core.score import Usage
 from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input, rereadable_inputs
 from flip_reward.data.rows import Input, InvalidRow
-from flip_reward.data.shapes import find_shape
+from flip_reward.data.shapes import Need, find_shape
 from flip_reward.engines.base import Request, Sampling
 from flip_reward.engines.config import EngineConfig, describe_model, resolve_engine, split_engine_options
 from flip_reward.engines.stopping import StopSignal
@@ -192,6 +193,7 @@ def best_of_n(
         folder=run.run_folder,
         output=run.output,
         columns=columns,
+        need=Need.RESPONSES if writer is None else Need.PROMPTS,
         limit=run.limit,
         limits=run.to_limits(config.engine.concurrency),
         prices=run.prices,
@@ -209,7 +211,9 @@ def run_best_of_n(
     console = Console(stderr=as_json)
     with ExitStack() as held:
         open_source = held.enter_context(rereadable_inputs())
-        opened = open_job(job, open_source=open_source if policy is None else _for_candidates(open_source, policy))
+        if policy is not None:
+            open_source = _for_candidates(open_source)
+        opened = open_job(job, open_source=open_source)
         held.callback(opened.folder.close)
         read_rows = opened.read_rows
         stop = StopSignal()
@@ -255,13 +259,15 @@ def show_policy_prompts(
     policy: PolicyOptions, inputs: Sequence[str], columns: Mapping[str, str], *, limit: int | None = None
 ) -> None:
     """Print what the policy would be asked for the first rows, and call nothing. All candidates have one prompt."""
-    sources = [open_for_candidates(open_input(name), policy.generate or 0) for name in inputs]
-    rows = reject_answered(read_sources(sources, find_shape(sources, columns), limit=limit))
+    sources = [open_for_candidates(open_input(name)) for name in inputs]
+    shape = find_shape(sources, columns, need=Need.PROMPTS)
+    tell_shape(shape)
+    rows = reject_answered(read_sources(sources, shape, limit=limit))
     show_requests(rows, lambda group: [Request(group.messages, policy.sampling)], unit="candidate")
 
 
-def _for_candidates(open_source: Callable[[str], Input], policy: Policy) -> Callable[[str], Input]:
-    return lambda name: open_for_candidates(open_source(name), policy.count)
+def _for_candidates(open_source: Callable[[str], Input]) -> Callable[[str], Input]:
+    return lambda name: open_for_candidates(open_source(name))
 
 
 def _sampled_rows(

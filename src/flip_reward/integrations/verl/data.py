@@ -7,7 +7,7 @@ and ground truth) and extra_info, which has the conversation once more: verl han
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
@@ -15,8 +15,8 @@ from flip_reward.core.conversation import Message
 from flip_reward.core.response import select_target
 from flip_reward.data.groups import read_sources
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
-from flip_reward.data.shapes import RESPONSE_COLUMNS, find_shape
+from flip_reward.data.rows import InvalidRow
+from flip_reward.data.shapes import Need, find_shape
 from flip_reward.data.tables import write_table
 from flip_reward.errors import ConversationError, DataError
 
@@ -47,15 +47,16 @@ def write_verl_parquet(inputs: Sequence[str], output: Path, constant: VerlColumn
 
 def to_verl_rows(inputs: Sequence[str], constant: VerlColumns) -> Iterator[Mapping[str, object]]:
     """Read inputs as rows of verl's columns."""
-    sources = [_with_blank_responses(open_input(name), constant.columns) for name in inputs]
-    for row in read_sources(sources, find_shape(sources, constant.columns), limit=constant.limit):
+    sources = [open_input(name) for name in inputs]
+    for row in read_sources(sources, find_shape(sources, constant.columns, need=Need.PROMPTS), limit=constant.limit):
         if isinstance(row, InvalidRow):
             raise DataError(f"{row.source}, line {row.line}: {row.reason}")
         try:
             instruction = select_target(row.group.messages).instruction
         except ConversationError as error:
             raise DataError(f"{row.source}, line {row.line}: {error}") from error
-        messages = [{"role": message.role, "content": message.content} for message in row.group.messages]
+        turns = row.group.messages[:-1] if row.group.messages[-1].role == "assistant" else row.group.messages
+        messages = [{"role": message.role, "content": message.content} for message in turns]
         yield {
             "data_source": constant.data_source or row.source,
             "prompt": messages,
@@ -68,26 +69,6 @@ def to_verl_rows(inputs: Sequence[str], constant: VerlColumns) -> Iterator[Mappi
                 "prompt": messages,
             },
         }
-
-
-def _with_blank_responses(source: Input, columns: Mapping[str, str]) -> Input:
-    """Give every row that holds only a prompt a blank response, so that it is read like one that has a response."""
-
-    def read(skip: Skip) -> Iterator[Row]:
-        return (_complete(row, columns) if isinstance(row, RawRow) else row for row in source.rows(skip))
-
-    return replace(source, read=read)
-
-
-def _complete(row: RawRow, columns: Mapping[str, str]) -> RawRow:
-    mapped = any(ours in columns for ours in RESPONSE_COLUMNS)
-    if mapped or any(row.values.get(column) is not None for column in RESPONSE_COLUMNS):
-        return row
-    messages = row.values.get(columns.get("messages", "messages"))
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    if isinstance(last, Mapping) and last.get("role") == "assistant":
-        return row
-    return replace(row, values={**row.values, "responses": [""]})
 
 
 class _RewardModelColumn(TypedDict):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from flip_reward.core.conversation import Group, read_content
+from flip_reward.core.conversation import Group
 from flip_reward.core.response import select_target, visible_answer
 from flip_reward.core.score import Outcome
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import Input, InvalidRow
-from flip_reward.data.shapes import CONVERSATION_COLUMNS, RowMapper
+from flip_reward.data.rows import Input, InvalidRow, Row
+from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.errors import ConversationError, DataError
 from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS, load_benchmark
 from flip_reward.training.inferrer.near_duplicates import Words
@@ -88,13 +88,13 @@ def read_pairs(source: Input, *, columns: Mapping[str, str] | None = None, weigh
     pairs: list[Pair] = []
     removed: Counter[Removal] = Counter()
     complaints: list[str] = []
-    mapper, rows = RowMapper(columns), 0
+    shape, rows = find_shape([source], columns), 0
     for row in source.rows():
         rows += 1
         try:
             if isinstance(row, InvalidRow):
                 raise DataError(row.reason)  # noqa: TRY301 - told like the others
-            group = mapper.to_group(row.values, str(row.position))
+            group = shape.to_group(row.values, str(row.position))
             _check_instruction(group)
         except DataError as error:
             removed[Removal.BAD_ROW] += 1
@@ -123,34 +123,24 @@ def _check_instruction(group: Group) -> None:
 def read_evaluation_prompts(source: str) -> list[str]:
     """Read what an evaluation asks: its prompts, and every user turn of conversations.
 
-    The source is a published benchmark, or anything that `open_input` takes with a column "instruction", "prompt" or
-    "messages". A row without a prompt is an error, since an unknown prompt cannot be kept out of the training.
+    The source is a published benchmark, or anything that `open_input` takes, in any shape that `find_shape` knows. A
+    row without a prompt is an error, since an unknown prompt cannot be kept out of the training.
     """
     if source in BENCHMARKS:
-        items = load_benchmark(source).items
-        return [one.content for item in items for one in item.group.messages if one.role == "user"]
-    prompts: list[str] = []
-    for row in open_input(source).rows():
+        groups = [item.group for item in load_benchmark(source).items]
+    else:
+        opened = open_input(source)
+        shape = find_shape([opened], need=Need.PROMPTS)
+        groups = [_read_prompt(row, shape, source) for row in opened.rows()]
+    return [turn.content for group in groups for turn in group.messages if turn.role == "user"]
+
+
+def _read_prompt(row: Row, shape: Shape, source: str) -> Group:
+    try:
         if isinstance(row, InvalidRow):
-            raise DataError(f"{source}, line {row.line}: {row.reason}")
-        found = list(_prompts_of(row.values))
-        if not found:
-            raise DataError(
-                f"{source}, line {row.line}: there is no readable prompt",
-                hint=f"it should be in one of the columns {', '.join(CONVERSATION_COLUMNS)}",
-            )
-        prompts += found
-    return prompts
-
-
-def _prompts_of(values: Mapping[str, object]) -> Iterator[str]:
-    for column in CONVERSATION_COLUMNS:
-        value = values.get(column)
-        if isinstance(value, str) and value.strip():
-            yield value
-            return
-        if isinstance(value, list):
-            turns = [one for one in value if isinstance(one, Mapping) and one.get("role") == "user"]
-            texts = [read_content(turn) for turn in turns]
-            yield from (text for text in texts if text) if None not in texts else ()
-            return
+            raise DataError(row.reason)  # noqa: TRY301 - told like the others
+        group = shape.to_group(row.values, "")
+        _check_instruction(group)
+    except DataError as error:
+        raise DataError(f"{source}, line {row.line}: {error}", hint=error.hint) from error
+    return group

@@ -21,7 +21,7 @@ from typing import TypedDict
 
 from flip_reward.core.conversation import Group, Message
 from flip_reward.data.rows import Input, InvalidRow
-from flip_reward.data.shapes import CONVERSATION_COLUMNS, RESPONSE_COLUMNS, RowMapper, check_columns
+from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.tables import write_table
 from flip_reward.errors import ConversationError, DataError, FlipRewardError
 from flip_reward.rewards.config import REWARDS
@@ -175,34 +175,26 @@ def _read_texts(column: str, value: object) -> tuple[str, ...]:
     return tuple(texts)
 
 
-_CHAT_COLUMN = "conversation"  # what WildChat and others call it
-
-
 def convert_rows(
     source: Input, dataset: str, columns: Mapping[str, str] | None = None
 ) -> Iterator[PromptRow | InvalidRow]:
-    """Make training rows of prompts ("instruction", "prompt"), chats ("messages", "conversation"), or training rows.
+    """Make training rows of prompts or chats in any shape that `find_shape` knows, or of training rows.
 
     Training rows are switched to the reward.
     """
     resolve_data_reward(dataset)
-    check_columns(columns or {})
-    mapper = RowMapper(columns)
+    shape = find_shape([source], columns, need=Need.PROMPTS)
     for row in source.rows():
         if isinstance(row, InvalidRow):
             yield row
             continue
         try:
-            yield _convert(row.values, dataset, mapper)
+            yield _convert(row.values, dataset, shape)
         except FlipRewardError as error:
             yield InvalidRow(row.position, row.line, str(error))
 
 
-def _convert(values: Mapping[str, object], dataset: str, mapper: RowMapper) -> PromptRow:
+def _convert(values: Mapping[str, object], dataset: str, shape: Shape) -> PromptRow:
     if all(values.get(column) is not None for column in _COLUMNS):
         return PromptRow.of(read_messages(values["messages"]), dataset)
-    kept = {name: value for name, value in values.items() if name not in RESPONSE_COLUMNS}
-    if isinstance(kept.get(_CHAT_COLUMN), list) and not any(kept.get(name) for name in CONVERSATION_COLUMNS):
-        kept["messages"] = kept[_CHAT_COLUMN]
-    group = mapper.to_group({**kept, "responses": [""]}, "")
-    return PromptRow.of(end_with_user(group.messages), dataset)
+    return PromptRow.of(end_with_user(shape.to_group(values, "").messages), dataset)

@@ -1,0 +1,180 @@
+r"""Which columns of the rows stand for ours: `--columns`, its templates, and how columns are named in messages.
+
+instruction=Question,response=Answer              names, with blanks as they are
+responses=answer_a+answer_b,winner=pick           several columns with a candidate each
+instruction={instruction}\n\n{input}              a template: columns that are joined
+instruction="Question, in full"                   quotes, where a name could be misread
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from flip_reward.errors import DataError, OptionError
+
+CONVERSATION_COLUMNS = ("instruction", "prompt", "messages")
+"""Where the conversation stands; the first one with a value counts."""
+RESPONSE_COLUMNS = ("response", "responses")
+"""Where the responses stand. Without any, the last assistant message of "messages" is the response."""
+PAIR_COLUMNS = ("chosen", "rejected")
+"""Where better and worse responses stand."""
+COLUMNS = ("id", *CONVERSATION_COLUMNS, *RESPONSE_COLUMNS, *PAIR_COLUMNS, "winner", "subset")
+
+_COLUMNS_SHOWN = 12
+_COLUMN_NAME_SHOWN = 40
+COLUMNS_EXAMPLE = "for example --columns instruction=question,response=answer"
+_NEXT = re.compile(r',(?=\s*[\w-]*\s*=|\s*$)|"')
+_FIELD = re.compile(r"\{([^{}]+)\}")
+_PLAIN = re.compile(r"[^\",+={}]+")
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    r"""Read which columns of an input stand for ours, from `--columns`.
+
+    A comma ends a column only where "name=" follows; what stands in double quotes is never cut.
+
+    Example:
+        >>> parse_columns("instruction=question, response=answer")
+        {'instruction': 'question', 'response': 'answer'}
+        >>> parse_columns(r"instruction={instruction}\n\n{input},responses=Answer A+Answer B")
+        {'instruction': '{instruction}\n\n{input}', 'responses': 'Answer A+Answer B'}
+    """
+    columns: dict[str, str] = {}
+    for pair in _split_pairs(text):
+        ours, equals, theirs = (part.strip() for part in pair.partition("="))
+        if not (ours and equals and theirs):
+            raise OptionError(f"--columns: {pair.strip()!r} is not of the form ours=theirs", hint=COLUMNS_EXAMPLE)
+        if ours in columns:
+            raise OptionError(f"--columns: {ours!r} is mapped twice")
+        theirs = re.sub(r'"((?:[^"]|"")*)"', lambda quoted: quoted[1].replace('""', '"'), theirs)
+        if _FIELD.search(theirs):
+            theirs = theirs.replace(r"\n", "\n").replace(r"\t", "\t")
+        columns[ours] = theirs
+    check_columns(columns)
+    return columns
+
+
+def _split_pairs(text: str) -> list[str]:
+    pairs, start, quoted = [], 0, False
+    for mark in _NEXT.finditer(text):
+        if mark[0] == '"':
+            quoted = not quoted
+        elif not quoted:
+            pairs.append(text[start : mark.start()])
+            start = mark.end()
+    return [*pairs, text[start:]]
+
+
+def check_columns(columns: Mapping[str, str]) -> None:
+    """Make sure that our side of a mapping has names of ours, and none that exclude each other."""
+    for ours in columns:
+        if ours not in COLUMNS:
+            raise OptionError(
+                f"--columns: there is no {ours!r} to map{suggest([ours], COLUMNS)}",
+                hint=f"our columns are {', '.join(COLUMNS)}",
+            )
+    exclusive = (("instruction", "prompt"), RESPONSE_COLUMNS, *((one, "chosen") for one in RESPONSE_COLUMNS))
+    for one, other in exclusive:
+        if one in columns and other in columns:
+            raise OptionError(f"--columns: {one!r} and {other!r} exclude each other")
+
+
+def format_columns(columns: Mapping[str, str]) -> str:
+    r"""Write a mapping as an option that can be copied into a shell.
+
+    Example:
+        >>> format_columns({"instruction": "Question", "response": "Answer, long"})
+        '--columns \'instruction=Question,response="Answer, long"\''
+    """
+    pairs = (f"{ours}={_quote(theirs)}" for ours, theirs in columns.items())
+    return f"--columns {shlex.quote(','.join(pairs))}"
+
+
+def _quote(name: str) -> str:
+    return name if all(map(_PLAIN.fullmatch, name.split("+"))) else '"' + name.replace('"', '""') + '"'
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column, or a template that joins several."""
+
+    name: str
+    """Its name; a template's text."""
+    fields: tuple[str, ...] = ()
+    """The columns of a template."""
+
+    @classmethod
+    def of(cls, text: str, known: Iterable[str]) -> Column:
+        """Read what a user or a table of shapes says; a known column is never taken for a template."""
+        return cls(text) if text in known else cls(text, tuple(_FIELD.findall(text)))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The columns that rows must have."""
+        return self.fields or (self.name,)
+
+    def read(self, values: Mapping[str, object]) -> object:
+        """Return the value in a row. A template is filled in one pass, so that braces in texts survive."""
+        if not self.fields:
+            return values.get(self.name)
+        if all(is_missing(values.get(field)) for field in self.fields):
+            return None
+        return _FIELD.sub(lambda field: self._text(field[1], values), self.name).strip()
+
+    def _text(self, field: str, values: Mapping[str, object]) -> str:
+        value = values.get(field)
+        if is_missing(value):
+            return ""
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return str(value)
+        raise DataError(f"{field!r} must be text to stand in a template, not {name_type(value)}")
+
+
+def split_columns(text: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Read "a+b" as two columns, unless there is a column with this name."""
+    return (text,) if text in known or _FIELD.search(text) else tuple(part.strip() for part in text.split("+"))
+
+
+def is_missing(value: object) -> bool:
+    """Whether nothing stands in a cell: null, NaN, an empty text or list."""
+    return value is None or value == "" or value == [] or (isinstance(value, float) and value != value)
+
+
+def suggest(names: Iterable[str], known: Iterable[str]) -> str:
+    """Suggest a name that is nearly one of these."""
+    known = list(known)
+    near = [match for name in names for match in difflib.get_close_matches(name, known, n=1)]
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def list_columns(values: Iterable[str], whose: str = "the row has") -> str:
+    """List the columns of a row, as far as a message may hold them."""
+    names = list(values)
+    if not names:
+        return "the row is empty"
+    shown = ", ".join(repr(column[:_COLUMN_NAME_SHOWN]) for column in islice(names, _COLUMNS_SHOWN))
+    return f"{whose} {shown}" + (", ..." if len(names) > _COLUMNS_SHOWN else "")
+
+
+def name_type(value: object) -> str:
+    """Say what a value is, in the words of JSON."""
+    for kind, name in _TYPE_NAMES:
+        if isinstance(value, kind):
+            return name
+    return type(value).__name__
+
+
+_TYPE_NAMES: tuple[tuple[type, str], ...] = (
+    (type(None), "null"),
+    (bool, "true or false"),
+    (str, "text"),
+    (int, "a number"),
+    (float, "a number"),
+    (list, "a list"),
+    (Mapping, "an object"),
+)
