@@ -95,13 +95,18 @@ class Shape:
 
     def _read_replies(self, values: Mapping[str, object]) -> list[Reply] | None:
         if self.candidate_columns:
-            return [reply for name in self.candidate_columns for reply in self._read_cell(Column(name), values)]
+            replies = [reply for name in self.candidate_columns for reply in self._read_cell(Column(name), values)]
+            if not replies:
+                raise DataError(f"{' and '.join(map(repr, self.candidate_columns))} are empty: nothing to score")
+            return replies
         found = self._find(self.alternatives, values)
         return None if found is None else self._read_cell(found, values)
 
     def _read_cell(self, column: Column, values: Mapping[str, object]) -> list[Reply]:
         value = column.read(values)
         if isinstance(value, list) and not value:
+            if self.candidate_columns:
+                return []
             raise DataError(f"{column.name!r} is an empty list: there is nothing to score")
         if column.name == "responses" and not isinstance(value, list | Mapping):
             raise DataError(f"'responses' must be a list of texts, not {name_type(value)}")

@@ -302,6 +302,8 @@ class _Finder:
     def _find_sides(self) -> bool:
         folded = {fold: name for fold, name in self._sample.folded.items() if self._sample.holds_texts(name)}
         pair = [next((folded[name] for name in names if name in folded), None) for names in (CHOSEN, REJECTED)]
+        if self._need is Need.PREFERENCES and all(name in self._sample.values for name in PAIR_COLUMNS):
+            pair = list(PAIR_COLUMNS)
         if pair[0] and pair[1]:
             self._columns |= {"chosen": pair[0], "rejected": pair[1]}
             return True

@@ -49,6 +49,8 @@ class Recipe(BaseModel):
     runs: int = Field(default=1, ge=1)
     limit: int | None = Field(default=None, ge=1)
     skip_bad_rows: bool = False
+    columns: dict[str, str] = {}
+    """Our column names to those of benchmarks that are files of preferences."""
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -20,8 +20,9 @@ from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import AsJson, PriceCompletion, PricePrompt, RetryRefused, SameModel, expand_options
 from flip_reward.cli.session import STOPPED
 from flip_reward.core.score import Outcome
+from flip_reward.data.shapes import parse_columns
 from flip_reward.engines.stopping import StopSignal
-from flip_reward.errors import EngineUnavailableError
+from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items
 from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
 from flip_reward.evaluation.folder import CELLS, EvaluationOptions, open_folder
@@ -49,8 +50,9 @@ def evaluate(
         typer.Option(
             "--benchmark",
             "-b",
-            help="rewardbench2, rm-bench, judgebench, judgebench-claude or llmbar; a file of {prompt, chosen, "
-            "rejected}; or NAME=FILE for a file with its rows. ':SUBSET,SUBSET' after any of them keeps only these.",
+            help="rewardbench2, rm-bench, judgebench, judgebench-claude or llmbar; a file of preferences, such as "
+            "{prompt, chosen, rejected}; or NAME=FILE for a file with its rows. ':SUBSET,SUBSET' after any of them "
+            "keeps only these.",
             rich_help_panel=_GRID,
         ),
     ] = None,
@@ -84,6 +86,15 @@ def evaluate(
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used.", rich_help_panel=_GRID)
     ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Your names for our columns in files: prompt=question,chosen=good,rejected=bad, or "
+            "responses=answer_a+answer_b,winner=pick.",
+            metavar="OURS=YOURS,...",
+            rich_help_panel=_GRID,
+        ),
+    ] = None,
     run_folder: Annotated[
         Path | None,
         typer.Option(
@@ -111,6 +122,7 @@ def evaluate(
 
       flip-reward evaluate recipes/paper_table.yaml -m Qwen/Qwen3-4B
     """
+    _refuse_rows(recipe)
     check_libraries()
     wanted = Recipe(
         benchmarks=benchmark or [],
@@ -120,6 +132,7 @@ def evaluate(
         runs=runs,
         limit=limit,
         skip_bad_rows=skip_bad_rows,
+        columns=parse_columns(columns) if columns else {},
     )
     if recipe is not None:
         wanted = Recipe.read(recipe).joined(wanted)
@@ -144,8 +157,17 @@ def evaluate(
     )
 
 
+def _refuse_rows(recipe: Path | None) -> None:
+    """Point the right way where a benchmark was given as a recipe."""
+    if recipe is not None and recipe.suffix.lower() not in (".yaml", ".yml"):
+        raise OptionError(
+            f"{recipe} is not a recipe, which is a .yaml file",
+            hint=f"a benchmark or a file of preferences goes after -b: flip-reward evaluate -b {recipe}",
+        )
+
+
 def _load(text: str, wanted: Recipe, sample_seed: int) -> Benchmark:
-    loaded = load_benchmark(text, skip_bad_rows=wanted.skip_bad_rows)
+    loaded = load_benchmark(text, skip_bad_rows=wanted.skip_bad_rows, columns=wanted.columns)
     return loaded if wanted.limit is None else sample_items(loaded, wanted.limit, seed=sample_seed)
 
 
@@ -217,6 +239,8 @@ class _GridDisplay:
 
 def _warn(console: Console, benchmark: Benchmark) -> None:
     warnings = []
+    if benchmark.read_as:
+        typer.echo(f"{benchmark.name}: read as {benchmark.read_as}", err=True)
     if benchmark.bad_rows:
         warnings.append(f"left out {len(benchmark.bad_rows)} rows that cannot be used")
     if benchmark.shared_prompts:

@@ -42,8 +42,6 @@ class BenchmarkItem:
 
     def __post_init__(self) -> None:
         responses = self.group.responses
-        if len(responses) < 2:
-            raise DataError("there is only one candidate response")
         if all(self.chosen) or not any(self.chosen):
             raise DataError(f"there are no {'rejected' if all(self.chosen) else 'chosen'} responses")
         for number, (response, chosen) in enumerate(zip(responses, self.chosen, strict=True), 1):
@@ -98,6 +96,8 @@ class Benchmark:
     """In the source's order."""
     bad_rows: tuple[InvalidRow, ...] = field(default=(), compare=False)
     """Rows that were left out, when that was asked for."""
+    read_as: str = field(default="", compare=False)
+    """How the rows were read, where their columns were recognised."""
 
     @cached_property
     def sha256(self) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Self
 
 from flip_reward.data.hub import HubName, open_hub
 from flip_reward.data.readers import FORMATS
-from flip_reward.data.rows import RawRow, Row
+from flip_reward.data.rows import Input, RawRow, Row
+from flip_reward.data.shapes import Need, find_shape
 from flip_reward.errors import DataError, OptionError
 from flip_reward.evaluation.benchmarks import judgebench, llmbar, preference, rewardbench2, rm_bench
 from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem, make_benchmark, open_rows
@@ -103,35 +104,45 @@ def _unknown(name: str) -> OptionError:
     suggestion = f"; did you mean {near[0]!r}?" if near else ""
     return OptionError(
         f"unknown benchmark {name!r}{suggestion}",
-        hint=f"benchmarks are {', '.join(BENCHMARKS)}, or a file of prompts with chosen and rejected responses",
+        hint=f"benchmarks are {', '.join(BENCHMARKS)}, or a file of preferences",
     )
 
 
-def load_benchmark(text: str, *, skip_bad_rows: bool = False) -> Benchmark:
+def load_benchmark(text: str, *, skip_bad_rows: bool = False, columns: Mapping[str, str] | None = None) -> Benchmark:
     """Load a benchmark by name.
 
-    It is one of `BENCHMARKS`, which is downloaded; a file of {prompt, chosen, rejected} in any format that
-    `flip-reward score` reads; or NAME=FILE for a file with a published benchmark's rows and protocol.
-    ":SUBSET,SUBSET" after any of them keeps only these subsets.
+    It is one of `BENCHMARKS`, which is downloaded; a file of preferences in any format that `flip-reward score`
+    reads, whose columns are recognised or named by `columns`; or NAME=FILE for a file with a published benchmark's
+    rows and protocol. ":SUBSET,SUBSET" after any of them keeps only these subsets.
     """
     name = BenchmarkName.parse(text)
-    published = _PUBLISHED[name.name] if name.name is not None else None
-    benchmark = make_benchmark(
-        name.label,
-        published.protocol if published else preference.PreferenceProtocol.name,
-        _open(name, published),
-        published.to_item if published else preference.to_item,
-        source=name.source or name.label,
-        skip_bad_rows=skip_bad_rows,
-    )
+    read_as = ""
+    if name.name is not None:
+        published = _PUBLISHED[name.name]
+        protocol, rows, to_item = published.protocol, _open(name, published), published.to_item
+    else:
+        opened = Input(Path(name.source or "").name, read=lambda _: open_rows(name.source or ""))
+        shape = find_shape([opened], columns, need=Need.PREFERENCES)
+        protocol, rows, to_item = (
+            preference.PreferenceProtocol.name,
+            opened.rows(),
+            partial(preference.to_item, shape),
+        )
+        read_as = shape.description
+    source = name.source or name.label
+    benchmark = make_benchmark(name.label, protocol, rows, to_item, source=source, skip_bad_rows=skip_bad_rows)
+    benchmark = replace(benchmark, read_as=read_as)
     return benchmark.keep_subsets(name.subsets) if name.subsets else benchmark
 
 
-def _open(name: BenchmarkName, published: _Published | None) -> Iterator[Row]:
-    if published is not None and name.source is None:
+def _open(name: BenchmarkName, published: _Published) -> Iterator[Row]:
+    if name.source is None:
         return published.open_rows()
-    source = name.source or ""
-    return llmbar.open_repository(source) if name.name == "llmbar" and Path(source).is_dir() else open_rows(source)
+    return (
+        llmbar.open_repository(name.source)
+        if name.name == "llmbar" and Path(name.source).is_dir()
+        else open_rows(name.source)
+    )
 
 
 _PROTOCOLS = MappingProxyType(

@@ -26,6 +26,7 @@ from urllib.request import urlopen
 
 from flip_reward.core.judgement import measure_position_bias
 from flip_reward.data.rows import RawRow, Row
+from flip_reward.data.shapes import Need, find_shape
 from flip_reward.errors import DataError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_json_array, read_row
 from flip_reward.evaluation.benchmarks.preference import PreferenceProtocol
@@ -84,6 +85,9 @@ def _read_file(address: str) -> Iterator[RawRow]:
     return read_json_array(text, address)
 
 
+_PAIRS = find_shape([], {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}, need=Need.PREFERENCES)
+
+
 def to_item(row: RawRow) -> BenchmarkItem:
     """Make an item of a row, or raise a DataError that says why not.
 
@@ -94,7 +98,7 @@ def to_item(row: RawRow) -> BenchmarkItem:
         ('manual', ('7', 'eight'))
     """
     if "output_1" not in row.values:
-        item = to_preference_item(row)
+        item = to_preference_item(_PAIRS, row)
         return replace(item, subset=_name_subset(item.subset))
     fields = read_row(LLMBarRow, row)
     better, worse = (fields.output_1, fields.output_2) if fields.label == 1 else (fields.output_2, fields.output_1)

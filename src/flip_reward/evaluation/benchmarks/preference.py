@@ -1,59 +1,44 @@
-"""Any file of prompts with chosen and rejected responses: is the best-rewarded response a chosen one?
+"""Any file of prompts with better and worse responses: is the best-rewarded response a better one?
 
     {"id": "7", "subset": "fruit", "prompt": "Name a fruit.", "chosen": ["Pear."], "rejected": ["Bread."]}
 
-The prompt is text or a list of chat messages. "id" and "subset" may be missing; "chosen" and "rejected" may be one
-text each.
+The rows have any shape of `find_shape` that says which responses are better. "id" and "subset" may be missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from pydantic import BeforeValidator
-
+from flip_reward.data.columns import is_missing, list_columns, suggest
 from flip_reward.data.rows import RawRow
-from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_row
+from flip_reward.data.shapes import Shape
+from flip_reward.errors import DataError
+from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 from flip_reward.evaluation.grading import Grade, Protocol, grade_best
 
 ONLY_SUBSET = "all"
 """What the subset is called where a file names none."""
 
 
-class Turn(RowModel):
-    """A message of a conversation."""
-
-    role: str
-    content: str
-
-
-def _to_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-class PreferenceRow(RowModel):
-    """The columns that count."""
-
-    id: str | None = None
-    subset: str | None = None
-    prompt: str | list[Turn]
-    chosen: Annotated[list[str], BeforeValidator(_to_list)]
-    rejected: Annotated[list[str], BeforeValidator(_to_list)]
-
-
-def to_item(row: RawRow) -> BenchmarkItem:
+def to_item(shape: Shape, row: RawRow) -> BenchmarkItem:
     """Make an item of a row, or raise a DataError that says why not.
 
     Example:
-        >>> row = RawRow(0, 1, {"prompt": "Name a fruit.", "chosen": ["Pear."], "rejected": ["Bread."]})
-        >>> to_item(row).id, to_item(row).subset
-        ('row-0', 'all')
+        >>> from flip_reward.data.shapes import Need, find_shape
+        >>> row = RawRow(0, 1, {"prompt": "Name a fruit.", "a": "Pear.", "b": "Bread.", "pick": "a"})
+        >>> columns = {"responses": "a+b", "winner": "pick"}
+        >>> item = to_item(find_shape([row.values], columns, need=Need.PREFERENCES), row)
+        >>> item.id, item.subset, item.chosen
+        ('row-0', 'all', (True, False))
     """
-    fields = read_row(PreferenceRow, row)
-    prompt = fields.prompt if isinstance(fields.prompt, str) else [turn.model_dump() for turn in fields.prompt]
-    item_id, subset = fields.id or f"row-{row.position}", fields.subset or ONLY_SUBSET
-    return BenchmarkItem.of(item_id, subset, prompt, fields.chosen, fields.rejected)
+    for column in shape.candidate_columns:
+        if column not in row.values:
+            raise DataError(f"no column {column!r}{suggest([column], row.values)}; {list_columns(row.values)}")
+    group = shape.to_group(row.values, f"row-{row.position}")
+    subset = row.values.get(shape.subset)
+    return BenchmarkItem(
+        group.id, ONLY_SUBSET if is_missing(subset) else str(subset), group, shape.choose(row.values)
+    )
 
 
 class PreferenceProtocol(Protocol):
