@@ -11,9 +11,9 @@ from flip_reward.core.conversation import Group, Message
 from flip_reward.core.replies.ending import Ending
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score
-from flip_reward.data.columns import PAIR_COLUMNS, RESPONSE_COLUMNS
 from flip_reward.data.groups import SourceRow
 from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
+from flip_reward.data.shapes.columns import PAIR_COLUMNS, RESPONSE_COLUMNS
 from flip_reward.engines.base import Completion, Engine, Request, Sampling, find_adaptations
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import ConversationError, DataError, OptionError, RequestDroppedError

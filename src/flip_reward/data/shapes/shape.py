@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flip_reward.core.conversation import Group
-from flip_reward.data.columns import (
+from flip_reward.data.shapes.columns import (
     COLUMNS_EXAMPLE,
     CONVERSATION_COLUMNS,
     RESPONSE_COLUMNS,
@@ -15,7 +15,7 @@ from flip_reward.data.columns import (
     name_type,
     suggest,
 )
-from flip_reward.data.conversations import (
+from flip_reward.data.shapes.conversations import (
     ChatMessage,
     Reply,
     ends_with_reply,
@@ -23,7 +23,7 @@ from flip_reward.data.conversations import (
     read_replies,
     split_at_last_reply,
 )
-from flip_reward.data.preferences import Preference
+from flip_reward.data.shapes.preference import Preference
 from flip_reward.errors import ConversationError, DataError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from flip_reward.data.columns import is_missing, name_type
-from flip_reward.data.known_shapes import TIES, Better, fold_name, side_of
+from flip_reward.data.shapes.columns import is_missing, name_type
+from flip_reward.data.shapes.known import TIES, Better, fold_name, side_of
 from flip_reward.errors import DataError
 
 _FIRST, _SECOND = ("first", "left"), ("second", "right")

@@ -7,28 +7,22 @@ the same thing, or none is known, the user is asked, with a line to copy; nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
-from functools import cached_property
 from itertools import islice
-from typing import TypeAlias
 
-from flip_reward.data.columns import (
-    COLUMNS,
+from flip_reward.data.rows import Input
+from flip_reward.data.shapes.columns import (
     CONVERSATION_COLUMNS,
     PAIR_COLUMNS,
     RESPONSE_COLUMNS,
     Column,
     check_columns,
     format_columns,
-    is_missing,
-    list_columns,
-    parse_columns,
     split_columns,
-    suggest,
 )
-from flip_reward.data.conversations import ends_with_reply, is_messages, is_transcript, read_replies
-from flip_reward.data.known_shapes import (
+from flip_reward.data.shapes.conversations import ends_with_reply, is_messages, is_transcript
+from flip_reward.data.shapes.known import (
     CHOSEN,
     INSTRUCTIONS,
     KNOWN_SHAPES,
@@ -42,23 +36,12 @@ from flip_reward.data.known_shapes import (
     fold_name,
     is_id_name,
 )
-from flip_reward.data.preferences import Preference, find_first_number
-from flip_reward.data.rows import Input, RawRow
-from flip_reward.data.shape import Shape
+from flip_reward.data.shapes.preference import Preference, find_first_number
+from flip_reward.data.shapes.questions import no_instruction, no_response, no_such_column, no_winner, which_of
+from flip_reward.data.shapes.sample import ROWS_SEEN, Sample, Values
+from flip_reward.data.shapes.shape import Shape
 from flip_reward.errors import DataError
 
-__all__ = [
-    "COLUMNS",
-    "CONVERSATION_COLUMNS",
-    "RESPONSE_COLUMNS",
-    "Need",
-    "Shape",
-    "check_columns",
-    "find_shape",
-    "parse_columns",
-]
-
-_ROWS_SEEN = 100
 _SHAPE = "shape"
 """The key in a run's configuration for what no column's name says."""
 _TRANSCRIPTS = "transcripts"
@@ -66,7 +49,6 @@ _TRANSCRIPTS = "transcripts"
 _CONVERSATION = CONVERSATION_COLUMNS
 _CANDIDATES = (*RESPONSE_COLUMNS, *PAIR_COLUMNS)
 _ORDER = (*_CONVERSATION, *_CANDIDATES, "winner", "subset", "id")
-_Values: TypeAlias = Mapping[str, object]
 
 
 class Need(Enum):
@@ -78,7 +60,7 @@ class Need(Enum):
 
 
 def find_shape(
-    rows: Sequence[Input] | Sequence[_Values],
+    rows: Sequence[Input] | Sequence[Values],
     columns: Mapping[str, str] | None = None,
     *,
     need: Need = Need.RESPONSES,
@@ -102,8 +84,8 @@ def find_shape(
     columns = dict(columns or {})
     columns.pop(_SHAPE, None)  # it is found again
     check_columns(columns)
-    samples = [_Sample.of_input(one) for one in rows if isinstance(one, Input)] or [
-        _Sample([row for row in islice(rows, _ROWS_SEEN) if isinstance(row, Mapping)])
+    samples = [Sample.of_input(one) for one in rows if isinstance(one, Input)] or [
+        Sample([row for row in islice(rows, ROWS_SEEN) if isinstance(row, Mapping)])
     ]
     full = [sample for sample in samples if sample.rows]
     if not full:
@@ -118,59 +100,10 @@ def find_shape(
     return shapes[0]
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """The first rows of an input."""
-
-    rows: Sequence[_Values]
-    name: str = "the rows"
-
-    @classmethod
-    def of_input(cls, source: Input) -> _Sample:
-        if source.name == "stdin" and source.fingerprint() is None:  # it cannot be read a second time
-            return cls([], source.name)
-        first = islice(source.rows(), _ROWS_SEEN)
-        return cls([row.values for row in first if isinstance(row, RawRow)], source.name)
-
-    @cached_property
-    def values(self) -> Mapping[str, list[object]]:
-        """Every column's values, without missing ones."""
-        found: dict[str, list[object]] = {}
-        for row in self.rows:
-            for name, value in row.items():
-                cells = found.setdefault(name, [])
-                if not is_missing(value):
-                    cells.append(value)
-        return found
-
-    @cached_property
-    def folded(self) -> Mapping[str, str]:
-        """The folded names of columns with values to the rows' own; a name of ours stays before its look-alikes."""
-        found: dict[str, str] = {}
-        for name, values in self.values.items():
-            if values and found.get(fold := fold_name(name)) != fold:
-                found[fold] = name if name == fold else found.get(fold, name)
-        return found
-
-    def get(self, column: str) -> Sequence[object]:
-        return self.values.get(column, ())
-
-    def holds_texts(self, column: str) -> bool:
-        """Whether what stands in a column can be a response: numbers and truth values are something else."""
-        return any(isinstance(value, str | list | Mapping) for value in self.get(column))
-
-    def holds_many(self, column: str) -> bool:
-        lists = [value for value in self.get(column) if isinstance(value, list | Mapping)]
-        try:
-            return any(len(read_replies(value, column)) > 1 for value in lists)
-        except DataError:
-            return bool(lists)
-
-
 class _Finder:
     """Finds the shape of one sample: what the user did not name is recognised, and the columns make the shape."""
 
-    def __init__(self, sample: _Sample, columns: Mapping[str, str], need: Need) -> None:
+    def __init__(self, sample: Sample, columns: Mapping[str, str], need: Need) -> None:
         self._sample = sample
         self._given = columns
         self._columns = dict(columns)
@@ -194,7 +127,7 @@ class _Finder:
             self._columns = {ours: self._columns[ours] for ours in _ORDER if ours in self._columns}
         shape = self.build()
         if self._need is Need.PREFERENCES and shape.preference is None:
-            raise self._ask_for_winner(shape.candidate_columns)
+            raise no_winner(self._sample, self._columns, shape.candidate_columns)
         return shape
 
     def build(self) -> Shape:
@@ -245,19 +178,12 @@ class _Finder:
     def _column(self, theirs: str) -> Column:
         return Column.of(theirs, self._sample.values)
 
-    def _names_in(self, theirs: str) -> list[str]:
-        return [name for part in split_columns(theirs, self._sample.values) for name in self._column(part).needs]
-
     def _check_given(self) -> None:
         known = self._sample.values
         for ours, theirs in self._given.items():
-            for name in self._names_in(theirs):
+            for name in self._sample.columns_in(theirs):
                 if name not in known:
-                    raise DataError(
-                        f"{self._sample.name}: there is no column {name!r}{suggest([name], known)}; "
-                        f"{list_columns(known, 'the rows have')}",
-                        hint=f"--columns names it for {ours!r}",
-                    )
+                    raise no_such_column(self._sample, name, ours)
 
     def _find_known(self) -> None:
         if self._need is not Need.PREFERENCES and any(map(self._sample.get, RESPONSE_COLUMNS)):
@@ -297,7 +223,9 @@ class _Finder:
         if found is not None:
             self._columns["responses" if self._sample.holds_many(found) else "response"] = found
         elif not any(name in self._sample.values for name in RESPONSE_COLUMNS):
-            raise self._ask_for_response()
+            if self._need is Need.PREFERENCES:
+                raise no_winner(self._sample, self._columns, ())
+            raise no_response(self._sample, self._columns)
 
     def _find_sides(self) -> bool:
         folded = {fold: name for fold, name in self._sample.folded.items() if self._sample.holds_texts(name)}
@@ -360,7 +288,7 @@ class _Finder:
         if self._need is Need.PROMPTS and not sides:
             self._find_sides()
         if not self._is_implicit(self._sides) and not any(name in sample.values for name in CONVERSATION_COLUMNS):
-            raise self._ask_for_instruction()
+            raise no_instruction(self._sample, self._columns)
 
     def _find_alpaca(self) -> bool:
         names = {fold_name(name): name for name in self._sample.values}
@@ -384,17 +312,13 @@ class _Finder:
 
     def _find_in(self, tiers: Sequence[Sequence[str]], ours: str, fits: Callable[[str], bool]) -> str | None:
         """Find the column by its name; an error where two are equally likely."""
-        taken = {name for theirs in self._columns.values() for name in self._names_in(theirs)}
+        taken = {name for theirs in self._columns.values() for name in self._sample.columns_in(theirs)}
         folded = self._sample.folded
         for tier in tiers:
             found = [folded[name] for name in tier if name in folded and folded[name] not in taken]
             found = [name for name in found if fits(name)]
             if len(found) > 1:
-                raise DataError(
-                    f"{self._sample.name}: which column is the {ours}, {' or '.join(map(repr, found))}? "
-                    f"{list_columns(self._sample.values, 'The rows have')}",
-                    hint=f"say it, for example {format_columns({**self._columns, ours: found[0]})}",
-                )
+                raise which_of(self._sample, self._columns, ours, found)
             if found:
                 return found[0]
         return None
@@ -425,56 +349,8 @@ class _Finder:
         joined = format_columns({**self._given, "instruction": f"{{instruction}}\n\n{{{name}}}"})
         return f"; {name!r} is not read, to join it: {joined}"
 
-    def _ask_for_response(self) -> DataError:
-        if self._need is Need.PREFERENCES:
-            return self._ask_for_winner(())
-        chats = [name for name in ("messages", *MESSAGES) if any(map(is_messages, self._sample.get(name)))]
-        if chats:
-            return self._ask("response", f"{chats[0]!r} does not end with an assistant message that could be scored")
-        return self._ask("response", "there is no column with responses")
 
-    def _ask_for_instruction(self) -> DataError:
-        answers = self._sample.get("response")
-        if any(isinstance(answer, Mapping) and "body" in answer for answer in answers):
-            return DataError(
-                f"{self._sample.name} holds answers of OpenAI's batch API, which do not say what was asked",
-                hint="join it with the file of requests first: jq -cn --slurpfile asked REQUESTS.jsonl "
-                "'($asked | INDEX(.custom_id)) as $of | inputs | . + {messages: $of[.custom_id].body.messages}' "
-                f"{self._sample.name} > joined.jsonl",
-            )
-        return self._ask("instruction", "there is no column with instructions")
-
-    def _ask(self, ours: str, problem: str) -> DataError:
-        sample = self._sample
-        wanted = RESPONSES if ours == "response" else INSTRUCTIONS
-        near = suggest(wanted[0], sample.values)
-        taken = {name for theirs in self._columns.values() for name in self._names_in(theirs)}
-        free = [
-            name
-            for name in sample.values
-            if name not in taken and name not in CONVERSATION_COLUMNS and sample.holds_texts(name) and name != "id"
-        ]
-        free.sort(key=lambda name: -max((len(str(value)) for value in sample.get(name)), default=0))
-        line = format_columns({**self._columns, ours: free[0]}) if free else f"--columns {ours}=YOURS"
-        what = f"for example {line}" if free else f"name it, if there is one: {line}"
-        return DataError(f"{sample.name}: {problem}{near}; {list_columns(sample.values, 'the rows have')}", hint=what)
-
-    def _ask_for_winner(self, sides: Sequence[str]) -> DataError:
-        names = self._sample.values
-        if sides:
-            return DataError(
-                f"{self._sample.name}: which of {', '.join(map(repr, sides))} is better? "
-                f"{list_columns(names, 'The rows have')}",
-                hint=f"name the column that says it: {format_columns({**self._columns, 'winner': 'YOURS'})}",
-            )
-        return DataError(
-            f"{self._sample.name}: there are no columns with better and worse responses; "
-            f"{list_columns(names, 'the rows have')}",
-            hint="name them: --columns chosen=YOURS,rejected=YOURS, or responses=ONE+OTHER,winner=YOURS",
-        )
-
-
-def _describe(shape: Shape, sample: _Sample) -> str:
+def _describe(shape: Shape, sample: Sample) -> str:
     """Say in words which column is what."""
     asked = [column for column in shape.conversations if sample.get(column.name) or column.fields]
     columns = shape.columns

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from flip_reward.core.conversation import ROLES, read_content
-from flip_reward.data.columns import is_missing, name_type
+from flip_reward.data.shapes.columns import is_missing, name_type
 from flip_reward.errors import DataError
 
 ChatMessage: TypeAlias = Mapping[str, object]

@@ -1,0 +1,83 @@
+"""What is asked where rows do not say which column is what: one line, and one to copy, with the rows' own names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from flip_reward.data.shapes.columns import CONVERSATION_COLUMNS, format_columns, list_columns, suggest
+from flip_reward.data.shapes.conversations import is_messages
+from flip_reward.data.shapes.known import INSTRUCTIONS, MESSAGES, RESPONSES
+from flip_reward.data.shapes.sample import Sample
+from flip_reward.errors import DataError
+
+
+def no_such_column(sample: Sample, name: str, ours: str) -> DataError:
+    """Say that a column that the user named is not there."""
+    known = sample.values
+    return DataError(
+        f"{sample.name}: there is no column {name!r}{suggest([name], known)}; {list_columns(known, 'the rows have')}",
+        hint=f"--columns names it for {ours!r}",
+    )
+
+
+def which_of(sample: Sample, columns: Mapping[str, str], ours: str, found: Sequence[str]) -> DataError:
+    """Ask which of several columns is meant."""
+    return DataError(
+        f"{sample.name}: which column is the {ours}, {' or '.join(map(repr, found))}? "
+        f"{list_columns(sample.values, 'The rows have')}",
+        hint=f"say it, for example {format_columns({**columns, ours: found[0]})}",
+    )
+
+
+def no_response(sample: Sample, columns: Mapping[str, str]) -> DataError:
+    """Ask for the response."""
+    chats = [name for name in ("messages", *MESSAGES) if any(map(is_messages, sample.get(name)))]
+    if chats:
+        problem = f"{chats[0]!r} does not end with an assistant message that could be scored"
+    else:
+        problem = f"there is no column with responses{suggest(RESPONSES[0], sample.values)}"
+    return _ask(sample, columns, "response", problem)
+
+
+def no_instruction(sample: Sample, columns: Mapping[str, str]) -> DataError:
+    """Ask for the instruction."""
+    if any(isinstance(answer, Mapping) and "body" in answer for answer in sample.get("response")):
+        return DataError(
+            f"{sample.name} holds answers of OpenAI's batch API, which do not say what was asked",
+            hint="join it with the file of requests first: jq -cn --slurpfile asked REQUESTS.jsonl "
+            "'($asked | INDEX(.custom_id)) as $of | inputs | . + {messages: $of[.custom_id].body.messages}' "
+            f"{sample.name} > joined.jsonl",
+        )
+    return _ask(
+        sample,
+        columns,
+        "instruction",
+        f"there is no column with instructions{suggest(INSTRUCTIONS[0], sample.values)}",
+    )
+
+
+def no_winner(sample: Sample, columns: Mapping[str, str], sides: Sequence[str]) -> DataError:
+    """Ask which candidates are the better ones."""
+    if sides:
+        return DataError(
+            f"{sample.name}: which of {', '.join(map(repr, sides))} is better? "
+            f"{list_columns(sample.values, 'The rows have')}",
+            hint=f"name the column that says it: {format_columns({**columns, 'winner': 'YOURS'})}",
+        )
+    return DataError(
+        f"{sample.name}: there are no columns with better and worse responses; "
+        f"{list_columns(sample.values, 'the rows have')}",
+        hint="name them: --columns chosen=YOURS,rejected=YOURS, or responses=ONE+OTHER,winner=YOURS",
+    )
+
+
+def _ask(sample: Sample, columns: Mapping[str, str], ours: str, problem: str) -> DataError:
+    taken = {
+        "id",
+        *CONVERSATION_COLUMNS,
+        *(name for theirs in columns.values() for name in sample.columns_in(theirs)),
+    }
+    free = [name for name in sample.values if name not in taken and sample.holds_texts(name)]
+    free.sort(key=lambda name: -max((len(str(value)) for value in sample.get(name)), default=0))
+    hint = f"for example {format_columns({**columns, ours: free[0]})}" if free else "add it to the rows"
+    return DataError(f"{sample.name}: {problem}; {list_columns(sample.values, 'the rows have')}", hint=hint)
