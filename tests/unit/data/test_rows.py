@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.data.shapes import COLUMNS, Shape, check_columns, find_shape, parse_columns
-from flip_reward.errors import DataError, OptionError
+from flip_reward.data.shapes import COLUMNS, Shape, find_shape
+from flip_reward.errors import DataError
 
 ASKED = (Message("user", "Name a fruit."),)
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a fruit."}]
@@ -32,6 +32,10 @@ def make_group(values: dict[str, object], columns: dict[str, str] | None = None)
         ({"messages": CHAT, "responses": ["Apple.", ""]}, CHAT_MESSAGES, ("Apple.", "")),
         ({"messages": [*CHAT, {"role": "assistant", "content": "Apple."}]}, CHAT_MESSAGES, ("Apple.",)),
         ({"instruction": "Name a fruit.", "response": ""}, ASKED, ("",)),
+        ({"instruction": "Name a fruit.", "response": None}, ASKED, ("",)),
+        ({"instruction": "Name a fruit.", "response": 3}, ASKED, ("3",)),
+        ({"instruction": "Name a fruit.", "response": ["Apple.", None]}, ASKED, ("Apple.", "")),
+        ({"messages": CHAT, "response": None}, CHAT_MESSAGES, ("",)),
         ({"instruction": "Name a fruit.", "response": "a\0b"}, ASKED, ("a\0b",)),
         (
             {"instruction": None, "prompt": "Name a fruit.", "response": "Apple.", "responses": None},
@@ -70,29 +74,27 @@ def test_ids_are_text_and_default_to_what_the_caller_says(row_id: object, expect
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"instruction": "Hi", "response": 3}, "'response' must be text, not a number"),
         ({"instruction": "Hi", "response": True}, "'response' must be text, not true or false"),
-        ({"instruction": "Hi", "response": None}, "'response' is null"),
-        ({"instruction": "Hi", "response": ["a"]}, "must be text, not a list; several belong in 'responses'"),
-        ({"instruction": "Hi", "response": {"text": "a"}}, "'response' must be text, not an object"),
+        ({"instruction": "Hi", "response": {"score": 1}}, "'response' must be text, not an object with 'score'"),
         ({"instruction": "Hi", "responses": []}, "'responses'"),
         ({"instruction": "Hi", "responses": "a"}, "'responses' must be a list of texts, not text"),
-        ({"instruction": "Hi", "responses": ["a", ["b"]]}, "but number 2 is a list"),
-        ({"instruction": "Hi", "responses": ["a", None]}, "but number 2 is null"),
+        ({"instruction": "Hi", "responses": ["a", ["b"]]}, "number 2 of 'responses' must be text, not a list"),
         ({"instruction": "", "response": "a"}, "'instruction' is empty"),
         ({"prompt": " \n", "response": "a"}, "'prompt' is empty"),
         ({"instruction": 1.5, "response": "a"}, "'instruction' must be text or a list of messages, not a number"),
         ({"instruction": None, "response": "a"}, "'instruction' is null"),
         ({"prompt": [], "response": "a"}, "at least one message"),
         ({"prompt": ["Hi"], "response": "a"}, "message"),
-        ({"prompt": [{"role": "human", "content": "Hi"}], "response": "a"}, "unknown role 'human'"),
+        ({"prompt": [{"role": "robot", "content": "Hi"}], "response": "a"}, "unknown role 'robot'"),
         ({"prompt": [{"content": "Hi"}], "response": "a"}, "has no role"),
         ({"messages": "Hi"}, "'messages' must be a list of messages, not text"),
-        ({"messages": {"role": "user"}, "response": "a"}, "'messages' must be a list of messages, not an object"),
+        (
+            {"messages": {"role": "user"}, "response": "a"},
+            "'messages' must be text or a list of messages, not an object",
+        ),
         ({"messages": []}, "'messages'"),
         ({"messages": CHAT}, "'messages'"),
         ({"messages": [{"role": "assistant", "content": "a"}]}, "begins with the response"),
-        ({"messages": [*CHAT, {"role": "assistant", "content": None}]}, "'messages'"),
         ({"id": 1.5, "instruction": "Hi", "response": "a"}, "'id' must be text or a whole number, not a number"),
         ({"id": True, "instruction": "Hi", "response": "a"}, "not true or false"),
         ({"id": "\udc80", "instruction": "Hi", "response": "a"}, "DC80"),
@@ -133,14 +135,8 @@ def test_mapped_messages_beat_a_prompt_of_the_same_row() -> None:
 
 def test_a_mapped_response_is_never_replaced_by_an_assistant_message() -> None:
     chat = [*CHAT, {"role": "assistant", "content": "Apple."}]
-    with pytest.raises(DataError, match="'answer'"):
-        make_group({"messages": chat, "answer": None}, {"response": "answer"})
-
-
-def test_a_mapped_column_that_is_missing_names_the_near_one() -> None:
-    with pytest.raises(DataError) as caught:
-        make_group({"instruction": "Hi", "answer": "a"}, {"response": "anwser"})
-    assert str(caught.value) == "no column 'anwser' (did you mean 'answer'?); the row has 'instruction', 'answer'"
+    group = make_group({"messages": chat, "answer": None}, {"response": "answer"})
+    assert group.responses == ("",)
 
 
 json_values = st.recursive(
@@ -160,40 +156,3 @@ def test_any_row_becomes_a_group_or_a_reason(values: dict[str, Any]) -> None:
         assert group.id
         assert all(message.content.encode() is not None for message in group.messages)
         assert all(response.encode() is not None for response in group.responses)
-
-
-@pytest.mark.parametrize(
-    ("text", "columns"),
-    [
-        ("instruction=question,response=answer", {"instruction": "question", "response": "answer"}),
-        (" id = my id , messages=a=b", {"id": "my id", "messages": "a=b"}),
-    ],
-)
-def test_columns_are_read_as_pairs(text: str, columns: dict[str, str]) -> None:
-    assert parse_columns(text) == columns
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "'' is not of the form ours=theirs"),
-        ("question", "'question' is not of the form ours=theirs"),
-        ("instruction=", "is not of the form"),
-        ("=question", "is not of the form"),
-        ("instruction=a,", "'' is not of the form"),
-        ("instrution=question", "there is no 'instrution' to map (did you mean 'instruction'?)"),
-        ("id=a,id=b", "'id' is mapped twice"),
-        ("instruction=a,prompt=b", "'prompt'"),
-        ("response=a,responses=b", "'responses'"),
-    ],
-)
-def test_columns_that_make_no_sense_are_refused(text: str, message: str) -> None:
-    with pytest.raises(OptionError) as caught:
-        parse_columns(text)
-    assert message in str(caught.value)
-
-
-def test_a_mapping_of_a_recipe_is_checked_as_the_option_is() -> None:
-    check_columns({"instruction": "question"})
-    with pytest.raises(OptionError, match="did you mean 'response'"):
-        check_columns({"respnse": "answer"})

@@ -23,14 +23,14 @@ RESPONSE_COLUMNS = ("response", "responses")
 """Where the responses stand. Without any, the last assistant message of "messages" is the response."""
 PAIR_COLUMNS = ("chosen", "rejected")
 """Where better and worse responses stand."""
-COLUMNS = ("id", *CONVERSATION_COLUMNS, *RESPONSE_COLUMNS, *PAIR_COLUMNS, "winner", "subset")
+COLUMNS = (*CONVERSATION_COLUMNS, *RESPONSE_COLUMNS, *PAIR_COLUMNS, "winner", "subset", "id")
 
 _COLUMNS_SHOWN = 12
 _COLUMN_NAME_SHOWN = 40
 COLUMNS_EXAMPLE = "for example --columns instruction=question,response=answer"
 _NEXT = re.compile(r',(?=\s*[\w-]*\s*=|\s*$)|"')
 _FIELD = re.compile(r"\{([^{}]+)\}")
-_PLAIN = re.compile(r"[^\",+={}]+")
+_PLAIN = re.compile(r"[^\",=]+")
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -91,12 +91,13 @@ def format_columns(columns: Mapping[str, str]) -> str:
         >>> format_columns({"instruction": "Question", "response": "Answer, long"})
         '--columns \'instruction=Question,response="Answer, long"\''
     """
-    pairs = (f"{ours}={_quote(theirs)}" for ours, theirs in columns.items())
+    pairs = (f"{ours}={_quote(columns[ours])}" for ours in COLUMNS if ours in columns)
     return f"--columns {shlex.quote(','.join(pairs))}"
 
 
 def _quote(name: str) -> str:
-    return name if all(map(_PLAIN.fullmatch, name.split("+"))) else '"' + name.replace('"', '""') + '"'
+    name = name.replace("\n", r"\n")
+    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True, slots=True)

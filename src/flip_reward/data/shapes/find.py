@@ -48,7 +48,6 @@ _TRANSCRIPTS = "transcripts"
 
 _CONVERSATION = CONVERSATION_COLUMNS
 _CANDIDATES = (*RESPONSE_COLUMNS, *PAIR_COLUMNS)
-_ORDER = (*_CONVERSATION, *_CANDIDATES, "winner", "subset", "id")
 
 
 class Need(Enum):
@@ -124,7 +123,7 @@ class _Finder:
             if len(ids) == 1 and ids != ["id"]:
                 self._columns["id"] = ids[0]
         if self._columns != self._given:
-            self._columns = {ours: self._columns[ours] for ours in _ORDER if ours in self._columns}
+            self._columns = {ours: self._columns[ours] for ours in COLUMNS if ours in self._columns}
         shape = self.build()
         if self._need is Need.PREFERENCES and shape.preference is None:
             raise no_winner(self._sample, self._columns, shape.candidate_columns)
@@ -193,7 +192,7 @@ class _Finder:
             theirs = {ours: [folded.get(part) for part in names.split("+")] for ours, names in known.columns.items()}
             columns = {ours: "+".join(filter(None, names)) for ours, names in theirs.items()}
             if all(None not in names for names in theirs.values()) and self._is_rated(columns, known):
-                if self._need is Need.PROMPTS:
+                if self._need is Need.PROMPTS and any(ours in columns for ours in _CONVERSATION):
                     columns = {ours: names for ours, names in columns.items() if ours in _CONVERSATION}
                 self._columns |= columns
                 return
@@ -301,6 +300,8 @@ class _Finder:
         return True
 
     def _can_be_asked(self, name: str) -> bool:
+        if self._sides and any(map(ends_with_reply, self._sample.get(name))):
+            return False
         if fold_name(name) in INSTRUCTIONS[-1]:  # documents, as often as conversations
             return any(map(is_messages, self._sample.get(name)))
         return self._sample.holds_texts(name)

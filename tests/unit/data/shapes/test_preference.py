@@ -1,0 +1,83 @@
+"""Winners as files write them, ties, and what says nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from flip_reward.data.shapes import Need, find_shape
+from flip_reward.errors import DataError
+
+PAIR = {"prompt": "Name a tree.", "answer_a": "An oak.", "answer_b": "A stone."}
+A, B = (True, False), (False, True)
+
+
+def choose(*winners: object) -> list[tuple[bool, ...]]:
+    rows = [{**PAIR, "winner": winner} for winner in winners]
+    shape = find_shape(rows, need=Need.PREFERENCES)
+    return [shape.choose(row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("winners", "expected"),
+    [
+        (["a", "B"], [A, B]),
+        (["answer_a", "Answer B"], [A, B]),
+        (["model_a", "model_b"], [A, B]),
+        (["response_b"], [B]),
+        (["first", "second"], [A, B]),
+        ([0, 1], [A, B]),
+        ([1, 2], [A, B]),
+        (["1", "2.0"], [A, B]),
+        ([1.0, 2.0], [A, B]),
+    ],
+)
+def test_winners(winners: list[object], expected: list[tuple[bool, ...]]) -> None:
+    assert choose(*winners) == expected
+
+
+@pytest.mark.parametrize(
+    ("winners", "reason"),
+    [
+        (["a", "tie"], "'tie': none of the candidates is better"),
+        (["a", "tie (bothbad)"], "none of the candidates is better"),
+        (["a", "Both"], "none of the candidates is better"),
+        ([1, 2, 0], "is 0: none of the candidates is better"),
+        ([1, 2, 3], "is 3: none"),
+        (["a", None], "'winner' is empty"),
+        (["a", "c"], "'c', which is none of 'answer_a', 'answer_b'"),
+        ([True], "must name a candidate, not be true or false"),
+        ([1, 1], "does it count from 0 or from 1"),
+    ],
+)
+def test_what_says_nothing_is_an_error_of_the_row(winners: list[object], reason: str) -> None:
+    with pytest.raises(DataError, match=".*") as caught:
+        choose(*winners)
+    assert reason in str(caught.value)
+
+
+def test_ratings_that_are_equal_or_missing() -> None:
+    completions = [{"response": "An oak.", "overall_score": 4}, {"response": "A stone.", "overall_score": 4.0}]
+    row = {"instruction": "Name a tree.", "completions": completions}
+    shape = find_shape([row], need=Need.PREFERENCES)
+    with pytest.raises(DataError, match="rated alike"):
+        shape.choose(row)
+    with pytest.raises(DataError, match="'overall_score'"):
+        shape.choose({**row, "completions": [{"response": "An oak."}]})
+
+
+def test_the_sign_of_a_preference() -> None:
+    base = {"context": [{"role": "user", "content": "Hi"}], "response1": "Hello!", "response2": "No."}
+    rows = [{**base, "overall_preference": number} for number in (-3, 2, 0)]
+    shape = find_shape(rows, need=Need.PREFERENCES)
+    assert [shape.choose(row) for row in rows[:2]] == [A, B]
+    with pytest.raises(DataError, match="is 0: none"):
+        shape.choose(rows[2])
+
+
+def test_candidates_of_other_conversations_are_refused() -> None:
+    def chat(*texts: str) -> list[dict[str, str]]:
+        return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]
+
+    row = {"chosen": chat("Hi", "Hello!", "Bye", "Bye!"), "rejected": chat("Hi", "What?", "Bye", "Bye!")}
+    with pytest.raises(DataError, match="differ before their last turn"):
+        find_shape([row]).to_group(row, "")
