@@ -22,7 +22,7 @@ from flip_reward import FlipOptions, FlipReward, Group, Sampling
 from flip_reward.data.groups import read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow
-from flip_reward.data.shapes import RowMapper
+from flip_reward.data.shapes import Shape
 from flip_reward.engines.files import locate_model
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
 from flip_reward.engines.machine import count_usable_cpus
@@ -36,7 +36,7 @@ Messages = list[dict[str, str]]
 
 
 def read_groups() -> list[Group]:
-    rows = read_sources([open_input(str(EXAMPLES))], RowMapper())
+    rows = read_sources([open_input(str(EXAMPLES))], Shape())
     return [row.group for row in rows if not isinstance(row, InvalidRow)]
 
 

@@ -26,7 +26,7 @@ from flip_reward import FlipOptions, FlipReward, Group, RewardModel, Sampling
 from flip_reward.data.groups import read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow
-from flip_reward.data.shapes import RowMapper
+from flip_reward.data.shapes import Shape
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
@@ -41,7 +41,7 @@ TEXTS, TOKENS, SCORED = 8, 512, 32
 
 
 def read_groups() -> list[Group]:
-    rows = read_sources([open_input(str(EXAMPLES))], RowMapper())
+    rows = read_sources([open_input(str(EXAMPLES))], Shape())
     groups = [row.group for row in rows if not isinstance(row, InvalidRow)]
     return [group.only([index]) for group in groups for index in range(len(group.responses))]
 

@@ -13,6 +13,7 @@ from itertools import islice
 
 from flip_reward.data.rows import Input
 from flip_reward.data.shapes.columns import (
+    COLUMNS,
     CONVERSATION_COLUMNS,
     PAIR_COLUMNS,
     RESPONSE_COLUMNS,

@@ -101,10 +101,14 @@ RESPONSES = (
 )
 """Where the response stands, likewise."""
 CHOSEN = ("chosen", "preferred", "chosen_response", "preferred_response", "response_chosen", "better_response")
-REJECTED = ("rejected", "reject", "rejected_response", "dispreferred", "non_preferred", "nonpreferred")
-REJECTED += ("unpreferred", "dispreferred_response", "response_rejected", "worse_response")
-WINNERS = ("winner", "preference", "preferred", "better", "best", "choice", "verdict", "human_preference")
-WINNERS += ("overall_preference", "winning_response", "preferred_response", "chosen", "label", "labels")
+REJECTED = (
+    *("rejected", "reject", "rejected_response", "dispreferred", "non_preferred", "nonpreferred", "unpreferred"),
+    *("dispreferred_response", "response_rejected", "worse_response"),
+)
+WINNERS = (
+    *("winner", "preference", "preferred", "better", "best", "choice", "verdict", "human_preference"),
+    *("overall_preference", "winning_response", "preferred_response", "chosen", "label", "labels"),
+)
 IDS = ("id", "uid", "uuid", "guid")
 _ID_OF = re.compile(
     r"(ticket|prompt|question|query|example|sample|row|item|record|custom|problem|conversation|instance|case|pair|bon)"
@@ -114,10 +118,25 @@ _SIDE = re.compile(
     r"(response|answer|completion|output|generation|candidate|reply|summary|assistant|text|model)_?"
     r"([a-d]|\d{1,3}|left|right|[jk])"
 )
-_BASES = ("response", "answer", "completion", "output", "generation", "candidate", "reply", "summary", "assistant")
-_BASES += ("text", "model")
-TIES = ("tie", "tied", "both", "both_good", "both_bad", "bothbad", "tie_bothbad", "neither", "draw", "equal", "same")
-TIES += ("none", "neutral")
+_BASES = tuple(
+    [
+        "response",
+        "answer",
+        "completion",
+        "output",
+        "generation",
+        "candidate",
+        "reply",
+        "summary",
+        "assistant",
+        "text",
+        "model",
+    ]
+)
+TIES = (
+    *("tie", "tied", "both", "both_good", "both_bad", "bothbad", "tie_bothbad", "neither", "draw", "equal", "same"),
+    *("none", "neutral"),
+)
 
 
 def fold_name(name: str) -> str:

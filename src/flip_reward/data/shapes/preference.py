@@ -47,14 +47,12 @@ class Preference:
         return tuple(mark == best for mark in marks)
 
     def _read_mark(self, candidate: object) -> float:
-        for key in self.marks if isinstance(candidate, Mapping) else ():
+        found = candidate if isinstance(candidate, Mapping) else {}
+        for key in self.marks:
             try:
-                return float(str(candidate[key])) if not is_missing(candidate.get(key)) else self._no_mark()
+                return float(str(found[key]))
             except (KeyError, ValueError):
                 continue
-        return self._no_mark()
-
-    def _no_mark(self) -> float:
         raise DataError(f"a candidate has no {' or '.join(map(repr, self.marks))}")
 
     def _read_winner(self, values: Mapping[str, object]) -> int:

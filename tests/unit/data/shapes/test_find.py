@@ -71,7 +71,7 @@ SINGLE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("row", SINGLE, ids=lambda row: "+".join(row))
+@pytest.mark.parametrize("row", SINGLE, ids="+".join)
 def test_an_instruction_and_its_response_are_found(row: dict[str, Any]) -> None:
     group = find_shape([row]).to_group(row, "row-0")
     assert ([message.content for message in group.messages], group.responses) == ([ASK], (GOOD,))
@@ -100,7 +100,10 @@ CANDIDATES: list[dict[str, Any]] = [
         "instruction": ASK,
         "completions": [{"response": GOOD, "overall_score": 8.5}, {"response": BAD, "overall_score": "3"}],
     },
-    {"prompt": f"\n\nHuman: {ASK}\n\nAssistant: ", "answers": [{"answer": GOOD, "rank": 1}, {"answer": BAD, "rank": 4}]},
+    {
+        "prompt": f"\n\nHuman: {ASK}\n\nAssistant: ",
+        "answers": [{"answer": GOOD, "rank": 1}, {"answer": BAD, "rank": 4}],
+    },
     {"conversation_a": [USER, says(GOOD)], "conversation_b": [USER, says(BAD)], "winner": "model_a"},
     {"prompt": ASK, "response_a": GOOD, "response_b": BAD, "winner": "A"},
     {"prompt": ASK, "Answer A": GOOD, "Answer B": BAD, "Winner": "Answer A"},
@@ -116,7 +119,7 @@ CANDIDATES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", CANDIDATES, ids=lambda row: "+".join(row))
+@pytest.mark.parametrize("row", CANDIDATES, ids="+".join)
 def test_candidates_are_found_and_which_is_better(row: dict[str, Any]) -> None:
     shape = find_shape([row], need=Need.PREFERENCES)
     group = shape.to_group(row, "row-0")
@@ -125,14 +128,14 @@ def test_candidates_are_found_and_which_is_better(row: dict[str, Any]) -> None:
     assert find_shape([row]).to_group(row, "row-0") == group
 
 
-@pytest.mark.parametrize("row", [*SINGLE, *CANDIDATES], ids=lambda row: "+".join(row))
+@pytest.mark.parametrize("row", [*SINGLE, *CANDIDATES], ids="+".join)
 def test_what_a_run_keeps_of_a_shape_gives_the_shape_again(row: dict[str, Any]) -> None:
     shape = find_shape([row])
     again = find_shape([row], shape.columns)
     assert (again.columns, again.to_group(row, "row-0")) == (shape.columns, shape.to_group(row, "row-0"))
 
 
-@pytest.mark.parametrize("row", [*SINGLE, *CANDIDATES], ids=lambda row: "+".join(row))
+@pytest.mark.parametrize("row", [*SINGLE, *CANDIDATES], ids="+".join)
 def test_prompts_are_found_without_their_responses(row: dict[str, Any]) -> None:
     group = find_shape([row], need=Need.PROMPTS).to_group(row, "row-0")
     assert [message.content for message in group.messages if message.role == "user"] == [ASK]
@@ -147,7 +150,7 @@ def test_prompts_are_found_without_their_responses(row: dict[str, Any]) -> None:
         {"messages": [USER, says(GOOD)], "source": "s"},
         {"prompt": ASK, "response": GOOD, "chosen": "a", "rejected": "b"},
     ],
-    ids=lambda row: "+".join(row),
+    ids="+".join,
 )
 def test_our_own_columns_leave_the_configuration_of_a_run_as_it_was(row: dict[str, Any]) -> None:
     shape = find_shape([row])
@@ -252,11 +255,9 @@ def test_a_cell_may_hold_several_candidates(responses: object) -> None:
 
 def test_several_columns_keep_their_places() -> None:
     row = {"id": 3, "question": ASK, "answer_a": GOOD, "answer_b": None, "answer_c": BAD}
-    shape = find_shape([row])
-    assert shape.candidate_columns == ("answer_a", "answer_b", "answer_c")[::2] or shape.candidate_columns
-    full = find_shape([row, {**row, "answer_b": "x"}])
-    assert full.candidate_columns == ("answer_a", "answer_b", "answer_c")
-    assert full.to_group(row, "").responses == (GOOD, "", BAD)
+    shape = find_shape([row, {**row, "answer_b": "x"}])
+    assert shape.candidate_columns == ("answer_a", "answer_b", "answer_c")
+    assert shape.to_group(row, "").responses == (GOOD, "", BAD)
 
 
 @pytest.mark.parametrize(
