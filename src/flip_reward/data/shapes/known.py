@@ -118,20 +118,9 @@ _SIDE = re.compile(
     r"(response|answer|completion|output|generation|candidate|reply|summary|assistant|text|model)_?"
     r"([a-d]|\d{1,3}|left|right|[jk])"
 )
-_BASES = tuple(
-    [
-        "response",
-        "answer",
-        "completion",
-        "output",
-        "generation",
-        "candidate",
-        "reply",
-        "summary",
-        "assistant",
-        "text",
-        "model",
-    ]
+_BASES = (
+    *("response", "answer", "completion", "output", "generation", "candidate", "reply", "summary"),
+    *("assistant", "text", "model"),
 )
 TIES = (
     *("tie", "tied", "both", "both_good", "both_bad", "bothbad", "tie_bothbad", "neither", "draw", "equal", "same"),

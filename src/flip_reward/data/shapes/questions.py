@@ -78,6 +78,13 @@ def _ask(sample: Sample, columns: Mapping[str, str], ours: str, problem: str) ->
         *(name for theirs in columns.values() for name in sample.columns_in(theirs)),
     }
     free = [name for name in sample.values if name not in taken and sample.holds_texts(name)]
+    if ours == "response" and len(free) > 1 and not _has_instruction(sample, columns):
+        columns, free = {**columns, "instruction": free[0]}, free[1:]
     free.sort(key=lambda name: -max((len(str(value)) for value in sample.get(name)), default=0))
     hint = f"for example {format_columns({**columns, ours: free[0]})}" if free else "add it to the rows"
     return DataError(f"{sample.name}: {problem}; {list_columns(sample.values, 'the rows have')}", hint=hint)
+
+
+def _has_instruction(sample: Sample, columns: Mapping[str, str]) -> bool:
+    known = any(name in sample.folded for names in INSTRUCTIONS for name in names)
+    return known or any(ours in columns for ours in CONVERSATION_COLUMNS)

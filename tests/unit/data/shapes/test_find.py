@@ -293,7 +293,7 @@ def test_ids_are_recognised_by_what_they_name(names: list[str], expected: str) -
             "--columns instruction=question,response=answer",
         ),
         ({"prompt": ASK, "reponse": GOOD}, "did you mean 'reponse'?", "--columns response=reponse"),
-        ({"Frage": ASK, "Antwort": GOOD}, "the rows have 'Frage', 'Antwort'", "--columns response=Antwort"),
+        ({"Frage": ASK, "Antwort": GOOD}, "the rows have 'Frage', 'Antwort'", "instruction=Frage,response=Antwort"),
         ({"frage": ASK, "answer": GOOD}, "there is no column with instructions", "instruction=frage,response=answer"),
         ({"prompt": ASK}, "there is no column with responses", "add it to the rows"),
         ({"messages": [SYSTEM, USER]}, "'messages' does not end with an assistant message", "add it to the rows"),
