@@ -64,7 +64,9 @@ class RunOptions:
     columns: Annotated[
         str | None,
         _RunOption(
-            help="Your names for our columns: instruction=question,response=answer.", metavar="OURS=YOURS,..."
+            help="Your names for our columns: instruction=question,response=answer. Several: responses=a+b. Joined: "
+            r"instruction={a}\n\n{b}. Common names are recognised.",
+            metavar="OURS=YOURS,...",
         ),
     ] = None
     limit: Annotated[int | None, _RunOption(min=1, help="Read at most this many rows.")] = None
