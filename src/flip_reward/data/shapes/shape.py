@@ -144,6 +144,8 @@ class Shape:
 
 def _join(prompt: str | list[ChatMessage] | None, replies: Sequence[Reply]) -> str | list[ChatMessage] | None:
     """Put the conversation together: cells of candidates may repeat it, or go on where the prompt ends."""
+    if len(replies) == 1 and not replies[0].before:
+        return prompt
     before = list(replies[0].before)
     if any(list(reply.before) != before for reply in replies[1:]):
         raise DataError("the candidates differ before their last turn: they answer different conversations")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flip_reward.data.rows import Input, InvalidRow, RawRow
 from flip_reward.data.shapes import Need, Shape, find_shape, parse_columns
@@ -361,6 +363,37 @@ def test_the_first_rows_of_every_input_decide() -> None:
     with pytest.raises(DataError, match=r"a: .*c: instruction = 'question'"):
         find_shape([plain, asked])
     assert find_shape([empty]) == Shape()
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from([ASK, "", "a", "\n\nHuman: Hi", "assistant"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["role", "from", "content", "value", "messages", "body", "type"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+names = st.sampled_from(sorted({name for row in [*SINGLE, *CANDIDATES] for name in row}))
+
+
+@given(st.lists(st.dictionaries(names, values, max_size=5), max_size=4), st.sampled_from(sorted(Need, key=str)))
+def test_any_rows_have_a_shape_or_a_reason(rows: list[dict[str, object]], need: Need) -> None:
+    try:
+        shape = find_shape(rows, need=need)
+    except DataError:
+        return
+    for row in rows:
+        try:
+            assert shape.to_group(row, "row-0").responses
+            assert need is not Need.PREFERENCES or shape.choose(row)
+        except DataError:
+            pass
 
 
 def rows_of(name: str, *rows: Mapping[str, object]) -> Input:
