@@ -26,7 +26,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow
-from flip_reward.data.shapes import Shape, find_shape
+from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.files import SMOLLM2_135M
 from flip_reward.engines.stopping import StopSignal
@@ -117,6 +117,11 @@ def run_until_interrupted(
         if opened.folder.tally.responses:
             print_places(console, opened, STOPPED)
         raise
+
+
+def check_rows(inputs: Sequence[str], columns: Mapping[str, str], need: Need = Need.RESPONSES) -> None:
+    """Make sure that rows can be read, before a model loads. Standard input is looked at later."""
+    find_shape([open_input(name) for name in inputs if name != "-"], columns, need=need)
 
 
 def tell_shape(shape: Shape) -> None:

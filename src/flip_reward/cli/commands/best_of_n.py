@@ -24,6 +24,7 @@ from flip_reward.cli.options import Inputs, RunOptions, expand_options
 from flip_reward.cli.session import (
     LONGEST_TABLE,
     STOPPED,
+    check_rows,
     print_places,
     run_until_interrupted,
     score_opened,
@@ -181,6 +182,8 @@ def best_of_n(
         else:
             show_policy_prompts(policy, inputs, columns, limit=run.limit)
         return
+    need = Need.RESPONSES if policy.generate is None else Need.PROMPTS
+    check_rows(inputs, columns, need)
     typer.echo(f"model: {config.describe_model()}", err=True)
     writer = None
     if policy.generate is not None:
@@ -193,7 +196,7 @@ def best_of_n(
         folder=run.run_folder,
         output=run.output,
         columns=columns,
-        need=Need.RESPONSES if writer is None else Need.PROMPTS,
+        need=need,
         limit=run.limit,
         limits=run.to_limits(config.engine.concurrency),
         prices=run.prices,

@@ -11,7 +11,7 @@ from rich.console import Console
 from flip_reward.cli.console import print_summary
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import AsJson, Inputs, RunOptions, expand_options
-from flip_reward.cli.session import run_job, show_prompts
+from flip_reward.cli.session import check_rows, run_job, show_prompts
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.similarities import load_similarity
 from flip_reward.scoring.job import ScoringJob
@@ -41,6 +41,7 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
     if run.dry_run:
         show_prompts(reward, inputs, run.column_names, limit=run.limit)
         return
+    check_rows(inputs, run.column_names)
     typer.echo(f"model: {config.describe_model()}", err=True)
     job = ScoringJob(
         config.load(),

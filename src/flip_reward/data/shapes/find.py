@@ -135,7 +135,7 @@ class _Finder:
         columns, known = self._columns, self._match_known()
         sides = self._sides
         chats = tuple(self._column(columns[ours]) for ours in _CONVERSATION if ours in columns)
-        if not chats and not sides:
+        if not chats and not self._is_implicit(sides):
             chats = Shape().conversations
         answers = next((columns[ours] for ours in RESPONSE_COLUMNS if ours in columns), None)
         alternatives = (self._column(answers),) if answers else Shape().alternatives
@@ -274,7 +274,7 @@ class _Finder:
         ours = [name for name in CONVERSATION_COLUMNS if sample.get(name)]
         if ours and not sides:
             return
-        ours = [name for name in ours if not any(map(ends_with_reply, sample.get(name)))]
+        ours = [name for name in ours if not all(map(ends_with_reply, sample.get(name)))]
         if ours:
             self._columns[ours[0]] = ours[0]
             return
@@ -301,7 +301,7 @@ class _Finder:
         return True
 
     def _can_be_asked(self, name: str) -> bool:
-        if self._sides and any(map(ends_with_reply, self._sample.get(name))):
+        if self._sides and all(map(ends_with_reply, self._sample.get(name))):
             return False
         if fold_name(name) in INSTRUCTIONS[-1]:  # documents, as often as conversations
             return any(map(is_messages, self._sample.get(name)))
