@@ -74,9 +74,9 @@ def test_bad_rows_are_listed_and_the_rest_is_scored(tmp_path: Path) -> None:
     finished = run_process(tmp_path, "score", "rows.jsonl", *SCRIPTED, "-r", "run")
     assert finished.returncode == 3
     rejected = [json.loads(line) for line in (tmp_path / "run/rejected_rows.jsonl").read_text().splitlines()]
-    assert [row["line"] for row in rejected] == [2, 3, 4, 5, 6, 7, 8, 10]
-    assert "8 rows rejected" in finished.stdout
-    assert [record.row for record in read(tmp_path / "run")] == [0, 8, 10]
+    assert [row["line"] for row in rejected] == [2, 3, 4, 5, 6, 8, 10]
+    assert "7 rows rejected" in finished.stdout
+    assert [record.row for record in read(tmp_path / "run")] == [0, 6, 8, 10]
     strict = run_process(tmp_path, "score", "rows.jsonl", *SCRIPTED, "-r", "strict", "--strict")
     assert strict.returncode == 2
     assert "rows.jsonl, line 2" in strict.stderr
@@ -85,10 +85,29 @@ def test_bad_rows_are_listed_and_the_rest_is_scored(tmp_path: Path) -> None:
 def test_a_wrong_column_name_suggests_the_near_one(tmp_path: Path) -> None:
     write_rows(tmp_path / "qa.jsonl", [{"question": "say hello", "answer": "hello"}])
     wrong = run(tmp_path, "score", "qa.jsonl", *SCRIPTED, "--columns", "instruction=question,response=anwser")
-    assert wrong.returncode == 3
-    assert "'answer'" in wrong.stdout
+    assert wrong.returncode == 2
+    assert "did you mean 'answer'?" in wrong.stderr
     right = run(tmp_path, "score", "qa.jsonl", *SCRIPTED, "--columns", "instruction=question,response=answer")
     assert right.returncode == 0
+
+
+def test_columns_that_leave_something_open_are_asked_for_before_anything_starts(tmp_path: Path) -> None:
+    write_rows(tmp_path / "qa.jsonl", [{"question": "say hello", "answer": "hello", "output": "hi"}])
+    asked = run(tmp_path, "score", "qa.jsonl", *SCRIPTED)
+    assert asked.returncode == 2
+    assert "'answer' or 'output'" in asked.stderr
+    assert "--columns response=answer" in asked.stderr
+    assert not (tmp_path / "runs").exists()
+    read_as = run(tmp_path, "score", "qa.jsonl", *SCRIPTED, "--columns", "response=answer")
+    assert read_as.returncode == 0
+    assert "Read as instruction = 'question', response = 'answer'" in read_as.stderr
+
+
+def test_a_benchmark_given_as_a_recipe_is_pointed_to_its_option(tmp_path: Path) -> None:
+    write_rows(tmp_path / "pairs.jsonl", [{"prompt": "say hello", "chosen": "hello", "rejected": "no"}])
+    finished = run(tmp_path, "evaluate", "pairs.jsonl")
+    assert finished.returncode == 2
+    assert "flip-reward evaluate -b pairs.jsonl" in finished.stderr
 
 
 def test_another_configuration_in_the_same_folder_is_refused(tmp_path: Path) -> None:

@@ -128,7 +128,8 @@ def load_benchmark(text: str, *, skip_bad_rows: bool = False, columns: Mapping[s
             opened.rows(),
             partial(preference.to_item, shape),
         )
-        read_as = shape.description
+        if any(ours != theirs for ours, theirs in shape.columns.items()):
+            read_as = shape.description
     source = name.source or name.label
     benchmark = make_benchmark(name.label, protocol, rows, to_item, source=source, skip_bad_rows=skip_bad_rows)
     benchmark = replace(benchmark, read_as=read_as)
