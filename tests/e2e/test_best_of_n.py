@@ -279,12 +279,14 @@ def wait_for_candidates(folder: Path, lines: int, *, name: str = "candidates.jso
         (["empty.jsonl"], "empty.jsonl"),
         (["empty.jsonl", "--generate", "2", "--policy-model", "scripted"], "empty.jsonl"),
         (["missing.jsonl"], "missing.jsonl"),
-        (["rows.jsonl", "-o", "out.xlsx"], ".parquet"),
-        (["rows.jsonl", "-o", "rows.jsonl"], "rows.jsonl"),
+        (["rows.jsonl"], "no column with responses"),
+        (["pairs.jsonl", "-o", "out.xlsx"], ".parquet"),
+        (["pairs.jsonl", "-o", "pairs.jsonl"], "pairs.jsonl is an input"),
     ],
 )
 def test_mistakes(tmp_path: Path, arguments: list[str], named: str) -> None:
     write_rows(tmp_path / "rows.jsonl", [{"prompt": "say hello"}])
+    write_rows(tmp_path / "pairs.jsonl", [{"prompt": "say hello", "responses": ["hello", "no"]}])
     write_rows(tmp_path / "empty.jsonl", [])
     finished = run(tmp_path, "best-of-n", *arguments, *SCRIPTED)
     assert finished.returncode == 2
