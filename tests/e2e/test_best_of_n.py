@@ -76,11 +76,14 @@ def test_rows_without_a_choice_are_listed(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", MIXED)
     finished = run(tmp_path, "best-of-n", "rows.jsonl", *SCRIPTED, "-r", "run")
     assert finished.returncode == 3
-    assert "2 of 3 rows decided (1 with a single response, chosen as it is); 1 undecided" in finished.stdout
+    assert "3 of 4 rows decided" in finished.stdout
+    assert "1 with a single response, chosen as it is" in finished.stdout
     assert "Undecided rows: run/undecided.jsonl" in finished.stdout
-    assert "2 rows rejected" in finished.stdout
+    assert "1 rows rejected" in finished.stdout
+    assert "'id' of an earlier row in 1 row" in finished.stderr
     assert "[bold]" in finished.stdout
-    assert chosen(tmp_path / "run/best.jsonl") == [1, None, 0]
+    assert chosen(tmp_path / "run/best.jsonl") == [1, None, 0, 1]
+    assert best(tmp_path / "run/best.jsonl")[3]["id"] == "best-row-3"
     [row] = best(tmp_path / "run/undecided.jsonl")
     assert (row["id"], row["response"]) == ("none", None)
     assert row["reason"] == "no response was scored: 1 empty_response, 1 unfinished_thinking"
@@ -90,6 +93,47 @@ def test_rows_without_a_choice_are_listed(tmp_path: Path) -> None:
     (tmp_path / "run2/undecided.jsonl").write_text("{}\n")
     assert run(tmp_path, "best-of-n", "good.jsonl", *SCRIPTED, "-r", "run2").returncode == 0
     assert not (tmp_path / "run2/undecided.jsonl").exists()
+
+
+SPREADSHEET = (
+    "ticket,question,answer\n7,say hello to me,bye\n8,say hello to me,say\n7,say hello to me,say hello to me\n"
+)
+NAMED = ("--columns", "instruction=question,response=answer")
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "choices"),
+    [
+        ((), "same instruction", ["say hello to me"]),
+        (("--group-by", "ticket"), "same 'ticket'", ["say hello to me", "say"]),
+        (
+            ("--columns", "instruction=question,response=answer,id=ticket"),
+            "same 'ticket'",
+            ["say hello to me", "say"],
+        ),
+    ],
+)
+def test_a_spreadsheet_with_a_row_for_each_response(
+    tmp_path: Path, options: tuple[str, ...], said: str, choices: list[str]
+) -> None:
+    (tmp_path / "rows.csv").write_text(SPREADSHEET)
+    for _ in range(2):
+        finished = run(tmp_path, "best-of-n", "rows.csv", *SCRIPTED, *NAMED, *options, "-r", "run")
+        assert finished.returncode == 0, finished.stderr
+        assert said in finished.stderr
+        assert [row["response"] for row in best(tmp_path / "run/best.jsonl")] == choices
+    assert "3 taken from an earlier session" in finished.stdout
+
+
+def test_nothing_to_choose_from_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,response\nsay a,a\nsay b,b\nsay a,c\n")
+    finished = run(tmp_path, "best-of-n", "rows.csv", *SCRIPTED, "-r", "run")
+    assert finished.returncode == 2
+    assert "--group-by" in finished.stderr
+    assert not (tmp_path / "run").exists()
+    assert run(tmp_path, "best-of-n", "rows.csv", *SCRIPTED, "--group-by", "prompt").returncode == 0
+    unknown = run(tmp_path, "score", "rows.csv", *SCRIPTED, "--group-by", "promt")
+    assert (unknown.returncode, "'promt'" in unknown.stderr) == (2, True)
 
 
 def test_outputs_json_and_standard_input(tmp_path: Path) -> None:
@@ -331,11 +375,11 @@ def test_rows_that_hold_responses_are_rejected_when_they_are_generated(tmp_path:
     finished = run(tmp_path, *command, "-r", "run")
     assert finished.returncode == 3
     rejected = {row["line"]: row["reason"] for row in best(tmp_path / "run/rejected_rows.jsonl")}
-    assert list(rejected) == [1, 2, 3, 5, 6]
+    assert list(rejected) == [1, 2, 3, 6]
     assert "'response'" in rejected[1]
     assert "assistant" in rejected[3]
-    assert "id" in rejected[5]
-    assert len((tmp_path / "run/candidates.jsonl").read_text().splitlines()) == 2, "only for the row that is scored"
+    assert {row["group_id"] for row in best(tmp_path / "run/candidates.jsonl")} == {"x", "x-row-4"}
+    assert len(best(tmp_path / "run/candidates.jsonl")) == 4, "only for the rows that are scored"
     strict = run(tmp_path, *command, "-r", "strict", "--strict")
     assert strict.returncode == 2
     assert "rows.jsonl, line 1" in strict.stderr

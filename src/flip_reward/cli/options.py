@@ -69,6 +69,14 @@ class RunOptions:
             metavar="OURS=YOURS,...",
         ),
     ] = None
+    group_by: Annotated[
+        str | None,
+        _RunOption(
+            help="Rows with the same value there hold responses to one instruction. By default those do that have "
+            "the same id and instruction, or follow each other with the same instruction.",
+            metavar="COLUMN",
+        ),
+    ] = None
     limit: Annotated[int | None, _RunOption(min=1, help="Read at most this many rows.")] = None
     strict: Annotated[bool, _RunOption("--strict", help="Stop at the first row that cannot be read.")] = False
     retry_refused: RetryRefused = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -23,8 +24,9 @@ from flip_reward.cli.console import (
 )
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.core.conversation import Group
+from flip_reward.data.grouping import FoundGrouping, find_grouping
 from flip_reward.data.groups import SourceRow, read_sources
-from flip_reward.data.readers import open_input
+from flip_reward.data.readers import open_input, rereadable_inputs
 from flip_reward.data.rows import InvalidRow
 from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.engines.base import LogprobRequest, Request
@@ -55,13 +57,12 @@ def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
     With `as_json` that goes to standard error, and the summary as JSON to standard output.
     """
     console = Console(stderr=as_json)
-    opened = open_job(job)
-    try:
+    with ExitStack() as held:
+        opened = open_job(job, open_source=held.enter_context(rereadable_inputs()))
+        held.callback(opened.folder.close)
         summary = score_opened(opened, console, StopSignal())
         if not summary.interrupted:
             opened.write_output()
-    finally:
-        opened.folder.close()
     if as_json:
         typer.echo(json.dumps({"run_folder": str(opened.folder.path), **summary.model_dump()}, indent=2))
     else:
@@ -82,6 +83,7 @@ def score_opened(
     opened: OpenedJob, console: Console, stop: StopSignal, rows: Iterator[SourceRow | InvalidRow] | None = None
 ) -> Summary:
     """Score what is not completed yet, with a progress bar."""
+    tell_groups(opened.groups)
     reward = opened.job.reward
     asks_for_replies = reward.engine is not None and not isinstance(reward, BackwardLikelihoodReward)
     if asks_for_replies and reward.model_name == SMOLLM2_135M.name:
@@ -90,9 +92,26 @@ def score_opened(
     if opened.folder.dropped_bytes:
         console.print("The last record was half-written and is scored again.")
     display = ProgressDisplay(console, rows=opened.rows, completed_rows=len(opened.folder.completed))
-    return run_until_interrupted(
+    summary = run_until_interrupted(
         opened, console, stop, display, lambda: opened.run(observer=display, stop=stop, rows=rows)
     )
+    _tell_of_ids(opened)
+    return summary
+
+
+def _tell_of_ids(opened: OpenedJob) -> None:
+    """Say which groups are not called by their ids, and how rows with one id become a group."""
+    column, ids = opened.shape.id, opened.folder.ids
+    if ids.repeated:
+        note = f"{column!r} of an earlier row in {_count_rows(ids.repeated)}, named ID-row-N instead"
+        together = "" if opened.groups.grouping else f"; --group-by {column!r} makes a group of rows that share it"
+        typer.echo(note + together, err=True)
+    if ids.odd:
+        typer.echo(f"{column!r} neither text nor a number in {_count_rows(ids.odd)}, named row-N instead", err=True)
+
+
+def _count_rows(count: int) -> str:
+    return f"{count} {'row' if count == 1 else 'rows'}"
 
 
 def run_until_interrupted(
@@ -130,15 +149,29 @@ def tell_shape(shape: Shape) -> None:
         typer.echo(f"Read as {shape.description}", err=True)
 
 
+def tell_groups(groups: FoundGrouping) -> None:
+    """Say how rows form groups, where they do."""
+    if groups.description:
+        typer.echo(groups.description, err=True)
+
+
 def show_prompts(
-    reward: RewardModel, inputs: Sequence[str], columns: Mapping[str, str], *, limit: int | None = None
+    reward: RewardModel,
+    inputs: Sequence[str],
+    columns: Mapping[str, str],
+    *,
+    limit: int | None = None,
+    group_by: str | None = None,
 ) -> None:
     """Print the prompts of the first rows, as they would be sent, and call nothing."""
-    sources = [open_input(name) for name in inputs]
-    shape = find_shape(sources, columns)
-    tell_shape(shape)
-    rows = read_sources(sources, shape, limit=limit)
-    show_requests(rows, reward.render, unit="response" if reward.independent else "request")
+    with rereadable_inputs() as open_source:
+        sources = [open_source(name) for name in inputs]
+        shape = find_shape(sources, columns)
+        tell_shape(shape)
+        groups = find_grouping(sources, shape, group_by, limit=limit)
+        tell_groups(groups)
+        rows = read_sources(sources, shape, limit=limit, grouping=groups.grouping)
+        show_requests(rows, reward.render, unit="response" if reward.independent else "request")
 
 
 def show_requests(

@@ -83,14 +83,44 @@ class Group:
             id: Names the group in records.
 
         Raises:
-            ConversationError: A message lacks a role or content, or there is no message or no response.
+            ConversationError: A message lacks a role or content, there is no message or no response, or a response is
+                something else than text.
         """
-        messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(map(_message, prompt))
-        return cls(messages, (responses,) if isinstance(responses, str) else tuple(responses), id)
+        messages = (Message("user", _plain(prompt)),) if isinstance(prompt, str) else _messages(prompt)
+        return cls(messages, _responses(responses), id)
 
     def only(self, indices: Sequence[int]) -> Self:
         """Return the same conversation with the responses at `indices`, in that order."""
         return replace(self, responses=tuple(self.responses[index] for index in indices))
+
+
+def _plain(text: str) -> str:
+    """Return a text of a subclass, such as numpy's, as one of Python's own."""
+    return str.__str__(text)
+
+
+def _messages(prompt: object) -> tuple[Message, ...]:
+    if isinstance(prompt, bytes | Mapping) or not isinstance(prompt, Iterable):
+        raise ConversationError(f"the prompt must be text or a list of messages, not {_name(prompt)}")
+    return tuple(map(_message, prompt))
+
+
+def _responses(responses: object) -> tuple[str, ...]:
+    if isinstance(responses, str):
+        return (_plain(responses),)
+    if isinstance(responses, bytes | Mapping) or not isinstance(responses, Iterable):
+        raise ConversationError(f"the response must be text, not {_name(responses)}")
+    texts = tuple(responses)
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise ConversationError(f"response {number} is {_name(text)}, not text")
+    return tuple(map(_plain, texts))
+
+
+def _name(value: object) -> str:
+    if isinstance(value, float) and value != value:
+        return "NaN"
+    return "None" if value is None else f"of type {type(value).__name__}"
 
 
 def _message(value: Message | Mapping[str, object]) -> Message:

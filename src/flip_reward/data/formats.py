@@ -12,6 +12,7 @@ import json
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, AnyStr, BinaryIO, Protocol, TextIO, TypeVar
@@ -141,6 +142,7 @@ no more than this before it is noticed.
 """
 _TOO_LONG = f"the row is longer than {LONGEST_ROW >> 20} MiB"
 
+_LARGE = 2.0**63
 _PARQUET_BATCH_ROWS = 256
 _PARQUET_BUFFER_BYTES = 1 << 20
 
@@ -164,7 +166,7 @@ def read_json_lines(stream: BinaryIO, skip: Skip) -> Iterator[Row]:
                 yield _read_json_again(position, line_number, line)
                 continue
             if type(values) is dict:
-                yield RawRow(position, line_number, values)
+                yield RawRow(position, line_number, _with_large_integers(values, line))
             else:
                 yield _reject_non_object(position, line_number, values)
     except DamagedStreamError as error:
@@ -194,6 +196,15 @@ def _read_json_again(position: int, line_number: int, line: bytes) -> Row:
             return RawRow(position, line_number, values)
         return _reject_non_object(position, line_number, values)
     return InvalidRow(position, line_number, reason)
+
+
+def _with_large_integers(values: dict[str, object], line: bytes) -> dict[str, object]:
+    """Read a row again where the fast parser has rounded an integer of more than 64 bits, such as an id."""
+    if any(type(value) is float and abs(value) >= _LARGE for value in values.values()):
+        with suppress(ValueError, RecursionError):
+            exact: dict[str, object] = json.loads(line)
+            return exact
+    return values
 
 
 def _reject_non_object(position: int, line_number: int, value: object) -> InvalidRow:

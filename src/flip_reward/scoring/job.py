@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flip_reward.data.groups import SourceRow, read_sources
-from flip_reward.data.readers import open_input
+from flip_reward.data.grouping import FoundGrouping, find_grouping
+from flip_reward.data.groups import PlacedRow, SourceRow, place_rows, read_sources
+from flip_reward.data.readers import open_input, rereadable_inputs
 from flip_reward.data.rows import Input, InvalidRow, skip_nothing
 from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.tables import check_output, write_table
@@ -37,6 +39,10 @@ class ScoringJob:
     columns: dict[str, str] = field(default_factory=dict)
     """Our column names to the inputs' (see `parse_columns`); what is missing is recognised."""
     limit: int | None = None
+    group_by: str | None = None
+    """Rows with the same value of this column form a group. None finds out whether rows do; see `find_grouping`."""
+    compares: bool = False
+    """It is about the best of several responses, so a group with several is needed."""
     limits: RunLimits = RunLimits()
     prices: Prices | None = None
     need: Need = Need.RESPONSES
@@ -51,10 +57,13 @@ class OpenedJob:
     inputs: Sequence[Input]
     folder: RunFolder
     shape: Shape
+    groups: FoundGrouping
 
     @property
     def rows(self) -> int | None:
-        """How many rows the inputs have, where that is known without reading them."""
+        """How many groups the inputs have at most, where that is known without reading them."""
+        if self.groups.grouping:
+            return None
         known = [source.size_hint for source in self.inputs]
         total = None if None in known else sum(hint or 0 for hint in known)
         return self.job.limit if total is None else min(total, self.job.limit or total)
@@ -62,7 +71,18 @@ class OpenedJob:
     def read_rows(self, *, include_completed: bool = False) -> Iterator[SourceRow | InvalidRow]:
         """Read the rows of the inputs, the completed ones only if wanted; see `read_sources`."""
         skip = skip_nothing if include_completed else self.folder.completed.__contains__
-        return read_sources(self.inputs, self.shape, is_completed=skip, limit=self.job.limit)
+        return read_sources(
+            self.inputs,
+            self.shape,
+            is_completed=skip,
+            limit=self.job.limit,
+            grouping=self.groups.grouping,
+            ids=self.folder.ids,
+        )
+
+    def place_rows(self) -> Iterator[PlacedRow]:
+        """Read all rows of the inputs in their order, with the group each belongs to; see `place_rows`."""
+        return place_rows(self.inputs, self.shape, limit=self.job.limit, grouping=self.groups.grouping)
 
     async def run(
         self,
@@ -104,6 +124,7 @@ def score_file(
     run_folder: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
+    group_by: str | None = None,
     workers: int = 64,
     strict: bool = False,
     retry_refused: bool = False,
@@ -123,6 +144,8 @@ def score_file(
         run_folder: The folder of records. None derives one below `runs/` from the source and the settings.
         columns: Our column names to the source's, such as {"response": "answer"}.
         limit: Score at most this many rows.
+        group_by: Rows with the same value of this column form a group. Without it those do that have the same id and
+            prompt, or that follow each other with the same prompt.
         workers: How many rows are scored at once. The engine has its own limit on requests.
         strict: Stop at the first row that cannot be read, instead of listing it in the run folder.
         retry_refused: Ask again what the engine refused in an earlier call.
@@ -158,6 +181,7 @@ def score_file(
             run_folder=run_folder,
             columns=columns,
             limit=limit,
+            group_by=group_by,
             workers=workers,
             strict=strict,
             retry_refused=retry_refused,
@@ -174,6 +198,7 @@ async def score_file_async(
     run_folder: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
+    group_by: str | None = None,
     workers: int = 64,
     strict: bool = False,
     retry_refused: bool = False,
@@ -195,12 +220,12 @@ async def score_file_async(
     """
     limits = RunLimits(workers=workers, strict=strict, retry_refused=retry_refused, same_model=same_model)
     folder, target = (None if path is None else Path(path) for path in (run_folder, output))
-    opened = open_job(ScoringJob(reward, [str(source)], folder, target, dict(columns or {}), limit, limits))
-    try:
+    job = ScoringJob(reward, [str(source)], folder, target, dict(columns or {}), limit, group_by, limits=limits)
+    with ExitStack() as held:
+        opened = open_job(job, open_source=held.enter_context(rereadable_inputs()))
+        held.callback(opened.folder.close)
         summary = await opened.run()
         opened.write_output()
-    finally:
-        opened.folder.close()
     return summary
 
 
@@ -210,11 +235,13 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] = open_inpu
         raise OptionError("there is nothing to score", hint="name at least one input")
     inputs = [open_source(name) for name in job.inputs]
     shape = find_shape(inputs, job.columns, need=job.need)
+    groups = _find_groups(job, inputs, shape)
     configuration = RunConfiguration(
         settings=dict(job.reward.settings),
         inputs=[InputIdentity(name=source.name, fingerprint=source.fingerprint()) for source in inputs],
         columns=dict(shape.columns),
         limit=job.limit,
+        grouping=groups.grouping,
     )
     path = job.folder or default_folder(configuration)
     if job.output is not None:
@@ -226,7 +253,22 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] = open_inpu
         whole_groups=not job.reward.independent,
         retry_refused=job.limits.retry_refused,
     )
-    return OpenedJob(job, inputs, folder, shape)
+    return OpenedJob(job, inputs, folder, shape, groups)
+
+
+def _find_groups(job: ScoringJob, inputs: Sequence[Input], shape: Shape) -> FoundGrouping:
+    """Find out how rows form groups, and refuse to compare where every group has one response."""
+    groups = find_grouping(inputs, shape, job.group_by, limit=job.limit)
+    if job.compares:
+        rows = read_sources(inputs, shape, limit=job.limit, grouping=groups.grouping)
+        sizes = (len(row.group.responses) for row in rows if isinstance(row, SourceRow))
+        if next(sizes, 0) == 1 and all(size == 1 for size in sizes):
+            raise OptionError(
+                "there is one response to each instruction, so nothing to choose from",
+                hint="for responses in several rows: --group-by COLUMN; in several columns: --columns "
+                "responses=COLUMN+COLUMN; for new ones: --generate N",
+            )
+    return groups
 
 
 def reopen_inputs(folder: Path) -> list[Input]:

@@ -8,9 +8,17 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from flip_reward.data.files import write_atomically
+from flip_reward.data.grouping import Grouping
 from flip_reward.errors import RunError, RunMismatchError
 
 FORMAT = 1
@@ -39,6 +47,16 @@ class RunConfiguration(BaseModel):
     inputs: list[InputIdentity]
     columns: dict[str, str] = {}
     limit: int | None = None
+    grouping: Grouping | None = None
+    """How rows form groups, where they do."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_grouping(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Write what earlier versions wrote where rows are groups of their own, so that their folders are resumed."""
+        fields: dict[str, object] = write(self)
+        if self.grouping is None:
+            del fields["grouping"]
+        return fields
 
     @property
     def resumable(self) -> bool:
@@ -59,6 +77,7 @@ class RunConfiguration(BaseModel):
     def _flat(self) -> dict[str, object]:
         flat: dict[str, object] = dict(self.settings)
         flat["columns"], flat["limit"] = self.columns, self.limit
+        flat["groups"] = str(self.grouping or "each row is one")
         for number, source in enumerate(self.inputs, start=1):
             flat[f"input {number}"] = source.name
             flat[f"input {number} content"] = source.fingerprint

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -22,6 +21,7 @@ from pathlib import Path
 import orjson
 
 from flip_reward.data.files import AppendOnlyFile, storage_error, write_atomically
+from flip_reward.data.grouping import UniqueIds
 from flip_reward.errors import OptionError, RunError, RunLockedError, StorageError
 from flip_reward.scoring.manifest import Manifest, RunConfiguration, Session
 from flip_reward.scoring.records import Record
@@ -60,33 +60,6 @@ class CompletedRows:
         if row < len(self._whole) and self._whole[row]:
             return []
         return sorted(set(range(group_size)).difference(self._partial.get(row, ())))
-
-
-class SeenIds:
-    """Finds ids that occur twice, in a temporary database, so that memory does not grow with the rows."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("CREATE TABLE ids (id TEXT PRIMARY KEY, row INTEGER) WITHOUT ROWID")
-        self._database.execute("BEGIN")
-
-    def add(self, group_id: str, *, row: int) -> int | None:
-        """Remember an id, and return the other row that has it already, if any."""
-        try:
-            cursor = self._database.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (group_id, row))
-            if cursor.rowcount:
-                return None
-            [[other]] = self._database.execute("SELECT row FROM ids WHERE id = ?", (group_id,))
-        except sqlite3.Error as error:
-            raise StorageError(
-                f"cannot write temporary files: {error}", hint="set TMPDIR to a disk with room"
-            ) from error
-        return None if other == row else int(other)
-
-    def close(self) -> None:
-        """Drop the database."""
-        self._database.close()
 
 
 MANIFEST, RECORDS, REJECTED, SUMMARY = "manifest.json", "records.jsonl", "rejected_rows.jsonl", "summary.json"
@@ -141,10 +114,10 @@ class RunFolder:
         self._servers: dict[str, str] = {}
         self._records = held.enter_context(AppendOnlyFile(self.path / RECORDS))
         self.dropped_bytes = self._records.dropped_bytes
-        self.completed, self.seen_ids, self.tally = CompletedRows(), held.enter_context(closing(SeenIds())), Tally()
+        self.completed, self.ids, self.tally = CompletedRows(), held.enter_context(closing(UniqueIds())), Tally()
         for row, group in groupby(read_records(self.path), key=attrgetter("row")):
             records = list(group)
-            self.seen_ids.add(records[0].group_id, row=row)
+            self.ids.claim(records[0].group_id, row=row)
             if whole_groups:
                 records = records[-records[0].group_size :]
                 if len(records) < records[0].group_size or not all(map(self._stays, records)):

@@ -150,10 +150,6 @@ class Run:
 
     async def _score_row(self, row: SourceRow) -> None:
         group = row.group
-        other = self._folder.seen_ids.add(group.id, row=row.position)
-        if other is not None:
-            self._reject(row.reject(f"duplicate id {group.id!r}: row {other + 1} has it already"))
-            return
         size = len(group.responses)
         indices = self._folder.completed.pending(row.position, group_size=size)
         if len(indices) < size and not self._reward.independent:

@@ -11,6 +11,7 @@ from flip_reward.core.conversation import Group, Message
 from flip_reward.core.replies.ending import Ending
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score
+from flip_reward.data.cells import is_missing
 from flip_reward.data.groups import SourceRow
 from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
 from flip_reward.data.shapes.columns import PAIR_COLUMNS, RESPONSE_COLUMNS
@@ -19,7 +20,6 @@ from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import ConversationError, DataError, OptionError, RequestDroppedError
 from flip_reward.rewards.base import Rendered, RewardModel, ask, gather_all
 from flip_reward.rewards.options import Settings
-from flip_reward.scoring.run_folder import SeenIds
 from flip_reward.scoring.runner import FailureStreak, RunLimits, run_workers
 from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGroup
 
@@ -135,24 +135,21 @@ class Rollout:
         self._stop = stop
         self._failures = FailureStreak("the policy")
 
-    async def run(self, rows: Iterator[SourceRow | InvalidRow], reward: RewardModel, seen_ids: SeenIds) -> None:
+    async def run(self, rows: Iterator[SourceRow | InvalidRow], reward: RewardModel) -> None:
         """Sample the candidates that are missing.
 
-        Rows that will not be scored get none: without an instruction for the reward, or with the id of an earlier
-        row.
+        Rows that will not be scored, without an instruction for the reward, get none.
         """
-        wanted = self._wanted(rows, reward, seen_ids)
+        wanted = self._wanted(rows, reward)
         try:
             await run_workers(self._limits.workers, lambda: self._work(wanted), self._stop)
         finally:
             await self._policy.engine.aclose()
         self._failures.raise_if_lost()
 
-    def _wanted(
-        self, rows: Iterator[SourceRow | InvalidRow], reward: RewardModel, seen_ids: SeenIds
-    ) -> Iterator[SourceRow]:
+    def _wanted(self, rows: Iterator[SourceRow | InvalidRow], reward: RewardModel) -> Iterator[SourceRow]:
         for row in rows:
-            checked = row if isinstance(row, InvalidRow) else _check(row, self._policy.count, reward, seen_ids)
+            checked = row if isinstance(row, InvalidRow) else _check(row, self._policy.count, reward)
             if isinstance(checked, SourceRow):
                 if self._file.pending(checked.position):
                     yield checked
@@ -206,10 +203,7 @@ class Rollout:
             self._failures.add(candidate.detail)
 
 
-def _check(row: SourceRow, count: int, reward: RewardModel, seen_ids: SeenIds) -> SourceRow | InvalidRow:
-    other = seen_ids.add(row.group.id, row=row.position)
-    if other is not None:
-        return row.reject(f"duplicate id {row.group.id!r}: row {other + 1} has it already")
+def _check(row: SourceRow, count: int, reward: RewardModel) -> SourceRow | InvalidRow:
     try:
         reward.select_target(replace(row.group, responses=("",) * count))
     except ConversationError as error:
@@ -262,7 +256,7 @@ def open_for_candidates(source: Input) -> Input:
 
 def _without_responses(row: RawRow) -> Row:
     for column in RESPONSE_COLUMNS:
-        if row.values.get(column):
+        if not is_missing(row.values.get(column)) and row.values[column]:
             reason = f"the row has a {column!r} already, and responses are to be generated"
             return InvalidRow(row.position, row.line, reason)
     return row

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from flip_reward.core.conversation import Group, read_content
@@ -39,3 +40,34 @@ def test_the_text_among_the_parts_of_a_message(content: object, text: str | None
 def test_a_message_without_text_is_refused() -> None:
     with pytest.raises(ConversationError, match="user message has no text"):
         Group.of([{"role": "user", "content": [IMAGE]}], "A pear.")
+
+
+@pytest.mark.parametrize(
+    ("responses", "reason"),
+    [
+        (["a", float("nan")], "response 2 is NaN"),
+        ([None], "response 1 is None"),
+        (["a", "b", 3], "response 3 is of type int"),
+        (float("nan"), "not NaN"),
+        (None, "not None"),
+        (b"ab", "of type bytes"),
+        ({"a": 1}, "of type dict"),
+        ([], "at least one response"),
+    ],
+)
+def test_responses_are_text(responses: list[str], reason: str) -> None:
+    with pytest.raises(ConversationError, match=reason):
+        Group.of("Hi", responses)
+
+
+@pytest.mark.parametrize(("prompt", "reason"), [(None, "None"), (float("nan"), "NaN"), (5, "int"), ({}, "dict")])
+def test_a_prompt_is_text_or_messages(prompt: str, reason: str) -> None:
+    with pytest.raises(ConversationError, match=reason):
+        Group.of(prompt, "Hello.")
+
+
+def test_texts_of_other_libraries_become_plain() -> None:
+    group = Group.of(np.str_("Hi"), [np.str_("Hello."), "Bye."])
+    assert {type(group.messages[0].content), *map(type, group.responses)} == {str}
+    assert Group.of("Hi", np.array(["Hello.", "Bye."])).responses == ("Hello.", "Bye.")
+    assert type(Group.of("Hi", np.str_("Hello.")).responses[0]) is str

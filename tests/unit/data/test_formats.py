@@ -97,6 +97,14 @@ def test_what_python_writes_is_read_even_where_it_is_not_strict_json() -> None:
     assert row.values["b"] == float("-inf")
 
 
+def test_integers_keep_all_their_digits() -> None:
+    digits = "1" + "0" * 30 + "1"
+    [row, huge] = read_jsonl_bytes(f'{{"id": {digits}, "f": 1e30}}\n{{"id": {"9" * 300}.5}}'.encode())
+    assert isinstance(row, RawRow)
+    assert row.values == {"id": int(digits), "f": 1e30}
+    assert isinstance(huge, RawRow)
+
+
 def test_a_line_of_20_megabytes_is_a_row_like_any_other() -> None:
     text = "é" * 10_000_000
     first, second = read_jsonl_bytes(json.dumps({"a": text}, ensure_ascii=False).encode() + b'\n{"a": 2}\n')

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -65,10 +68,43 @@ def test_messages_alone_end_with_the_response() -> None:
 
 @pytest.mark.parametrize(
     ("row_id", "expected"),
-    [("q-1", "q-1"), (17, "17"), (0, "0"), (None, "9"), ("", "9"), (12345678901234567890, "12345678901234567890")],
+    [
+        ("q-1", "q-1"),
+        (17, "17"),
+        (0, "0"),
+        (12345678901234567890123, "12345678901234567890123"),
+        (3.0, "3"),
+        (2.5, "2.5"),
+        (Decimal("7.00"), "7"),
+        (UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+        (datetime(2026, 5, 1, 12, tzinfo=UTC), "2026-05-01T12:00:00+00:00"),
+        (date(2026, 5, 1), "2026-05-01"),
+        (b"q-1", "q-1"),
+        (b"\xff\x00", "ff00"),
+        *((odd, "9") for odd in (None, "", float("nan"), float("inf"), True, [1], {"a": 1}, "\udc80")),
+    ],
 )
 def test_ids_are_text_and_default_to_what_the_caller_says(row_id: object, expected: str) -> None:
     assert make_group({"id": row_id, "instruction": "Name a fruit.", "response": "Apple."}).id == expected
+
+
+@pytest.mark.parametrize(
+    ("cells", "responses"),
+    [
+        ({"response": None}, ("",)),
+        ({"response": float("nan")}, ("",)),
+        ({"response": 3}, ("3",)),
+        ({"response": 0.5}, ("0.5",)),
+        ({"response": Decimal("1.50")}, ("1.50",)),
+        ({"responses": None}, ("",)),
+        ({"responses": ["a", None, 3, float("nan")]}, ("a", "", "3", "")),
+        ({"messages": [*CHAT, {"role": "assistant", "content": None}]}, ("",)),
+    ],
+)
+def test_a_missing_response_is_empty_and_a_number_is_its_text(
+    cells: dict[str, object], responses: tuple[str, ...]
+) -> None:
+    assert make_group({"instruction": "Hi", **cells}).responses == responses
 
 
 @pytest.mark.parametrize(
@@ -79,6 +115,8 @@ def test_ids_are_text_and_default_to_what_the_caller_says(row_id: object, expect
         ({"instruction": "Hi", "responses": []}, "'responses'"),
         ({"instruction": "Hi", "responses": "a"}, "'responses' must be a list of texts, not text"),
         ({"instruction": "Hi", "responses": ["a", ["b"]]}, "number 2 of 'responses' must be text, not a list"),
+        ({"instruction": "Hi", "responses": ["a", False]}, "number 2 of 'responses' must be text, not true or false"),
+        ({"instruction": float("nan"), "response": "a"}, "'instruction' is null"),
         ({"instruction": "", "response": "a"}, "'instruction' is empty"),
         ({"prompt": " \n", "response": "a"}, "'prompt' is empty"),
         ({"instruction": 1.5, "response": "a"}, "'instruction' must be text or a list of messages, not a number"),
@@ -95,9 +133,7 @@ def test_ids_are_text_and_default_to_what_the_caller_says(row_id: object, expect
         ({"messages": []}, "'messages'"),
         ({"messages": CHAT}, "'messages'"),
         ({"messages": [{"role": "assistant", "content": "a"}]}, "begins with the response"),
-        ({"id": 1.5, "instruction": "Hi", "response": "a"}, "'id' must be text or a whole number, not a number"),
-        ({"id": True, "instruction": "Hi", "response": "a"}, "not true or false"),
-        ({"id": "\udc80", "instruction": "Hi", "response": "a"}, "DC80"),
+        ({"messages": [*CHAT, {"role": "assistant", "content": 5}]}, "the last message of 'messages' holds a number"),
         (
             {"instruction": "\ud800", "response": "a"},
             "the user message holds half a character (lone surrogate U+D800)",

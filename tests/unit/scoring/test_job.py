@@ -1,6 +1,7 @@
 """Runs through the whole scoring path with a scripted engine, in process."""
 
 import asyncio
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -156,21 +157,20 @@ def test_bad_rows_are_listed_and_the_rest_is_scored(tmp_path: Path) -> None:
         {"instruction": "say a", "response": "a"},
         {"instruction": "say b"},
         {"id": "twice", "instruction": "say c", "response": "c"},
-        {"id": "twice", "instruction": "say d", "response": "d"},
+        {"id": ["odd"], "instruction": "say d", "response": "d"},
         {"messages": [{"role": "system", "content": "x"}], "response": "e"},
     ]
     source = write_rows(tmp_path / "rows.jsonl", rows)
     for _ in range(2):  # a resumed run lists them once
         summary = run(job_for(Inferrer(), tmp_path / "run", source))
-        assert (summary.responses, summary.rejected_rows) == (2, 4)
+        assert (summary.responses, summary.rejected_rows) == (3, 3)
         listed = [json.loads(line) for line in (tmp_path / "run/rejected_rows.jsonl").read_text().splitlines()]
-        assert [row["line"] for row in listed] == [1, 3, 5, 6]
-        assert listed[2]["reason"] == "duplicate id 'twice': row 4 has it already"
+        assert [row["line"] for row in listed] == [1, 3, 6]
         assert {row["input"] for row in listed} == {"rows.jsonl"}
 
 
 def test_strict_stops_at_the_first_bad_row(tmp_path: Path) -> None:
-    source = write_rows(tmp_path / "rows.jsonl", [*simple_rows(2), "{", *simple_rows(9)])
+    source = write_rows(tmp_path / "rows.jsonl", [*simple_rows(2), "{", *simple_rows(9)[2:]])
     job = job_for(Inferrer(), tmp_path / "run", source, limits=RunLimits(workers=1, strict=True))
     with pytest.raises(DataError, match=r"rows\.jsonl, line 3"):
         run(job)
@@ -179,7 +179,7 @@ def test_strict_stops_at_the_first_bad_row(tmp_path: Path) -> None:
 
 def test_several_inputs_and_a_limit(tmp_path: Path) -> None:
     one = write_rows(tmp_path / "one.jsonl", [{"instruction": "say a", "response": "a"}, "broken"])
-    two = write_rows(tmp_path / "two.jsonl", [{"instruction": "say b", "response": w} for w in "bcd"])
+    two = write_rows(tmp_path / "two.jsonl", [{"instruction": f"say {w}", "response": w} for w in "bcd"])
     run(job_for(Inferrer(), tmp_path / "run", one, two, limit=4))
     assert [record.row for record in read_records_in_input_order(tmp_path / "run")] == [0, 2, 3]
     inferrer = Inferrer()
@@ -411,3 +411,60 @@ def test_the_rows_of_a_run_are_found_again(tmp_path: Path) -> None:
     rows.unlink()
     with pytest.raises(RunError, match="are gone"):
         reopen_inputs(tmp_path / "run")
+
+
+def grouped_rows() -> list[Row]:
+    return [
+        {"instruction": f"say {n % 3}", "response": f"say {n % 3}" + " no" * (n // 3), "t": n % 3} for n in range(9)
+    ]
+
+
+@pytest.mark.parametrize("independent", [True, False])
+def test_a_run_over_gathered_rows_goes_on_where_it_stopped(tmp_path: Path, independent: bool) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", grouped_rows())
+    asked: list[str] = []
+
+    def answer(request: Request) -> str:
+        asked.append(request.messages[-1].content)
+        if len(asked) == 4:
+            raise EngineServerError("broken")
+        return json.dumps({"REASONING": "scripted", "INFERRED INSTRUCTION": "say 0"})
+
+    job = job_for(answer, tmp_path / "run", source, group_by="t", limits=RunLimits(workers=1))
+    job.reward.independent = independent
+    first = run(job)
+    assert (first.responses, first.complete) == (9, False)
+    before = len(asked)
+    assert run(job).complete
+    assert len(asked) - before == (1 if independent else 3)
+    records = list(read_records_in_input_order(tmp_path / "run"))
+    assert [(record.row, record.response_index, record.group_size) for record in records] == [
+        (row, index, 3) for row in range(3) for index in range(3)
+    ]
+    with pytest.raises(RunMismatchError, match="groups"):
+        run(job_for(answer, tmp_path / "run", source, group_by="instruction"))
+
+
+def test_a_run_without_groups_has_the_configuration_it_always_had(tmp_path: Path) -> None:
+    opened = open_job(job_for(Inferrer(), tmp_path / "run", write_rows(tmp_path / "rows.jsonl", simple_rows(3))))
+    opened.folder.close()
+    configuration = json.loads((tmp_path / "run/manifest.json").read_text())["configuration"]
+    assert sorted(configuration) == ["columns", "inputs", "limit", "settings"]
+
+
+def test_comparing_needs_several_responses_to_something(tmp_path: Path) -> None:
+    inferrer = Inferrer()
+    source = write_rows(tmp_path / "rows.jsonl", simple_rows(3))
+    with pytest.raises(OptionError) as caught:
+        open_job(job_for(inferrer, tmp_path / "run", source, compares=True))
+    assert "--group-by" in str(caught.value.hint)
+    assert not (tmp_path / "run").exists()
+    enough = write_rows(tmp_path / "enough.jsonl", [*simple_rows(3), *grouped_rows()[:1] * 2])
+    open_job(job_for(inferrer, tmp_path / "run", enough, compares=True)).folder.close()
+
+
+def test_rows_of_standard_input_form_groups_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "".join(json.dumps(row) + "\n" for row in grouped_rows())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    score_file(FlipReward(ScriptedEngine(Inferrer())), "-", run_folder=tmp_path / "run", group_by="t")
+    assert {record.group_size for record in read_records(tmp_path / "run")} == {3}

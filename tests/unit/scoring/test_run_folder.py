@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flip_reward.errors import OptionError, RunLockedError, StorageError
 from flip_reward.rewards.config import RewardConfig
-from flip_reward.scoring.run_folder import CompletedRows, SeenIds, locked
+from flip_reward.scoring.run_folder import CompletedRows, locked
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2))))
@@ -21,14 +21,6 @@ def test_missing_responses(done: list[tuple[int, int]]) -> None:
         expected = [index for index in range(3) if (row, index) not in done]
         assert completed.pending(row, group_size=3) == expected
         assert (row in completed) == (not expected)
-
-
-def test_ids() -> None:
-    seen = SeenIds()
-    assert seen.add("x", row=4) is None
-    assert seen.add("x", row=4) is None, "a row that is tried again is no duplicate of itself"
-    assert seen.add("x", row=9) == 4
-    seen.close()
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP])

@@ -20,7 +20,6 @@ from flip_reward.errors import (
     RunStoppedError,
 )
 from flip_reward.rewards.judges.pairwise import PairwiseJudge
-from flip_reward.scoring.run_folder import SeenIds
 from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits
 from flip_reward.selection.candidates import Candidate, CandidateFile
 from flip_reward.selection.policy import Policy, Rollout, SampledReward, with_candidates
@@ -70,7 +69,7 @@ async def draw(
     limits = RunLimits(workers=2, strict=strict)
     with CandidateFile(folder, policy.count) as file:
         rollout = Rollout(policy, file, limits=limits, observer=watching, stop=stop or StopSignal())
-        await rollout.run(rows, FlipReward(ScriptedEngine()), SeenIds())
+        await rollout.run(rows, FlipReward(ScriptedEngine()))
     return watching
 
 
@@ -143,13 +142,12 @@ async def test_rows_that_are_not_scored_get_no_candidates(tmp_path: Path) -> Non
         yield InvalidRow(0, 1, "not json", "rows")
         yield SourceRow(1, "rows", 2, Group.of([{"role": "system", "content": "Rhyme."}], ["", "", ""], id="a"))
         yield SourceRow(2, "rows", 3, Group.of("say b", ["", "", ""], id="b"))
-        yield SourceRow(3, "rows", 4, Group.of("say c", ["", "", ""], id="b"))
 
     watching = await draw(tmp_path, policy_of(answer), rows())
     assert {candidate.row for candidate in watching.candidates} == {2}
     strict = tmp_path / "strict"
     strict.mkdir()
-    for start, message in ((0, "line 1: not json"), (1, "no user message"), (2, "duplicate id 'b'")):
+    for start, message in ((0, "line 1: not json"), (1, "no user message")):
         bad = iter(list(rows())[start:])
         with pytest.raises(DataError, match=message):
             await draw(strict, policy_of(answer), bad, strict=True)

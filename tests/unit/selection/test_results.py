@@ -48,7 +48,7 @@ async def best_of_three(folder: Path, reward: RewardModel, policy: Policy) -> li
     opened = open_job(job, open_source=lambda name: open_for_candidates(open_input(name)))
     with closing(opened.folder), CandidateFile(opened.folder.path, policy.count) as file:
         rollout = Rollout(policy, file, limits=job.limits, observer=Silent(), stop=StopSignal())
-        await rollout.run(opened.read_rows(), job.reward, opened.folder.seen_ids)
+        await rollout.run(opened.read_rows(), job.reward)
         await opened.run(rows=with_candidates(opened.read_rows(), file, policy))
         rows = with_candidates(opened.read_rows(include_completed=True), file, policy)
         return list(choose_in_run(opened.folder.path, rows, tie_rule=TieRule.FIRST, seed=0))

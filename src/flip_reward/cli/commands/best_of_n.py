@@ -178,7 +178,7 @@ def best_of_n(
     reward = config.check()  # mistakes come to light before a model loads
     if run.dry_run:
         if policy.generate is None:
-            show_prompts(reward, inputs, columns, limit=run.limit)
+            show_prompts(reward, inputs, columns, limit=run.limit, group_by=run.group_by)
         else:
             show_policy_prompts(policy, inputs, columns, limit=run.limit)
         return
@@ -198,6 +198,8 @@ def best_of_n(
         columns=columns,
         need=need,
         limit=run.limit,
+        group_by=run.group_by,
+        compares=policy.generate is None,
         limits=run.to_limits(config.engine.concurrency),
         prices=run.prices,
     )
@@ -289,7 +291,7 @@ def _sample(opened: OpenedJob, policy: Policy, file: CandidateFile, stop: StopSi
     rows = reject_answered(opened.read_rows())
 
     async def sample() -> None:
-        await rollout.run(await opened.checked(rows), opened.job.reward, opened.folder.seen_ids)
+        await rollout.run(await opened.checked(rows), opened.job.reward)
 
     with told_of_policy():
         run_until_interrupted(opened, console, stop, display, sample)

@@ -39,7 +39,7 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
     """
     reward = config.check()  # mistakes come to light before a model loads
     if run.dry_run:
-        show_prompts(reward, inputs, run.column_names, limit=run.limit)
+        show_prompts(reward, inputs, run.column_names, limit=run.limit, group_by=run.group_by)
         return
     check_rows(inputs, run.column_names)
     typer.echo(f"model: {config.describe_model()}", err=True)
@@ -50,6 +50,7 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
         output=run.output,
         columns=run.column_names,
         limit=run.limit,
+        group_by=run.group_by,
         limits=run.to_limits(config.engine.concurrency),
         prices=run.prices,
     )

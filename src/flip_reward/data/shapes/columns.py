@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from flip_reward.data.cells import is_missing
 from flip_reward.errors import DataError, OptionError
 
 CONVERSATION_COLUMNS = ("instruction", "prompt", "messages")
@@ -139,11 +140,6 @@ class Column:
 def split_columns(text: str, known: Iterable[str]) -> tuple[str, ...]:
     """Read "a+b" as two columns, unless there is a column with this name."""
     return (text,) if text in known or _FIELD.search(text) else tuple(part.strip() for part in text.split("+"))
-
-
-def is_missing(value: object) -> bool:
-    """Whether nothing stands in a cell: null, NaN, an empty text or list."""
-    return value is None or value == "" or value == [] or (isinstance(value, float) and value != value)
 
 
 def suggest(names: Iterable[str], known: Iterable[str]) -> str:

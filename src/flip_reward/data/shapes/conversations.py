@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from flip_reward.core.conversation import ROLES, read_content
-from flip_reward.data.shapes.columns import is_missing, name_type
+from flip_reward.data.cells import is_missing, read_response
+from flip_reward.data.shapes.columns import name_type
 from flip_reward.errors import DataError
 
 ChatMessage: TypeAlias = Mapping[str, object]
@@ -130,8 +131,9 @@ def _read_reply(value: object, place: str, *, transcripts: bool) -> Reply:
         return split_at_last_reply(_read_messages(value), place)
     if isinstance(value, Mapping):
         return Reply(_read_object(value, place))
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return Reply(str(value))
+    text = read_response(value)
+    if text is not None:
+        return Reply(text)
     raise DataError(f"{place} must be text, not {name_type(value)}")
 
 

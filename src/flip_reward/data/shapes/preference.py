@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from flip_reward.data.shapes.columns import is_missing, name_type
+from flip_reward.data.cells import is_missing
+from flip_reward.data.shapes.columns import name_type
 from flip_reward.data.shapes.known import TIES, Better, fold_name, side_of
 from flip_reward.errors import DataError
 

@@ -8,8 +8,9 @@ from functools import cached_property
 from itertools import islice
 from typing import TypeAlias
 
+from flip_reward.data.cells import is_missing
 from flip_reward.data.rows import Input, RawRow
-from flip_reward.data.shapes.columns import Column, is_missing, split_columns
+from flip_reward.data.shapes.columns import Column, split_columns
 from flip_reward.data.shapes.conversations import read_replies
 from flip_reward.data.shapes.known import fold_name
 from flip_reward.errors import DataError

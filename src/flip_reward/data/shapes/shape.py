@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flip_reward.core.conversation import Group
+from flip_reward.data.cells import is_null, read_id
 from flip_reward.data.shapes.columns import (
     COLUMNS_EXAMPLE,
     CONVERSATION_COLUMNS,
@@ -70,12 +71,12 @@ class Shape:
 
         An empty or missing response is kept, since it has an outcome of its own; an empty instruction is an error.
         """
-        group_id = _read_id(self.id, values.get(self.id), default_id)
+        group_id = read_id(values.get(self.id)) or default_id
         replies = [Reply("")] if self.prompts_only and not self.candidate_columns else self._read_replies(values)
         if replies is None:
             blank = any(name in values for column in self.alternatives for name in column.needs)
             chat = values.get(self.whole) if self.whole else None
-            if self.whole and chat is not None and (not blank or ends_with_reply(chat)):
+            if self.whole and not is_null(chat) and (not blank or ends_with_reply(chat)):
                 return self._split(self.whole, chat, group_id)
             if not blank and self._find(self.conversations, values) is not None:
                 raise self._missing(self.alternatives, values)
@@ -122,7 +123,7 @@ class Shape:
         return read_conversation(value, found.name, transcripts=self.transcripts)
 
     def _find(self, columns: Sequence[Column], values: Mapping[str, object]) -> Column | None:
-        return next((column for column in columns if column.read(values) is not None), None)
+        return next((column for column in columns if not is_null(column.read(values))), None)
 
     def _split(self, column: str, chat: object, group_id: str) -> Group:
         messages = read_conversation(chat, column)
@@ -137,7 +138,7 @@ class Shape:
         names = [name for column in columns for name in column.needs]
         for name in names:
             if name in values:
-                return DataError(f"{name!r} is {'null' if values[name] is None else 'empty'}")
+                return DataError(f"{name!r} is {'null' if is_null(values[name]) else 'empty'}")
         reason = f"no column {' or '.join(map(repr, names))}{suggest(names, values)}; {list_columns(values)}"
         return DataError(reason, hint=f"name the columns, {COLUMNS_EXAMPLE}")
 
@@ -157,16 +158,6 @@ def _join(prompt: str | list[ChatMessage] | None, replies: Sequence[Reply]) -> s
     if prompt and prompt[-1] in before:
         return before if len(before) >= len(prompt) else prompt
     return [*prompt, *before]
-
-
-def _read_id(column: str, value: object, default_id: str) -> str:
-    if value is None or value == "":
-        return default_id
-    if isinstance(value, str):
-        return _encodable(value, column)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise DataError(f"{column!r} must be text or a whole number, not {name_type(value)}")
 
 
 def _make_group(prompt: str | list[ChatMessage], responses: Sequence[str], group_id: str) -> Group:

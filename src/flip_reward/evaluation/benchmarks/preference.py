@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flip_reward.data.cells import is_missing
 from flip_reward.data.rows import RawRow
 from flip_reward.data.shapes import Shape
-from flip_reward.data.shapes.columns import is_missing, list_columns, suggest
+from flip_reward.data.shapes.columns import list_columns, suggest
 from flip_reward.errors import DataError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 from flip_reward.evaluation.grading import Grade, Protocol, grade_best

@@ -203,7 +203,8 @@ class GroupJudge(Judge):
         if len(group.responses) < 2:
             raise ConversationError(
                 f"a {self.kind.value} judge compares responses, and there is only one",
-                hint="put all responses to a prompt into one row, or take a reward that scores each by itself",
+                hint="put all responses to a prompt into one row, or name what their rows share (--group-by); or "
+                "take a reward that scores each by itself",
             )
         return super().select_target(group)
 
