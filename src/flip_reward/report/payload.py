@@ -1,18 +1,13 @@
-"""The data inside a report, as `page/payload.js` reads it, made from an evaluation.
-
-Each text stands once in a table, where long ones are cut; everything else refers to it by its number.
-"""
+"""The data inside a report, as `page/evaluation` reads it, made from an evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 
-from flip_reward.core.response import replace_lone_surrogates
-from flip_reward.core.score import Outcome
 from flip_reward.errors import RunError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 from flip_reward.evaluation.folder import RESULTS, RewardEntry
@@ -29,14 +24,11 @@ from flip_reward.evaluation.results import (
     Tokens,
 )
 from flip_reward.evaluation.tabulate import EvaluationData, RunRecords, rewards_of
-from flip_reward.report.highlight import find_shared_tokens
+from flip_reward.report.facts import Facts, describe_software, list_facts
 from flip_reward.report.statistics import Bin, RewardHistogram, bin_by_quintile, count_rewards, decide
+from flip_reward.report.texts import ScoreRow, TextTable, score_row
 from flip_reward.scoring.manifest import Manifest
-from flip_reward.scoring.records import Record
 from flip_reward.scoring.run_folder import MANIFEST
-
-ScoreRow = list[object]
-"""A score without its trailing nulls; see `score_row`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +99,6 @@ class BenchmarkPayload:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """A titled list of names and values."""
-
-    title: str
-    rows: list[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
 class Payload:
     """Everything in a report but its texts."""
 
@@ -125,52 +109,6 @@ class Payload:
     benchmarks: list[BenchmarkPayload]
     made: list[Facts]
     """How the evaluation was made."""
-
-
-@dataclass(slots=True)
-class TextTable:
-    """Texts by number, so that what several rewards share is stored once.
-
-    Spare texts are cut at a quarter of the limit of the others, and so go first where there is no room.
-
-    Example:
-        >>> table = TextTable()
-        >>> table.add("a"), table.add("bcd"), table.add("a")
-        (0, 1, 0)
-        >>> table.add("efghij", spare=True)
-        2
-        >>> table.cut(2)
-        CutTexts(texts=['a', 'bc', ''], omitted=[(1, 1), (2, 6)])
-    """
-
-    _numbers: dict[str, int] = field(default_factory=dict)
-    _needed: set[int] = field(default_factory=set)
-
-    def add(self, text: str, *, spare: bool = False) -> int:
-        """Return the number of a text. One that is spare here and needed elsewhere is needed."""
-        number = self._numbers.setdefault(text, len(self._numbers))
-        if not spare:
-            self._needed.add(number)
-        return number
-
-    def cut(self, limit: int) -> CutTexts:
-        """Return the texts by number, each with at most `limit` characters, spare ones with at most a quarter."""
-        texts, omitted = [], []
-        for text, number in self._numbers.items():
-            most = limit if number in self._needed else limit // 4
-            texts.append(replace_lone_surrogates(text[:most]))
-            if len(text) > most:
-                omitted.append((number, len(text) - most))
-        return CutTexts(texts, omitted)
-
-
-@dataclass(frozen=True, slots=True)
-class CutTexts:
-    """Texts as the report holds them."""
-
-    texts: list[str]
-    omitted: list[tuple[int, int]]
-    """The number of each text that was cut, and how many characters it lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,83 +241,15 @@ def _measure_effort(result: ExperimentResult) -> Effort:
     )
 
 
-def score_row(record: Record, asked: str, normalizer: str, texts: TextTable) -> ScoreRow:
-    """Return a score as the values that `readScore` in `page/payload.js` names, in that order.
-
-    Texts are numbers in the table, and trailing nulls are left out. Shared tokens are starts and ends of stretches of
-    a text, in turn, in characters. The original instruction is there where it is not the user's last message
-    (`asked`), and the reply as it came where nothing else shows it.
-    """
-    score = record.score
-    inferences = [
-        (
-            _round(sample.value),
-            None if sample.inferred_instruction is None else texts.add(sample.inferred_instruction, spare=True),
-            sample.outcome.value,
-        )
-        for sample in score.samples
-    ]
-    inferred, shared_inferred, shared_original, instruction = None, None, None, None
-    if score.inferred_instruction is not None:
-        inferred = texts.add(score.inferred_instruction)
-        shared = find_shared_tokens(score.inferred_instruction, record.instruction, normalizer)
-        shared_inferred, shared_original = shared.inferred, shared.original
-        instruction = None if record.instruction == asked else texts.add(record.instruction)
-    explained = score.outcome is Outcome.SCORED and (score.inferred_instruction or score.reasoning)
-    reply = None if explained else score.raw_reply
-    row: ScoreRow = [
-        _round(score.value),
-        score.outcome.value,
-        _round(score.precision),
-        _round(score.recall),
-        inferred,
-        shared_inferred,
-        shared_original,
-        instruction,
-        None if score.reasoning is None else texts.add(score.reasoning),
-        None if reply is None else texts.add(reply),
-        None if score.detail is None else texts.add(score.detail),
-        _round(score.spread),
-        inferences or None,
-    ]
-    while row[-1] is None:
-        row.pop()
-    return row
-
-
-def _round(value: float | None) -> float | None:
-    """A figure with as many digits as the report needs."""
-    return None if value is None else round(value, 5)
-
-
 def _describe_making(folder: Path, data: EvaluationData) -> list[Facts]:
     """Gather what a reader needs to judge an evaluation, and to repeat it."""
     options = {f"options › {name}": value for name, value in data.evaluation.options}
-    facts = [_list_facts("Evaluation", {"created": data.evaluation.created, **options})]
+    facts = [list_facts("Evaluation", {"created": data.evaluation.created, **options})]
     facts += [
-        _list_facts(f"Benchmark {entry.name}", {name: value for name, value in entry if name != "name"})
+        list_facts(f"Benchmark {entry.name}", {name: value for name, value in entry if name != "name"})
         for entry in data.evaluation.benchmarks
     ]
-    facts += [_list_facts(reward.label, reward.settings) for reward in data.results.rewards if reward.settings]
-    return [*facts, _describe_software([folder / run for cell in data.results.cells for run in cell.runs])]
-
-
-def _list_facts(title: str, values: Mapping[str, object]) -> Facts:
-    rows = []
-    for name, value in values.items():
-        spelled = "none" if value is None else ("no", "yes")[value] if isinstance(value, bool) else str(value)
-        rows.append((name, spelled))
-    return Facts(title, rows)
-
-
-def _describe_software(runs: Sequence[Path]) -> Facts:
+    facts += [list_facts(reward.label, reward.settings) for reward in data.results.rewards if reward.settings]
+    runs = [folder / run for cell in data.results.cells for run in cell.runs]
     sessions = [session for run in runs for session in Manifest.read(run / MANIFEST).sessions]
-    if not sessions:
-        return Facts("Software", [])
-    started = sorted([session.started_at for session in sessions])
-    values = {"first session": started[0], "last session": started[-1], "sessions": str(len(sessions))}
-    seen: dict[str, dict[str, None]] = {}  # dicts as ordered sets
-    for session in sessions:
-        for name, value in {"Python": session.python, "platform": session.platform, **session.versions}.items():
-            seen.setdefault(name, {})[value] = None
-    return Facts("Software", [*values.items(), *((name, ", ".join(found)) for name, found in seen.items())])
+    return [*facts, describe_software(sessions)]

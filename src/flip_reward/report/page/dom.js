@@ -1,5 +1,5 @@
 "use strict";
-// The scripts of the report share one scope and stand in the order in which `evaluation.py` lists them.
+// The scripts of the report share one scope and stand in the order in which its `Layout` lists them.
 // Texts come from models. They reach the page as text nodes and attribute values only, never as markup.
 
 /** Make an element. Attributes that are null or false are left out; children are elements or texts. */
@@ -52,6 +52,10 @@ function makeTable(caption, columns, rows, { left = [0] } = {}) {
       element("tbody", null, ...rows.map((row) => element("tr", null, row.map(makeCell)))),
     ),
   );
+}
+
+function paragraph(text, attributes) {
+  return element("p", attributes, text);
 }
 
 /** Make something that is closed until it is asked for. */

@@ -1,48 +1,43 @@
 "use strict";
 
-/** The list of samples, its filters, and the sample that is open. */
+const PAGE_SIZE = 25;
+const FILTERS = [...byId("filters").querySelectorAll("select")].map(({ id }) => id);
+
+/**
+ * The list of samples, its filters, and the sample that is open.
+ *
+ * A view says what there is: `total` samples, each a `noun`; `offers(state)`, the options of each filter; `find(state)`,
+ * positions in order; `idOf(index)` and `indexOf(id)`; `describe(index)`, an entry of the list; `show(index)`, a sample.
+ */
 class Explorer {
-  #report;
-  #benchmark;
-  #finder;
+  #view;
   #state;
   #found = [];
   #navigate;
   #typing = 0;
 
   /** `navigate(changes, {push})` changes the state of the whole page, which comes back through `show`. */
-  constructor(report, navigate) {
-    this.#report = report;
+  constructor(navigate) {
     this.#navigate = navigate;
     this.#listen();
   }
 
-  /** Show what a state asks for. `focus` puts the keyboard on the sample that is opened. */
-  show(benchmark, state, { focus = false } = {}) {
-    if (benchmark !== this.#benchmark) {
-      this.#benchmark = benchmark;
-      this.#finder = new SampleFinder(this.#report, benchmark);
-    }
+  /** Show what a state asks for. `focus` puts the keyboard on the sample that is opened, `goTo` only its top in sight. */
+  show(view, state, { focus = false, goTo = false } = {}) {
+    this.#view = view;
     this.#state = state;
     this.#fillFilters();
-    const runs = Math.max(...benchmark.cells.map((cell) => cell.runs), 1);
-    byId("runs-note").hidden = runs === 1;
-    byId("runs-note").textContent = `The first of ${runs} runs is shown; accuracies are means over all.`;
-    this.#found = this.#finder.find(state);
+    this.#found = view.find(state);
     this.#showList();
-    this.#showSample(focus);
+    this.#showSample({ focus, goTo });
   }
 
   #fillFilters() {
-    const { subsets, cells } = this.#benchmark;
-    const rewards = cells.map((cell) => [this.#report.rewards[cell.reward].label, nameOf(this.#report, cell)]);
-    fillSelect(byId("subset"), [["", "All subsets"], ...subsets.map(({ name }) => [name, name])], this.#state.subset);
-    fillSelect(byId("reward"), [["", "All reward models"], ...rewards], this.#state.reward);
-    fillSelect(byId("show"), listShows(this.#state.reward), this.#state.show);
-    fillSelect(byId("sort"), SORTS, this.#state.sort);
+    for (const [id, options] of Object.entries(this.#view.offers(this.#state)))
+      fillSelect(byId(id), options, this.#state[id]);
     if (document.activeElement !== byId("search")) byId("search").value = this.#state.search;
-    byId("reset").hidden = ["subset", "reward", "show", "search"].every(
-      (key) => this.#state[key] === DEFAULT_STATE[key],
+    byId("reset").hidden = [...FILTERS, "search"].every(
+      (key) => key === "sort" || this.#state[key] === DEFAULT_STATE[key],
     );
   }
 
@@ -55,11 +50,11 @@ class Explorer {
   }
 
   #showList() {
-    const total = this.#benchmark.samples.length;
+    const { total, noun } = this.#view;
     const count =
       this.#found.length === total
-        ? formatCount(total, "sample")
-        : `${formatNumber(this.#found.length)} of ${formatCount(total, "sample")}`;
+        ? formatCount(total, noun)
+        : `${formatNumber(this.#found.length)} of ${formatCount(total, noun)}`;
     if (byId("count").value !== count) byId("count").value = count;
     const start = (this.#page - 1) * PAGE_SIZE;
     byId("list").replaceChildren(
@@ -71,35 +66,21 @@ class Explorer {
   }
 
   #makeEntry(index) {
-    const { samples, subsets, cells } = this.#benchmark;
-    const sample = samples[index];
-    const instruction = lastUserMessage(sample.messages) ?? sample.messages.at(-1)?.[1];
-    const excerpt =
-      instruction === undefined ? "" : showControls(this.#report.texts[instruction].slice(0, 200)).trim();
-    const decisions = cells.map((cell) => ({ label: nameOf(this.#report, cell), decision: cell.decisions[index] }));
+    const { excerpt, where, signs, spoken: heard } = this.#view.describe(index);
+    const shown = showControls(excerpt.slice(0, 200)).trim() || this.#view.idOf(index);
     return element(
       "li",
       null,
       element(
         "button",
         { type: "button", "data-index": index },
-        element("span", { class: "excerpt", dir: "auto" }, excerpt || sample.id),
+        element("span", { class: "excerpt", dir: "auto" }, shown),
         element(
           "span",
           { class: "under" },
-          element("span", { class: "where" }, subsets[sample.subset].name),
-          element(
-            "span",
-            { class: "signs", "aria-hidden": "true" },
-            decisions.map(({ label, decision }) =>
-              element(
-                "span",
-                { class: DECISION_NAMES[decision], title: `${label}: ${DECISION_NAMES[decision]}` },
-                DECISION_SIGNS[decision],
-              ),
-            ),
-          ),
-          spoken(decisions.map(({ label, decision }) => `, ${label} ${DECISION_NAMES[decision]}`).join("")),
+          element("span", { class: "where" }, where),
+          element("span", { class: "signs", "aria-hidden": "true" }, signs),
+          spoken(heard),
         ),
       ),
     );
@@ -107,20 +88,20 @@ class Explorer {
 
   /** The position of the open sample; on a wide screen the first one is open before any is chosen. */
   get #open() {
-    const asked = this.#benchmark.samples.findIndex(({ id }) => id === this.#state.sample);
-    if (this.#state.sample && asked >= 0) return asked;
+    const asked = this.#state.sample ? this.#view.indexOf(this.#state.sample) : -1;
+    if (asked >= 0) return asked;
     return wideScreen.matches ? (this.#found[(this.#page - 1) * PAGE_SIZE] ?? -1) : -1;
   }
 
-  #showSample(focus) {
+  #showSample({ focus, goTo }) {
     const index = this.#open;
+    const reading = focus || byId("sample-body").contains(document.activeElement);
     byId("explorer").classList.toggle("opened", this.#state.sample !== "" && index >= 0);
     byId("sample").hidden = index < 0;
     for (const button of byId("list").querySelectorAll("button")) {
       button.setAttribute("aria-current", String(Number(button.dataset.index) === index));
     }
     if (index < 0) {
-      const reading = focus || byId("sample-body").contains(document.activeElement);
       byId("sample-body").replaceChildren();
       return;
     }
@@ -129,19 +110,21 @@ class Explorer {
       place < 0 ? "Not among the samples shown" : `${formatNumber(place + 1)} of ${formatNumber(this.#found.length)}`;
     byId("previous-sample").disabled = place <= 0;
     byId("next-sample").disabled = place < 0 || place === this.#found.length - 1;
-    const reading = focus || byId("sample-body").contains(document.activeElement);
-    byId("sample-body").replaceChildren(...showSample(this.#report, this.#benchmark, index).filter(Boolean));
+    byId("sample-body").replaceChildren(...this.#view.show(index).filter(Boolean));
     if (reading) byId("sample-title").focus({ preventScroll: true });
-    if (focus) {
-      byId("sample").scrollIntoView({ block: "nearest" });
-      if (byId("sample").getBoundingClientRect().top < 0 || !wideScreen.matches)
-        byId("sample").scrollIntoView({ block: "start" });
-    }
+    if (focus || (goTo && this.#state.sample)) this.#scrollToSample();
+  }
+
+  /** Bring the top of the sample into sight, below what sticks to the top of the window. */
+  #scrollToSample() {
+    const { top } = byId("sample").getBoundingClientRect();
+    const { bottom } = document.querySelector("nav.bar").getBoundingClientRect();
+    if (top < bottom || top > innerHeight / 2 || !wideScreen.matches) byId("sample").scrollIntoView();
   }
 
   #openSample(index, { focus = true } = {}) {
     const page = String(Math.floor(Math.max(0, this.#found.indexOf(index)) / PAGE_SIZE) + 1);
-    this.#navigate({ sample: this.#benchmark.samples[index].id, page }, { push: true, focus });
+    this.#navigate({ sample: this.#view.idOf(index), page }, { push: true, focus, goTo: true });
   }
 
   #step(distance) {
@@ -156,7 +139,7 @@ class Explorer {
   }
 
   #listen() {
-    for (const key of ["subset", "reward", "show", "sort"]) {
+    for (const key of FILTERS) {
       byId(key).addEventListener("change", (event) =>
         this.#navigate({ [key]: event.target.value, page: "1", sample: "" }),
       );
@@ -168,7 +151,8 @@ class Explorer {
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
     byId("reset").addEventListener("click", () => {
       byId("search").value = "";
-      this.#navigate({ ...DEFAULT_STATE, benchmark: this.#state.benchmark, sort: this.#state.sort });
+      const kept = Object.fromEntries([...FILTERS, "search"].map((key) => [key, DEFAULT_STATE[key]]));
+      this.#navigate({ ...kept, sort: this.#state.sort, page: "1", sample: "" });
       byId("search").focus();
     });
     const turn = (distance) => this.#navigate({ page: String(this.#page + distance), sample: "" });

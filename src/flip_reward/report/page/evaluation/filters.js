@@ -1,6 +1,5 @@
 "use strict";
 
-const PAGE_SIZE = 25;
 const DEFAULT_STATE = {
   benchmark: "",
   subset: "",
@@ -41,18 +40,6 @@ function listShows(reward) {
       ];
 }
 
-/** "#subset=natural&show=wrong" -> state. Unknown keys are left out. */
-function readState(hash) {
-  const found = new URLSearchParams(hash.replace(/^#/, ""));
-  return Object.fromEntries(Object.entries(DEFAULT_STATE).map(([key, value]) => [key, found.get(key) ?? value]));
-}
-
-/** State -> "#subset=natural&show=wrong", without what is as it is by default. */
-function writeState(state) {
-  const changed = Object.entries(state).filter(([key, value]) => value !== DEFAULT_STATE[key]);
-  return `#${new URLSearchParams(changed)}`;
-}
-
 /** Tell whether a sample is shown, given the reward models' decisions about it. */
 function decisionMatches(show, own, all) {
   const right = (decision) => decision === "r";
@@ -73,8 +60,9 @@ function decisionMatches(show, own, all) {
   }
 }
 
-/** Find and order the samples of a benchmark that a state asks for; returns their positions. */
-class SampleFinder {
+/** The samples of a benchmark, as the explorer asks for them. */
+class BenchmarkView {
+  noun = "sample";
   #report;
   #benchmark;
   #haystacks = new Map();
@@ -82,8 +70,57 @@ class SampleFinder {
   constructor(report, benchmark) {
     this.#report = report;
     this.#benchmark = benchmark;
+    this.total = benchmark.samples.length;
+    const runs = Math.max(...benchmark.cells.map((cell) => cell.runs), 1);
+    byId("runs-note").hidden = runs === 1;
+    byId("runs-note").textContent = `The first of ${runs} runs is shown; accuracies are means over all.`;
   }
 
+  /** What each filter offers in a state. */
+  offers(state) {
+    const { subsets, cells } = this.#benchmark;
+    const rewards = cells.map((cell) => [this.#report.rewards[cell.reward].label, nameOf(this.#report, cell)]);
+    return {
+      subset: [["", "All subsets"], ...subsets.map(({ name }) => [name, name])],
+      reward: [["", "All reward models"], ...rewards],
+      show: listShows(state.reward),
+      sort: SORTS,
+    };
+  }
+
+  idOf(index) {
+    return this.#benchmark.samples[index].id;
+  }
+
+  indexOf(id) {
+    return this.#benchmark.samples.findIndex((sample) => sample.id === id);
+  }
+
+  show(index) {
+    return showSample(this.#report, this.#benchmark, index);
+  }
+
+  /** A sample in the list: its instruction, where it is, and the decisions about it. */
+  describe(index) {
+    const { samples, subsets, cells } = this.#benchmark;
+    const sample = samples[index];
+    const instruction = lastUserMessage(sample.messages) ?? sample.messages.at(-1)?.[1];
+    const decisions = cells.map((cell) => ({ label: nameOf(this.#report, cell), decision: cell.decisions[index] }));
+    return {
+      excerpt: instruction === undefined ? "" : this.#report.texts[instruction],
+      where: subsets[sample.subset].name,
+      signs: decisions.map(({ label, decision }) =>
+        element(
+          "span",
+          { class: DECISION_NAMES[decision], title: `${label}: ${DECISION_NAMES[decision]}` },
+          DECISION_SIGNS[decision],
+        ),
+      ),
+      spoken: decisions.map(({ label, decision }) => `, ${label} ${DECISION_NAMES[decision]}`).join(""),
+    };
+  }
+
+  /** The positions of the samples that a state asks for, in its order. */
   find(state) {
     const { samples, subsets, cells } = this.#benchmark;
     const subset = subsets.findIndex(({ name }) => name === state.subset);

@@ -196,19 +196,3 @@ function describeEffort(report, { cells }) {
     ),
   ];
 }
-
-/** How the evaluation was made. */
-function describeMaking(report) {
-  return report.made.map(({ title, rows }, index) => {
-    const list = element(
-      "dl",
-      { class: "facts" },
-      rows.map(([name, value]) =>
-        element("div", null, element("dt", null, formatName(name)), element("dd", null, value)),
-      ),
-    );
-    const details = makeDetails(title, list);
-    details.open = index === 0;
-    return details;
-  });
-}

@@ -6,10 +6,6 @@ function nameOf(report, cell) {
   return report.names.get(report.rewards[cell.reward].label);
 }
 
-function paragraph(text, attributes) {
-  return element("p", attributes, text);
-}
-
 function asRow(label, estimate) {
   return { label, value: estimate.value, low: estimate.low, high: estimate.high };
 }

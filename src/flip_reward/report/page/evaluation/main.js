@@ -1,0 +1,57 @@
+"use strict";
+
+/** Shows an evaluation, one benchmark at a time. */
+class EvaluationPage {
+  #report;
+  #benchmark;
+  #view;
+
+  constructor(data) {
+    const report = { ...data, names: shortenLabels(data.rewards.map(({ label }) => label)) };
+    this.#report = report;
+    const { benchmarks } = report;
+    fillSelect(
+      byId("benchmark"),
+      benchmarks.map(({ name }) => [name, name]),
+      "",
+    );
+    byId("benchmark").parentElement.hidden = benchmarks.length < 2;
+    const samples = benchmarks.reduce((sum, { samples: some }) => sum + some.length, 0);
+    const byline = [
+      formatCount(samples, "sample"),
+      formatCount(report.rewards.length, "reward model"),
+      formatCount(benchmarks.length, "benchmark"),
+      commonModel(report),
+    ];
+    const page = new Page(report, byline, (state) => this.#look(state));
+    byId("benchmark").addEventListener("change", (event) =>
+      page.navigate({ ...DEFAULT_STATE, benchmark: event.target.value }),
+    );
+  }
+
+  #look(state) {
+    const report = this.#report;
+    const benchmark = report.benchmarks.find(({ name }) => name === state.benchmark) ?? report.benchmarks[0];
+    if (benchmark && benchmark !== this.#benchmark) {
+      this.#benchmark = benchmark;
+      this.#view = new BenchmarkView(report, benchmark);
+      byId("benchmark").value = benchmark.name;
+      fillSection("results", describeResults(report, benchmark));
+      fillSection("subsets", describeSubsets(report, benchmark));
+      fillSection("comparisons", describeComparisons(report, benchmark));
+      fillSection("rewards", describeRewards(report, benchmark));
+      fillSection("lengths", describeLengths(report, benchmark));
+      fillSection("outcomes", describeOutcomes(report, benchmark));
+      fillSection("effort", describeEffort(report, benchmark));
+    }
+    return this.#view;
+  }
+}
+
+/** The model that all reward models with a model ask, where it is the same. */
+function commonModel({ rewards }) {
+  const models = new Set(rewards.map(({ model }) => model).filter(Boolean));
+  return models.size === 1 ? [...models][0] : null;
+}
+
+openReport((data) => new EvaluationPage(data));
