@@ -108,7 +108,7 @@ def count_rewards(chosen: Sequence[float], rejected: Sequence[float]) -> RewardH
     everything = [*chosen, *rejected]
     if not everything:
         return None
-    edges = _edges(min(everything), max(everything))
+    edges = choose_edges(min(everything), max(everything))
     return RewardHistogram(
         edges,
         _count_in_bins(chosen, edges),
@@ -119,7 +119,8 @@ def count_rewards(chosen: Sequence[float], rejected: Sequence[float]) -> RewardH
     )
 
 
-def _edges(low: float, high: float) -> list[float]:
+def choose_edges(low: float, high: float) -> list[float]:
+    """Return the bounds of bins for values from low to high; see `count_rewards`."""
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     elif low >= 1 and high <= 10:
@@ -129,12 +130,17 @@ def _edges(low: float, high: float) -> list[float]:
     return [low + (high - low) * step / 20 for step in range(21)]
 
 
-def _count_in_bins(values: Iterable[float], edges: Sequence[float]) -> list[int]:
+def find_bin(value: float, edges: Sequence[float]) -> int:
+    """Return the place of a value among bins of equal width."""
     bins = len(edges) - 1
-    counts = [0] * bins
+    place = int((value - edges[0]) / (edges[-1] - edges[0]) * bins + 1e-9)  # 0.15 is not below 3/20
+    return min(place, bins - 1)
+
+
+def _count_in_bins(values: Iterable[float], edges: Sequence[float]) -> list[int]:
+    counts = [0] * (len(edges) - 1)
     for value in values:
-        place = int((value - edges[0]) / (edges[-1] - edges[0]) * bins + 1e-9)  # 0.15 is not below 3/20
-        counts[min(place, bins - 1)] += 1
+        counts[find_bin(value, edges)] += 1
     return counts
 
 

@@ -11,6 +11,8 @@ from flip_reward.scoring.records import Record
 
 ScoreRow = list[object]
 """A score without its trailing nulls; see `score_row`."""
+REPLY_PLACE = 9
+"""Where the reply stands in it, if there is any."""
 
 
 @dataclass(slots=True)

@@ -34,8 +34,27 @@ def rescore_run(run: Path, similarity: Similarity, folder: Path | None = None) -
         raise RunError(f"{run / MANIFEST} names an unknown aggregation: {named!r}")
     aggregation = Aggregation(str(named))
     with locked(run):
-        target = RunFolder(folder, _configuration(run, manifest.configuration, similarity))
+        configuration = _configuration(run, manifest.configuration, similarity)
+        target = RunFolder(folder, configuration, sources=[str(run.resolve())])
         return folder, _copy(run, target, _Comparer(similarity, aggregation))
+
+
+def find_origin(run: Path) -> Path:
+    """Return the run whose inferences a folder of `rescore_run` compares.
+
+    Any other run is its own origin, and so is one whose origin is gone.
+    """
+    manifest = Manifest.read(run / MANIFEST)
+    sources = [Path(source) for session in reversed(manifest.sessions) for source in session.sources]
+    for place in (*sources, *run.resolve().parents[1:2]):
+        known = place / MANIFEST
+        if known.exists() and _is_of(manifest.configuration, Manifest.read(known).configuration):
+            return place
+    return run
+
+
+def _is_of(rescored: RunConfiguration, original: RunConfiguration) -> bool:
+    return [source.fingerprint for source in rescored.inputs] == [_fingerprint(original)]
 
 
 def _copy(run: Path, target: RunFolder, comparer: _Comparer) -> Summary:
@@ -59,11 +78,14 @@ def _copy(run: Path, target: RunFolder, comparer: _Comparer) -> Summary:
 
 
 def _configuration(run: Path, original: RunConfiguration, similarity: Similarity) -> RunConfiguration:
-    fingerprint = hashlib.sha256(original.model_dump_json().encode()).hexdigest()
     return RunConfiguration(
         settings={**original.settings, "similarity": similarity.name},
-        inputs=[InputIdentity(name=f"run {run.resolve().name}", fingerprint=fingerprint)],
+        inputs=[InputIdentity(name=f"run {run.resolve().name}", fingerprint=_fingerprint(original))],
     )
+
+
+def _fingerprint(configuration: RunConfiguration) -> str:
+    return hashlib.sha256(configuration.model_dump_json().encode()).hexdigest()
 
 
 class _Comparer:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from itertools import groupby
 from operator import attrgetter
@@ -190,8 +190,10 @@ def read_records(path: Path) -> Iterator[Record]:
                 yield _record(line, path, number)
 
 
-def read_records_in_input_order(path: Path) -> Iterator[Record]:
-    """Read the last record of every response, ordered by row and response. A half-written last line is left out.
+def read_records_in_input_order(path: Path, rows: Container[int] | None = None) -> Iterator[Record]:
+    """Read the last record of every response, or of those in some rows, ordered by row and response.
+
+    A half-written last line is left out.
 
     Takes 16 bytes of memory a record, and more while it sorts when the records are not in order already.
     """
@@ -203,8 +205,9 @@ def read_records_in_input_order(path: Path) -> Iterator[Record]:
                 if not line.endswith(b"\n"):
                     break
                 record = _record(line, path, number)
-                keys.append(record.row << _ROW_SHIFT | record.response_index)
-                offsets.append(offset)
+                if rows is None or record.row in rows:
+                    keys.append(record.row << _ROW_SHIFT | record.response_index)
+                    offsets.append(offset)
                 offset += len(line)
             order = sorted(range(len(keys)), key=keys.__getitem__)  # stable: a later record comes after an earlier
             for place, index in enumerate(order):

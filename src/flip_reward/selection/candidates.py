@@ -7,7 +7,7 @@ RUN/candidates.jsonl      a line for every candidate, in the order of finishing;
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -89,6 +89,20 @@ class Candidate:
 @cache
 def _line_reader() -> TypeAdapter[Candidate]:
     return TypeAdapter(Candidate)
+
+
+def read_candidates(folder: Path, rows: Container[int]) -> dict[int, dict[int, Candidate]]:
+    """Read the last candidates of some rows, by row and index; what is damaged is left out."""
+    found: dict[int, dict[int, Candidate]] = {}
+    with (folder / CANDIDATES).open("rb") as file:
+        for line in file:
+            try:
+                candidate = Candidate.from_line(line)
+            except ValueError:
+                continue
+            if candidate.row in rows:
+                found.setdefault(candidate.row, {})[candidate.index] = candidate
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
+import orjson
+from pydantic import TypeAdapter
+
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Outcome, Score
+from flip_reward.data.files import atomic_file
 from flip_reward.data.groups import SourceRow
 from flip_reward.data.rows import InvalidRow
 from flip_reward.data.tables import write_table
@@ -20,7 +24,7 @@ from flip_reward.scoring.run_folder import read_records_in_input_order
 from flip_reward.selection.candidates import SampledGroup
 from flip_reward.selection.choice import Selection, TieRule, select_best
 
-BEST, UNDECIDED = "best.jsonl", "undecided.jsonl"
+BEST, UNDECIDED, CHOICES = "best.jsonl", "undecided.jsonl", "choices.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,40 @@ def choose_in_run(
         scores = tuple(record.score for record in found)
         selection = select_best(group, scores, tie_rule=tie_rule, seed=seed, read=read)
         yield Result(position, group, found[0].instruction, scores, selection, tie_rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was chosen in a row, without the texts, as a line of `choices.jsonl` in the run folder."""
+
+    row: int
+    chosen: int | None
+    tied: tuple[int, ...]
+    tie_rule: TieRule
+
+
+def keep_choices(folder: Path, results: Iterable[Result]) -> Iterator[Result]:
+    """Keep the choices in the run folder while results pass."""
+    with atomic_file(folder / CHOICES) as file:
+        for result in results:
+            selection = result.selection
+            choice = Choice(result.row, selection.index, selection.tied, result.tie_rule)
+            file.write(orjson.dumps(choice, option=orjson.OPT_APPEND_NEWLINE))
+            yield result
+
+
+def read_choices(folder: Path) -> Iterator[Choice]:
+    """Read the choices of a run in the order of its rows; none where nothing was chosen."""
+    reader = TypeAdapter(Choice)
+    try:
+        with (folder / CHOICES).open("rb") as file:
+            yield from map(reader.validate_json, file)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{folder / CHOICES} cannot be read", hint="the same best-of-n command writes it anew"
+        ) from error
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:

@@ -55,7 +55,15 @@ from flip_reward.selection.policy import (
     reject_answered,
     with_candidates,
 )
-from flip_reward.selection.results import BEST, UNDECIDED, Result, SelectionCounts, choose_in_run, write_results
+from flip_reward.selection.results import (
+    BEST,
+    UNDECIDED,
+    Result,
+    SelectionCounts,
+    choose_in_run,
+    keep_choices,
+    write_results,
+)
 
 _CHOICE = "Choice"
 _OPTION = re.compile(r"--(model|base-url|api-key-env)")
@@ -303,7 +311,7 @@ def _sample(opened: OpenedJob, policy: Policy, file: CandidateFile, stop: StopSi
 
 def _write(opened: OpenedJob, results: Callable[[], Iterator[Result]]) -> SelectionCounts:
     tally = SelectionCounts()
-    write_results(_output(opened), tally.count(results()))
+    write_results(_output(opened), keep_choices(opened.folder.path, tally.count(results())))
     undecided = opened.folder.path / UNDECIDED
     undecided.unlink(missing_ok=True)
     if tally.undecided:

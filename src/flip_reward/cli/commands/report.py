@@ -9,13 +9,18 @@ from typing import Annotated
 import typer
 
 from flip_reward.errors import OptionError
-from flip_reward.report.evaluation import MAX_BYTES, build_report
+from flip_reward.report.document import MAX_BYTES
+from flip_reward.report.evaluation import build_report
+from flip_reward.report.run import build_run_page, is_run
 from flip_reward.report.training import Split, build_training_page, is_training
 
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(help="A folder of 'flip-reward evaluate' or 'train'.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A folder of 'flip-reward score', 'best-of-n', 'rescore', 'evaluate' or 'train'.", show_default=False
+        ),
     ],
     show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     max_megabytes: Annotated[
@@ -30,9 +35,11 @@ def report(
         typer.Option(help="Of a training: which samples; held-out ones, where there are any.", show_default=False),
     ] = None,
 ) -> None:
-    """Write an evaluation or a training as one HTML file that needs no network.
+    """Write a run, an evaluation or a training as one HTML file that needs no network.
 
     Examples:
+
+      flip-reward report runs/responses-1a2b3c4d --open
 
       flip-reward report evaluations/llmbar-1a2b3c4d --open
 
@@ -46,6 +53,8 @@ def report(
         path = build_training_page(folder, split=split, step=step)
     elif step is not None or split is not None:
         raise OptionError("--step and --split are for the folder of a training", hint="'flip-reward train' makes it")
+    elif is_run(folder):
+        path = build_run_page(folder, max_bytes=int(max_megabytes * 1_000_000))
     else:
         path = build_report(folder, max_bytes=int(max_megabytes * 1_000_000))
     typer.echo(f"Report: {path} ({path.stat().st_size / 1_000_000:.1f} MB)")
