@@ -21,19 +21,17 @@ function describeRewards(report, choose) {
   const finding = paragraph(describeFinding(report), { class: "finding" });
   if (!histogram) return [finding];
   const unscored = report.responses - histogram.counts.reduce((sum, count) => sum + count, 0);
-  const table = makeTable(
+  const figures = makeTable(
     "Rewards",
-    ["Mean", "Minimum", "First quartile", "Median", "Third quartile", "Maximum"],
+    ["Of the rewards", ""],
     [
-      [
-        quartiles.mean,
-        quartiles.minimum,
-        quartiles.first_quartile,
-        quartiles.median,
-        quartiles.third_quartile,
-        quartiles.maximum,
-      ].map(formatScore),
-    ],
+      ["Mean", quartiles.mean],
+      ["Minimum", quartiles.minimum],
+      ["First quartile", quartiles.first_quartile],
+      ["Median", quartiles.median],
+      ["Third quartile", quartiles.third_quartile],
+      ["Maximum", quartiles.maximum],
+    ].map(([name, value]) => [name, formatScore(value)]),
   );
   const bars = makeTable(
     "Responses by reward",
@@ -58,7 +56,7 @@ function describeRewards(report, choose) {
       element(
         "div",
         null,
-        table,
+        figures,
         paragraph(
           "A bar shows its responses among the samples. Half of the rewards lie between the first and the third quartile. " +
             "A response without a reward stands apart and counts in none of these figures: a failure is never a low reward.",

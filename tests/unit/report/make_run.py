@@ -1,0 +1,80 @@
+"""Make run folders for the tests of their page: always the same ones, by a scripted engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from flip_reward.data.readers import open_input
+from flip_reward.engines.base import Request
+from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.engines.stopping import StopSignal
+from flip_reward.rewards.base import run_blocking
+from flip_reward.rewards.flip import FlipReward
+from flip_reward.scoring.job import ScoringJob, open_job, score_file
+from flip_reward.selection.choice import TieRule
+from flip_reward.selection.results import choose_in_run, keep_choices
+from tests.unit.report.make_evaluation import HOSTILE
+from tests.unit.report.tasks import TASKS, TOPICS
+
+Rows = Iterable[Mapping[str, object]]
+
+
+def infer(request: Request) -> str:
+    """Infer the task's instruction, a little off; what is not of a task is not understood."""
+    text = request.messages[-1].content
+    for task in TASKS:
+        for response, inferred in ((task.chosen, task.close_inference), (task.rejected, task.far_inference)):
+            if response.partition("{")[0][:12] in text:
+                topic = next((topic for topic in TOPICS if topic in text), "nothing")
+                return json.dumps(
+                    {"REASONING": "It is about it.", "INFERRED INSTRUCTION": inferred.format(topic=topic)}
+                )
+    return "I cannot tell."
+
+
+def list_rows(count: int, *, grouped: bool = False, hostile: bool = False) -> list[dict[str, object]]:
+    """Rows of one response, or of four of which the first two tie, one is worse and the last is blank."""
+    rows: list[dict[str, object]] = []
+    for index in range(count):
+        task, topic = TASKS[index % len(TASKS)], TOPICS[index % len(TOPICS)]
+        chosen, rejected = task.chosen.format(topic=topic), task.rejected.format(topic=topic)
+        row: dict[str, object] = {"id": f"item-{index}", "prompt": task.instruction.format(topic=topic)}
+        if grouped:
+            rows.append({**row, "responses": [chosen, f"{chosen} ", rejected, ""]})
+        else:
+            rows.append({**row, "response": rejected if index % 2 else chosen})
+    if hostile:
+        rows += [
+            {"id": f"hostile-{index}<i>", "prompt": f"Say: {text}", "response": text}
+            for index, text in enumerate(HOSTILE)
+        ]
+    return rows
+
+
+def write_rows(path: Path, rows: Rows) -> Path:
+    """Write JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def score_rows(folder: Path, rows: Rows, script: Callable[[Request], str] = infer) -> Path:
+    """Score rows, and return the run folder."""
+    source = write_rows(folder / "rows.jsonl", rows)
+    score_file(FlipReward(ScriptedEngine(script)), source, run_folder=folder / "run")
+    return folder / "run"
+
+
+def choose_from_rows(folder: Path, rows: Rows, *, tie_rule: TieRule = TieRule.FIRST) -> Path:
+    """Score rows and choose in each, and return the run folder."""
+    source = write_rows(folder / "candidates.jsonl", rows)
+    job = ScoringJob(FlipReward(ScriptedEngine(infer)), [str(source)], folder=folder / "best")
+    opened = open_job(job, open_source=open_input)
+    with closing(opened.folder):
+        run_blocking(opened.run(stop=StopSignal()))
+        every_row = opened.read_rows(include_completed=True)
+        results = choose_in_run(opened.folder.path, every_row, tie_rule=tie_rule, seed=0)
+        assert list(keep_choices(opened.folder.path, results))
+    return folder / "best"
