@@ -200,7 +200,7 @@ def _show(before: Sequence[TrainingSample], after: Sequence[TrainingSample], *, 
     for row in sorted(rows)[:_PROMPTS_SHOWN]:
         known = first.get(row) or last[row]
         yield (
-            f"<article><h3>{_text(known.prompt)}</h3><div class='pair'>"
+            f"<article id='prompt-{row}'><h3>{_text(known.prompt)}</h3><div class='pair'>"
             f"{_show_one('before', first.get(row))}{_show_one('after', last.get(row))}</div></article>"
         )
 

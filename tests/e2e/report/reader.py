@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flip_reward.report.payload import BenchmarkPayload
@@ -30,6 +31,7 @@ class Reader:
 
     page: Page
     address: str
+    title: str
     problems: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
@@ -42,7 +44,26 @@ class Reader:
 
 
 Read = Callable[..., Reader]
-"""Opens pages; takes `width`, `height` and `dark`."""
+"""Opens pages; takes `width`, `height` and `dark`, and `shown` for a page other than the evaluation's."""
+
+
+@dataclass
+class Shown:
+    """A page of a run, and its title."""
+
+    address: str
+    title: str
+    folder: Path
+
+
+HIDDEN = """() => {
+  const bars = [...document.querySelectorAll("nav.bar, .steps")].map((bar) => bar.getBoundingClientRect());
+  const least = Math.max(...bars.filter(({ top, height }) => height && top < 150).map(({ bottom }) => bottom), 0);
+  const one = document.activeElement.closest("#sample-body") ?? document.getElementById("sample-title");
+  const { top } = (one.id === "sample-body" ? document.activeElement : one).getBoundingClientRect();
+  return top < least - 1 || top > innerHeight ? `${one.outerHTML.slice(0, 80)} ${top} ${least}` : "";
+}"""
+"""Which part of an open sample cannot be seen, of those that should be: its title, or what has the focus."""
 
 
 def shown_ids(page: Page, made: Made) -> list[str]:

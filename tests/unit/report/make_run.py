@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from flip_reward.data.readers import open_input
 from flip_reward.engines.base import Request
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.engines.stopping import StopSignal
 from flip_reward.rewards.base import run_blocking
 from flip_reward.rewards.flip import FlipReward
 from flip_reward.scoring.job import ScoringJob, open_job, score_file
@@ -71,10 +69,14 @@ def choose_from_rows(folder: Path, rows: Rows, *, tie_rule: TieRule = TieRule.FI
     """Score rows and choose in each, and return the run folder."""
     source = write_rows(folder / "candidates.jsonl", rows)
     job = ScoringJob(FlipReward(ScriptedEngine(infer)), [str(source)], folder=folder / "best")
-    opened = open_job(job, open_source=open_input)
-    with closing(opened.folder):
-        run_blocking(opened.run(stop=StopSignal()))
-        every_row = opened.read_rows(include_completed=True)
-        results = choose_in_run(opened.folder.path, every_row, tie_rule=tie_rule, seed=0)
-        assert list(keep_choices(opened.folder.path, results))
-    return folder / "best"
+
+    async def choose() -> Path:
+        opened = open_job(job)
+        with closing(opened.folder):
+            await opened.run()
+            every_row = opened.read_rows(include_completed=True)
+            results = choose_in_run(opened.folder.path, every_row, tie_rule=tie_rule, seed=0)
+            assert list(keep_choices(opened.folder.path, results))
+        return opened.folder.path
+
+    return run_blocking(choose())  # also while a browser's event loop runs in this thread

@@ -18,9 +18,9 @@ def make_sample(row: int, response: str, reward: float | None) -> SampleRow:
     )  # fmt: skip
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "manifest.json").write_text(
+def write_training(folder: Path) -> None:
+    """Write all of a training's folder but its samples."""
+    (folder / "manifest.json").write_text(
         json.dumps({"kind": "grpo", "recipe": {"model": "tiny", "grpo": {"beta": 0}}})
     )
     entries = [
@@ -29,7 +29,12 @@ def folder(tmp_path: Path) -> Path:
         {"step": 2, "reward": None, "general-flip/instruction_4gram_overlap": 0.5},
         {"step": 2, "eval_reward": 0.6},
     ]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_training(tmp_path)
     for rank in (0, 1):
         table = SampleTable(tmp_path, rank)
         table.add(Split.HELD_OUT, [make_sample(rank, "<script>alert(1)</script>", 0.25)])
@@ -44,7 +49,7 @@ def test_curves_and_samples_from_before_and_after(folder: Path) -> None:
     page = build_training_page(folder).read_text()
     assert "<th>reward</th><td>0.250</td><td>0.750</td>" in page
     assert "<th>backward-likelihood, not trained on</th><td>-2.000</td>" in page
-    assert page.count("<article>") == 2
+    assert page.count("<article id='prompt-") == 2
     assert "after: empty reply, backward-likelihood -2.000" in page
     assert "1,500 more characters" in page
     assert "grpo.beta: 0" in page
