@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -198,7 +198,7 @@ def _describe_end(run: RunRead, counted: Summary) -> str | None:
     return f"This run is not finished: {what}. The command that began it goes on from there."
 
 
-def _read_choices(run: RunRead, rows: Container[int]) -> tuple[dict[int, Choice], Selected | None]:
+def _read_choices(run: RunRead, rows: Collection[int]) -> tuple[dict[int, Choice], Selected | None]:
     """Read what was chosen in some rows, and count all; nothing of a rescored run, whose rewards are others."""
     wanted: dict[int, Choice] = {}
     total = tied = undecided = 0
@@ -212,7 +212,7 @@ def _read_choices(run: RunRead, rows: Container[int]) -> tuple[dict[int, Choice]
 
 def _describe_groups(
     run: RunRead,
-    rows: Container[int],
+    rows: Collection[int],
     histogram: Histogram | None,
     found: RunTexts,
     choices: Mapping[int, Choice],
@@ -312,7 +312,6 @@ def _describe_making(run: RunRead) -> list[Facts]:
         **{name: _join(value) for name, value in last.items() if value},
         **{f"input {number}": source.name for number, source in enumerate(asked.inputs, start=1)},
         "columns": _join(asked.columns) or None,
-        "limit": asked.limit,
     }
     return [
         list_facts("Run", {name: value for name, value in values.items() if value is not None}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class RunTexts:
     missing: str | None = None
 
 
-def read_run_texts(folder: Path, rows: Container[int]) -> RunTexts:
+def read_run_texts(folder: Path, rows: Collection[int]) -> RunTexts:
     """Read the texts of some rows of a run; what cannot be read is missing, and never an error."""
     sampled = (folder / CANDIDATES).exists()
     missing, found = None, {}
@@ -63,7 +63,7 @@ def _of_input(row: SourceRow) -> RowTexts:
     return RowTexts(row.group.messages, dict(enumerate(row.group.responses)), row.source, row.line)
 
 
-def _read_inputs(folder: Path, rows: Container[int], *, sampled: bool) -> list[SourceRow]:
+def _read_inputs(folder: Path, rows: Collection[int], *, sampled: bool) -> list[SourceRow]:
     configuration = Manifest.read(folder / MANIFEST).configuration
     inputs = reopen_inputs(folder)
     if sampled:
@@ -72,6 +72,6 @@ def _read_inputs(folder: Path, rows: Container[int], *, sampled: bool) -> list[S
         inputs,
         RowMapper(configuration.columns),
         is_completed=lambda position: position not in rows,
-        limit=configuration.limit,
+        limit=max(rows, default=-1) + 1,
     )
     return [row for row in found if isinstance(row, SourceRow) and row.position in rows]

@@ -43,7 +43,10 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Shown:
 
 @pytest.fixture(scope="session")
 def chosen(tmp_path_factory: pytest.TempPathFactory) -> Shown:
-    rows: list[dict[str, object]] = [*list_rows(30, grouped=True), {"id": "none", "prompt": "Hi", "responses": ["", "unknown"]}]
+    rows: list[dict[str, object]] = [
+        *list_rows(30, grouped=True),
+        {"id": "none", "prompt": "Hi", "responses": ["", "unknown"]},
+    ]
     run = choose_from_rows(tmp_path_factory.mktemp("chosen"), rows)
     return Shown(build_run_page(run).as_uri(), "candidates.jsonl · flip-reward run", run)
 

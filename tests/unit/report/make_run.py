@@ -19,6 +19,9 @@ from tests.unit.report.tasks import TASKS, TOPICS
 
 Rows = Iterable[Mapping[str, object]]
 
+UNDECIDED: dict[str, object] = {"id": "none", "prompt": "Hi", "responses": ["", "unknown"]}
+"""A row in which nothing is scored."""
+
 
 def infer(request: Request) -> str:
     """Infer the task's instruction, a little off; what is not of a task is not understood."""

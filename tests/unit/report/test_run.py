@@ -78,7 +78,10 @@ def test_a_conversation_is_shown_whole(tmp_path: Path) -> None:
 
 
 def test_a_choice_is_the_one_that_was_made(tmp_path: Path) -> None:
-    rows: list[dict[str, object]] = [*list_rows(2, grouped=True), {"id": "none", "prompt": "Hi", "responses": ["", "unknown"]}]
+    rows: list[dict[str, object]] = [
+        *list_rows(2, grouped=True),
+        {"id": "none", "prompt": "Hi", "responses": ["", "unknown"]},
+    ]
     rows += [{"id": "one", "prompt": "Hi", "response": list_rows(1)[0]["response"]}]
     page, _ = read_page(choose_from_rows(tmp_path, rows, tie_rule=TieRule.SHORTEST))
     assert page["kind"] == "best of N"
