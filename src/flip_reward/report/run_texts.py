@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flip_reward.core.conversation import Message
 from flip_reward.data.groups import SourceRow, read_sources
-from flip_reward.data.shapes import RowMapper
+from flip_reward.data.shapes import Need, find_shape
 from flip_reward.errors import FlipRewardError
 from flip_reward.scoring.job import reopen_inputs
 from flip_reward.scoring.manifest import Manifest
@@ -67,10 +67,10 @@ def _read_inputs(folder: Path, rows: Collection[int], *, sampled: bool) -> list[
     configuration = Manifest.read(folder / MANIFEST).configuration
     inputs = reopen_inputs(folder)
     if sampled:
-        inputs = [open_for_candidates(source, 1) for source in inputs]
+        inputs = [open_for_candidates(source) for source in inputs]
     found = read_sources(
         inputs,
-        RowMapper(configuration.columns),
+        find_shape(inputs, configuration.columns, need=Need.PROMPTS if sampled else Need.RESPONSES),
         is_completed=lambda position: position not in rows,
         limit=max(rows, default=-1) + 1,
     )
