@@ -72,6 +72,7 @@ def _read_inputs(folder: Path, rows: Collection[int], *, sampled: bool) -> list[
         inputs,
         find_shape(inputs, configuration.columns, need=Need.PROMPTS if sampled else Need.RESPONSES),
         is_completed=lambda position: position not in rows,
-        limit=max(rows, default=-1) + 1,
+        limit=None if configuration.grouping else max(rows, default=-1) + 1,
+        grouping=configuration.grouping,
     )
     return [row for row in found if isinstance(row, SourceRow) and row.position in rows]
