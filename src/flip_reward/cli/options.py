@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 
+from flip_reward.data.readers import INPUTS
 from flip_reward.data.shapes import parse_columns
 from flip_reward.scoring.runner import RunLimits
 from flip_reward.scoring.summary import Prices
@@ -20,11 +21,12 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT...",
-        help="JSONL (.gz, .zst), CSV or Parquet files, '-' for standard input, hub data sets (owner/name:split).",
+        help=INPUTS,
         show_default=False,
     ),
 ]
 
+ENCODING = "How texts are encoded, such as cp1252; by default UTF-8, or UTF-16 where that is certain."
 _RunOption = partial(typer.Option, rich_help_panel="Run")
 
 PricePrompt = Annotated[float | None, _RunOption(min=0, help="Price of a million prompt tokens.")]
@@ -77,6 +79,7 @@ class RunOptions:
             metavar="COLUMN",
         ),
     ] = None
+    encoding: Annotated[str | None, _RunOption(help=ENCODING, show_default=False)] = None
     limit: Annotated[int | None, _RunOption(min=1, help="Read at most this many rows.")] = None
     strict: Annotated[bool, _RunOption("--strict", help="Stop at the first row that cannot be read.")] = False
     retry_refused: RetryRefused = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +25,7 @@ from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.core.conversation import Group
 from flip_reward.data.grouping import FoundGrouping, find_grouping
 from flip_reward.data.groups import SourceRow, read_sources
-from flip_reward.data.readers import open_input, rereadable_inputs
+from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow
 from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.engines.base import LogprobRequest, Request
@@ -57,12 +56,13 @@ def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
     With `as_json` that goes to standard error, and the summary as JSON to standard output.
     """
     console = Console(stderr=as_json)
-    with ExitStack() as held:
-        opened = open_job(job, open_source=held.enter_context(rereadable_inputs()))
-        held.callback(opened.folder.close)
+    opened = open_job(job)
+    try:
         summary = score_opened(opened, console, StopSignal())
         if not summary.interrupted:
             opened.write_output()
+    finally:
+        opened.folder.close()
     if as_json:
         typer.echo(json.dumps({"run_folder": str(opened.folder.path), **summary.model_dump()}, indent=2))
     else:
@@ -162,16 +162,16 @@ def show_prompts(
     *,
     limit: int | None = None,
     group_by: str | None = None,
+    encoding: str | None = None,
 ) -> None:
     """Print the prompts of the first rows, as they would be sent, and call nothing."""
-    with rereadable_inputs() as open_source:
-        sources = [open_source(name) for name in inputs]
-        shape = find_shape(sources, columns)
-        tell_shape(shape)
-        groups = find_grouping(sources, shape, group_by, limit=limit)
-        tell_groups(groups)
-        rows = read_sources(sources, shape, limit=limit, grouping=groups.grouping)
-        show_requests(rows, reward.render, unit="response" if reward.independent else "request")
+    sources = [open_input(name, encoding=encoding) for name in inputs]
+    shape = find_shape(sources, columns)
+    tell_shape(shape)
+    groups = find_grouping(sources, shape, group_by, limit=limit)
+    tell_groups(groups)
+    rows = read_sources(sources, shape, limit=limit, grouping=groups.grouping)
+    show_requests(rows, reward.render, unit="response" if reward.independent else "request")
 
 
 def show_requests(

@@ -1,4 +1,5 @@
-"""Rows in, tables out: `readers` opens what a user names, `rows` makes groups of it, `tables` writes rows to a file.
+"""Rows in, tables out: `readers` opens what a user names, `groups` makes groups of it, `tables` writes rows.
 
-`readers` calls `formats` for files and `hub` for data sets. `files` loses nothing to a full disk or kill -9.
+`readers` finds files in `storage` and `cloud`, and reads them with `formats`; `hub` has the data sets. `files` loses
+nothing to a full disk or kill -9.
 """

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
-from flip_reward.data.rows import Input, RawRow, Row, Skip
+from flip_reward.data.formats.limits import LONGEST_ROW, TOO_LONG, count_bytes
+from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
 from flip_reward.errors import DataError, MissingDependencyError
 
 _PART = r"[\w][\w.-]*"
@@ -104,7 +105,11 @@ def open_rows(name: HubName, rows: Iterable[Mapping[str, object]], *, size_hint:
 def _read_rows(name: HubName, rows: Iterable[Mapping[str, object]], skip: Skip) -> Iterator[Row]:
     with _reported(name):
         for position, values in enumerate(rows):
-            if not skip(position):
+            if skip(position):
+                continue
+            if count_bytes(values) > LONGEST_ROW:
+                yield InvalidRow(position, position + 1, TOO_LONG)
+            else:
                 yield RawRow(position, position + 1, values)
 
 

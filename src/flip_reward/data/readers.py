@@ -1,174 +1,241 @@
-"""Open what a user names as input: a file, standard input, or a data set on the Hugging Face hub."""
+"""Open what a user names as input: files, standard input, or a data set on the Hugging Face hub."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import shutil
-import stat
+import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import BinaryIO, TypeAlias
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import TypeAlias
 
-from flip_reward.data.formats import COMPRESSIONS, open_parquet, open_stream, read_csv, read_json_lines, read_parquet
+import orjson
+
+from flip_reward.data.cloud import find_remote_files, is_address
+from flip_reward.data.formats.columnar import open_arrow, open_parquet
+from flip_reward.data.formats.compressed import COMPRESSIONS, decompress
+from flip_reward.data.formats.delimited import open_delimited
+from flip_reward.data.formats.json_rows import open_json
+from flip_reward.data.formats.spreadsheet import open_spreadsheet
+from flip_reward.data.formats.text import read_head
 from flip_reward.data.hub import HubName, open_hub
 from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
-from flip_reward.errors import DataError, StorageError
+from flip_reward.data.storage import (
+    FoundFiles,
+    LocalFile,
+    StoredFile,
+    TemporaryCopy,
+    find_local_files,
+    is_pattern,
+    is_there,
+)
+from flip_reward.errors import DataError
 
-__all__ = ["FORMATS", "Input", "InvalidRow", "RawRow", "Row", "Skip", "open_input"]
+__all__ = ["FORMATS", "INPUTS", "Input", "InvalidRow", "RawRow", "Row", "Skip", "open_input"]
 
-StreamReader: TypeAlias = Callable[[BinaryIO, Skip], Iterator[Row]]
+_Opener: TypeAlias = Callable[[StoredFile, str | None], Input]
 
-_STREAM_READERS: dict[str, StreamReader] = {
-    ".jsonl": read_json_lines,
-    ".ndjson": read_json_lines,
-    ".json": read_json_lines,
-    ".csv": partial(read_csv, delimiter=","),
-    ".tsv": partial(read_csv, delimiter="\t"),
-}
-FORMATS = (*_STREAM_READERS, ".parquet")
-"""File name endings that are understood; each but ".parquet" may be followed by ".gz" or ".zst"."""
+_TEXTS: Mapping[str, _Opener] = MappingProxyType(
+    {
+        ".jsonl": open_json,
+        ".ndjson": open_json,
+        ".json": open_json,
+        ".csv": open_delimited,
+        ".tsv": open_delimited,
+        ".txt": open_delimited,
+    }
+)
+_OTHERS: Mapping[str, Callable[[StoredFile], Input]] = MappingProxyType(
+    {".parquet": open_parquet, ".arrow": open_arrow, ".feather": open_arrow}
+)
+_SHEETS = (".xlsx", ".xlsm")
+FORMATS = (*_TEXTS, *_SHEETS, *_OTHERS)
+"""File name endings that are understood; texts may be followed by ".gz" or ".zst"."""
+
+INPUTS = (
+    f"Files ({', '.join(FORMATS)}; texts also with .gz, .zst), folders of them, quoted patterns ('data/*.parquet'), "
+    "addresses (https://, s3://, gs://, hf://), '-' for standard input, hub data sets (owner/name:split)."
+)
+"""What can be opened, for help and documentation."""
+
+_NO_DATA = frozenset({"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"})
 
 
-def open_input(source: str) -> Input:
-    """Open an input by its name. Nothing is read yet, except the schema of Parquet files and of data sets on the hub.
+def open_input(source: str, *, encoding: str | None = None) -> Input:
+    """Open an input by its name. Little is read yet: what tells how the rest is written.
 
-    It is a file in one of `FORMATS`; "-" for JSON lines from standard input; or a data set on the Hugging Face hub,
-    "owner/name:split" or "hf://datasets/owner/name@revision/config:split", where everything after the name may be
-    left out. A name that could be both is a file where such a file or its folder exists.
+    It is a file in one of `FORMATS`, on a disk or at an address; a folder or a pattern of such files, read one after
+    the other; a folder that a data set was saved to; "book.xlsx:SHEET"; "-" for standard input; or a data set on the
+    Hugging Face hub, "owner/name:split" or "hf://datasets/owner/name@revision/config:split", where everything after
+    the name may be left out. A name that could be both is a file where such a file or its folder exists.
+
+    Args:
+        source: What the user wrote.
+        encoding: How texts are encoded; None for UTF-8, or UTF-16 where that is certain.
     """
     if source == "-":
-        return Input("stdin", read=_read_stdin)
-    hub_name = HubName.parse(source)
-    if hub_name is not None and (source.startswith("hf://") or not _looks_like_a_file(source)):
-        return open_hub(hub_name)
-    return _open_file(Path(source))
+        return _open_standard_input(encoding)
+    if _is_hub_name(source) and (name := HubName.parse(source)) is not None:
+        return open_hub(name)
+    source, part = _split_part(source)
+    found = find_remote_files(source) if is_address(source) else find_local_files(source)
+    if found.several:
+        return _open_folder(found, part, encoding)
+    return _open_file(found.files[0], part, encoding)
 
 
-def _looks_like_a_file(source: str) -> bool:
-    path = Path(source)
-    return path.exists() or path.parent.is_dir() or path.suffix.lower() in (*FORMATS, *COMPRESSIONS)
+def _is_hub_name(source: str) -> bool:
+    if is_address(source):
+        return source.startswith("hf://") and not is_pattern(source) and _find_ending(source) is None
+    path = PurePath(source.rpartition(":")[0] or source)
+    is_file = is_there(source) or is_there(str(path.parent)) or is_pattern(source)
+    return not is_file and path.suffix.lower() not in (*FORMATS, *COMPRESSIONS)
 
 
-def _read_stdin(skip: Skip) -> Iterator[Row]:
-    return read_json_lines(sys.stdin.buffer, skip)
+def _split_part(source: str) -> tuple[str, str | None]:
+    """Take off the sheet of a workbook, or the split of a saved data set."""
+    whole, colon, part = source.rpartition(":")
+    if not colon or not part or "/" in part or is_there(source):
+        return source, None
+    return (whole, part) if whole.lower().endswith(_SHEETS) or is_there(f"{whole}/") else (source, None)
 
 
-def _open_file(path: Path) -> Input:
-    with _reported(path):
-        if not stat.S_ISREG(path.stat().st_mode):
-            kind = "a folder" if path.is_dir() else "not a regular file"
-            raise DataError(f"{path} is {kind}", hint='name a file, or pipe JSON lines into "-"')
-        ending = _format_ending(path)
-        if ending == ".parquet":
-            with open_parquet(path) as file:
-                size_hint = file.metadata.num_rows
-            return Input(path.name, partial(_read_parquet_file, path), partial(_hash_file, path), size_hint)
-        with open_stream(path) as stream:
-            if path.suffix.lower() == ".json":
-                _refuse_json_array(path, stream)
-        reader = _STREAM_READERS[ending]
-        one_row_a_line = reader is read_json_lines and path.suffix.lower() == ending
-        size_hint = _count_lines(path) if one_row_a_line else None
-        return Input(path.name, partial(_read_stream_file, path, reader), partial(_hash_file, path), size_hint)
+def _find_ending(name: str) -> str | None:
+    """Find which of the known formats a file's name ends with."""
+    path = PurePath(name.lower().partition("?")[0])
+    compressed = path.suffix in COMPRESSIONS
+    ending = PurePath(path.stem).suffix if compressed else path.suffix
+    return ending if ending in (_TEXTS if compressed else FORMATS) else None
 
 
-def _format_ending(path: Path) -> str:
-    name = path.name.lower()
-    compressed = path.suffix.lower() in COMPRESSIONS
-    if compressed:
-        name = name[: -len(path.suffix)]
-    ending = Path(name).suffix
-    if ending not in FORMATS or (compressed and ending == ".parquet"):
+def _open_file(file: StoredFile, part: str | None, encoding: str | None) -> Input:
+    ending = _find_ending(file.name)
+    if ending is None:
         raise DataError(
-            f"{path} has no known file format",
-            hint=f"formats are {', '.join(FORMATS)}, all but the last also with .gz or .zst",
+            f"{file.address} has no known file format",
+            hint=f"formats are {', '.join(FORMATS)}, the first {len(_TEXTS)} also with .gz or .zst",
         )
-    return ending
+    if ending in _SHEETS:
+        return open_spreadsheet(file, part)
+    return _TEXTS[ending](file, encoding) if ending in _TEXTS else _OTHERS[ending](file)
 
 
-def _refuse_json_array(path: Path, stream: BinaryIO) -> None:
-    if stream.read(1024).lstrip().startswith(b"["):
+def _open_folder(found: FoundFiles, part: str | None, encoding: str | None) -> Input:
+    saved = {file.place: file for file in found.files if file.name in _NO_DATA}
+    files = [file for file in found.files if file.name not in _NO_DATA]
+    if "dataset_dict.json" in saved:
+        split = _choose_split(found, saved["dataset_dict.json"], part)
+        files = _list_saved(found, saved.get(f"{split}/state.json"), f"{split}/")
+    elif "state.json" in saved:
+        files = _list_saved(found, saved["state.json"], "")
+    elif part is not None:
+        raise DataError(f"{found.address} has no splits")
+    endings = Counter(ending for file in files if (ending := _find_ending(file.name)))
+    if len(endings) > 1:
+        listed = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
         raise DataError(
-            f"{path} holds one JSON array; one object a line is needed",
-            hint=f"jq -c '.[]' {path.name} > {path.stem}.jsonl",
+            f"{found.address} holds files of several formats: {listed}",
+            hint=f"name one of them: '{found.address.rstrip('/')}/**/*{min(endings)}'",
         )
+    if not endings:
+        raise DataError(f"{found.address} holds no file that can be read", hint=f"formats are {', '.join(FORMATS)}")
+    read = [file for file in files if _find_ending(file.name)]
+    remark = f"{len(read)} files" + (f", {len(files) - len(read)} others left out" if len(files) > len(read) else "")
+    return _chain(found.name, read, [_open_file(file, None, encoding) for file in read], remark)
 
 
-def _read_stream_file(path: Path, read: StreamReader, skip: Skip) -> Iterator[Row]:
-    with _reported(path), open_stream(path) as stream:
-        try:
-            yield from read(stream, skip)
-        except DataError as error:
-            raise DataError(f"{path}: {error}", hint=error.hint) from error
+def _choose_split(found: FoundFiles, listing: StoredFile, part: str | None) -> str:
+    splits = _read_listing(listing, "splits")
+    if part is None and len(splits) == 1:
+        return splits[0]
+    if part not in splits:
+        problem = "has several splits" if part is None else f"has no split {part!r}"
+        hint = f"name one: {found.address}:{splits[0]}"
+        raise DataError(f"{found.address} {problem}: {', '.join(splits)}", hint=hint)
+    return part
 
 
-def _read_parquet_file(path: Path, skip: Skip) -> Iterator[Row]:
-    with _reported(path):
-        yield from read_parquet(path, skip)
+def _list_saved(found: FoundFiles, state: StoredFile | None, folder: str) -> list[StoredFile]:
+    """List the files of a data set that was saved, in its order."""
+    places = {file.place: file for file in found.files}
+    names = [] if state is None else [folder + name for name in _read_listing(state, "_data_files")]
+    missing = [name for name in names if name not in places]
+    if not names or missing:
+        lost = ", ".join(missing) or "its list of files"
+        raise DataError(f"{found.address} is no whole data set: {lost} is missing")
+    return [places[name] for name in names]
 
 
-def _count_lines(path: Path) -> int:
-    """Count lines, blank ones included: good enough for a progress bar."""
-    lines, last = 0, b"\n"
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            lines += block.count(b"\n")
-            last = block
-    return lines if last.endswith(b"\n") else lines + 1
-
-
-def _hash_file(path: Path) -> str:
-    with _reported(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _reported(path: Path) -> Iterator[None]:
-    """Turn errors of the operating system into messages that name the file."""
+def _read_listing(file: StoredFile, key: str) -> list[str]:
     try:
-        yield
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}", hint=_suggest_near_names(path)) from None
-    except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
-        raise DataError(f"{path} cannot be read: {reason}") from error
+        with file.reported(), file.open() as stream:
+            listed = orjson.loads(stream.read())[key]
+        return [one["filename"] if isinstance(one, dict) else str(one) for one in listed]
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{file.address} is damaged: {error}") from error
 
 
-def _suggest_near_names(path: Path) -> str | None:
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return f"there is no folder {path.parent} either"
-    if near := difflib.get_close_matches(path.name, names):
-        return f"near names in {path.parent}: {', '.join(near)}"
-    return f"for a data set on the hub, write hf://datasets/{path}" if HubName.parse(str(path)) else None
+def _chain(name: str, files: Sequence[StoredFile], inputs: Sequence[Input], remark: str) -> Input:
+    """Make one input of those of several files."""
+
+    def fingerprint() -> str:
+        listed = [f"{file.place}\0{one.fingerprint()}\n" for file, one in zip(files, inputs, strict=True)]
+        return hashlib.sha256("".join(listed).encode()).hexdigest()
+
+    hints = [one.size_hint for one in inputs]
+    size_hint = None if None in hints else sum(hint or 0 for hint in hints)
+    remarks = dict.fromkeys(filter(None, (one.remark for one in inputs)))
+    return Input(name, partial(_read_chain, inputs), fingerprint, size_hint, ", ".join([remark, *remarks]))
 
 
-@contextmanager
-def rereadable_inputs() -> Iterator[Callable[[str], Input]]:
-    """Open inputs as `open_input` does, but keep standard input in a temporary file while the block runs.
+def _read_chain(inputs: Sequence[Input], skip: Skip) -> Iterator[Row]:
+    first = count = 0
 
-    The copy has a fingerprint, so a run over standard input is resumed when the same rows come again.
-    """
-    with TemporaryDirectory(prefix="flip-reward-") as folder:
+    def skip_shifted(position: int) -> bool:
+        nonlocal count
+        count = position + 1
+        return skip(first + position)
 
-        def open_rereadable(source: str) -> Input:
-            if source != "-":
-                return open_input(source)
-            kept = Path(folder) / "stdin.jsonl"
-            try:
-                with kept.open("wb") as file:
-                    shutil.copyfileobj(sys.stdin.buffer, file)
-            except OSError as error:
-                raise StorageError(
-                    f"cannot keep standard input: {error.strerror or error}", hint="set TMPDIR to a disk with room"
-                ) from error
-            return replace(open_input(str(kept)), name="stdin")
+    for one in inputs:
+        count = 0
+        for row in one.rows(skip_shifted):
+            count = max(count, row.position + 1)
+            position = first + row.position
+            if isinstance(row, InvalidRow):
+                yield InvalidRow(position, position + 1, f"{one.name}, line {row.line}: {row.reason}")
+            else:
+                yield replace(row, position=position, line=position + 1)
+        first += count
 
-        yield open_rereadable
+
+def _open_standard_input(encoding: str | None) -> Input:
+    """Keep standard input in a temporary file as long as the input is used, so that it can be read again."""
+    kept = TemporaryCopy(sys.stdin.buffer)
+    head = read_head(kept.path.open("rb"))
+    compression = next((mark for first, mark in _COMPRESSED if head.startswith(first)), "")
+    if compression:
+        kept.rename(f"stdin{compression}")
+        head = read_head(decompress(kept.path.open("rb"), kept.path.name))
+    ending = next(ending for first, ending in _FIRST_BYTES if first.match(head))
+    kept.rename(f"stdin{ending}{compression}")
+    opened = _open_file(LocalFile(kept.path), None, encoding)
+    return replace(opened, name="stdin", read=partial(_read_kept, kept, opened))
+
+
+_COMPRESSED = ((b"\x1f\x8b", ".gz"), (b"\x28\xb5\x2f\xfd", ".zst"))
+_FIRST_BYTES = (
+    (re.compile(rb"PK\x03\x04"), ".xlsx"),
+    (re.compile(rb"PAR1"), ".parquet"),
+    (re.compile(rb"ARROW1|\xff\xff\xff\xff"), ".arrow"),
+    (re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*(?:[\[{]|$)"), ".jsonl"),
+    (re.compile(rb""), ".csv"),
+)
+"""What tells the format of a file without a name."""
+
+
+def _read_kept(_kept: TemporaryCopy, opened: Input, skip: Skip) -> Iterator[Row]:
+    return opened.rows(skip)

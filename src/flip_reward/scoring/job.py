@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+from flip_reward.data.cloud import is_address
 from flip_reward.data.grouping import FoundGrouping, find_grouping
 from flip_reward.data.groups import PlacedRow, SourceRow, place_rows, read_sources
-from flip_reward.data.readers import open_input, rereadable_inputs
+from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow, skip_nothing
 from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.tables import check_output, write_table
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, OptionError, RunError
+from flip_reward.redact import show_address
 from flip_reward.rewards.base import RewardModel, run_blocking
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.records import RecordLine
@@ -47,6 +49,8 @@ class ScoringJob:
     prices: Prices | None = None
     need: Need = Need.RESPONSES
     """What the rows hold: prompts where something else adds the responses."""
+    encoding: str | None = None
+    """How the inputs' texts are encoded; None for UTF-8, or UTF-16 where that is certain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ def score_file(
     strict: bool = False,
     retry_refused: bool = False,
     same_model: bool = False,
+    encoding: str | None = None,
 ) -> Summary:
     """Score the rows of a file into a run folder, as `flip-reward score` does, from synchronous code.
 
@@ -137,9 +142,9 @@ def score_file(
 
     Args:
         reward: The reward model.
-        source: A file (JSON lines, CSV, TSV or Parquet), "-" for JSON lines from standard input, or a data set on the
-            Hugging Face hub such as "owner/name:split". A row holds an instruction or a conversation, and one
-            response or several.
+        source: A file, a folder or a pattern of files, an address, "-" for standard input, or a data set on the
+            Hugging Face hub such as "owner/name:split"; see `open_input`. A row holds an instruction or a
+            conversation, and one response or several.
         output: A ".jsonl", ".jsonl.gz" or ".parquet" file that takes the records too, in the order of the rows.
         run_folder: The folder of records. None derives one below `runs/` from the source and the settings.
         columns: Our column names to the source's, such as {"response": "answer"}.
@@ -150,6 +155,7 @@ def score_file(
         strict: Stop at the first row that cannot be read, instead of listing it in the run folder.
         retry_refused: Ask again what the engine refused in an earlier call.
         same_model: A server at another address than in earlier calls has the same model, whatever it says of itself.
+        encoding: How the source's text is encoded, such as "cp1252"; None for UTF-8, or UTF-16 where that is certain.
 
     Returns:
         What the run amounts to: counts of outcomes, the distribution of the reward, tokens and time.
@@ -186,6 +192,7 @@ def score_file(
             strict=strict,
             retry_refused=retry_refused,
             same_model=same_model,
+            encoding=encoding,
         )
     )
 
@@ -203,6 +210,7 @@ async def score_file_async(
     strict: bool = False,
     retry_refused: bool = False,
     same_model: bool = False,
+    encoding: str | None = None,
 ) -> Summary:
     """Score the rows of a file into a run folder; see `score_file` for the arguments, errors and what is returned.
 
@@ -220,19 +228,26 @@ async def score_file_async(
     """
     limits = RunLimits(workers=workers, strict=strict, retry_refused=retry_refused, same_model=same_model)
     folder, target = (None if path is None else Path(path) for path in (run_folder, output))
-    job = ScoringJob(reward, [str(source)], folder, target, dict(columns or {}), limit, group_by, limits=limits)
-    with ExitStack() as held:
-        opened = open_job(job, open_source=held.enter_context(rereadable_inputs()))
-        held.callback(opened.folder.close)
+    job = ScoringJob(
+        reward, [str(source)], folder, target, dict(columns or {}), limit, group_by, limits=limits, encoding=encoding
+    )
+    opened = open_job(job)
+    try:
         summary = await opened.run()
         opened.write_output()
+    finally:
+        opened.folder.close()
     return summary
 
 
-def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] = open_input) -> OpenedJob:
-    """Open a job's inputs and run folder, and check its output, before anything is asked."""
+def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] | None = None) -> OpenedJob:
+    """Open a job's inputs and run folder, and check its output, before anything is asked.
+
+    `open_source` is for inputs to which something is added; it replaces `open_input`.
+    """
     if not job.inputs:
         raise OptionError("there is nothing to score", hint="name at least one input")
+    open_source = open_source or partial(open_input, encoding=job.encoding)
     inputs = [open_source(name) for name in job.inputs]
     shape = find_shape(inputs, job.columns, need=job.need)
     groups = _find_groups(job, inputs, shape)
@@ -249,7 +264,8 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] = open_inpu
     folder = RunFolder(
         path,
         configuration,
-        sources=[str(Path(name).resolve()) if Path(name).exists() else name for name in job.inputs],
+        sources=[_note_source(name) for name in job.inputs],
+        encoding=job.encoding,
         whole_groups=not job.reward.independent,
         retry_refused=job.limits.retry_refused,
     )
@@ -271,16 +287,22 @@ def _find_groups(job: ScoringJob, inputs: Sequence[Input], shape: Shape) -> Foun
     return groups
 
 
+def _note_source(name: str) -> str:
+    if is_address(name):
+        return show_address(name)
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
 def reopen_inputs(folder: Path) -> list[Input]:
     """Open the inputs of a run again; a RunError where one is gone, or is not what it was."""
     manifest = Manifest.read(folder / MANIFEST)
-    sources = next((session.sources for session in reversed(manifest.sessions) if session.sources), [])
-    if not sources or not manifest.configuration.resumable:
+    session = next((session for session in reversed(manifest.sessions) if session.sources), None)
+    if session is None or "-" in session.sources or not manifest.configuration.resumable:
         raise RunError(f"the rows of {folder} were not kept", hint="score a file, not standard input")
     found = []
-    for source, identity in zip(sources, manifest.configuration.inputs, strict=True):
+    for source, identity in zip(session.sources, manifest.configuration.inputs, strict=True):
         try:
-            opened = open_input(source)
+            opened = open_input(source, encoding=session.encoding)
         except DataError as error:
             raise RunError(f"the rows of {folder} are gone: {error}", hint=error.hint) from error
         if opened.fingerprint() != identity.fingerprint:

@@ -99,6 +99,8 @@ class Session(BaseModel):
     """The addresses of the engines, by their names in the settings, where anything was asked of a server."""
     sources: list[str] = []
     """What the user named as inputs, files by their absolute paths: where `reopen_inputs` looks for the rows."""
+    encoding: str | None = None
+    """How their texts are encoded, where the user said so."""
 
     @classmethod
     def now(cls, *libraries: str) -> Session:
@@ -143,10 +145,11 @@ class Manifest(BaseModel):
             )
         return self.model_copy(update={"sessions": [*self.sessions, Session.now()]})
 
-    def reading(self, sources: Sequence[str]) -> Manifest:
-        """Return the manifest with where the last session reads its inputs."""
+    def reading(self, sources: Sequence[str], encoding: str | None) -> Manifest:
+        """Return the manifest with where the last session reads its inputs, and how."""
         *earlier, last = self.sessions
-        return self.model_copy(update={"sessions": [*earlier, last.model_copy(update={"sources": list(sources)})]})
+        reading = last.model_copy(update={"sources": list(sources), "encoding": encoding})
+        return self.model_copy(update={"sessions": [*earlier, reading]})
 
     def adapted(self, adaptations: Sequence[str]) -> Manifest:
         """Return the manifest with what the last session had to change about its requests."""

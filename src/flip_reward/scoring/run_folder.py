@@ -75,7 +75,8 @@ class RunFolder:
 
     It is made when missing, and resumed when it holds the same configuration. With `whole_groups` the reward looks at
     the responses of a group together, so a group is completed as a whole or not. With `retry_refused` responses whose
-    request was refused in an earlier session are not completed. `sources` are noted for `reopen_inputs`.
+    request was refused in an earlier session are not completed. `sources` and
+    their `encoding` are noted for `reopen_inputs`.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class RunFolder:
         configuration: RunConfiguration,
         *,
         sources: Sequence[str] = (),
+        encoding: str | None = None,
         whole_groups: bool = False,
         retry_refused: bool = False,
     ) -> None:
@@ -95,11 +97,17 @@ class RunFolder:
             raise storage_error(path, error) from error
         with ExitStack() as held:
             held.enter_context(locked(path))
-            self._open(configuration, sources, held, whole_groups=whole_groups)
+            self._open(configuration, sources, encoding, held, whole_groups=whole_groups)
             self._held = held.pop_all()
 
     def _open(
-        self, configuration: RunConfiguration, sources: Sequence[str], held: ExitStack, *, whole_groups: bool
+        self,
+        configuration: RunConfiguration,
+        sources: Sequence[str],
+        encoding: str | None,
+        held: ExitStack,
+        *,
+        whole_groups: bool,
     ) -> None:
         manifest_path = self.path / MANIFEST
         if manifest_path.exists():
@@ -108,7 +116,7 @@ class RunFolder:
             raise RunError(f"{self.path} holds records but no manifest", hint="give another folder with --run-folder")
         else:
             manifest = Manifest(configuration=configuration, sessions=[Session.now()])
-        manifest = manifest.reading(sources)
+        manifest = manifest.reading(sources, encoding)
         manifest.write(manifest_path)
         self._manifest = manifest
         self._servers: dict[str, str] = {}

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import gzip
 import hashlib
 import io
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from datasets import Dataset, DatasetDict
 
 from flip_reward.data.readers import Input, InvalidRow, RawRow, open_input
-from flip_reward.errors import DataError
+from flip_reward.errors import DataError, OptionError
 
 JSON_LINES = b'{"a": "1", "b": "2"}\n{"a": "3", "b": "4"}\n'
 VALUES = [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
@@ -46,6 +49,9 @@ def open_bytes(tmp_path: Path, name: str, content: bytes) -> Input:
         ("rows.csv", b"a,b\n1,2\n3,4\n"),
         ("rows.csv.gz", gzip.compress(b"a,b\n1,2\n3,4\n", mtime=0)),
         ("rows.tsv", b"a\tb\n1\t2\n3\t4\n"),
+        ("rows.txt", b"a|b\n1|2\n3|4\n"),
+        ("rows.json.gz", gzip.compress(json.dumps(VALUES).encode(), mtime=0)),
+        ("array.json", json.dumps(VALUES).encode()),
         ("rows.parquet", write_parquet()),
     ],
 )
@@ -58,7 +64,9 @@ def test_every_format_yields_the_same_rows_as_often_as_asked(tmp_path: Path, nam
     assert [row.position for row in source.rows({0}.__contains__)] == [1]
     assert source.name == name
     assert source.fingerprint() == hashlib.sha256(content).hexdigest()
-    assert source.size_hint == (None if name.endswith((".gz", ".zst", "csv", "tsv")) else 2)
+    assert source.size_hint == (
+        None if name.endswith((".gz", ".zst", "csv", "tsv", "txt")) or name.startswith("array") else 2
+    )
 
 
 def test_the_same_content_in_another_folder_has_the_same_identity(tmp_path: Path) -> None:
@@ -100,14 +108,38 @@ def test_a_cut_off_compressed_csv_file_ends_with_a_rejected_row(tmp_path: Path) 
 
 def test_a_csv_file_without_a_usable_header_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"rows\.csv: the header names a column twice"):
-        list(open_bytes(tmp_path, "rows.csv", b"a,a\n1,2\n").rows())
+        open_bytes(tmp_path, "rows.csv", b"a,a\n1,2\n")
 
 
-def test_standard_input_is_json_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(JSON_LINES)))
+@pytest.mark.parametrize(
+    "content",
+    [
+        JSON_LINES,
+        gzip.compress(JSON_LINES, mtime=0),
+        zstandard.compress(JSON_LINES),
+        json.dumps(VALUES, indent=1).encode(),
+        b"a;b\n1;2\n3;4\n",
+        "a,b\n1,2\n3,4\n".encode("utf-16"),
+        write_parquet(),
+    ],
+)
+def test_standard_input_is_kept_and_its_format_found_out(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
     source = open_input("-")
-    assert [row.position for row in source.rows()] == [0, 1]
-    assert (source.name, source.fingerprint(), source.size_hint) == ("stdin", None, None)
+    for _ in range(2):
+        assert [row.values for row in source.rows() if isinstance(row, RawRow)] == VALUES
+    assert (source.name, source.fingerprint()) == ("stdin", hashlib.sha256(content).hexdigest())
+
+
+def test_the_copy_of_standard_input_goes_with_its_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(JSON_LINES)))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    source = open_input("-")
+    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(source.rows())) == 2
+    del source
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_file_names_the_near_ones(tmp_path: Path) -> None:
@@ -142,24 +174,90 @@ def test_a_missing_file_in_a_missing_folder_is_no_data_set_either(
         open_input("data/rows.jsonl")
 
 
-@pytest.mark.parametrize("name", ["rows.txt", "rows", "rows.gz", "rows.parquet.gz", "rows.jsonl.bz2"])
+@pytest.mark.parametrize("name", ["rows.doc", "rows", "rows.gz", "rows.parquet.gz", "rows.jsonl.bz2"])
 def test_an_unknown_format_names_the_known_ones(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="format") as caught:
         open_bytes(tmp_path, name, JSON_LINES)
     assert caught.value.hint is not None
-    assert ".jsonl, .ndjson, .json, .csv, .tsv, .parquet" in caught.value.hint
+    assert "formats are .jsonl, .ndjson, .json, .csv, .tsv, .txt, .xlsx" in caught.value.hint
 
 
-def test_a_folder_is_not_an_input(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is a folder"):
+def test_the_files_of_a_folder_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    (tmp_path / "year=2" / "_temporary").mkdir(parents=True)
+    (tmp_path / "b.jsonl").write_bytes(JSON_LINES + b"!\n")
+    (tmp_path / "a.jsonl").write_bytes(JSON_LINES)
+    (tmp_path / "year=2" / "c.jsonl").write_bytes(JSON_LINES)
+    for name in ("_SUCCESS", ".a.jsonl.crc", "README.md", "year=2/_temporary/d.jsonl"):
+        (tmp_path / name).write_bytes(JSON_LINES)
+    source = open_input(str(tmp_path))
+    rows = list(source.rows())
+    assert [row.values if isinstance(row, RawRow) else row.reason for row in rows] == [
+        *VALUES,
+        *VALUES,
+        "b.jsonl, line 3: not JSON: Expecting value at column 1",
+        *VALUES,
+    ]
+    assert [row.position for row in rows] == list(range(7))
+    assert [row.position for row in source.rows(lambda position: position not in {1, 6})] == [1, 6]
+    assert (source.name, source.size_hint, source.remark) == (tmp_path.name, 7, "3 files, 1 others left out")
+
+
+def test_a_folder_is_known_by_its_files(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        for name in ("a.jsonl", "b.jsonl"):
+            (tmp_path / folder / name).write_bytes(JSON_LINES)
+    one, two = (open_input(str(tmp_path / folder)).fingerprint() for folder in ("one", "two"))
+    assert one == two
+    (tmp_path / "two" / "b.jsonl").write_bytes(JSON_LINES + b"{}\n")
+    assert open_input(str(tmp_path / "two")).fingerprint() != one
+
+
+def test_a_pattern_names_files_of_one_folder(tmp_path: Path) -> None:
+    for name in ("part-1.jsonl", "part-2.jsonl", "other.csv"):
+        (tmp_path / name).write_bytes(JSON_LINES)
+    source = open_input(f"{tmp_path}/part-*.jsonl")
+    assert (source.name, len(list(source.rows()))) == (tmp_path.name, 4)
+    with pytest.raises(DataError, match="no file matches"):
+        open_input(f"{tmp_path}/*.parquet")
+
+
+def test_a_folder_of_several_formats_asks_for_one(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(JSON_LINES)
+    (tmp_path / "b.csv").write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"several formats: 1 \.csv, 1 \.jsonl") as caught:
         open_input(str(tmp_path))
+    assert caught.value.hint == f"name one of them: '{tmp_path}/**/*.csv'"
+    assert len(list(open_input(f"{tmp_path}/**/*.csv").rows())) == 1
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no file that can be read"):
+        open_input(str(tmp_path))
+
+
+def test_a_saved_data_set_is_read_in_its_own_order(tmp_path: Path) -> None:
+    Dataset.from_list(VALUES * 100).save_to_disk(str(tmp_path / "saved"), num_shards=12)
+    rows = list(open_input(str(tmp_path / "saved")).rows())
+    assert [row.values for row in rows if isinstance(row, RawRow)] == VALUES * 100
+
+
+def test_a_saved_data_set_with_several_splits_asks_for_one(tmp_path: Path) -> None:
+    splits = {"train": Dataset.from_list(VALUES), "test": Dataset.from_list(VALUES[:1])}
+    DatasetDict(splits).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(DataError, match="several splits: train, test") as caught:
+        open_input(str(tmp_path / "saved"))
+    assert caught.value.hint == f"name one: {tmp_path / 'saved'}:train"
+    assert len(list(open_input(f"{tmp_path / 'saved'}:test").rows())) == 1
+    with pytest.raises(DataError, match="no split 'dev'"):
+        open_input(f"{tmp_path / 'saved'}:dev")
 
 
 def test_a_pipe_is_not_opened_by_name(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "rows.jsonl")
     with pytest.raises(DataError, match="not a regular file") as caught:
         open_input(str(tmp_path / "rows.jsonl"))
-    assert caught.value.hint == 'name a file, or pipe JSON lines into "-"'
+    assert caught.value.hint == 'name a file, or pipe rows into "-"'
 
 
 def test_a_name_that_no_file_can_have_is_a_clear_error() -> None:
@@ -175,10 +273,21 @@ def test_a_file_that_may_not_be_read_is_a_clear_error(tmp_path: Path, name: str)
         open_input(str(tmp_path / name))
 
 
-def test_a_json_array_is_told_from_json_lines(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds one JSON array") as caught:
-        open_bytes(tmp_path, "rows.json", b'\n [\n  {"a": 1}\n]\n')
-    assert caught.value.hint == "jq -c '.[]' rows.json > rows.jsonl"
+def test_a_text_in_another_encoding_is_read_as_the_user_says(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes("a;b\nÄpfel;für 3 €\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r"rows\.csv is not UTF-8: byte 0xc4 in line 2") as caught:
+        open_input(str(tmp_path / "rows.csv"))
+    assert "--encoding cp1252" in str(caught.value.hint)
+    source = open_input(str(tmp_path / "rows.csv"), encoding="cp1252")
+    assert list(source.rows()) == [RawRow(0, 2, {"a": "Äpfel", "b": "für 3 €"})]
+    assert source.fingerprint() != open_input(str(tmp_path / "rows.csv"), encoding="latin-1").fingerprint()
+
+
+@pytest.mark.parametrize("name", ["klingon", "base64", "rot13"])
+def test_an_unknown_encoding_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "rows.csv").write_bytes(b"a\n1\n")
+    with pytest.raises(OptionError, match=name):
+        open_input(str(tmp_path / "rows.csv"), encoding=name)
 
 
 def test_a_file_that_disappears_is_a_clear_error(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from flip_reward.cli.session import (
 )
 from flip_reward.core.score import Usage
 from flip_reward.data.groups import SourceRow, read_sources
-from flip_reward.data.readers import open_input, rereadable_inputs
+from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow
 from flip_reward.data.shapes import Need, find_shape
 from flip_reward.engines.base import Request, Sampling
@@ -186,9 +186,9 @@ def best_of_n(
     reward = config.check()  # mistakes come to light before a model loads
     if run.dry_run:
         if policy.generate is None:
-            show_prompts(reward, inputs, columns, limit=run.limit, group_by=run.group_by)
+            show_prompts(reward, inputs, columns, limit=run.limit, group_by=run.group_by, encoding=run.encoding)
         else:
-            show_policy_prompts(policy, inputs, columns, limit=run.limit)
+            show_policy_prompts(policy, inputs, columns, limit=run.limit, encoding=run.encoding)
         return
     need = Need.RESPONSES if policy.generate is None else Need.PROMPTS
     check_rows(inputs, columns, need)
@@ -210,6 +210,7 @@ def best_of_n(
         compares=policy.generate is None,
         limits=run.to_limits(config.engine.concurrency),
         prices=run.prices,
+        encoding=run.encoding,
     )
     run_best_of_n(job, TieBreaking(tie_rule, tie_seed), writer, as_json=run.as_json, table=run.table)
 
@@ -223,10 +224,7 @@ def run_best_of_n(
     """
     console = Console(stderr=as_json)
     with ExitStack() as held:
-        open_source = held.enter_context(rereadable_inputs())
-        if policy is not None:
-            open_source = _for_candidates(open_source)
-        opened = open_job(job, open_source=open_source)
+        opened = open_job(job, open_source=None if policy is None else _for_candidates(job.encoding))
         held.callback(opened.folder.close)
         read_rows = opened.read_rows
         stop = StopSignal()
@@ -269,18 +267,23 @@ def run_best_of_n(
 
 
 def show_policy_prompts(
-    policy: PolicyOptions, inputs: Sequence[str], columns: Mapping[str, str], *, limit: int | None = None
+    policy: PolicyOptions,
+    inputs: Sequence[str],
+    columns: Mapping[str, str],
+    *,
+    limit: int | None = None,
+    encoding: str | None = None,
 ) -> None:
     """Print what the policy would be asked for the first rows, and call nothing. All candidates have one prompt."""
-    sources = [open_for_candidates(open_input(name)) for name in inputs]
+    sources = [open_for_candidates(open_input(name, encoding=encoding)) for name in inputs]
     shape = find_shape(sources, columns, need=Need.PROMPTS)
     tell_shape(shape)
     rows = reject_answered(read_sources(sources, shape, limit=limit))
     show_requests(rows, lambda group: [Request(group.messages, policy.sampling)], unit="candidate")
 
 
-def _for_candidates(open_source: Callable[[str], Input]) -> Callable[[str], Input]:
-    return lambda name: open_for_candidates(open_source(name))
+def _for_candidates(encoding: str | None) -> Callable[[str], Input]:
+    return lambda name: open_for_candidates(open_input(name, encoding=encoding))
 
 
 def _sampled_rows(

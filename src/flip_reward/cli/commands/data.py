@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from flip_reward.cli.exit_codes import ExitCode
-from flip_reward.data.readers import open_input
+from flip_reward.cli.options import ENCODING
+from flip_reward.data.readers import INPUTS, open_input
 from flip_reward.data.rows import InvalidRow
 from flip_reward.data.shapes import parse_columns
 from flip_reward.data.tables import check_output
@@ -38,7 +39,7 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="INPUT",
-        help="A JSONL (.gz, .zst), CSV or Parquet file, or a hub data set (owner/name:split).",
+        help=INPUTS,
         show_default=False,
     ),
 ]
@@ -48,6 +49,7 @@ Output = Annotated[
 Columns = Annotated[
     str | None, typer.Option(help="Your names for our columns: prompt=question.", metavar="OURS=YOURS,...")
 ]
+Encoding = Annotated[str | None, typer.Option(help=ENCODING, show_default=False)]
 Reward = Annotated[str, typer.Option("--reward", help=f"The reward of every row: {', '.join(DATA_REWARDS)}.")]
 
 
@@ -57,6 +59,7 @@ def convert(
     output: Output,
     reward: Reward = "general-flip",
     columns: Columns = None,
+    encoding: Encoding = None,
 ) -> None:
     """Make training rows of prompts or chats, or switch training rows to another reward.
 
@@ -69,7 +72,9 @@ def convert(
       flip-reward data convert yikeee/rlvr_general_chat_flip --reward general-quality -o judge.parquet
     """
     check_output(output)
-    rows = list(convert_rows(open_input(source), reward, parse_columns(columns) if columns else None))
+    rows = list(
+        convert_rows(open_input(source, encoding=encoding), reward, parse_columns(columns) if columns else None)
+    )
     good = [row for row in rows if isinstance(row, PromptRow)]
     bad = [row for row in rows if isinstance(row, InvalidRow)]
     _list(bad)
@@ -112,7 +117,7 @@ def wildchat(
 
 
 @app.command()
-def check(source: Source) -> None:
+def check(source: Source, encoding: Encoding = None) -> None:
     """Say what is wrong with a file of training rows, row by row.
 
     Examples:
@@ -122,7 +127,7 @@ def check(source: Source) -> None:
     rewards: Counter[str] = Counter()
     bad: list[InvalidRow] = []
     good = others = 0
-    for row in read_rows(open_input(source)):
+    for row in read_rows(open_input(source, encoding=encoding)):
         if isinstance(row, InvalidRow):
             bad.append(row)
         else:
@@ -146,7 +151,7 @@ def verl(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="JSONL (.gz, .zst), CSV or Parquet files, or hub data sets (owner/name:split).",
+            help=INPUTS,
             show_default=False,
         ),
     ],
@@ -157,6 +162,7 @@ def verl(
     ability: Annotated[str, typer.Option(help="verl's name for the kind of task.")] = "chat",
     split: Annotated[str, typer.Option(help="Goes into extra_info.")] = "train",
     columns: Columns = None,
+    encoding: Encoding = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Write at most this many rows.")] = None,
 ) -> None:
     """Write prompts as a Parquet file with verl's columns, which its reward function needs.
@@ -166,7 +172,7 @@ def verl(
       flip-reward data verl prompts.jsonl -o train.parquet
     """
     check_output(output)
-    constant = VerlColumns(data_source, ability, split, parse_columns(columns) if columns else {}, limit)
+    constant = VerlColumns(data_source, ability, split, parse_columns(columns) if columns else {}, limit, encoding)
     count = write_verl_parquet(sources, output, constant)
     typer.echo(f"{output}: {count:,} {'row' if count == 1 else 'rows'}")
 

@@ -39,7 +39,9 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
     """
     reward = config.check()  # mistakes come to light before a model loads
     if run.dry_run:
-        show_prompts(reward, inputs, run.column_names, limit=run.limit, group_by=run.group_by)
+        show_prompts(
+            reward, inputs, run.column_names, limit=run.limit, group_by=run.group_by, encoding=run.encoding
+        )
         return
     check_rows(inputs, run.column_names)
     typer.echo(f"model: {config.describe_model()}", err=True)
@@ -53,6 +55,7 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
         group_by=run.group_by,
         limits=run.to_limits(config.engine.concurrency),
         prices=run.prices,
+        encoding=run.encoding,
     )
     run_job(job, as_json=run.as_json, table=run.table)
 

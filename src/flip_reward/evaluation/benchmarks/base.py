@@ -6,18 +6,16 @@ import hashlib
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.response import select_target
-from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow, RawRow, Row
 from flip_reward.errors import ConversationError, DataError
 
@@ -198,27 +196,6 @@ def read_row(model: type[RowT], row: RawRow) -> RowT:
         if first["type"] == "missing":
             raise DataError(f"no column {column!r}; the row has {', '.join(map(repr, row.values))}") from None
         raise DataError(f"{column!r}: {first['msg'].removeprefix('Value error, ')}") from None
-
-
-def open_rows(source: str) -> Iterator[Row]:
-    """Read the rows of anything that `open_input` takes, or of a ".json" file that holds one array."""
-    path = Path(source)
-    if path.suffix.lower() == ".json" and path.is_file():
-        text = path.read_bytes()
-        if text.lstrip().startswith(b"["):
-            return read_json_array(text, source)
-    return open_input(source).rows()
-
-
-def read_json_array(text: bytes, source: str) -> Iterator[RawRow]:
-    """Read rows from one JSON array of objects."""
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{source} is not JSON: {error}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{source} is not an array of objects")
-    return (RawRow(position, position + 1, row) for position, row in enumerate(rows))
 
 
 def sample_items(benchmark: Benchmark, limit: int, *, seed: int = 0) -> Benchmark:

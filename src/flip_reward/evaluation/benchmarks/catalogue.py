@@ -12,12 +12,12 @@ from types import MappingProxyType
 from typing import Self
 
 from flip_reward.data.hub import HubName, open_hub
-from flip_reward.data.readers import FORMATS
-from flip_reward.data.rows import Input, RawRow, Row
+from flip_reward.data.readers import FORMATS, open_input
+from flip_reward.data.rows import RawRow, Row
 from flip_reward.data.shapes import Need, find_shape
 from flip_reward.errors import DataError, OptionError
 from flip_reward.evaluation.benchmarks import judgebench, llmbar, preference, rewardbench2, rm_bench
-from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem, make_benchmark, open_rows
+from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem, make_benchmark
 from flip_reward.evaluation.grading import Protocol
 
 
@@ -86,6 +86,8 @@ class BenchmarkName:
         """What results call it: the benchmark's name, or the file's without its ending."""
         if self.name is not None:
             return self.name
+        if self.source == "-":
+            return "stdin"
         stem = Path(self.source or "").name.partition(".")[0]
         return re.sub(r"[^\w-]+", "-", stem) or "benchmark"
 
@@ -96,7 +98,7 @@ _HUB = "hf://"
 def _looks_like_a_file(text: str) -> bool:
     path = Path(text)
     endings = any(ending in path.suffixes for ending in FORMATS)
-    return endings or path.exists() or bool(re.search(r"[/\\]", text)) or text.startswith(_HUB)
+    return text == "-" or endings or path.exists() or bool(re.search(r"[/\\]", text)) or text.startswith(_HUB)
 
 
 def _unknown(name: str) -> OptionError:
@@ -121,7 +123,7 @@ def load_benchmark(text: str, *, skip_bad_rows: bool = False, columns: Mapping[s
         published = _PUBLISHED[name.name]
         protocol, rows, to_item = published.protocol, _open(name, published), published.to_item
     else:
-        opened = Input(Path(name.source or "").name, read=lambda _: open_rows(name.source or ""))
+        opened = open_input(name.source or "")
         shape = find_shape([opened], columns, need=Need.PREFERENCES)
         protocol, rows, to_item = (
             preference.PreferenceProtocol.name,
@@ -139,11 +141,9 @@ def load_benchmark(text: str, *, skip_bad_rows: bool = False, columns: Mapping[s
 def _open(name: BenchmarkName, published: _Published) -> Iterator[Row]:
     if name.source is None:
         return published.open_rows()
-    return (
-        llmbar.open_repository(name.source)
-        if name.name == "llmbar" and Path(name.source).is_dir()
-        else open_rows(name.source)
-    )
+    if name.name == "llmbar" and Path(name.source).is_dir():
+        return llmbar.open_repository(name.source)
+    return open_input(name.source).rows()
 
 
 _PROTOCOLS = MappingProxyType(

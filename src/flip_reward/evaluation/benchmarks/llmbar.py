@@ -25,10 +25,11 @@ from typing import Literal
 from urllib.request import urlopen
 
 from flip_reward.core.judgement import measure_position_bias
-from flip_reward.data.rows import RawRow, Row
+from flip_reward.data.formats.json_rows import read_json_values
+from flip_reward.data.rows import RawRow, Row, skip_nothing
 from flip_reward.data.shapes import Need, find_shape
 from flip_reward.errors import DataError
-from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_json_array, read_row
+from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_row
 from flip_reward.evaluation.benchmarks.preference import PreferenceProtocol
 from flip_reward.evaluation.benchmarks.preference import to_item as to_preference_item
 from flip_reward.evaluation.grading import Figure, Grades, ItemRewards
@@ -69,20 +70,22 @@ def open_repository(base: str = REPOSITORY) -> Iterator[Row]:
     position = 0
     for subset, file in _FILES.items():
         for number, row in enumerate(_read_file(f"{address}/{file}")):
-            yield RawRow(position, position + 1, {**row.values, "subset": subset, "id": f"{subset}/{number}"})
+            if isinstance(row, RawRow):
+                yield RawRow(position, position + 1, {**row.values, "subset": subset, "id": f"{subset}/{number}"})
+            else:
+                yield replace(row, position=position, line=position + 1)
             position += 1
 
 
-def _read_file(address: str) -> Iterator[RawRow]:
+def _read_file(address: str) -> Iterator[Row]:
     try:
         with urlopen(address, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - https, or a folder the user named
-            text: bytes = answer.read()
+            yield from read_json_values(answer, skip_nothing)
     except OSError as error:
         raise DataError(
             f"{address} cannot be read: {error}",
             hint="copy github.com/princeton-nlp/LLMBar to this machine and give llmbar=LLMBar/Dataset/LLMBar",
         ) from error
-    return read_json_array(text, address)
 
 
 _PAIRS = find_shape([], {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}, need=Need.PREFERENCES)

@@ -34,6 +34,8 @@ class VerlColumns:
     columns: dict[str, str] = field(default_factory=dict)
     """Our column names to the inputs' (see `parse_columns`)."""
     limit: int | None = None
+    encoding: str | None = None
+    """How the inputs' texts are encoded (see `open_input`)."""
 
 
 def write_verl_parquet(inputs: Sequence[str], output: Path, constant: VerlColumns | None = None) -> int:
@@ -47,7 +49,7 @@ def write_verl_parquet(inputs: Sequence[str], output: Path, constant: VerlColumn
 
 def to_verl_rows(inputs: Sequence[str], constant: VerlColumns) -> Iterator[Mapping[str, object]]:
     """Read inputs as rows of verl's columns."""
-    sources = [open_input(name) for name in inputs]
+    sources = [open_input(name, encoding=constant.encoding) for name in inputs]
     for row in read_sources(sources, find_shape(sources, constant.columns, need=Need.PROMPTS), limit=constant.limit):
         if isinstance(row, InvalidRow):
             raise DataError(f"{row.source}, line {row.line}: {row.reason}")
