@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fsspec.spec import AbstractBufferedFile
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
+"""The part of an address that may hold a key."""
 _BLOCK_BYTES = 4 << 20
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
@@ -155,7 +157,7 @@ def _open_system(address: str) -> tuple[AbstractFileSystem, str]:
     elif scheme in ("s3", "s3a"):
         options = {"config_kwargs": {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS}}
     try:
-        return fsspec.core.url_to_fs(address, **options)
+        system, path = fsspec.core.url_to_fs(address, **options)
     except ImportError as error:
         if scheme in ("s3", "s3a", "gs", "gcs"):
             package = "s3fs" if scheme.startswith("s3") else "gcsfs"
@@ -163,6 +165,7 @@ def _open_system(address: str) -> tuple[AbstractFileSystem, str]:
         raise DataError(f"{scheme}:// cannot be opened: {error}") from None
     except ValueError as error:
         raise DataError(f"{show_address(address)} cannot be opened: {error}") from None
+    return system, path
 
 
 @contextmanager
@@ -172,8 +175,10 @@ def _reported(address: str) -> Iterator[None]:
         yield
     except (DataError, MissingDependencyError):
         raise
-    except FileNotFoundError:
-        raise DataError(f"there is no file {address}") from None
     except Exception as error:  # those of aiohttp, botocore, huggingface_hub and fsspec have no common root
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{address} cannot be read: {reason}") from error
+        # fsspec says that there is no file also where there is no server.
+        cause = error.__cause__ or error if isinstance(error, FileNotFoundError) else error
+        if cause is error and isinstance(error, FileNotFoundError) or getattr(cause, "status", None) == 404:
+            raise DataError(f"there is no file {address}") from None
+        reason = _QUERY.sub(r"\1", " ".join(str(cause).split())) or type(cause).__name__
+        raise DataError(f"{address} cannot be read: {reason}") from None

@@ -20,6 +20,7 @@ _NAME = re.compile(
     re.ASCII,
 )
 _TIMEOUT_SECONDS = 30
+_REACH_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,17 @@ class HubName:
         return text + (f":{self.split}" if self.split else "")
 
 
+def is_hub_reachable(endpoint: str | None = None) -> bool:
+    """Find out in seconds whether the hub answers at all. Its client tries for a minute before it says so."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(endpoint or constants.ENDPOINT, timeout=_REACH_SECONDS)
+    except Exception:  # noqa: BLE001 - those of its HTTP library, which changes, and of its offline mode
+        return False
+    return True
+
+
 def open_hub(name: HubName) -> Input:
     """Open a data set on the hub, pinned to the revision it has now."""
     try:
@@ -63,6 +75,11 @@ def open_hub(name: HubName) -> Input:
         from huggingface_hub.errors import RepositoryNotFoundError
     except ImportError:
         raise MissingDependencyError("datasets", extra="hub") from None
+    if not is_hub_reachable():
+        raise DataError(
+            f"the data set {name} cannot be read: the Hugging Face hub cannot be reached",
+            hint="download it elsewhere, and name its files or its folder",
+        )
     with _reported(name):
         try:
             info = HfApi().dataset_info(name.repository, revision=name.revision, timeout=_TIMEOUT_SECONDS)

@@ -144,7 +144,8 @@ def _open_folder(found: FoundFiles, part: str | None, encoding: str | None) -> I
     if not endings:
         raise DataError(f"{found.address} holds no file that can be read", hint=f"formats are {', '.join(FORMATS)}")
     read = [file for file in files if _find_ending(file.name)]
-    remark = f"{len(read)} files" + (f", {len(files) - len(read)} others left out" if len(files) > len(read) else "")
+    left_out = [file.place for file in files if file not in read]
+    remark = f"{len(read)} file{'s' * (len(read) != 1)}" + (f" (not {', '.join(left_out[:3])})" if left_out else "")
     return _chain(found.name, read, [_open_file(file, None, encoding) for file in read], remark)
 
 

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -130,7 +131,7 @@ def find_local_files(source: str) -> FoundFiles:
         if path.is_dir():
             files = [LocalFile(one, one.relative_to(path).as_posix()) for one in _walk(path)]
             return FoundFiles(path.resolve().name or "files", source, files, several=True)
-        if path.stat() and not path.is_file():
+        if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path} is not a regular file", hint='name a file, or pipe rows into "-"')
         return FoundFiles(path.name, source, [LocalFile(path)], several=False)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flip_reward.engines.lora.gguf import check_is_gguf
 from flip_reward.engines.lora.shipped import locate_shipped
+from flip_reward.data.hub import is_hub_reachable
 from flip_reward.errors import DataError, EngineUnavailableError, MissingDependencyError, OptionError
 
 FINGERPRINT_BYTES = 1 << 20
@@ -128,6 +129,12 @@ def _download(repository: str, file: str, revision: str | None, hub: Hub) -> Pat
     except ImportError as error:
         raise MissingDependencyError("huggingface-hub", extra="local") from error
     where = f"{repository}/{file}" + (f" at {revision}" if revision else "")
+    unreachable = EngineUnavailableError(
+        f"{where} is not on this machine, and the Hugging Face hub cannot be reached",
+        hint="download the file elsewhere and pass its path",
+    )
+    if not can_load_from_hub(repository, file, revision, hub):
+        raise unreachable
     try:
         path = huggingface_hub.hf_hub_download(
             repository, file, revision=revision, endpoint=hub.endpoint, cache_dir=hub.cache_folder
@@ -147,14 +154,22 @@ def _download(repository: str, file: str, revision: str | None, hub: Hub) -> Pat
     except errors.RemoteEntryNotFoundError as error:
         raise EngineUnavailableError(f"{repository} has no file {file}") from error
     except errors.LocalEntryNotFoundError as error:
-        raise EngineUnavailableError(
-            f"{where} is not on this machine, and the Hugging Face hub cannot be reached",
-            hint="download the file elsewhere and pass its path",
-        ) from error
+        raise unreachable from error
     except (OSError, errors.HTTPError) as error:  # other answers of the hub, a lost connection, a full disk
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise EngineUnavailableError(f"{where} cannot be downloaded: {reason}") from error
     return Path(path)
+
+
+def can_load_from_hub(repository: str, file: str, revision: str | None = None, hub: Hub = Hub()) -> bool:
+    """Whether a file of a repository has been downloaded before, or else the hub answers; a matter of seconds."""
+    from huggingface_hub import errors, try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(repository, file, hub.cache_folder, revision)
+    except errors.HFValidationError:
+        return True  # for the hub's client to say
+    return isinstance(cached, str) or is_hub_reachable(hub.endpoint)
 
 
 def fingerprint_file(path: Path) -> str:

@@ -199,7 +199,7 @@ def test_the_files_of_a_folder_are_read_in_the_order_of_their_names(tmp_path: Pa
     ]
     assert [row.position for row in rows] == list(range(7))
     assert [row.position for row in source.rows(lambda position: position not in {1, 6})] == [1, 6]
-    assert (source.name, source.size_hint, source.remark) == (tmp_path.name, 7, "3 files, 1 others left out")
+    assert (source.name, source.size_hint, source.remark) == (tmp_path.name, 7, "3 files (not README.md)")
 
 
 def test_a_folder_is_known_by_its_files(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from flip_reward.core.chat.learning import learn_markup
 from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.conversation import Message
+from flip_reward.engines.files import can_load_from_hub
 from flip_reward.errors import ConversationError, MissingDependencyError, OptionError
 
 
@@ -24,8 +25,13 @@ def load_chat_reader(tokenizer: str) -> ChatReader:
     except ImportError as error:
         raise MissingDependencyError(error.name or "transformers", extra="hf") from error
 
+    place = Path(tokenizer).expanduser()
+    if not place.is_dir() and not can_load_from_hub(tokenizer, "tokenizer_config.json"):
+        raise OptionError(
+            f"the policy's tokenizer {tokenizer!r} is not on this machine, and the Hugging Face hub cannot be reached",
+            hint="name a folder that holds it",
+        )
     try:
-        place = Path(tokenizer).expanduser()
         loaded = transformers.AutoTokenizer.from_pretrained(
             place if place.is_dir() else tokenizer, trust_remote_code=False
         )

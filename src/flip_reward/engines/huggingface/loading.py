@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from flip_reward.engines.files import DEFAULT_NAMES, fingerprint_file, locate_model
+from flip_reward.engines.files import DEFAULT_NAMES, can_load_from_hub, fingerprint_file, locate_model
 from flip_reward.engines.lora.adapter import GgufAdapter, PeftAdapter, find_gguf_adapter, find_peft_adapter
 from flip_reward.engines.machine import count_usable_cpus, has_fast_bfloat16
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
@@ -74,8 +75,8 @@ def load_hf_model(
     _require_libraries()
     if dtype not in DTYPES:
         raise OptionError(f"there is no dtype {dtype!r} for a model", hint=f"it is one of {', '.join(DTYPES)}")
-    target = _choose_device(device)
     source, adapter = _resolve(model)
+    target = _choose_device(device)
     tokenizer = _load_tokenizer(source, adapter)
     network = _load_network(source, target, _choose_dtype(target, dtype))
     name, fingerprint = source.name, source.fingerprint or str(getattr(network.config, "_commit_hash", None))
@@ -93,12 +94,9 @@ def load_hf_model(
 
 
 def _require_libraries() -> None:
-    try:
-        import accelerate  # noqa: F401 - transformers needs it for GGUF files, and says so late
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(error.name or "transformers", extra="hf") from error
+    for package in ("accelerate", "torch", "transformers"):  # transformers needs the first for GGUF files
+        if find_spec(package) is None:
+            raise MissingDependencyError(package, extra="hf")
 
 
 def _resolve(model: str) -> tuple[_Source, PeftAdapter | GgufAdapter | None]:
@@ -197,6 +195,11 @@ def _locate(model: str) -> _Source:
             f"{model!r} does not name a model", hint="it is a folder, a GGUF file or owner/name on the hub"
         )
     name, _, revision = model.partition("@")
+    if not can_load_from_hub(name, "config.json", revision or None):
+        raise EngineUnavailableError(
+            f"{model} is not on this machine, and the Hugging Face hub cannot be reached",
+            hint="download it elsewhere and name its folder",
+        )
     return _Source(model, name, None, revision or None)
 
 

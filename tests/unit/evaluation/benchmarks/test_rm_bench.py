@@ -32,7 +32,7 @@ def test_rm_bench_as_its_authors_file(tmp_path: Path) -> None:
     path.write_text(json.dumps([RM_BENCH]), encoding="utf-8")
     assert len(load_benchmark(f"rm-bench={path}").items) == 1
     path.write_text("[1]", encoding="utf-8")
-    with pytest.raises(DataError, match="not an array of objects"):
+    with pytest.raises(DataError, match="not a JSON object"):
         load_benchmark(f"rm-bench={path}")
     path.write_text("[", encoding="utf-8")
     with pytest.raises(DataError, match="not JSON"):
