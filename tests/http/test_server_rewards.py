@@ -251,7 +251,13 @@ def test_what_the_server_says_of_itself() -> None:
         assert server.get("/v1/models").json()["data"][0]["id"] == "scripted"
         metrics = server.get("/metrics").body.decode()
         document = server.get("/openapi.json").json()
-        assert server.get("/docs").status == 200
+        page = server.get("/docs").body.decode()
+    assert set(re.findall(r"""(?:href|src)=["']([^"'#]*)""", page)) == {"openapi.json", ""}
+    assert "//" not in page
+    for path in document["paths"]:
+        assert f"<code>{path}</code>" in page
+    for name in document["components"]["schemas"]:
+        assert f'<details id="{name}"' in page
     for line in (
         'flip_reward_responses_total{outcome="scored"} 2.0',
         'flip_reward_responses_total{outcome="empty_response"} 1.0',

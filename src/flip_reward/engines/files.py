@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from flip_reward.data.hub import is_hub_reachable
 from flip_reward.engines.lora.gguf import check_is_gguf
 from flip_reward.engines.lora.shipped import locate_shipped
-from flip_reward.data.hub import is_hub_reachable
 from flip_reward.errors import DataError, EngineUnavailableError, MissingDependencyError, OptionError
 
 FINGERPRINT_BYTES = 1 << 20

@@ -23,6 +23,7 @@ from flip_reward.rewards.config import PolicyOptions
 from flip_reward.server.contracts.rerank import RERANK, SCORE
 from flip_reward.server.contracts.rewards import REWARDS
 from flip_reward.server.contracts.trainers import GET_REWARD
+from flip_reward.server.docs import render_docs
 from flip_reward.server.exchange import Contract, Exchange
 from flip_reward.server.gate import Gate
 from flip_reward.server.metrics import Metrics
@@ -116,7 +117,8 @@ class ErrorAnswer(BaseModel):
 
 def _status_routes(scorer: Scorer, metrics: Metrics, *, has_key: bool) -> list[Route]:
     model = ModelOut(id=scorer.model, created=int(time.time()), owned_by="flip-reward", reward=scorer.reward_name)
-    document = orjson.dumps(openapi_document(has_key=has_key))
+    described = openapi_document(has_key=has_key)
+    document, page = orjson.dumps(described), render_docs(described)
 
     async def health(_request: Request) -> Response:
         return _json(HealthAnswer(status="ok"))
@@ -135,7 +137,7 @@ def _status_routes(scorer: Scorer, metrics: Metrics, *, has_key: bool) -> list[R
         return Response(document, media_type="application/json")
 
     async def docs(_request: Request) -> Response:
-        return HTMLResponse(_DOCS)
+        return HTMLResponse(page)
 
     return [
         Route("/health", health),
@@ -174,7 +176,7 @@ _PAGES: Mapping[str, tuple[str, TypeAdapter[Any] | None]] = MappingProxyType(
 _FAILURE: TypeAdapter[ErrorAnswer] = TypeAdapter(ErrorAnswer)
 
 
-def openapi_document(*, has_key: bool) -> dict[str, object]:
+def openapi_document(*, has_key: bool) -> dict[str, Any]:
     """Make the OpenAPI document of the pydantic models.
 
     Example:
@@ -226,12 +228,3 @@ def openapi_document(*, has_key: bool) -> dict[str, object]:
         document |= {"components": {"schemas": definitions["$defs"], "securitySchemes": schemes}}
         document["security"] = [{"key": []}]
     return document
-
-
-_DOCS = """<!doctype html>
-<title>flip-reward</title>
-<link rel="stylesheet" href="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui.css">
-<div id="swagger-ui"></div>
-<script src="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui"})</script>
-"""

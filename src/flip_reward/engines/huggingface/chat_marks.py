@@ -28,7 +28,7 @@ def load_chat_reader(tokenizer: str) -> ChatReader:
     place = Path(tokenizer).expanduser()
     if not place.is_dir() and not can_load_from_hub(tokenizer, "tokenizer_config.json"):
         raise OptionError(
-            f"the policy's tokenizer {tokenizer!r} is not on this machine, and the Hugging Face hub cannot be reached",
+            f"the tokenizer {tokenizer!r} is not on this machine, and the Hugging Face hub cannot be reached",
             hint="name a folder that holds it",
         )
     try:
