@@ -52,6 +52,11 @@ def decompress(file: BinaryIO, name: str) -> BinaryIO:
     return io.BufferedReader(_DecompressedFile(file, compression, make_decompressor, error), BUFFER_BYTES)
 
 
+def read_some(stream: BinaryIO, size: int) -> bytes:
+    """Read some bytes. Where the stream is damaged behind them, `read` would lose them."""
+    return bytes(stream.read1(size))  # type: ignore[attr-defined]  # every buffered stream has it
+
+
 def _load(compression: str) -> tuple[Callable[[], _Decompressor], type[Exception]]:
     if compression == "gzip":
         return lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16), zlib.error

@@ -28,7 +28,7 @@ def open_delimited(file: StoredFile, encoding: str | None = None) -> Input:
     """Open a table of delimited cells under a header row."""
     text = TextFile.of(file, encoding)
     head = text.read_head()
-    if not text.chosen:
+    if text.encoding is None and not text.chosen:
         _refuse_other_encodings(head, file.address)
     default = "," if ".csv" in PurePath(file.name.lower()).suffixes else "\t"
     try:
@@ -91,11 +91,14 @@ class DelimitedLayout:
         text = text[named.end() :] if named else text
         whole = len(head) < HEAD_BYTES
         candidates = [named[1]] if named else [default, *(one for one in _DELIMITERS if one != default)]
-        samples = {one: _sample(text, one, whole=whole) for one in candidates}
-        delimiter = max(samples, key=lambda one: _measure_fit(samples[one], is_default=one == default))
-        if not samples[delimiter]:
+        samples = [_Sample.take(text, one, whole=whole) for one in candidates]
+        best = max(samples, key=lambda one: (one.fit, one.delimiter == default, one.width))
+        if best.width < 2 and samples[0].problem:
+            raise DataError(f"the header cannot be read: {samples[0].problem}")
+        delimiter = best.delimiter
+        if not best.rows:
             return cls(delimiter)
-        header, *rows = samples[delimiter]
+        header, *rows = best.rows
         if _find_other_bytes(header):
             raise DataError("the header is not UTF-8", hint=f"name the file's encoding, such as --encoding {OFFERED}")
         return cls(delimiter, Header.of(header, rows), named is not None)
@@ -104,27 +107,41 @@ class DelimitedLayout:
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=([^"\r\n])"?[^\S\r\n]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 
 
-def _sample(text: str, delimiter: str, *, whole: bool) -> list[list[str]]:
-    """Read the first rows, the header included, without those that are malformed."""
-    found: list[list[str]] = []
-    for row in _read_cells(_Lines(io.StringIO(text, newline="")), delimiter):
-        if not isinstance(row, str):
-            found.append(row)
-        elif not found:
-            raise DataError(f"the header cannot be read: {row}")
-        elif not whole:
-            return found  # perhaps a quoted cell that goes on behind the sample
-        if len(found) > _SAMPLED_ROWS:
-            return found
-    return found if whole or len(found) < 2 else found[:-1]
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """The first rows, as they are with one delimiter."""
 
+    delimiter: str
+    rows: Sequence[list[str]]
+    """The header and the rows below it that are not malformed."""
+    problem: str = ""
+    """Why the header cannot be read."""
 
-def _measure_fit(sample: Sequence[Sequence[str]], *, is_default: bool) -> tuple[float, bool, int]:
-    width = len(sample[0]) if sample else 0
-    if width < 2:
-        return 0.0, is_default, width
-    fits = [1.0 if len(row) == width else 0.5 if 1 < len(row) < width else 0.0 for row in sample]
-    return sum(fits) / len(fits), is_default, width
+    @classmethod
+    def take(cls, text: str, delimiter: str, *, whole: bool) -> _Sample:
+        rows: list[list[str]] = []
+        for row in _read_cells(_Lines(io.StringIO(text, newline="")), delimiter):
+            if not isinstance(row, str):
+                rows.append(row)
+            elif not rows:
+                return cls(delimiter, [], row)
+            elif not whole:
+                return cls(delimiter, rows)  # perhaps a quoted cell that goes on behind the sample
+            if len(rows) > _SAMPLED_ROWS:
+                return cls(delimiter, rows)
+        return cls(delimiter, rows if whole or len(rows) < 2 else rows[:-1])
+
+    @property
+    def width(self) -> int:
+        return len(self.rows[0]) if self.rows else 0
+
+    @property
+    def fit(self) -> float:
+        """How many rows have as many cells as the header, between 0 and 1; those with fewer count half."""
+        if self.width < 2:
+            return 0.0
+        fits = [1.0 if len(row) == self.width else 0.5 if 1 < len(row) < self.width else 0.0 for row in self.rows]
+        return sum(fits) / len(fits)
 
 
 def read_delimited(stream: BinaryIO, skip: Skip, layout: DelimitedLayout) -> Iterator[Row]:

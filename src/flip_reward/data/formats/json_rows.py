@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 import orjson
 
-from flip_reward.data.formats.compressed import COMPRESSIONS, DamagedStreamError
+from flip_reward.data.formats.compressed import COMPRESSIONS, DamagedStreamError, read_some
 from flip_reward.data.formats.limits import LONGEST_ROW, TOO_LONG, read_line
 from flip_reward.data.formats.text import TextFile
 from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
@@ -90,7 +90,7 @@ def _begins_with_whole_line(text: TextFile) -> bool:
     try:
         with text.open() as stream:
             line = next((line for line in iter(partial(read_line, stream), b"") if not line.isspace()), b"")
-            return _is_json(line.decode("utf-8-sig", "replace")) and not stream.read(_PIECE_BYTES).isspace()
+            return _is_json(line.decode("utf-8-sig", "replace")) and bool(stream.read(_PIECE_BYTES).strip())
     except DamagedStreamError:
         return True
 
@@ -285,7 +285,7 @@ class _JsonValues:
         pieces, wanted = [self._text[self._at :]], max(_PIECE_BYTES, kept)
         while wanted > 0 and not self._ended:
             try:
-                read = self._stream.read(_PIECE_BYTES)
+                read = read_some(self._stream, _PIECE_BYTES)
             except DamagedStreamError as error:
                 read, self._damage = b"", str(error)
             self._ended = not read

@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from flip_reward.data.formats.compressed import BUFFER_BYTES, DamagedStreamError, decompress
+from flip_reward.data.formats.compressed import BUFFER_BYTES, DamagedStreamError, decompress, read_some
 from flip_reward.data.storage import StoredFile
 from flip_reward.errors import OptionError
 
@@ -74,7 +74,7 @@ def read_head(stream: BinaryIO) -> bytes:
     head = b""
     with stream:
         try:
-            while len(head) < HEAD_BYTES and (piece := stream.read(HEAD_BYTES - len(head))):
+            while len(head) < HEAD_BYTES and (piece := read_some(stream, HEAD_BYTES - len(head))):
                 head += piece
         except DamagedStreamError:
             pass  # the readers say so in its place
@@ -109,7 +109,7 @@ class _Recoded(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # what BufferedReader passes
         while not self._text and not self._ended:
-            piece = self._stream.read(_PIECE_BYTES)
+            piece = read_some(self._stream, _PIECE_BYTES)
             self._ended = not piece
             try:
                 text = self._decoder.decode(piece, final=self._ended)

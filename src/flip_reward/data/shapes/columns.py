@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+import orjson
+
 from flip_reward.data.cells import is_missing
 from flip_reward.errors import DataError, OptionError
 
@@ -123,7 +125,7 @@ class Column:
     def read(self, values: Mapping[str, object]) -> object:
         """Return the value in a row. A template is filled in one pass, so that braces in texts survive."""
         if not self.fields:
-            return values.get(self.name)
+            return open_cell(self.name, values.get(self.name))
         if all(is_missing(values.get(field)) for field in self.fields):
             return None
         return _FIELD.sub(lambda field: self._text(field[1], values), self.name).strip()
@@ -135,6 +137,26 @@ class Column:
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             return str(value)
         raise DataError(f"{field!r} must be text to stand in a template, not {name_type(value)}")
+
+
+def open_cell(column: str, value: object) -> object:
+    """Return the list that stands as JSON in a cell, as tables without lists have it; any other value as it is.
+
+    Lists of messages are opened in any column, lists of texts only where the column's name is plural: a response may
+    be such a list.
+
+    Example:
+        >>> open_cell("Responses", '["One.", "Two."]'), open_cell("response", '["One.", "Two."]')
+        (['One.', 'Two.'], '["One.", "Two."]')
+    """
+    if not (isinstance(value, str) and value.startswith("[") and value.rstrip().endswith("]")):
+        return value
+    try:
+        found = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value
+    is_chat = all(isinstance(one, dict) and ("role" in one or "from" in one) for one in found)
+    return found if found and (is_chat or column.lower().endswith("s")) else value
 
 
 def split_columns(text: str, known: Iterable[str]) -> tuple[str, ...]:

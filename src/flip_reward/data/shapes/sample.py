@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from flip_reward.data.cells import is_missing
 from flip_reward.data.rows import Input, RawRow
-from flip_reward.data.shapes.columns import Column, split_columns
+from flip_reward.data.shapes.columns import Column, open_cell, split_columns
 from flip_reward.data.shapes.conversations import read_replies
 from flip_reward.data.shapes.known import fold_name
 from flip_reward.errors import DataError
@@ -42,7 +42,7 @@ class Sample:
             for name, value in row.items():
                 cells = found.setdefault(name, [])
                 if not is_missing(value):
-                    cells.append(value)
+                    cells.append(open_cell(name, value))
         return found
 
     @cached_property

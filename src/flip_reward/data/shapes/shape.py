@@ -75,7 +75,7 @@ class Shape:
         replies = [Reply("")] if self.prompts_only and not self.candidate_columns else self._read_replies(values)
         if replies is None:
             blank = any(name in values for column in self.alternatives for name in column.needs)
-            chat = values.get(self.whole) if self.whole else None
+            chat = Column(self.whole).read(values) if self.whole else None
             if self.whole and not is_null(chat) and (not blank or ends_with_reply(chat)):
                 return self._split(self.whole, chat, group_id)
             if not blank and self._find(self.conversations, values) is not None:

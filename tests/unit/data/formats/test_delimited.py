@@ -81,3 +81,63 @@ def test_whatever_is_written_as_csv_is_read_back(rows: list[list[str]]) -> None:
 def test_random_bytes_as_csv_never_raise_below_the_header(content: bytes) -> None:
     rows = read_csv_text(b"a,b\n" + content)
     assert [row.position for row in rows] == list(range(len(rows)))
+
+
+# What is found out
+
+FOUND: dict[str, tuple[str, list[dict[str, str]]]] = {
+    "semicolons": ("a;b\n1,5;x, y\n2,5;z\n", [{"a": "1,5", "b": "x, y"}, {"a": "2,5", "b": "z"}]),
+    "tabs": ("a\tb\n1, 2\t3\n", [{"a": "1, 2", "b": "3"}]),
+    "bars": ("a|b|c\n1|2, 3|4\n", [{"a": "1", "b": "2, 3", "c": "4"}]),
+    "commas with semicolons in the texts": (
+        "a,b\n1;2;3,x\n4;5;6,y\n",
+        [{"a": "1;2;3", "b": "x"}, {"a": "4;5;6", "b": "y"}],
+    ),
+    "a header with both": ("a, b;c\n1;2\n3;4\n", [{"a, b": "1", "c": "2"}, {"a, b": "3", "c": "4"}]),
+    "a delimiter in quotes": ('"a;b",c\n1,"2;3"\n', [{"a;b": "1", "c": "2;3"}]),
+    "one column": ("text\nHello there; you\n", [{"text": "Hello there; you"}]),
+    "rows that lack their last cells": (
+        "a;b;c\n1;2\n3;4\n",
+        [{"a": "1", "b": "2", "c": ""}, {"a": "3", "b": "4", "c": ""}],
+    ),
+    "a line that names it": ("sep=|\na|b,c\n1|2,3\n", [{"a": "1", "b,c": "2,3"}]),
+    "a line that names it in quotes": ('"sep=;"\r\na;b\r\n1;2\r\n', [{"a": "1", "b": "2"}]),
+    "empty columns at the end": ("a,b,,\n1,2,,\n3,4\n", [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]),
+    "an empty column in the middle": ("a,,b\n1,,2\n", [{"a": "1", "b": "2"}]),
+    "a column of numbers without a name": (",a,b\n0,1,2\n", [{"": "0", "a": "1", "b": "2"}]),
+    "two columns without names": (",,a\n0,1,2\n", [{"": "0", "column 2": "1", "a": "2"}]),
+    "a second column of a name without content": ("a,b,a\n1,2,\n", [{"a": "1", "b": "2"}]),
+    "rows without text": ("a,b\n,\n\n1,2\n,,,\n", [{"a": "1", "b": "2"}]),
+    "cells without text behind the last column": ("a,b\n1,2,,\n", [{"a": "1", "b": "2"}]),
+    "line ends of old Macs": ("a,b\r1,2\r3,4\r", [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]),
+    "zero bytes": ("a,b\n1,x\0y\n", [{"a": "1", "b": "x\0y"}]),
+}
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_how_a_table_is_written_is_found_out(kind: str) -> None:
+    text, expected = FOUND[kind]
+    assert [row.values if isinstance(row, RawRow) else row.reason for row in read_csv_text(text)] == expected
+
+
+def test_text_in_a_column_that_was_left_out_is_a_rejected_row() -> None:
+    rows = read_csv_text("a,b,\n" + "1,2,\n" * 200 + "3,4,5\n")
+    assert len(rows) == 201
+    assert reason_of(rows[-1]) == "there is text in column 3, which has no name of its own"
+
+
+def test_a_quoted_cell_longer_than_what_is_looked_at_is_no_row_of_its_own() -> None:
+    long = "one;two\n" * 20_000
+    rows = read_csv_text(f'a,b\n1,"{long}"\n2,x\n')
+    assert rows == [RawRow(0, 2, {"a": "1", "b": long}), RawRow(1, 20_003, {"a": "2", "b": "x"})]
+
+
+@given(
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.lists(st.lists(CELLS, min_size=3, max_size=3), max_size=6),
+)
+def test_a_delimiter_that_no_name_of_the_header_holds_is_found(delimiter: str, rows: list[list[str]]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter).writerows([["a", "b", "c"], *rows])
+    found = [row.values for row in read_csv_text(text.getvalue()) if isinstance(row, RawRow)]
+    assert found == [dict(zip("abc", row, strict=True)) for row in rows]
