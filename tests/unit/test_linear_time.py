@@ -27,7 +27,8 @@ from flip_reward.core.replies.parse import (
     parse_rating,
 )
 from flip_reward.core.response import replace_lone_surrogates, visible_answer
-from flip_reward.data.formats import read_csv, read_json_lines
+from flip_reward.data.formats.delimited import DelimitedLayout, read_delimited
+from flip_reward.data.formats.json_rows import read_json_lines, read_json_values
 from flip_reward.data.rows import skip_nothing
 from flip_reward.data.shapes import Shape
 from flip_reward.engines.http.wire import decode_completion, read_error, read_retry_after
@@ -66,6 +67,10 @@ def refused(read: Callable[[str], object]) -> Callable[[str], object]:
             return error
 
     return read_or_refuse
+
+
+def read_table(text: bytes) -> object:
+    return list(read_delimited(io.BytesIO(text), skip_nothing, DelimitedLayout.find(text)))
 
 
 def as_body(text: str) -> bytes:
@@ -112,9 +117,13 @@ TEXTS: dict[str, Callable[[str], object]] = {
     "JSON lines": lambda text: list(
         read_json_lines(io.BytesIO(text.encode(errors="surrogatepass")), skip_nothing),
     ),
-    "CSV": lambda text: list(
-        read_csv(io.BytesIO(b"a,b\n" + text.encode(errors="surrogatepass")), skip_nothing, delimiter=",")
+    "JSON in an array": lambda text: list(
+        read_json_values(io.BytesIO(b"[" + text.encode(errors="surrogatepass")), skip_nothing),
     ),
+    "JSON in an object": lambda text: list(
+        read_json_values(io.BytesIO(b'{"data": [{"a": "' + text.encode(errors="surrogatepass")), skip_nothing),
+    ),
+    "CSV": lambda text: read_table(b"a,b\n" + text.encode(errors="surrogatepass")),
     "completion": lambda text: decode_completion(as_body(text)),
     "body": lambda text: decode_completion(text.encode(errors="surrogatepass")),
     "error": lambda text: read_error(

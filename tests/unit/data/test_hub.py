@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +14,7 @@ from threading import Thread
 import pytest
 from datasets import IterableDataset
 
-from flip_reward.data.hub import HubName, open_hub, open_rows
+from flip_reward.data.hub import HubName, is_hub_reachable, open_hub, open_rows
 from flip_reward.data.rows import RawRow
 from flip_reward.errors import DataError, MissingDependencyError
 
@@ -184,3 +185,13 @@ def test_a_data_set_is_streamed_from_the_hub_at_a_pinned_commit(hub_address: str
     assert no_split == ["the data set owner/name:nope has no such split", "its splits are train, test"]
     assert missing[0] == "there is no data set owner/missing on the hub, or it is not public"
     assert "the data set owner/name/nope cannot be read: BuilderConfig 'nope' not found" in no_config[0]
+
+
+def test_a_hub_that_cannot_be_reached_is_said_at_once() -> None:
+    started = time.monotonic()
+    assert not is_hub_reachable("http://127.0.0.1:9")
+    assert time.monotonic() - started < 5
+
+
+def test_a_hub_that_answers_anything_is_reachable(hub_address: str) -> None:
+    assert is_hub_reachable(hub_address)

@@ -13,6 +13,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Outcome, Score
 from flip_reward.core.similarity import TokenF1
+from flip_reward.data.rows import RawRow
 from flip_reward.engines.base import Request
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.engines.stopping import StopSignal
@@ -468,3 +469,21 @@ def test_rows_of_standard_input_form_groups_too(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
     score_file(FlipReward(ScriptedEngine(Inferrer())), "-", run_folder=tmp_path / "run", group_by="t")
     assert {record.group_size for record in read_records(tmp_path / "run")} == {3}
+def test_the_rows_of_a_run_are_read_again_in_their_encoding(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_bytes("prompt,response\nSag Grüß Gott.,Grüß Gott!\n".encode("cp1252"))
+    score_file(FlipReward(ScriptedEngine()), rows, run_folder=tmp_path / "run", encoding="cp1252")
+    [found] = reopen_inputs(tmp_path / "run")
+    [row] = found.rows()
+    assert isinstance(row, RawRow)
+    assert row.values["response"] == "Grüß Gott!"
+
+
+def test_standard_input_is_resumed_but_not_read_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for resumed in (0, 1):
+        content = b'{"prompt": "Say hi.", "response": "Hi!"}\n'
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        summary = score_file(FlipReward(ScriptedEngine()), "-", run_folder=tmp_path / "run")
+        assert summary.resumed_responses == resumed
+    with pytest.raises(RunError, match="were not kept"):
+        reopen_inputs(tmp_path / "run")

@@ -132,6 +132,9 @@ def test_a_quoted_cell_longer_than_what_is_looked_at_is_no_row_of_its_own() -> N
     assert rows == [RawRow(0, 2, {"a": "1", "b": long}), RawRow(1, 20_003, {"a": "2", "b": "x"})]
 
 
+CELLS = st.text('ab,;|\t"\n ', min_size=1)
+
+
 @given(
     st.sampled_from([",", ";", "\t", "|"]),
     st.lists(st.lists(CELLS, min_size=3, max_size=3), max_size=6),
