@@ -177,8 +177,8 @@ def _reported(address: str) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - those of aiohttp, botocore and fsspec have no common root
         # fsspec says that there is no file also where there is no server.
-        cause = error.__cause__ or error if isinstance(error, FileNotFoundError) else error
-        if (cause is error and isinstance(error, FileNotFoundError)) or getattr(cause, "status", None) == 404:
+        cause = (error.__cause__ if isinstance(error, FileNotFoundError) else None) or error
+        if isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) == 404:
             raise DataError(f"there is no file {address}") from None
         reason = _QUERY.sub(r"\1", " ".join(str(cause).split())) or type(cause).__name__
         raise DataError(f"{address} cannot be read: {reason}") from None

@@ -53,7 +53,8 @@ def _render_operation(path: str, method: str, operation: Mapping[str, Any]) -> s
 
 
 def _find_schema(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    schema: Mapping[str, Any] = next(iter(body.get("content", {}).values()), {}).get("schema", {})
+    contents: list[Mapping[str, Any]] = list(body.get("content", {}).values())
+    schema: Mapping[str, Any] = contents[0].get("schema", {}) if contents else {}
     return schema
 
 

@@ -113,6 +113,7 @@ def test_a_server_that_is_not_there_is_no_missing_file() -> None:
 
 @pytest.fixture
 def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # they remember their server
     for name, value in {
         "AWS_ENDPOINT_URL": server,
         "AWS_ACCESS_KEY_ID": "id",

@@ -42,8 +42,14 @@ def test_rows_stand_under_their_header_and_empty_ones_are_none(tmp_path: Path) -
 
 def test_a_column_with_text_is_text_and_the_others_keep_their_values(tmp_path: Path) -> None:
     day, time = dt.datetime(2024, 5, 1), dt.datetime(2024, 5, 1, 10, 30)  # noqa: DTZ001 - sheets know no zones
-    header = ["answer", "when", "yes", "price"]
-    rows = [["x", day, True, 1.5], [42, time, False, 2], [2.0, None, None, None], [True, None, None, None], [day]]
+    header: list[object] = ["answer", "when", "yes", "price"]
+    rows: list[list[object]] = [
+        ["x", day, True, 1.5],
+        [42, time, False, 2],
+        [2.0, None, None, None],
+        [True, None, None, None],
+        [day],
+    ]
     found = values_of(write_book(tmp_path / "a.xlsx", [header, *rows, [time]]))
     assert found[0] == {"answer": "x", "when": day, "yes": True, "price": 1.5}
     assert found[1] == {"answer": "42", "when": time, "yes": False, "price": 2}
