@@ -26,7 +26,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.data.grouping import FoundGrouping, find_grouping
 from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import InvalidRow
+from flip_reward.data.rows import Input, InvalidRow
 from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.files import SMOLLM2_135M
@@ -88,7 +88,7 @@ def score_opened(
     asks_for_replies = reward.engine is not None and not isinstance(reward, BackwardLikelihoodReward)
     if asks_for_replies and reward.model_name == SMOLLM2_135M.name:
         console.print(Text(_TINY_MODEL, style="yellow"))
-    tell_shape(opened.shape)
+    tell_shape(opened.shape, opened.inputs)
     if opened.folder.dropped_bytes:
         console.print("The last record was half-written and is scored again.")
     display = ProgressDisplay(console, rows=opened.rows, completed_rows=len(opened.folder.completed))
@@ -138,13 +138,22 @@ def run_until_interrupted(
         raise
 
 
-def check_rows(inputs: Sequence[str], columns: Mapping[str, str], need: Need = Need.RESPONSES) -> None:
+def check_rows(
+    inputs: Sequence[str],
+    columns: Mapping[str, str],
+    need: Need = Need.RESPONSES,
+    *,
+    encoding: str | None = None,
+) -> None:
     """Make sure that rows can be read, before a model loads. Standard input is looked at later."""
-    find_shape([open_input(name) for name in inputs if name != "-"], columns, need=need)
+    find_shape([open_input(name, encoding=encoding) for name in inputs if name != "-"], columns, need=need)
 
 
-def tell_shape(shape: Shape) -> None:
-    """Say how the rows are read, where that had to be found out."""
+def tell_shape(shape: Shape, sources: Sequence[Input]) -> None:
+    """Say how the inputs and their rows are read, where that had to be found out."""
+    for source in sources:
+        if source.remark:
+            typer.echo(f"{source.name}: {source.remark}", err=True)
     if shape.found:
         typer.echo(f"Read as {shape.description}", err=True)
 
@@ -167,7 +176,7 @@ def show_prompts(
     """Print the prompts of the first rows, as they would be sent, and call nothing."""
     sources = [open_input(name, encoding=encoding) for name in inputs]
     shape = find_shape(sources, columns)
-    tell_shape(shape)
+    tell_shape(shape, sources)
     groups = find_grouping(sources, shape, group_by, limit=limit)
     tell_groups(groups)
     rows = read_sources(sources, shape, limit=limit, grouping=groups.grouping)

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from datasets import Dataset, DatasetDict
 
-from flip_reward.data.readers import Input, InvalidRow, RawRow, open_input
+from flip_reward.data.readers import FORMATS, INPUTS, Input, InvalidRow, RawRow, open_input
 from flip_reward.errors import DataError, OptionError
 
 JSON_LINES = b'{"a": "1", "b": "2"}\n{"a": "3", "b": "4"}\n'
@@ -311,3 +311,9 @@ def test_a_reader_that_stops_early_closes_the_file(tmp_path: Path) -> None:
     assert count_open_files() == before + 1
     del rows
     assert count_open_files() == before
+
+
+def test_the_pages_name_every_format() -> None:
+    page = Path("docs/scoring.md").read_text(encoding="utf-8")
+    assert [ending for ending in FORMATS if f"`{ending}`" not in page] == []
+    assert all(ending in INPUTS for ending in FORMATS)

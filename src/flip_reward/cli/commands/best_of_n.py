@@ -191,7 +191,7 @@ def best_of_n(
             show_policy_prompts(policy, inputs, columns, limit=run.limit, encoding=run.encoding)
         return
     need = Need.RESPONSES if policy.generate is None else Need.PROMPTS
-    check_rows(inputs, columns, need)
+    check_rows(inputs, columns, need, encoding=run.encoding)
     typer.echo(f"model: {config.describe_model()}", err=True)
     writer = None
     if policy.generate is not None:
@@ -277,7 +277,7 @@ def show_policy_prompts(
     """Print what the policy would be asked for the first rows, and call nothing. All candidates have one prompt."""
     sources = [open_for_candidates(open_input(name, encoding=encoding)) for name in inputs]
     shape = find_shape(sources, columns, need=Need.PROMPTS)
-    tell_shape(shape)
+    tell_shape(shape, sources)
     rows = reject_answered(read_sources(sources, shape, limit=limit))
     show_requests(rows, lambda group: [Request(group.messages, policy.sampling)], unit="candidate")
 

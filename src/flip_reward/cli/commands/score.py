@@ -43,7 +43,7 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
             reward, inputs, run.column_names, limit=run.limit, group_by=run.group_by, encoding=run.encoding
         )
         return
-    check_rows(inputs, run.column_names)
+    check_rows(inputs, run.column_names, encoding=run.encoding)
     typer.echo(f"model: {config.describe_model()}", err=True)
     job = ScoringJob(
         config.load(),
