@@ -11,11 +11,10 @@ from flip_reward import Group, RewardConfig
 
 async def main(model: str | None) -> None:
     """Score three groups; the engine limits how many requests are in flight."""
-    reward = RewardConfig(model=model).load()
     groups = [Group.of(f"Name {count} fruits.", ["Apples, pears and plums."]) for count in ("two", "three", "four")]
-    for group, scores in zip(groups, await reward.score(groups), strict=True):
-        print(group.messages[0].content, scores[0].outcome, scores[0].value)
-    await reward.aclose()
+    async with RewardConfig(model=model).load() as reward:
+        for group, scores in zip(groups, await reward.score(groups), strict=True):
+            print(group.messages[0].content, scores[0].outcome, scores[0].value)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Run `python examples/score_sync.py` (needs `pip install "flip-reward[local]"`).
 
 from flip_reward import Group, RewardConfig
 
-reward = RewardConfig(model="embedded").load()
-[scores] = reward.score_sync([Group.of("Name three fruits.", ["Apples, pears and plums.", "It rains in Spain."])])
-for score in scores:
-    print(score.outcome, score.value, score.inferred_instruction)
+group = Group.of("Name three fruits.", ["Apples, pears and plums.", "It rains in Spain."])
+with RewardConfig(model="embedded").load() as reward:
+    for score in reward.score_sync(group):
+        print(score.outcome, score.value, score.inferred_instruction)

@@ -5,7 +5,8 @@ close the inferred instruction comes to the original one.
 
     >>> from flip_reward import FlipReward, Group, ScriptedEngine
     >>> reward = FlipReward(ScriptedEngine(lambda request: '{"INFERRED INSTRUCTION": "Name three fruits"}'))
-    >>> reward.score_sync([Group.of("Name three fruits.", ["Apples, pears and plums."])])[0][0].value
+    >>> [score] = reward.score_sync(Group.of("Name three fruits.", ["Apples, pears and plums."]))
+    >>> score.value
     1.0
 """
 
@@ -25,7 +26,8 @@ from flip_reward.rewards.judges.pairwise import PairwiseJudge
 from flip_reward.rewards.judges.pointwise import PointwiseJudge
 from flip_reward.rewards.similarities import load_similarity
 from flip_reward.scoring.job import score_file, score_file_async
-from flip_reward.selection.choice import select_best
+from flip_reward.scoring.summary import Summary
+from flip_reward.selection.choice import Selection, TieRule, best_of, select_best
 
 __all__ = [
     "BackwardLikelihoodReward",
@@ -47,6 +49,10 @@ __all__ = [
     "Sampling",
     "Score",
     "ScriptedEngine",
+    "Selection",
+    "Summary",
+    "TieRule",
+    "best_of",
     "f1_score",
     "load_engine",
     "load_similarity",

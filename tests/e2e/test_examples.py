@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.command import environment, read, run
+from tests.hf_models import save_model
 from tests.http.fault_server import FaultServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -38,6 +41,16 @@ def test_score_async(tmp_path: Path) -> None:
         "Name three fruits.",
         "Name four fruits.",
     ]
+
+
+@pytest.mark.slow
+def test_grpo_loop(tmp_path: Path) -> None:
+    save_model(tmp_path / "tiny")
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Name three fruits."}\n' * 4)
+    variables = {"FLIP_REWARD_MODEL": "scripted", "STEPS": "2", "TOKENS": "8", "CUDA_VISIBLE_DEVICES": ""}
+    printed = run_example(tmp_path, "grpo_loop.py", "tiny", "prompts.jsonl", "out", **variables)
+    assert [line.split(":")[0] for line in printed.splitlines() if line.startswith("step ")] == ["step 1", "step 2"]
+    assert (tmp_path / "out/model.safetensors").exists()
 
 
 def test_rescore_run(tmp_path: Path) -> None:

@@ -97,10 +97,22 @@ class ResponseCache:
             self.path = Path(path).expanduser()
         except RuntimeError as error:  # a home folder that nobody has
             raise OptionError(f"the response cache {path} cannot be used: {error}", hint=_HINT) from error
-        self._lock = threading.RLock()
+        self._own_lock = threading.RLock()
+        self._process_id = os.getpid()
+        self._left_behind: list[sqlite3.Connection | None] = []
         self._pending: dict[bytes, str] = {}
         self._off = False
         self._connection: sqlite3.Connection | None = self._open()
+
+    @property
+    def _lock(self) -> threading.RLock:
+        """Guards everything below. A forked process begins anew: SQLite forbids it even to close the connection."""
+        if self._process_id != os.getpid():
+            self._own_lock, self._process_id = threading.RLock(), os.getpid()
+            self._left_behind.append(self._connection)
+            self._connection = None
+            self._pending.clear()  # the other process writes it
+        return self._own_lock
 
     def get(self, key: bytes, *, server: str | None = None) -> Completion | TokenLogprobs | None:
         """Return the answer kept under `key`, marked as cached; None when there is none.

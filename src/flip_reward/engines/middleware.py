@@ -300,7 +300,7 @@ FLUSH_SECONDS = 0.5
 class _LoopState:
     in_flight: dict[object, asyncio.Future[object]] = field(default_factory=dict)
     """By request. None as a result means that its caller was cancelled, and somebody else has to call."""
-    flush_scheduled: bool = False
+    flushing: asyncio.Task[None] | None = None
 
 
 class CachingEngine(EngineMiddleware):
@@ -357,7 +357,7 @@ class CachingEngine(EngineMiddleware):
         future.set_result(completion)
         if cache is not None and is_complete(completion):
             cache.put(key, completion, server=self._address)
-            self._schedule_flush(state, loop, cache)
+            self._flush_later(state, cache)
         return completion
 
     async def _look_up(self, cache: ResponseCache, key: bytes) -> Completion | TokenLogprobs | None:
@@ -373,16 +373,17 @@ class CachingEngine(EngineMiddleware):
             return elsewhere if self._lists_model else None
         return kept
 
-    def _schedule_flush(self, state: _LoopState, loop: asyncio.AbstractEventLoop, cache: ResponseCache) -> None:
-        if state.flush_scheduled:
+    def _flush_later(self, state: _LoopState, cache: ResponseCache) -> None:
+        if state.flushing is not None:
             return
-        state.flush_scheduled = True
 
-        def flush() -> None:
-            state.flush_scheduled = False
+        def flush(_: asyncio.Task[None]) -> None:
+            state.flushing = None
             cache.flush()
 
-        loop.call_later(FLUSH_SECONDS, flush)
+        # A task, not a timer: an event loop that ends cancels it, and nothing is lost.
+        state.flushing = asyncio.create_task(asyncio.sleep(FLUSH_SECONDS))
+        state.flushing.add_done_callback(flush)
 
     async def aclose(self) -> None:
         """Write the cache, let go of its file, and close the engine inside."""

@@ -7,13 +7,10 @@ example FLIP_REWARD_MODEL and FLIP_REWARD_BASE_URL. Nothing is read or loaded be
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
-import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Future
-from typing import Generic, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.score import Score
@@ -22,8 +19,7 @@ from flip_reward.integrations.samples import TextOrChat, group_samples, in_order
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.unscored import UnscoredPolicy
-
-T = TypeVar("T")
+from flip_reward.rewards.waiting import BackgroundLoop, OncePerProcess
 
 
 class TrainerReward:
@@ -39,7 +35,6 @@ class TrainerReward:
         self.reader = reader or ChatReader()
         self.on_unscored = on_unscored
         self._loop = BackgroundLoop()
-        self._process_id = os.getpid()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -98,90 +93,9 @@ class TrainerReward:
 
     def close(self) -> None:
         """Write the cache, close connections and end the background thread."""
-        if self._process_id == os.getpid():  # else the thread stayed behind in the process that was forked
+        if self._loop.own:  # else the thread stayed behind in the process that was forked
             self._loop.run(self.reward.aclose())
             self._loop.close()
-
-
-class BackgroundLoop:
-    """An event loop in a thread of its own.
-
-    Some trainers call a reward from a plain function, some inside a running event loop that it must not run, and some
-    with `asyncio.run`, a new loop at each call. Work handed over here always meets the same loop, so connections stay
-    open from call to call, and a limit on requests in flight holds for the whole process.
-    """
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="flip-reward", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[object, object, T]) -> T:
-        """Wait for the work's result, from synchronous code. An interrupt (Ctrl-C) cancels the work."""
-        future = self._submit(work)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    async def join(self, work: Coroutine[object, object, T]) -> T:
-        """Wait for the work's result, from any event loop. Whoever is cancelled while waiting cancels the work."""
-        return await asyncio.wrap_future(self._submit(work))
-
-    def _submit(self, work: Coroutine[object, object, T]) -> Future[T]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def close(self) -> None:
-        """Cancel the work that is left, and end the thread."""
-        self.run(_cancel_the_others())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _cancel_the_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-    await asyncio.get_running_loop().shutdown_asyncgens()
-
-
-class OncePerProcess(Generic[T]):
-    """Calls a function once in each process and gives its result to every caller, as `functools.cache` does in one.
-
-    Threads that come at once wait for the first of them, so that a model is not loaded twice. A forked process makes
-    its own, because threads and connections do not survive a fork. After a call that fails the next one tries again.
-    """
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._results: dict[int, _Result[T]] = {}
-
-    def __call__(self) -> T:
-        """Return this process's result; make it first where there is none."""
-        # `setdefault` is a single step. A lock here could be held by another thread at the moment of a fork, and the
-        # new process would wait for it for ever.
-        process_id = os.getpid()
-        result = self._results.get(process_id) or self._results.setdefault(process_id, _Result())
-        with result.lock:
-            if not result.made:
-                result.made.append(self._make())
-            return result.made[0]
-
-    def forget(self) -> list[T]:
-        """Let the next call of this process make it again; return what was made, one thing or none, to be closed."""
-        result = self._results.pop(os.getpid(), None)
-        return result.made if result else []
-
-
-class _Result(Generic[T]):
-    """What one process has made, one thing or none."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.made: list[T] = []
 
 
 def load_for_process(config: RewardConfig) -> TrainerReward:

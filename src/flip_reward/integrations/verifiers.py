@@ -28,9 +28,10 @@ from verifiers.v1.types import AssistantMessage, Message, content_text
 
 from flip_reward.core.conversation import Message as Turn
 from flip_reward.errors import OptionError
-from flip_reward.integrations.base import OncePerProcess, TrainerReward, environment_reward, load_for_process
+from flip_reward.integrations.base import TrainerReward, environment_reward, load_for_process
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.unscored import RAISE
+from flip_reward.rewards.waiting import OncePerProcess
 
 TRAINER = "verifiers"
 ID = "flip-reward-judge"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar, overload
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.replies.parse import ReplyPolicy
 from flip_reward.core.response import InferenceTarget, replace_lone_surrogates, select_target
 from flip_reward.core.score import Cost, Outcome, Score
+from flip_reward.data.frames import Table, open_frame
 from flip_reward.engines.base import (
     Completion,
     Engine,
@@ -26,6 +25,8 @@ from flip_reward.engines.base import (
 )
 from flip_reward.errors import (
     ContextTooLongError,
+    ConversationError,
+    DataError,
     EngineError,
     EngineUnavailableError,
     OptionError,
@@ -33,11 +34,17 @@ from flip_reward.errors import (
     RequestRefusedError,
 )
 from flip_reward.rewards.options import ResponseOptions, Settings
+from flip_reward.rewards.rows import score_frame, score_rows
+from flip_reward.rewards.waiting import gather_all, run_blocking
 
 Rendered: TypeAlias = Request | LogprobRequest | None
 """What would be asked; None where there is nothing to ask."""
 
+ColumnNames: TypeAlias = Mapping[str, str] | None
+"""Our column names to those of the rows."""
+
 T = TypeVar("T")
+TableT = TypeVar("TableT", bound=Table)
 Answer = TypeVar("Answer", Completion, TokenLogprobs)
 
 
@@ -84,6 +91,22 @@ class RewardModel(ABC):
         """Close the engine, where there is one; it may be used again."""
         if self.engine is not None:
             await self.engine.aclose()
+
+    def close(self) -> None:
+        """Close the engine from synchronous code; it may be used again. `with reward:` does so in the end."""
+        run_blocking(self.aclose())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     def with_engine(self, engine: Engine) -> Self:
         """Return the same reward with a language model behind it."""
@@ -163,49 +186,105 @@ class RewardModel(ABC):
         target = self.select_target(group)
         return ScoredGroup(await self.score_responses(group, target), target.instruction)
 
-    async def score(self, groups: Iterable[Group]) -> list[tuple[Score, ...]]:
-        """Score many groups at once. The engine limits how many requests are in flight.
+    @overload
+    async def score(self, data: Group, *, columns: ColumnNames = None) -> tuple[Score, ...]: ...
+    @overload
+    async def score(self, data: Mapping[str, object], *, columns: ColumnNames = None) -> dict[str, object]: ...
+    @overload
+    async def score(self, data: TableT, *, columns: ColumnNames = None) -> TableT: ...
+    @overload
+    async def score(self, data: Iterable[Group], *, columns: ColumnNames = None) -> list[tuple[Score, ...]]: ...
+    @overload
+    async def score(
+        self, data: Iterable[Mapping[str, object]], *, columns: ColumnNames = None
+    ) -> list[dict[str, object]]: ...
+
+    async def score(self, data: object, *, columns: ColumnNames = None) -> object:
+        """Score groups, rows or a table; everything is asked at once, and the engine limits what is in flight.
 
         Args:
-            groups: Conversations and their candidate responses.
+            data: One group or several; or rows in any shape of a file: a mapping, several of them, a pandas or polars
+                DataFrame, or a `datasets.Dataset`.
+            columns: For rows: our column names to theirs, such as {"response": "answer"}.
 
         Returns:
-            For each group, in order, a score for each of its responses.
+            For a group a score for each of its responses, for several a list of these. Rows and tables come back as
+            what they are, with columns added: reward, outcome, inferred_instruction, precision, recall, reasoning,
+            detail and cautions. What was given is left as it is.
 
         Raises:
             ConversationError: A group has no instruction to infer. Nothing has been asked then.
+            DataError: It is nothing that can be scored, or a row cannot be read, which is said before anything is
+                asked. In a table such a row has the outcome "rejected" instead.
             EngineUnavailableError: The engine will never answer.
+
+        Example:
+            >>> import asyncio
+            >>> from flip_reward import FlipReward, ScriptedEngine
+            >>> row = {"question": "Name a fruit.", "answer": "A pear is a fruit."}
+            >>> scored = asyncio.run(
+            ...     FlipReward(ScriptedEngine()).score(row, columns={"instruction": "question", "response": "answer"})
+            ... )
+            >>> scored["outcome"], scored["reward"]
+            ('scored', 0.25)
         """
-        selected = [(group, self.select_target(group)) for group in groups]
-        return await gather_all(self.score_responses(group, target) for group, target in selected)
+        if isinstance(data, Group):
+            return (await self.score_group(data)).scores
+        frame = open_frame(data)
+        if frame is not None:
+            return await score_frame(self, frame, columns)
+        if isinstance(data, Mapping):
+            return (await score_rows(self, [data], columns))[0]
+        given: list[object] = list(data) if isinstance(data, Iterable) and not isinstance(data, str) else [data]
+        groups = [one for one in given if isinstance(one, Group)]
+        rows = [one for one in given if isinstance(one, Mapping)]
+        if len(groups) == len(given):
+            return await self._score_groups(groups)
+        if len(rows) == len(given):
+            return await score_rows(self, rows, columns)
+        odd = next(place for place, one in enumerate(given) if not isinstance(one, Mapping))
+        raise DataError(f"row {odd} is no row, but {type(given[odd]).__name__}", hint=_WHAT_IS_SCORED)
 
-    def score_sync(self, groups: Sequence[Group]) -> list[tuple[Score, ...]]:
-        """Score many groups from synchronous code, also from inside a running event loop (a notebook)."""
-
-        async def run() -> list[tuple[Score, ...]]:
+    async def _score_groups(self, groups: Sequence[Group]) -> list[tuple[Score, ...]]:
+        targets = []
+        for place, group in enumerate(groups):
             try:
-                return await self.score(groups)
-            finally:
-                await self.aclose()
+                targets.append(self.select_target(group))
+            except ConversationError as error:
+                raise ConversationError(f"group {place}: {error}", hint=error.hint) from error
+        return await gather_all(map(self.score_responses, groups, targets))
 
-        return run_blocking(run())
+    @overload
+    def score_sync(self, data: Group, *, columns: ColumnNames = None) -> tuple[Score, ...]: ...
+    @overload
+    def score_sync(self, data: Mapping[str, object], *, columns: ColumnNames = None) -> dict[str, object]: ...
+    @overload
+    def score_sync(self, data: TableT, *, columns: ColumnNames = None) -> TableT: ...
+    @overload
+    def score_sync(self, data: Iterable[Group], *, columns: ColumnNames = None) -> list[tuple[Score, ...]]: ...
+    @overload
+    def score_sync(
+        self, data: Iterable[Mapping[str, object]], *, columns: ColumnNames = None
+    ) -> list[dict[str, object]]: ...
+
+    def score_sync(self, data: Any, *, columns: ColumnNames = None) -> object:
+        """Score groups, rows or a table from synchronous code; see `score`.
+
+        It may be called from several threads at once, and inside a running event loop (a notebook). All calls share
+        the engine, its connections and its limit on requests in flight, and leave them open: see `close`.
+        """
+        return run_blocking(self.score(data, columns=columns))
+
+    def score_table(self, table: TableT, *, columns: ColumnNames = None) -> TableT:
+        """Score a pandas or polars DataFrame or a `datasets.Dataset`, from synchronous code; see `score`.
+
+        Returns:
+            A new table of the same kind, with columns added.
+        """
+        return self.score_sync(table, columns=columns)
 
 
-async def gather_all(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
-    """Await everything at once, in order. The first error cancels the rest and is raised as it is.
-
-    Where a request was dropped, the others that are in flight are finished first: their answers may be kept.
-    """
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    except RequestDroppedError:
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        raise
+_WHAT_IS_SCORED = "score takes Groups, rows as mappings, a pandas or polars DataFrame, or a datasets.Dataset"
 
 
 async def score_each(work: Iterable[Coroutine[object, object, Score]]) -> tuple[Score, ...]:
@@ -218,16 +297,6 @@ async def score_each(work: Iterable[Coroutine[object, object, Score]]) -> tuple[
             return Score(None, Outcome.ENGINE_FAILURE, detail=str(error))
 
     return tuple(await gather_all(map(score, work)))
-
-
-def run_blocking(work: Coroutine[object, object, T]) -> T:
-    """Run a coroutine from synchronous code, also from inside a running event loop (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(asyncio.run, work).result()
 
 
 async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T | Score:

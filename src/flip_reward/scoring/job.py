@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any, TypedDict, Unpack, overload
 
 from flip_reward.data.cloud import is_address
 from flip_reward.data.grouping import FoundGrouping, find_grouping
@@ -19,7 +21,9 @@ from flip_reward.data.tables import check_output, write_table
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, OptionError, RunError
 from flip_reward.redact import show_address
-from flip_reward.rewards.base import RewardModel, run_blocking
+from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.shared import load_shared
+from flip_reward.rewards.waiting import run_blocking
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.records import RecordLine
 from flip_reward.scoring.run_folder import MANIFEST, RunFolder, read_records_in_input_order
@@ -120,49 +124,64 @@ class OpenedJob:
             write_table(self.job.output, map(RecordLine.of, records), RecordLine)
 
 
+class FileOptions(TypedDict, total=False):
+    """How `score_file` goes about it."""
+
+    run_folder: str | Path | None
+    """The folder of records. None derives one below `runs/` from the source and the settings."""
+    columns: Mapping[str, str] | None
+    """Our column names to the source's, such as {"response": "answer"}."""
+    limit: int | None
+    """Score at most this many rows."""
+    group_by: str | None
+    """Rows with the same value of this column form a group. Without it those do that have the same id and prompt, or
+    that follow each other with the same prompt."""
+    workers: int
+    """How many rows are scored at once. The engine has its own limit on requests."""
+    strict: bool
+    """Stop at the first row that cannot be read, instead of listing it in the run folder."""
+    retry_refused: bool
+    """Ask again what the engine refused in an earlier call."""
+    same_model: bool
+    """A server at another address than in earlier calls has the same model, whatever it says of itself."""
+    encoding: str | None
+    """How the source's text is encoded, such as "cp1252"; None for UTF-8, or UTF-16 where that is certain."""
+
+
+@overload
 def score_file(
-    reward: RewardModel,
+    reward: RewardModel, source: str | Path, output: str | Path | None = None, **options: Unpack[FileOptions]
+) -> Summary: ...
+@overload
+def score_file(
     source: str | Path,
     output: str | Path | None = None,
     *,
-    run_folder: str | Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    group_by: str | None = None,
-    workers: int = 64,
-    strict: bool = False,
-    retry_refused: bool = False,
-    same_model: bool = False,
-    encoding: str | None = None,
-) -> Summary:
+    reward: RewardModel | str = "flip",
+    **options: Any,  # noqa: ANN401 - of FileOptions and RewardConfig
+) -> Summary: ...
+def score_file(*files: Any, **options: Any) -> Summary:
     """Score the rows of a file into a run folder, as `flip-reward score` does, from synchronous code.
 
     Whatever ends the run, everything scored is kept. The same call goes on where it ended: the model is asked again
     only about responses that its engine failed to answer.
 
     Args:
-        reward: The reward model.
-        source: A file, a folder or a pattern of files, an address, "-" for standard input, or a data set on the
-            Hugging Face hub such as "owner/name:split"; see `open_input`. A row holds an instruction or a
-            conversation, and one response or several.
-        output: A ".jsonl", ".jsonl.gz" or ".parquet" file that takes the records too, in the order of the rows.
-        run_folder: The folder of records. None derives one below `runs/` from the source and the settings.
-        columns: Our column names to the source's, such as {"response": "answer"}.
-        limit: Score at most this many rows.
-        group_by: Rows with the same value of this column form a group. Without it those do that have the same id and
-            prompt, or that follow each other with the same prompt.
-        workers: How many rows are scored at once. The engine has its own limit on requests.
-        strict: Stop at the first row that cannot be read, instead of listing it in the run folder.
-        retry_refused: Ask again what the engine refused in an earlier call.
-        same_model: A server at another address than in earlier calls has the same model, whatever it says of itself.
-        encoding: How the source's text is encoded, such as "cp1252"; None for UTF-8, or UTF-16 where that is certain.
+        files: The reward model, if it comes first, the source and the output. The source is a file, a folder or a
+            pattern of files, an address, "-" for standard input, or a data set on the Hugging Face hub such as
+            "owner/name:split"; see `open_input`. A row holds an instruction or a conversation, and one response or
+            several. The output is a ".jsonl", ".jsonl.gz" or ".parquet" file that takes the records too, in the order
+            of the rows.
+        options: `reward`, a reward model or the name of a reward, by default "flip"; those of `FileOptions`, such as
+            `columns` and `run_folder`; and with a name those of `RewardConfig`, such as `model` and `samples`. Equal
+            options load a model once.
 
     Returns:
         What the run amounts to: counts of outcomes, the distribution of the reward, tokens and time.
 
     Raises:
         DataError: The source cannot be read, or a row of it and `strict` is set.
-        OptionError: The output has no known format, or it would overwrite something.
+        OptionError: An option is wrong, the output has no known format, or it would overwrite something.
         RunError: The run folder holds another run.
         EngineUnavailableError: The engine will not answer before somebody mends it.
         RunStoppedError: The engine has failed too many times in a row.
@@ -170,48 +189,29 @@ def score_file(
 
     Example:
         >>> from tempfile import TemporaryDirectory
-        >>> from flip_reward import FlipReward, ScriptedEngine
-        >>> reward = FlipReward(ScriptedEngine(lambda request: '{"INFERRED INSTRUCTION": "Name three fruits"}'))
         >>> with TemporaryDirectory() as folder:
         ...     rows = Path(folder, "rows.jsonl")
-        ...     _ = rows.write_text('{"prompt": "Name three fruits.", "response": "Apples, pears and plums."}')
-        ...     summary = score_file(reward, rows, Path(folder, "scored.jsonl"), run_folder=Path(folder, "run"))
+        ...     _ = rows.write_text('{"prompt": "Name a fruit.", "response": "A pear is a fruit."}')
+        ...     summary = score_file(rows, run_folder=Path(folder, "run"), model="scripted")
         >>> summary.outcomes, summary.rewards.mean
-        ({'scored': 1}, 1.0)
+        ({'scored': 1}, 0.25)
     """
-    return run_blocking(
-        score_file_async(
-            reward,
-            source,
-            output,
-            run_folder=run_folder,
-            columns=columns,
-            limit=limit,
-            group_by=group_by,
-            workers=workers,
-            strict=strict,
-            retry_refused=retry_refused,
-            same_model=same_model,
-            encoding=encoding,
-        )
-    )
+    return run_blocking(score_file_async(*files, **options))
 
 
+@overload
 async def score_file_async(
-    reward: RewardModel,
+    reward: RewardModel, source: str | Path, output: str | Path | None = None, **options: Unpack[FileOptions]
+) -> Summary: ...
+@overload
+async def score_file_async(
     source: str | Path,
     output: str | Path | None = None,
     *,
-    run_folder: str | Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    group_by: str | None = None,
-    workers: int = 64,
-    strict: bool = False,
-    retry_refused: bool = False,
-    same_model: bool = False,
-    encoding: str | None = None,
-) -> Summary:
+    reward: RewardModel | str = "flip",
+    **options: Any,  # noqa: ANN401 - of FileOptions and RewardConfig
+) -> Summary: ...
+async def score_file_async(*files: Any, **options: Any) -> Summary:
     """Score the rows of a file into a run folder; see `score_file` for the arguments, errors and what is returned.
 
     Example:
@@ -226,18 +226,43 @@ async def score_file_async(
         ...     asyncio.run(main(folder)).responses
         1
     """
-    limits = RunLimits(workers=workers, strict=strict, retry_refused=retry_refused, same_model=same_model)
-    folder, target = (None if path is None else Path(path) for path in (run_folder, output))
-    job = ScoringJob(
-        reward, [str(source)], folder, target, dict(columns or {}), limit, group_by, limits=limits, encoding=encoding
-    )
-    opened = open_job(job)
+    opened = open_job(_make_job(*files, **options))
     try:
         summary = await opened.run()
-        opened.write_output()
+        await asyncio.to_thread(opened.write_output)
     finally:
         opened.folder.close()
     return summary
+
+
+def _make_job(*files: Any, **options: Any) -> ScoringJob:  # noqa: ANN401 - see the overloads
+    if files and isinstance(files[0], RewardModel):
+        return _describe_job(*files[1:], reward=files[0], **options)
+    return _describe_job(*files, **options)
+
+
+def _describe_job(
+    source: str | Path,
+    output: str | Path | None = None,
+    *,
+    reward: RewardModel | str = "flip",
+    run_folder: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    group_by: str | None = None,
+    workers: int = 64,
+    strict: bool = False,
+    retry_refused: bool = False,
+    same_model: bool = False,
+    encoding: str | None = None,
+    **settings: object,
+) -> ScoringJob:
+    limits = RunLimits(workers=workers, strict=strict, retry_refused=retry_refused, same_model=same_model)
+    folder, target = (None if path is None else Path(path) for path in (run_folder, output))
+    model = load_shared(reward, settings)
+    return ScoringJob(
+        model, [str(source)], folder, target, dict(columns or {}), limit, group_by, limits=limits, encoding=encoding
+    )
 
 
 def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] | None = None) -> OpenedJob:

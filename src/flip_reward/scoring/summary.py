@@ -97,7 +97,19 @@ class Prices:
 
 
 class Summary(BaseModel):
-    """The closing summary of a run, as `summary.json` holds it."""
+    """The closing summary of a run, as `summary.json` holds it.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from flip_reward import score_file
+        >>> with TemporaryDirectory() as folder:
+        ...     rows = Path(folder, "rows.jsonl")
+        ...     _ = rows.write_text('{"prompt": "Say hi.", "response": ""}')
+        ...     summary = score_file(rows, run_folder=Path(folder, "run"), reward="longest")
+        >>> summary.responses, summary.outcomes, summary.rewards
+        (1, {'empty_response': 1}, None)
+    """
 
     model_config = ConfigDict(frozen=True)
 

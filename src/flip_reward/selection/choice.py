@@ -1,4 +1,4 @@
-"""`select_best`: which response of a group is the best by its scores."""
+"""Which response of a group is the best: `select_best` by its scores, `best_of` from a prompt and responses."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from flip_reward.core.conversation import Group
+from flip_reward.core.conversation import Group, Message
 from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Outcome, Score
+from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.shared import load_shared
 
 
 class TieRule(StrEnum):
-    """Which of several responses with the same highest value is chosen."""
+    """Which of several responses with the same highest value is chosen.
+
+    Example:
+        >>> best_of("Name a fruit.", ["A pear, say.", "A pear"], model="scripted", tie_rule=TieRule.SHORTEST).index
+        1
+    """
 
     FIRST = "first"
     """The one that comes first in the group."""
@@ -36,6 +44,11 @@ class Selection:
         tied: The responses that share the highest value, the chosen one among them; empty without a tie.
         unscored: How many responses have no value. They never win.
         reason: Why nothing was chosen; None exactly when something was.
+        scores: The score of each response, in their order.
+
+    Example:
+        >>> select_best(Group.of("Name a fruit.", ["A pear."]), [Score(0.5, Outcome.SCORED)]).score.value
+        0.5
     """
 
     index: int | None
@@ -43,6 +56,12 @@ class Selection:
     tied: tuple[int, ...] = ()
     unscored: int = 0
     reason: str | None = None
+    scores: tuple[Score, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def score(self) -> Score | None:
+        """The score of the chosen response; None without a choice."""
+        return None if self.index is None else self.scores[self.index]
 
 
 def select_best(
@@ -93,11 +112,50 @@ def select_best(
     if not values:
         counts = Counter(score.outcome for score in scores).most_common()
         listed = ", ".join(f"{count} {outcome}" for outcome, count in counts)
-        return Selection(None, None, unscored=unscored, reason=f"no response was scored: {listed}")
+        reason = f"no response was scored: {listed}"
+        return Selection(None, None, unscored=unscored, reason=reason, scores=tuple(scores))
     highest = max(values.values())
     best = [index for index, value in values.items() if value == highest]
     index = _break_tie(group, best, tie_rule, seed, read)
-    return Selection(index, group.responses[index], tuple(best) if len(best) > 1 else (), unscored)
+    tied = tuple(best) if len(best) > 1 else ()
+    return Selection(index, group.responses[index], tied, unscored, scores=tuple(scores))
+
+
+def best_of(
+    prompt: str | Sequence[Message | Mapping[str, object]],
+    responses: Iterable[str],
+    *,
+    reward: RewardModel | str = "flip",
+    tie_rule: TieRule = TieRule.FIRST,
+    **options: Any,  # noqa: ANN401 - RewardConfig has their types
+) -> Selection:
+    """Score the responses to a prompt and choose the best one, from synchronous code.
+
+    The model of a reward that is named is loaded by the first call, and kept for calls with the same options.
+
+    Args:
+        prompt: The instruction as text, or the conversation as messages or `{"role", "content"}` mappings.
+        responses: The candidates.
+        reward: A reward model, or the name of a reward.
+        tie_rule: Which response is chosen when several have the highest value.
+        options: Further options of `RewardConfig`, such as `model` and `base_url`.
+
+    Returns:
+        The chosen response, its index and its score; see `Selection`.
+
+    Raises:
+        ConversationError: There is no response, or no instruction to infer.
+        OptionError: An option is misspelt, has a wrong value, or stands beside a reward model.
+        EngineUnavailableError: The model will never answer.
+
+    Example:
+        >>> best_of("Name three fruits.", ["Pears are fruits.", ""], model="scripted").response
+        'Pears are fruits.'
+    """
+    model = load_shared(reward, options)
+    group = Group.of(prompt, responses)
+    [scores] = model.score_sync([group])
+    return select_best(group, scores, tie_rule=tie_rule, read=model.visible_answer)
 
 
 def _break_tie(

@@ -18,8 +18,9 @@ from flip_reward.data.shapes.columns import PAIR_COLUMNS, RESPONSE_COLUMNS
 from flip_reward.engines.base import Completion, Engine, Request, Sampling, find_adaptations
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import ConversationError, DataError, OptionError, RequestDroppedError
-from flip_reward.rewards.base import Rendered, RewardModel, ask, gather_all
+from flip_reward.rewards.base import Rendered, RewardModel, ask
 from flip_reward.rewards.options import Settings
+from flip_reward.rewards.waiting import gather_all
 from flip_reward.scoring.runner import FailureStreak, RunLimits, run_workers
 from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGroup
 

@@ -17,7 +17,8 @@ from flip_reward.core.score import Outcome, Score
 from flip_reward.engines.base import Engine, Request, Sampling
 from flip_reward.engines.middleware import innermost
 from flip_reward.errors import EngineUnavailableError, FlipRewardError, InputError
-from flip_reward.rewards.base import RewardModel, gather_all
+from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.waiting import gather_all
 from flip_reward.server.metrics import Metrics
 from flip_reward.server.problems import ApiError, Problem, RowError, engine_failed
 from flip_reward.server.settings import Limits

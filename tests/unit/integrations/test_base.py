@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,7 +13,7 @@ from flip_reward.core.score import Outcome
 from flip_reward.engines.base import Completion, Request
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError
-from flip_reward.integrations.base import BackgroundLoop, OncePerProcess, TrainerReward, environment_reward
+from flip_reward.integrations.base import TrainerReward, environment_reward
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.unscored import NONE, RAISE, UnscoredPolicy
 from tests.unit.integrations.conftest import SetEnvironment
@@ -136,129 +134,3 @@ def test_a_program_that_never_closes_anything_ends_quietly() -> None:
         timeout=60,
     )
     assert (finished.stdout, finished.stderr) == ("scored\n", "")
-
-
-@pytest.fixture
-def loop() -> Iterator[BackgroundLoop]:
-    loop = BackgroundLoop()
-    yield loop
-    loop.close()
-
-
-async def running_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.get_running_loop()
-
-
-async def test_callers_of_every_kind_meet_the_same_loop(loop: BackgroundLoop) -> None:
-    below_a_running_loop = loop.run(running_loop())
-    awaited = await loop.join(running_loop())
-    in_a_thread = await asyncio.to_thread(lambda: asyncio.run(loop.join(running_loop())))
-    assert below_a_running_loop is awaited is in_a_thread is not asyncio.get_running_loop()
-
-
-def test_an_error_reaches_the_caller(loop: BackgroundLoop) -> None:
-    async def fail() -> None:
-        raise LookupError("nothing there")
-
-    with pytest.raises(LookupError, match="nothing there"):
-        loop.run(fail())
-    with pytest.raises(LookupError, match="nothing there"):
-        asyncio.run(loop.join(fail()))
-
-
-async def test_a_caller_that_is_cancelled_cancels_its_work(loop: BackgroundLoop) -> None:
-    begun, ended = threading.Event(), threading.Event()
-
-    async def wait() -> None:
-        begun.set()
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            ended.set()
-            raise
-
-    caller = asyncio.create_task(loop.join(wait()))
-    assert await asyncio.to_thread(begun.wait, 10)
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    assert await asyncio.to_thread(ended.wait, 10)
-
-
-def test_closing_cancels_what_is_left() -> None:
-    loop = BackgroundLoop()
-    ended = threading.Event()
-
-    async def begin() -> asyncio.Task[None]:
-        async def wait() -> None:
-            try:
-                await asyncio.sleep(60)
-            finally:
-                ended.set()
-
-        task = asyncio.create_task(wait())
-        await asyncio.sleep(0)
-        return task
-
-    task = loop.run(begin())
-    loop.close()
-    assert ended.is_set()
-    assert task.cancelled()
-    assert not any(thread.name == "flip-reward" for thread in threading.enumerate())
-
-
-def test_threads_that_come_at_once_share_one() -> None:
-    made: list[int] = []
-
-    def make() -> int:
-        time.sleep(0.05)  # long enough for all threads to come in
-        made.append(len(made))
-        return len(made)
-
-    once = OncePerProcess(make)
-    results: list[int] = []
-    threads = [threading.Thread(target=lambda: results.append(once())) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert made == [0]
-    assert results == [1] * 8
-
-
-def test_a_failure_is_not_kept() -> None:
-    attempts: list[str] = []
-
-    def make() -> str:
-        attempts.append("once more")
-        if len(attempts) == 1:
-            raise OSError("the disk is away")
-        return "made"
-
-    once = OncePerProcess(make)
-    with pytest.raises(OSError, match="away"):
-        once()
-    assert once() == "made"
-
-
-def test_what_was_made_can_be_forgotten() -> None:
-    once = OncePerProcess(object)
-    assert once.forget() == []
-    first = once()
-    assert once.forget() == [first]
-    assert once() is not first
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_process_makes_its_own() -> None:
-    once = OncePerProcess(os.getpid)
-    assert once() == os.getpid()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writing, b"own" if once() == os.getpid() else b"inherited")
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(reading, 100) == b"own"
-    os.close(reading)
-    os.close(writing)

@@ -400,6 +400,19 @@ async def test_a_file_is_scored_below_a_running_event_loop(tmp_path: Path) -> No
     assert rewards(tmp_path / "one") == rewards(tmp_path / "other")
 
 
+async def test_a_file_is_scored_by_a_reward_of_a_name(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", simple_rows(2))
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        summary = score_file(source, folder.with_suffix(".jsonl"), run_folder=folder, model="scripted", samples=2,
+                             temperature=0.5, seed=1)  # fmt: skip
+        assert summary.outcomes == {"scored": 2}
+    named = await score_file_async(source=source, run_folder=tmp_path / "a", reward="longest", limit=1)
+    given = score_file(reward=FlipReward(ScriptedEngine()), source=source, run_folder=tmp_path / "b", limit=1)
+    assert named.responses == given.responses == 1
+    with pytest.raises(OptionError, match="'samples'"):
+        score_file(source, model="scripted", sample=2)
+
+
 def test_the_rows_of_a_run_are_found_again(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "Say hi.", "response": "Hi!"}\n')

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward import Group, Outcome, Score
+from flip_reward import FlipReward, Group, Message, Outcome, Score, ScriptedEngine, best_of
+from flip_reward.errors import ConversationError
 from flip_reward.rewards.options import ResponseOptions
 from flip_reward.selection import Selection, TieRule, select_best
 
@@ -121,3 +122,25 @@ def test_scores_of_another_group_are_refused() -> None:
 def _draw(name: str, *, seed: int) -> int | None:
     group = Group.of("Name a fruit.", ["a", "b", "c"], id=name)
     return select_best(group, scored(1, 1, 1), tie_rule=TieRule.RANDOM, seed=seed).index
+
+
+def test_the_best_of_several_in_one_call() -> None:
+    best = best_of("Name three fruits.", ["Bread.", "", "Pears and three fruits."], model="scripted")
+    assert (best.index, best.response, best.unscored) == (2, "Pears and three fruits.", 1)
+    assert [score.outcome for score in best.scores] == [
+        Outcome.SCORED,
+        Outcome.EMPTY_RESPONSE,
+        Outcome.SCORED,
+    ]
+    assert best.score is best.scores[2]
+    nothing = best_of([Message("user", "Hi.")], ["", " "], reward="longest")
+    assert (nothing.index, nothing.score) == (None, None)
+    reward = FlipReward(ScriptedEngine())
+    assert best_of("Hi.", ["Hi.", "A hi."], reward=reward) == select_best(
+        Group.of("Hi.", ["Hi.", "A hi."]), reward.score_sync(Group.of("Hi.", ["Hi.", "A hi."]))
+    )
+
+
+def test_the_best_of_none_is_an_error() -> None:
+    with pytest.raises(ConversationError, match="response"):
+        best_of("Hi.", [], model="scripted")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
+import weakref
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
@@ -55,11 +56,16 @@ class HttpSession:
         """Send one request once, and return the response whatever its status."""
         data = io.BytesIO(body) if body is not None and len(body) > MAX_BYTES_AT_ONCE else body
         pool = self._pools.get(asyncio.get_running_loop()) or await self._open_pool()
+        pool.in_flight += 1
         try:
             async with pool.session.request(method, url, data=data, allow_redirects=False) as response:
                 return HttpResponse(response.status, response.headers, await _read(response))
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = self._explain(error)
+        finally:
+            pool.in_flight -= 1
+            if pool.closing:
+                await pool.close()
         # Outside the except clause: aiohttp's own errors hold the request's headers, and so the API key.
         raise failure
 
@@ -117,8 +123,8 @@ class HttpSession:
         return self._cannot_connect(f"{peer} cannot be reached: TLS failed with {cause.reason or cause}")
 
     async def _open_pool(self) -> _Pool:
-        for loop in [loop for loop in self._pools if loop.is_closed()]:
-            del self._pools[loop]
+        for closed in [loop for loop in self._pools if loop.is_closed()]:
+            self._pools.pop(closed).unclosed.detach()
         # An event loop that ends closes the generators that are still open, and so does the last reference to one:
         # without `aclose` no connection is left behind either. `_open_session` does not wait before its yield, so no
         # two tasks get here at once.
@@ -126,20 +132,38 @@ class HttpSession:
         addresses = [self._address, *([self.proxy.address] if self.proxy else [])]
         context = make_context() if any(one.startswith("https:") for one in addresses) else None
         generator = _open_session(self._headers, self._timeout_seconds, self.proxy, context)
-        pool = self._pools[asyncio.get_running_loop()] = _Pool(await anext(generator), generator)
+        loop = asyncio.get_running_loop()
+        unclosed = weakref.finalize(self, _close_behind, loop, generator)
+        unclosed.atexit = False
+        pool = self._pools[loop] = _Pool(await anext(generator), generator, unclosed)
         return pool
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop."""
+        """Close the connections of the running event loop, those that are in use when they have their answers."""
         pool = self._pools.pop(asyncio.get_running_loop(), None)
         if pool is not None:
-            await pool.generator.aclose()
+            pool.closing = True
+            await pool.close()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Pool:
     session: aiohttp.ClientSession
     generator: AsyncGenerator[aiohttp.ClientSession]
+    unclosed: weakref.finalize[[asyncio.AbstractEventLoop, AsyncGenerator[aiohttp.ClientSession]], HttpSession]
+    """Closes it where the session is collected first: what is collected with it cannot close itself any more."""
+    in_flight: int = 0
+    closing: bool = False
+
+    async def close(self) -> None:
+        if self.in_flight == 0:
+            self.unclosed.detach()
+            await self.generator.aclose()
+
+
+def _close_behind(loop: asyncio.AbstractEventLoop, generator: AsyncGenerator[aiohttp.ClientSession]) -> None:
+    if loop.is_running():
+        loop.call_soon_threadsafe(lambda: loop.create_task(generator.aclose()))
 
 
 async def _open_session(

@@ -22,13 +22,13 @@ from typing import Any, Protocol
 from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.chat.thinking import find_opening
 from flip_reward.errors import OptionError, RunStoppedError
-from flip_reward.integrations.base import OncePerProcess
 from flip_reward.integrations.samples import SampleGroup, TextOrChat, group_samples, read_response
 from flip_reward.integrations.trl.metrics import describe_call, describe_samples, measure_overlaps
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.integrations.trl.patience import PatientScorer, Say, ScoredCall
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig
+from flip_reward.rewards.waiting import OncePerProcess
 
 _LOGGER = logging.getLogger(__name__)
 

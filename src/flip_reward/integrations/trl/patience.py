@@ -13,7 +13,8 @@ from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import EngineUnavailableError, NoLogprobsError
 from flip_reward.integrations.samples import SampleGroup
 from flip_reward.integrations.trl.options import TrlOptions
-from flip_reward.rewards.base import RewardModel, gather_all
+from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.waiting import gather_all
 
 Say = Callable[[str], None]
 

@@ -15,7 +15,6 @@ from flip_reward.core.replies.parse import parse_list_choice
 from flip_reward.core.score import Score
 from flip_reward.engines.base import Engine, Request
 from flip_reward.errors import OptionError
-from flip_reward.rewards.base import gather_all
 from flip_reward.rewards.judges.base import (
     GroupJudge,
     GroupJudgeOptions,
@@ -26,6 +25,7 @@ from flip_reward.rewards.judges.base import (
     score_share,
 )
 from flip_reward.rewards.options import Settings
+from flip_reward.rewards.waiting import gather_all
 
 
 @dataclass(frozen=True)

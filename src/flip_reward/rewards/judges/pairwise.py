@@ -20,7 +20,6 @@ from flip_reward.core.prompts import JudgeKind, Template, render_pair
 from flip_reward.core.replies.parse import parse_pair_choice
 from flip_reward.core.score import Score
 from flip_reward.engines.base import Engine, Request
-from flip_reward.rewards.base import gather_all
 from flip_reward.rewards.judges.base import (
     GroupJudge,
     GroupJudgeOptions,
@@ -31,6 +30,7 @@ from flip_reward.rewards.judges.base import (
     score_share,
 )
 from flip_reward.rewards.options import Settings
+from flip_reward.rewards.waiting import gather_all
 
 
 class Tournament(StrEnum):

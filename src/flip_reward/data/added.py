@@ -1,0 +1,93 @@
+"""The columns that scores add to a user's rows: `added_columns`, and names for them that are free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from flip_reward.core.score import Score
+from flip_reward.data.shapes import Shape
+
+REJECTED = "rejected"
+"""The outcome of a row that cannot be scored; `detail` says why."""
+
+_READERS: Mapping[str, Callable[[Score], object]] = {
+    "reward": lambda score: score.value,
+    "outcome": lambda score: score.outcome.value,
+    "inferred_instruction": lambda score: score.inferred_instruction,
+    "precision": lambda score: score.precision,
+    "recall": lambda score: score.recall,
+    "reasoning": lambda score: score.reasoning,
+    "detail": lambda score: score.detail,
+    "cautions": lambda score: ", ".join(score.cautions) or None,
+}
+_NUMBERS = frozenset({"reward", "precision", "recall"})
+
+
+def added_columns(scores: Sequence[Score | None], shape: Shape) -> dict[str, object]:
+    """Lay out the scores of a row's responses as columns; None is a response without a score.
+
+    A row with one response gets plain values. Where each candidate has a column of its own, so has its reward. A row
+    with a list of responses gets lists.
+
+    Example:
+        >>> from flip_reward import Outcome
+        >>> scores = [Score(0.5, Outcome.SCORED), Score(None, Outcome.EMPTY_REPLY)]
+        >>> pair = added_columns(scores, Shape(candidate_columns=("chosen", "rejected")))
+        >>> pair["reward_chosen"], pair["outcome_rejected"]
+        (0.5, 'empty_reply')
+        >>> added_columns(scores, Shape(many=True))["reward"]
+        [0.5, None]
+    """
+    columns = {name: [None if one is None else read(one) for one in scores] for name, read in _READERS.items()}
+    return arrange(columns, shape)
+
+
+def rejected_columns(reason: str, shape: Shape) -> dict[str, object]:
+    """Lay out why a row was rejected, in the columns that its scores would have had."""
+    count = 1 if shape.many else len(shape.candidate_columns) or 1
+    said = {"outcome": REJECTED, "detail": reason}
+    return arrange({name: [said.get(name)] * count for name in _READERS}, shape)
+
+
+def added_types(shape: Shape) -> dict[str, object]:
+    """Return the columns that `added_columns` gives, with their types."""
+    return arranged_types({name: float | None if name in _NUMBERS else str | None for name in _READERS}, shape)
+
+
+def arranged_types(types: Mapping[str, object], shape: Shape) -> dict[str, object]:
+    """Return the columns that `arrange` gives, with their types."""
+    if shape.many:
+        return {name: list[kind] | None for name, kind in types.items()}  # type: ignore[valid-type]  # made at run time
+    if shape.candidate_columns:
+        return {f"{name}_{column}": kind for name, kind in types.items() for column in shape.candidate_columns}
+    return dict(types)
+
+
+def arrange(columns: Mapping[str, list[object]], shape: Shape) -> dict[str, object]:
+    """Lay out columns that have a value for each response of a row: lists, a column each, or plain values."""
+    if shape.many:
+        return dict(columns)
+    if shape.candidate_columns:
+        return {
+            f"{name}_{column}": value
+            for name, values in columns.items()
+            for column, value in zip(shape.candidate_columns, values, strict=True)
+        }
+    return {name: value for name, [value] in columns.items()}
+
+
+def free_names(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """Find names for added columns that the user's do not have.
+
+    Example:
+        >>> free_names(["reward", "outcome"], {"prompt", "reward"})
+        {'reward': 'flip_reward', 'outcome': 'outcome'}
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        free, number = name, 1
+        while free in taken or free in found.values():
+            free = f"flip_{name}" if number == 1 else f"flip_{number}_{name}"
+            number += 1
+        found[name] = free
+    return found

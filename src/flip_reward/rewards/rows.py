@@ -1,0 +1,114 @@
+"""Rows and tables in memory, scored and given back with columns added, as files are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from flip_reward.core.conversation import Group
+from flip_reward.core.score import Score
+from flip_reward.data.added import added_columns, added_types, free_names, rejected_columns
+from flip_reward.data.frames import Column, Frame
+from flip_reward.data.grouping import find_grouping
+from flip_reward.data.groups import PlacedRow, SourceRow, place_rows, read_sources
+from flip_reward.data.rows import Input, RawRow, Skip
+from flip_reward.data.shapes import find_shape
+from flip_reward.errors import ConversationError, DataError
+from flip_reward.rewards.waiting import gather_all
+
+if TYPE_CHECKING:
+    from flip_reward.rewards.base import RewardModel
+
+_LOGGER = logging.getLogger(__name__)
+
+_GROUPS_AT_ONCE = 512
+
+
+async def score_rows(
+    reward: RewardModel, rows: Sequence[Mapping[str, object]], columns: Mapping[str, str] | None
+) -> list[dict[str, object]]:
+    """Return copies of rows with columns added; a row that cannot be read is an error before anything is asked."""
+    if not rows:
+        return []
+    given = _Rows(Input("rows", lambda skip: _number(rows, skip)), columns)
+    for position, row in enumerate(given.place()):
+        if row.rejected is not None:
+            raise DataError(f"row {position}: {row.rejected.reason}")
+        if row.group is not None:
+            try:
+                reward.select_target(row.group.group)
+            except ConversationError as error:
+                raise DataError(f"row {position}: {error}", hint=error.hint) from error
+    names = free_names(added_types(given.shape), {name for row in rows for name in row})
+    scored = await given.score(reward)
+    return [
+        {**row, **{names[name]: cell for name, cell in cells.items()}}
+        for row, cells in zip(rows, scored, strict=True)
+    ]
+
+
+async def score_frame(reward: RewardModel, frame: Frame, columns: Mapping[str, str] | None) -> object:
+    """Return a table with columns added; a row that cannot be read has the outcome "rejected"."""
+    given = _Rows(Input("table", lambda skip: _number(frame.rows(), skip), size_hint=len(frame)), columns)
+    scored = await given.score(reward) if len(frame) else []
+    types = added_types(given.shape)
+    names = free_names(types, frame.names)
+    return frame.with_columns({
+        names[name]: Column(float if kind in _NUMBERS else str, [cells[name] for cells in scored], given.shape.many)
+        for name, kind in types.items()
+    })  # fmt: skip
+
+
+_NUMBERS = (float | None, list[float | None] | None)
+
+
+def _number(rows: Iterable[Mapping[str, object]], skip: Skip) -> Iterator[RawRow]:
+    for position, values in enumerate(rows):
+        if not skip(position):
+            yield RawRow(position, position + 1, values)
+
+
+class _Rows:
+    """Rows in memory, which are read as those of a file: once for their groups, and once for their places there."""
+
+    def __init__(self, source: Input, columns: Mapping[str, str] | None) -> None:
+        self._source = source
+        self.shape = find_shape([source], columns)
+        if self.shape.found:
+            _LOGGER.info("%s: read as %s", source.name, self.shape.description)
+        self._grouping = find_grouping([source], self.shape, None).grouping
+
+    def place(self) -> Iterator[PlacedRow]:
+        """Say for each row where its responses are."""
+        return place_rows([self._source], self.shape, grouping=self._grouping)
+
+    async def score(self, reward: RewardModel) -> list[dict[str, object]]:
+        """Score each group, many at a time, and return what is added to every row."""
+        groups = read_sources([self._source], self.shape, grouping=self._grouping)
+        found: dict[int, tuple[Score, ...] | str] = {}
+
+        async def work() -> None:
+            for row in groups:  # shared by all workers: each takes the next one
+                if isinstance(row, SourceRow):
+                    found[row.position] = await _score_or_reject(reward, row.group)
+
+        await gather_all(work() for _ in range(_GROUPS_AT_ONCE))
+        return [self._lay_out(row, found) for row in self.place()]
+
+    def _lay_out(self, row: PlacedRow, found: Mapping[int, tuple[Score, ...] | str]) -> dict[str, object]:
+        if row.group is None:
+            return rejected_columns(row.rejected.reason if row.rejected else "", self.shape)
+        scores = found[row.group.position]
+        if isinstance(scores, str):
+            return rejected_columns(scores, self.shape)
+        return added_columns(scores[row.first : row.first + row.count], self.shape)
+
+
+async def _score_or_reject(reward: RewardModel, group: Group) -> tuple[Score, ...] | str:
+    try:
+        scores = (await reward.score_group(group)).scores
+    except ConversationError as error:
+        return str(error)
+    return tuple([replace(score, raw_reply=None, samples=()) for score in scores])  # no column shows these
