@@ -482,6 +482,8 @@ def test_rows_of_standard_input_form_groups_too(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
     score_file(FlipReward(ScriptedEngine(Inferrer())), "-", run_folder=tmp_path / "run", group_by="t")
     assert {record.group_size for record in read_records(tmp_path / "run")} == {3}
+
+
 def test_the_rows_of_a_run_are_read_again_in_their_encoding(tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_bytes("prompt,response\nSag Grüß Gott.,Grüß Gott!\n".encode("cp1252"))

@@ -39,9 +39,7 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
     """
     reward = config.check()  # mistakes come to light before a model loads
     if run.dry_run:
-        show_prompts(
-            reward, inputs, run.column_names, limit=run.limit, group_by=run.group_by, encoding=run.encoding
-        )
+        show_prompts(reward, inputs, run.column_names, limit=run.limit, group_by=run.group_by, encoding=run.encoding)
         return
     check_rows(inputs, run.column_names, encoding=run.encoding)
     typer.echo(f"model: {config.describe_model()}", err=True)
