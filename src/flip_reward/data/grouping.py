@@ -43,11 +43,11 @@ class Grouping:
 
         Example:
             >>> print(Grouping("ticket"))
-            rows with the same 'ticket' form a group
+            Rows with the same 'ticket' form a group
         """
         if self.column is None:
-            return "rows with the same instruction that follow each other form a group"
-        return f"rows with the same {self.column!r} form a group"
+            return "Rows with the same instruction that follow each other form a group"
+        return f"Rows with the same {self.column!r} form a group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class FoundGrouping:
 
         Example:
             >>> FoundGrouping(Grouping("id"), 12, rows=40).description
-            "rows with the same 'id' form a group: 12 groups of several rows"
+            "Rows with the same 'id' form a group: 12 groups of several rows"
         """
         if self.grouping is None:
             return ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from flip_reward.data.cells import is_missing, read_id, read_response
+
+pd = pytest.importorskip("pandas")
 
 
 @pytest.mark.parametrize("cell", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT], ids=repr)
