@@ -1,6 +1,6 @@
 """Compare the inferred instructions of a finished run with ROUGE-L, without the model.
 
-Run `python examples/rescore_run.py runs/responses-1a2b3c4d` (needs `pip install "flip-reward[similarity]"`).
+Run `python examples/rescore_run.py runs/responses-flip-1a2b3c4d` (needs `pip install "flip-reward[similarity]"`).
 """
 
 import sys

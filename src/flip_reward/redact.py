@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -17,6 +18,8 @@ _SECRET_ENDINGS = (
 )  # fmt: skip
 """Of words, which may be written together: `apikey`."""
 _USER_INFO = re.compile(r"^(\s*[\w+.-]+://)[^/?#]*@")
+_NAME = re.compile(r"-{0,2}[A-Za-z][\w.-]*=")
+_VARIABLE = re.compile(r"[A-Za-z_]\w*")
 _SCHEME = re.compile(r"\s*(?:bearer|basic)\s", re.IGNORECASE)
 
 
@@ -65,6 +68,39 @@ def show_address(address: str) -> str:
         'https://host/v1'
     """
     return strip_user_info(address.partition("?")[0])
+
+
+def mask_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return the words of a command line with a mark in the place of secrets.
+
+    These are what stands behind a name that is a secret's (`--token X`, `reward.api_key=X`), secrets in JSON, and in
+    addresses the credentials and the values of the query. The name of an environment variable stays.
+
+    Example:
+        >>> mask_arguments(["--base-url", "https://bob:hunter2@host/v1?key=sk-1", "--api-key-env", "MY_KEY"])
+        ['--base-url', 'https://host/v1?***', '--api-key-env', 'MY_KEY']
+    """
+    masked, before = [], ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=") if _NAME.match(argument) else ("", "", argument)
+        masked.append(name + equals + _mask_value(name or before, value))
+        before = argument if argument.startswith("-") and not equals else ""
+    return masked
+
+
+def _mask_value(name: str, value: str) -> str:
+    if is_secret_field(name) and not (name.lower().endswith("env") and _VARIABLE.fullmatch(value)):
+        return str(_mark(value))
+    if value.lstrip()[:1] == "{":
+        with suppress(ValueError, RecursionError):
+            return json.dumps(mask_secrets(json.loads(value)), ensure_ascii=False)
+        names = (re.split(r"[\s,{\"']+", part[-64:].rstrip(" \"'"))[-1] for part in value.split(":")[:-1])
+        if any(map(is_secret_field, names)):  # YAML, or almost JSON
+            return str(_mark(value))
+    if "://" in value:
+        address, mark, query = strip_user_info(value).partition("?")
+        return address + mark + ("***" if "=" in query else query)
+    return str(_mask_inside(value))
 
 
 def _mask_inside(value: object) -> object:

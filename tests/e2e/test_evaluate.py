@@ -232,7 +232,7 @@ def test_mistakes_end_in_one_line_and_status_2(tmp_path: Path) -> None:
         (["compare", "whole", "part"], "items only in the first"),
         (["compare", "whole", "whole"], "the same folder"),
         (["compare", "whole", "none"], "evaluation.json"),
-        (["compare", "whole", "run"], "does not say which responses are good"),
+        (["compare", "whole", "run"], "two folders of the same kind"),
     ]:
         finished = run(tmp_path, *arguments)
         assert (finished.returncode, message in finished.stderr) == (2, True), (arguments, finished.stderr)

@@ -3,7 +3,7 @@
 import pytest
 
 from flip_reward.engines.http.engine import HttpEngine
-from flip_reward.redact import is_secret_field, mask_secrets
+from flip_reward.redact import is_secret_field, mask_arguments, mask_secrets
 
 SECRET = (
     "api_key", "apikey", "APIKEY", "apiKey", "X-Api-Key", "openaikey", "key_id", "token", "access_token",
@@ -58,3 +58,36 @@ def test_engines_with_other_secrets_are_others() -> None:
     first, second = (HttpEngine("http://host/v1", "m", extra_body={"api_key": key}) for key in ("sk-1", "sk-2"))
     assert first.identity != second.identity
     assert "sk-" not in first.identity + second.identity
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--extra-body", '{"api_key": "hunter2", "top_k": 5}'],
+        ['--extra-body={"deep": [{"password": "hunter2"}]}'],
+        ["--base-url", "http://bob:hunter2@host/v1"],
+        ["--policy-base-url=https://host/v1?api-version=1&api-key=hunter2"],
+        ["s3://bob:hunter2@bucket/rows.jsonl"],
+        ["https://host/rows.jsonl?sig=hunter2"],
+        ["--api-key", "hunter2"],
+        ["reward.api_key=hunter2"],
+        ["reward.extra_body={api_key: hunter2}", "--token=hunter2"],
+        ["--api-key-env", "sk-hunter2"],
+        ["--header", "Bearer hunter2"],
+    ],
+)
+def test_no_secret_of_a_command_line_is_shown(arguments: list[str]) -> None:
+    assert not any("hunter2" in one for one in mask_arguments(arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["score", "my rows.jsonl", "--columns", "instruction={instruction}\n\n{input}"],
+        ["score", "s3://bucket/part-?.jsonl", "--max-tokens", "64", "--api-key-env", "MY_KEY"],
+        ["train", "r.yaml", "reward.api_key_env=MY_KEY", "grpo.learning_rate=2e-6"],
+        ["try", "What is a key=value pair?", "{"],
+    ],
+)
+def test_what_is_no_secret_of_a_command_line_stays(arguments: list[str]) -> None:
+    assert mask_arguments(arguments) == arguments

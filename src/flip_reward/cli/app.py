@@ -16,10 +16,11 @@ from flip_reward import __version__
 from flip_reward.cli.exit_codes import EXPLANATION, ExitCode, exit_code
 from flip_reward.cli.streams import unbreakable_output
 from flip_reward.errors import FlipRewardError
+from flip_reward.scoring.command_line import current_arguments
 
 COMMANDS = (
-    "score", "best-of-n", "rescore", "report", "evaluate", "compare", "train", "tune-inferrer", "export-adapter",
-    "serve", "data", "cache",
+    "score", "best-of-n", "rescore", "runs", "report", "evaluate", "compare", "select",
+    "train", "tune-inferrer", "export-adapter", "serve", "data", "cache",
 )  # fmt: skip
 """In the order of the help. Each is a function in `commands/NAME.py`, or there an app with commands of its own."""
 
@@ -101,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
+    current_arguments.set(("flip-reward", *(sys.argv[1:] if arguments is None else arguments)))
     try:
         app(arguments)
     except FlipRewardError as error:

@@ -185,6 +185,8 @@ def _counts(summary: Summary) -> str:
         line += f"; low confidence: {cautions}"
     if summary.rejected_rows:
         line += f"; {summary.rejected_rows} rows rejected"
+    if summary.limit is not None:
+        line += f"; only the first {summary.limit:,} rows were read (--limit)"
     return line
 
 

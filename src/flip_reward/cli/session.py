@@ -64,9 +64,9 @@ def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
     finally:
         opened.folder.close()
     if as_json:
-        typer.echo(json.dumps({"run_folder": str(opened.folder.path), **summary.model_dump()}, indent=2))
+        typer.echo(json.dumps({"run_folder": name_folder(opened), **summary.model_dump()}, indent=2))
     else:
-        if table or (table is None and summary.responses <= LONGEST_TABLE):
+        if opened.folder.kept and (table or (table is None and summary.responses <= LONGEST_TABLE)):
             records = islice(read_records_in_input_order(opened.folder.path), LONGEST_TABLE)
             print_records(console, records, judged=isinstance(job.reward, Judge))
             if summary.responses > LONGEST_TABLE:
@@ -91,7 +91,10 @@ def score_opened(
     tell_shape(opened.shape, opened.inputs)
     if opened.folder.dropped_bytes:
         console.print("The last record was half-written and is scored again.")
-    display = ProgressDisplay(console, rows=opened.rows, completed_rows=len(opened.folder.completed))
+    completed = len(opened.folder.completed)
+    if opened.rows is not None:
+        completed = min(completed, opened.rows)
+    display = ProgressDisplay(console, rows=opened.rows, completed_rows=completed)
     summary = run_until_interrupted(
         opened, console, stop, display, lambda: opened.run(observer=display, stop=stop, rows=rows)
     )
@@ -221,12 +224,18 @@ def _render(render: Callable[[Group], Sequence[Rendered]], row: SourceRow) -> Se
         return row.reject(str(error))
 
 
+def name_folder(opened: OpenedJob) -> str | None:
+    """Return where a run is kept, for JSON; None where nothing was recorded."""
+    return None if opened.folder.kept is None else str(opened.folder.kept)
+
+
 def print_places(console: Console, opened: OpenedJob, sentence: str = "", *, output: Path | None = None) -> None:
     """Print where a run and its output are."""
     lines = [sentence] if sentence else []
-    lines.append(f"Run folder: {opened.folder.path}")
-    if opened.folder.rejected_rows:
-        lines.append(f"Rejected rows: {opened.folder.path / REJECTED}")
+    kept = opened.folder.kept
+    lines.append("No row was scored, so no run folder is kept" if kept is None else f"Run folder: {kept}")
+    if kept and opened.folder.rejected_rows:
+        lines.append(f"Rejected rows: {kept / REJECTED}")
     if output is not None and not sentence:
         lines.append(f"Output: {output}")
     console.print(Text("\n".join(lines)), soft_wrap=True)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from flip_reward.errors import OptionError, RunError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
-from flip_reward.evaluation.folder import CELLS, EVALUATION, read_evaluation, read_items
+from flip_reward.evaluation.folder import read_evaluation, read_items
 from flip_reward.evaluation.paired import RewardGrades, compare_pairs
 from flip_reward.evaluation.results import ComparisonResult
 from flip_reward.evaluation.tabulate import grade_experiments
+from flip_reward.scoring.folders import CELLS, EVALUATION
 from flip_reward.scoring.run_folder import RECORDS
 
 _MOST_SHOWN = 3
@@ -61,7 +62,8 @@ def _read_grades(path: Path) -> dict[str, list[RewardGrades]]:
         if not (folder / EVALUATION).exists():
             raise OptionError(
                 f"{path} is a run of 'flip-reward score', which does not say which responses are good",
-                hint="score a file with chosen and rejected responses with 'flip-reward evaluate -b FILE'",
+                hint="compare it with another run over the same input, or score a file with chosen and rejected "
+                "responses with 'flip-reward evaluate -b FILE'",
             )
     evaluation = read_evaluation(folder)
     items = {benchmark.name: read_items(folder, benchmark.name) for benchmark in evaluation.benchmarks}

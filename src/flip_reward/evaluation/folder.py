@@ -25,14 +25,15 @@ from flip_reward.core.conversation import Group
 from flip_reward.data.files import storage_error, write_atomically
 from flip_reward.errors import InputError, RunError, RunMismatchError
 from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
+from flip_reward.scoring.folders import CELLS, EVALUATION, FolderKind, how_to_go_on, recognise
 from flip_reward.scoring.run_folder import locked
 from flip_reward.scoring.summary import Prices
 
 FORMAT = 1
 """The layout of an evaluation folder. A folder of another layout is refused."""
 
-EVALUATION, RESULTS, RESULTS_CSV = "evaluation.json", "results.json", "results.csv"
-ITEMS, CELLS = "items", "cells"
+RESULTS, RESULTS_CSV = "results.json", "results.csv"
+ITEMS = "items"
 
 
 class _Entry(BaseModel):
@@ -94,6 +95,8 @@ class Evaluation(_Entry):
 
     format: int = FORMAT
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    command: str = ""
+    """The last command line, without secrets."""
     options: EvaluationOptions
     benchmarks: list[BenchmarkEntry]
     rewards: list[RewardEntry]
@@ -133,6 +136,7 @@ class Evaluation(_Entry):
         return self.model_copy(
             update={
                 "options": other.options,
+                "command": other.command,
                 "benchmarks": _merged(self.benchmarks, other.benchmarks, "name"),
                 "rewards": _merged(self.rewards, other.rewards, "label"),
                 "cells": _merged(self.cells, other.cells, "runs"),
@@ -171,6 +175,11 @@ def read_file(path: Path, model: type[FileT]) -> FileT:
     try:
         content = path.read_bytes()
     except OSError as error:
+        kind = recognise(path.parent)
+        if kind not in (None, FolderKind.EVALUATE):
+            raise RunError(
+                f"{path.parent} is {kind.description}, not an evaluation", hint=how_to_go_on(path.parent)
+            ) from error
         raise RunError(
             f"{path.parent} is not an evaluation folder: {path.name} cannot be read ({error.strerror or error})",
             hint="evaluation folders are written by 'flip-reward evaluate'",

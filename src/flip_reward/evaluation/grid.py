@@ -14,10 +14,9 @@ from flip_reward.data.groups import SourceRow
 from flip_reward.engines.base import Engine
 from flip_reward.engines.config import EngineConfig, resolve_engine, split_engine_options
 from flip_reward.engines.stopping import StopSignal
-from flip_reward.errors import OptionError
+from flip_reward.errors import OptionError, RunError
 from flip_reward.evaluation.benchmarks.base import Benchmark
 from flip_reward.evaluation.folder import (
-    EVALUATION,
     BenchmarkEntry,
     Evaluation,
     EvaluationOptions,
@@ -33,6 +32,8 @@ from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig, split_settings
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 from flip_reward.rewards.options import Settings
+from flip_reward.scoring.command_line import describe_command
+from flip_reward.scoring.folders import EVALUATION, FolderKind, how_to_go_on, recognise
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.run_folder import CompletedRows, RunFolder
 from flip_reward.scoring.runner import Observer, Run, RunLimits
@@ -118,9 +119,16 @@ class GridObserver(Protocol):
 def prepare_folder(folder: Path, grid: ExperimentGrid) -> Evaluation:
     """Write what is evaluated into an evaluation folder, or extend what it holds, and write the items.
 
-    A RunMismatchError says where the folder holds another evaluation.
+    A RunMismatchError says where the folder holds another evaluation, a RunError where it holds something else.
     """
+    kind = recognise(folder)
+    if kind not in (None, FolderKind.EVALUATE):
+        raise RunError(
+            f"{folder} is {kind.description}",
+            hint=f"{how_to_go_on(folder)}; evaluate into another folder with --run-folder",
+        )
     evaluation = Evaluation(
+        command=describe_command(),
         options=grid.options,
         benchmarks=[_describe(source, benchmark) for source, benchmark in grid.benchmarks],
         rewards=[reward.to_entry() for reward in grid.rewards],

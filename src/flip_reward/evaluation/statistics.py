@@ -27,6 +27,7 @@ SEED = 20260213
 _DIGITS = 12  # sums of the same grades differ in later digits by order, which would put a value outside its interval
 _FEW_VALUES = 50
 _BLOCK = 500  # resamples drawn at once, so that memory stays small
+_MANY = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ def _resample_mean(values: Values, generator: np.random.Generator) -> Values:
     """Draw the means of resamples.
 
     How often an item is drawn matters only through its value, so where few values occur it is enough to draw how
-    often each of them comes: the same distribution from three numbers a resample instead of thousands.
+    often each of them comes: the same distribution from three numbers a resample instead of thousands. The mean of
+    very many is normal, whatever they are (central limit theorem), and drawing them one by one would take minutes.
     """
     import numpy as np
 
@@ -108,6 +110,8 @@ def _resample_mean(values: Values, generator: np.random.Generator) -> Values:
     if len(distinct) <= _FEW_VALUES:
         few: Values = generator.multinomial(n, counts / n, size=RESAMPLES) @ distinct / n
         return few
+    if n > _MANY:
+        return generator.normal(values.mean(), values.std() / n**0.5, size=RESAMPLES)
     blocks = (generator.integers(n, size=(_BLOCK, n), dtype=np.int32) for _ in range(RESAMPLES // _BLOCK))
     return np.concatenate([values[drawn].mean(axis=1) for drawn in blocks])
 

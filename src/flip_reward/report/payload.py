@@ -27,8 +27,8 @@ from flip_reward.evaluation.tabulate import EvaluationData, RunRecords, rewards_
 from flip_reward.report.facts import Facts, describe_software, list_facts
 from flip_reward.report.statistics import Bin, RewardHistogram, bin_by_quintile, count_rewards, decide
 from flip_reward.report.texts import ScoreRow, TextTable, score_row
+from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import Manifest
-from flip_reward.scoring.run_folder import MANIFEST
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from flip_reward.report.texts import REPLY_PLACE, ScoreRow, TextTable, score_row
 from flip_reward.scoring.manifest import Manifest
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.rescore import find_origin
-from flip_reward.scoring.run_folder import MANIFEST, REJECTED, read_records_in_input_order, read_summary
+from flip_reward.scoring.folders import MANIFEST
+from flip_reward.scoring.run_folder import REJECTED, read_records_in_input_order, read_summary
 from flip_reward.scoring.summary import Quartiles, Summary
 from flip_reward.selection.results import Choice, read_choices
 

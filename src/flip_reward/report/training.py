@@ -22,7 +22,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Json
 from flip_reward.data.files import write_atomically
 from flip_reward.errors import MissingDependencyError, OptionError, RunError
 from flip_reward.report import REPORT
-from flip_reward.scoring.run_folder import MANIFEST
+from flip_reward.scoring.folders import MANIFEST
 
 METRICS, SAMPLES = "metrics.jsonl", "samples"
 # The second names are those in folders of earlier versions.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypedDict, Unpack, overload
 
 from flip_reward.data.cloud import is_address
@@ -24,9 +25,11 @@ from flip_reward.redact import show_address
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.shared import load_shared
 from flip_reward.rewards.waiting import run_blocking
+from flip_reward.scoring.command_line import current_arguments
+from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.records import RecordLine
-from flip_reward.scoring.run_folder import MANIFEST, RunFolder, read_records_in_input_order
+from flip_reward.scoring.run_folder import RECORDS, RunFolder, read_records_in_input_order
 from flip_reward.scoring.runner import Observer, Run, RunLimits
 from flip_reward.scoring.servers import check_servers
 from flip_reward.scoring.summary import Prices, Summary
@@ -108,7 +111,7 @@ class OpenedJob:
             rows = self.read_rows()
         run = Run(job.reward, self.folder, limits=job.limits, observer=observer, stop=stop)
         try:
-            return await run.score(rows, prices=job.prices)
+            return await run.score(rows, prices=job.prices, limit=self.job.limit)
         finally:
             await job.reward.aclose()
 
@@ -120,7 +123,9 @@ class OpenedJob:
     def write_output(self) -> None:
         """Write the records in input order to the output, if one is wanted."""
         if self.job.output is not None:
-            records = read_records_in_input_order(self.folder.path)
+            limit = self.job.limit
+            read = read_records_in_input_order(self.folder.path)
+            records = (record for record in read if limit is None or record.row < limit)
             write_table(self.job.output, map(RecordLine.of, records), RecordLine)
 
 
@@ -132,7 +137,7 @@ class FileOptions(TypedDict, total=False):
     columns: Mapping[str, str] | None
     """Our column names to the source's, such as {"response": "answer"}."""
     limit: int | None
-    """Score at most this many rows."""
+    """Score at most this many rows. Another call with a larger limit, or none, goes on in the same folder."""
     group_by: str | None
     """Rows with the same value of this column form a group. Without it those do that have the same id and prompt, or
     that follow each other with the same prompt."""
@@ -226,12 +231,12 @@ async def score_file_async(*files: Any, **options: Any) -> Summary:
         ...     asyncio.run(main(folder)).responses
         1
     """
-    opened = open_job(_make_job(*files, **options))
-    try:
+    with ExitStack() as held:
+        held.callback(current_arguments.reset, current_arguments.set(("score_file",)))
+        opened = open_job(_make_job(*files, **options))
+        held.callback(opened.folder.close)
         summary = await opened.run()
         await asyncio.to_thread(opened.write_output)
-    finally:
-        opened.folder.close()
     return summary
 
 
@@ -280,10 +285,9 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] | None = No
         settings=dict(job.reward.settings),
         inputs=[InputIdentity(name=source.name, fingerprint=source.fingerprint()) for source in inputs],
         columns=dict(shape.columns),
-        limit=job.limit,
         grouping=groups.grouping,
     )
-    path = job.folder or default_folder(configuration)
+    path = job.folder or default_folder(configuration, job.reward.model_name)
     if job.output is not None:
         _check_output(job.output, job.inputs, path)
     folder = RunFolder(
@@ -291,6 +295,7 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] | None = No
         configuration,
         sources=[_note_source(name) for name in job.inputs],
         encoding=job.encoding,
+        model=job.reward.model_name,
         whole_groups=not job.reward.independent,
         retry_refused=job.limits.retry_refused,
     )
@@ -345,13 +350,38 @@ def _check_output(output: Path, inputs: Sequence[str], folder: Path) -> None:
     check_output(output)
 
 
-def default_folder(configuration: RunConfiguration) -> Path:
-    """Name a run folder after the first input and a hash of the configuration.
+def default_folder(configuration: RunConfiguration, model: str | None = None) -> Path:
+    """Name a run folder after the first input, the reward, its model and a hash of the configuration.
 
-    The same configuration finds its folder again, except where an input cannot be recognised (standard input).
+    The same configuration finds its folder again, also where an earlier version named it, except where an input
+    cannot be recognised (standard input).
     """
-    digest = hashlib.sha256(configuration.model_dump_json().encode()).hexdigest()
     stem = configuration.inputs[0].name.replace("/", "-").partition(".")[0] or "run"
-    if not configuration.resumable:
-        stem = f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    return Path("runs") / f"{stem}-{digest[:8]}"
+    if configuration.resumable:
+        ending = configuration.digest[:8]
+    else:
+        ending = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{configuration.digest[:8]}"
+    more = f"+{len(configuration.inputs) - 1}" if len(configuration.inputs) > 1 else ""
+    reward = str(configuration.settings.get("reward", ""))
+    asked = PurePath("" if model in (None, "none") else model).name.removesuffix(".gguf")
+    parts = [_shorten(stem, 40) + more, _shorten(reward, 24), _shorten(asked, 32), ending]
+    path = Path("runs") / "-".join(part for part in parts if part)
+    return path if path.exists() else _find_earlier(stem, configuration) or path
+
+
+def _shorten(name: str, length: int) -> str:
+    """Cut a name, without what shells or file systems might read as something else."""
+    return re.sub(r"[^\w.]+", "-", name)[:length].strip("-.")
+
+
+def _find_earlier(stem: str, configuration: RunConfiguration) -> Path | None:
+    """Find the folder that an earlier version named, which had the limit in its name; the one with most records."""
+    named = re.compile(re.escape(stem) + "-[0-9a-f]{8}")
+    found = []
+    for path in Path("runs").iterdir() if Path("runs").is_dir() else ():
+        with suppress(RunError, OSError):
+            if named.fullmatch(path.name) and not Manifest.read(path / MANIFEST).configuration.differences(
+                configuration
+            ):
+                found.append(((path / RECORDS).stat().st_size, path))
+    return max(found, default=(0, None))[1]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,11 +16,14 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 
 from flip_reward.data.files import write_atomically
 from flip_reward.data.grouping import Grouping
 from flip_reward.errors import RunError, RunMismatchError
+from flip_reward.scoring.command_line import describe_command
+from flip_reward.scoring.folders import FolderKind, how_to_go_on, not_a_run, recognise
 
 FORMAT = 1
 """The layout of a run folder. A folder of another layout is refused."""
@@ -46,9 +50,14 @@ class RunConfiguration(BaseModel):
     """The reward's settings: templates and their hashes, target, similarity, sampling, engine."""
     inputs: list[InputIdentity]
     columns: dict[str, str] = {}
-    limit: int | None = None
     grouping: Grouping | None = None
     """How rows form groups, where they do."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forget_limit(cls, found: object) -> object:
+        """Earlier versions kept how many rows were read, which changes no record."""
+        return {name: found[name] for name in found if name != "limit"} if isinstance(found, dict) else found
 
     @model_serializer(mode="wrap")
     def _leave_out_grouping(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
@@ -57,6 +66,12 @@ class RunConfiguration(BaseModel):
         if self.grouping is None:
             del fields["grouping"]
         return fields
+
+    @property
+    def digest(self) -> str:
+        """A hash that names what belongs to this configuration. It is that of earlier versions, without a limit."""
+        text = self.model_dump_json().removesuffix("}") + ',"limit":null}'
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def resumable(self) -> bool:
@@ -76,7 +91,7 @@ class RunConfiguration(BaseModel):
 
     def _flat(self) -> dict[str, object]:
         flat: dict[str, object] = dict(self.settings)
-        flat["columns"], flat["limit"] = self.columns, self.limit
+        flat["columns"] = self.columns
         flat["groups"] = str(self.grouping or "each row is one")
         for number, source in enumerate(self.inputs, start=1):
             flat[f"input {number}"] = source.name
@@ -101,6 +116,10 @@ class Session(BaseModel):
     """What the user named as inputs, files by their absolute paths: where `reopen_inputs` looks for the rows."""
     encoding: str | None = None
     """How their texts are encoded, where the user said so."""
+    command: str = ""
+    """The command line, without secrets, or the function that was called."""
+    model: str | None = None
+    """The model behind the reward."""
 
     @classmethod
     def now(cls, *libraries: str) -> Session:
@@ -110,6 +129,7 @@ class Session(BaseModel):
             python=platform.python_version(),
             platform=platform.platform(),
             versions={name: found for name in (*_REPORTED_PACKAGES, *libraries) if (found := _installed(name))},
+            command=describe_command(),
         )
 
 
@@ -128,40 +148,39 @@ class Manifest(BaseModel):
         try:
             text = path.read_bytes()
         except OSError as error:
-            raise RunError(f"{path.parent} is not a run folder", hint="it has no readable manifest.json") from error
+            nothing = RunError(f"{path.parent} is not a run folder", hint="it has no readable manifest.json")
+            raise not_a_run(path.parent, nothing) from error
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise RunError(
-                f"{path} cannot be read by this version", hint="give another folder with --run-folder"
-            ) from error
+            unknown = RunError(f"{path} cannot be read by this version", hint="give another folder with --run-folder")
+            raise not_a_run(path.parent, unknown) from error
 
-    def resume_with(self, configuration: RunConfiguration) -> Manifest:
+    def resume_with(self, configuration: RunConfiguration, folder: Path) -> Manifest:
         """Return the manifest with one more session; a RunMismatchError where the configuration differs."""
         if differences := self.configuration.differences(configuration):
+            kind = recognise(folder) or FolderKind.SCORE
             raise RunMismatchError(
-                "the run folder holds a run of another configuration:\n  " + "\n  ".join(differences),
-                hint="give another folder with --run-folder, or the same options",
+                f"{folder} is {kind.description}, of another configuration:\n  " + "\n  ".join(differences),
+                hint=f"{how_to_go_on(folder)}; for this give another folder with --run-folder, or the same options",
             )
         return self.model_copy(update={"sessions": [*self.sessions, Session.now()]})
 
-    def reading(self, sources: Sequence[str], encoding: str | None) -> Manifest:
-        """Return the manifest with where the last session reads its inputs, and how."""
-        *earlier, last = self.sessions
-        reading = last.model_copy(update={"sources": list(sources), "encoding": encoding})
-        return self.model_copy(update={"sessions": [*earlier, reading]})
+    def reading(self, sources: Sequence[str], encoding: str | None, model: str | None) -> Manifest:
+        """Return the manifest with where the last session reads its inputs, and how, and which model it asks."""
+        return self._with_last({"sources": list(sources), "encoding": encoding, "model": model})
 
     def adapted(self, adaptations: Sequence[str]) -> Manifest:
         """Return the manifest with what the last session had to change about its requests."""
-        *earlier, last = self.sessions
-        return self.model_copy(
-            update={"sessions": [*earlier, last.model_copy(update={"adaptations": list(adaptations)})]}
-        )
+        return self._with_last({"adaptations": list(adaptations)})
 
     def reached_at(self, servers: dict[str, str]) -> Manifest:
         """Return the manifest with the addresses of the last session's engines."""
+        return self._with_last({"servers": servers})
+
+    def _with_last(self, fields: Mapping[str, object]) -> Manifest:
         *earlier, last = self.sessions
-        return self.model_copy(update={"sessions": [*earlier, last.model_copy(update={"servers": servers})]})
+        return self.model_copy(update={"sessions": [*earlier, last.model_copy(update=fields)]})
 
     def write(self, path: Path) -> None:
         """Write the manifest so that it is there whole or not at all."""

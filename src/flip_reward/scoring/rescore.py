@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import replace
 from itertools import groupby
@@ -13,9 +12,10 @@ from typing import TypeVar
 from flip_reward.core.score import Aggregation, Outcome, Sample, Score, aggregate
 from flip_reward.core.similarity import Reference, Similarity
 from flip_reward.errors import RunError
+from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.records import Record
-from flip_reward.scoring.run_folder import MANIFEST, RunFolder, locked, read_records_in_input_order, read_summary
+from flip_reward.scoring.run_folder import RunFolder, locked, read_records_in_input_order, read_summary
 from flip_reward.scoring.summary import Summary
 
 
@@ -35,7 +35,8 @@ def rescore_run(run: Path, similarity: Similarity, folder: Path | None = None) -
     aggregation = Aggregation(str(named))
     with locked(run):
         configuration = _configuration(run, manifest.configuration, similarity)
-        target = RunFolder(folder, configuration, sources=[str(run.resolve())])
+        model = manifest.sessions[-1].model if manifest.sessions else None
+        target = RunFolder(folder, configuration, sources=[str(run.resolve())], model=model)
         return folder, _copy(run, target, _Comparer(similarity, aggregation))
 
 
@@ -54,7 +55,7 @@ def find_origin(run: Path) -> Path:
 
 
 def _is_of(rescored: RunConfiguration, original: RunConfiguration) -> bool:
-    return [source.fingerprint for source in rescored.inputs] == [_fingerprint(original)]
+    return [source.fingerprint for source in rescored.inputs] == [original.digest]
 
 
 def _copy(run: Path, target: RunFolder, comparer: _Comparer) -> Summary:
@@ -67,6 +68,8 @@ def _copy(run: Path, target: RunFolder, comparer: _Comparer) -> Summary:
             target.append([comparer.rescore(record) for record in records if record.response_index in pending])
         summary = target.tally.summarise(
             complete=source is not None and source.complete,
+            limit=source.limit if source is not None else None,
+            rows=len(target.completed),
             rejected_rows=source.rejected_rows if source is not None else 0,
             resumed_responses=target.resumed_responses,
             seconds=time.perf_counter() - started,
@@ -80,12 +83,8 @@ def _copy(run: Path, target: RunFolder, comparer: _Comparer) -> Summary:
 def _configuration(run: Path, original: RunConfiguration, similarity: Similarity) -> RunConfiguration:
     return RunConfiguration(
         settings={**original.settings, "similarity": similarity.name},
-        inputs=[InputIdentity(name=f"run {run.resolve().name}", fingerprint=_fingerprint(original))],
+        inputs=[InputIdentity(name=f"run {run.resolve().name}", fingerprint=original.digest)],
     )
-
-
-def _fingerprint(configuration: RunConfiguration) -> str:
-    return hashlib.sha256(configuration.model_dump_json().encode()).hexdigest()
 
 
 class _Comparer:

@@ -13,7 +13,7 @@ import errno
 import os
 from array import array
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -23,16 +23,21 @@ import orjson
 from flip_reward.data.files import AppendOnlyFile, storage_error, write_atomically
 from flip_reward.data.grouping import UniqueIds
 from flip_reward.errors import OptionError, RunError, RunLockedError, StorageError
+from flip_reward.scoring.folders import MANIFEST, recognise
 from flip_reward.scoring.manifest import Manifest, RunConfiguration, Session
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.summary import Summary, Tally
 
 
 class CompletedRows:
-    """Remembers which responses of which rows need no more work, in one byte a row."""
+    """Remembers which responses of which rows need no more work: a byte a row, and four more where it has several.
+
+    A group may have grown since, where its first responses were scored under a limit on rows.
+    """
 
     def __init__(self) -> None:
         self._whole = bytearray()
+        self._sizes = array("I")
         self._partial: dict[int, set[int]] = {}
 
     def __contains__(self, row: int) -> bool:
@@ -46,23 +51,33 @@ class CompletedRows:
     def add(self, *, row: int, group_size: int, response_index: int) -> None:
         """Complete one response."""
         if group_size > 1:
-            indices = self._partial.setdefault(row, set())
-            indices.add(response_index)
-            if len(indices) < group_size:
+            done = self._done(row)
+            done.add(response_index)
+            if len(done) < group_size:
+                self._partial[row] = done
+                if row in self:
+                    self._whole[row] = 0
                 return
-            del self._partial[row]
+            self._partial.pop(row, None)
+            self._sizes.extend([1] * (row + 1 - len(self._sizes)))
+            self._sizes[row] = len(done)
         if row >= len(self._whole):
             self._whole.extend(bytes(row + 1 - len(self._whole)))
         self._whole[row] = 1
 
     def pending(self, row: int, *, group_size: int) -> list[int]:
         """Return the indices of a row's responses that are not completed."""
-        if row < len(self._whole) and self._whole[row]:
-            return []
-        return sorted(set(range(group_size)).difference(self._partial.get(row, ())))
+        return sorted(set(range(group_size)).difference(self._done(row)))
+
+    def _done(self, row: int) -> set[int]:
+        if row in self:
+            return set(range(self._sizes[row] if row < len(self._sizes) else 1))
+        return self._partial.get(row, set())
 
 
-MANIFEST, RECORDS, REJECTED, SUMMARY = "manifest.json", "records.jsonl", "rejected_rows.jsonl", "summary.json"
+RECORDS, REJECTED, SUMMARY = "records.jsonl", "rejected_rows.jsonl", "summary.json"
+LOCK = ".lock"
+_MOST_TRIES = 20
 
 LOCK_VARIABLE = "FLIP_REWARD_LOCK"
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
@@ -75,8 +90,10 @@ class RunFolder:
 
     It is made when missing, and resumed when it holds the same configuration. With `whole_groups` the reward looks at
     the responses of a group together, so a group is completed as a whole or not. With `retry_refused` responses whose
-    request was refused in an earlier session are not completed. `sources` and
-    their `encoding` are noted for `reopen_inputs`.
+    request was refused in an earlier session are not completed. `sources` and their `encoding` are noted for
+    `reopen_inputs`.
+
+    A run begins with its first record: until then there is no manifest, and `close` leaves no folder.
     """
 
     def __init__(
@@ -86,40 +103,32 @@ class RunFolder:
         *,
         sources: Sequence[str] = (),
         encoding: str | None = None,
+        model: str | None = None,
         whole_groups: bool = False,
         retry_refused: bool = False,
     ) -> None:
         self.path = path
         self._retry_refused = retry_refused
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(path, error) from error
+        self._servers: dict[str, str] = {}
         with ExitStack() as held:
-            held.enter_context(locked(path))
-            self._open(configuration, sources, encoding, held, whole_groups=whole_groups)
+            self._made = _make_and_lock(path, held)
+            self._begun = (path / MANIFEST).exists()
+            self._manifest = self._find_manifest(configuration).reading(sources, encoding, model)
+            held.callback(self._leave_no_trace)
+            if self._begun:
+                self._manifest.write(path / MANIFEST)
+            self._open(held, whole_groups=whole_groups)
             self._held = held.pop_all()
 
-    def _open(
-        self,
-        configuration: RunConfiguration,
-        sources: Sequence[str],
-        encoding: str | None,
-        held: ExitStack,
-        *,
-        whole_groups: bool,
-    ) -> None:
-        manifest_path = self.path / MANIFEST
-        if manifest_path.exists():
-            manifest = Manifest.read(manifest_path).resume_with(configuration)
-        elif (self.path / RECORDS).exists():
+    def _find_manifest(self, configuration: RunConfiguration) -> Manifest:
+        if self._begun or recognise(self.path) is not None:
+            return Manifest.read(self.path / MANIFEST).resume_with(configuration, self.path)
+        records = self.path / RECORDS
+        if records.exists() and records.stat().st_size:
             raise RunError(f"{self.path} holds records but no manifest", hint="give another folder with --run-folder")
-        else:
-            manifest = Manifest(configuration=configuration, sessions=[Session.now()])
-        manifest = manifest.reading(sources, encoding)
-        manifest.write(manifest_path)
-        self._manifest = manifest
-        self._servers: dict[str, str] = {}
+        return Manifest(configuration=configuration, sessions=[Session.now()])
+
+    def _open(self, held: ExitStack, *, whole_groups: bool) -> None:
         self._records = held.enter_context(AppendOnlyFile(self.path / RECORDS))
         self.dropped_bytes = self._records.dropped_bytes
         self.completed, self.ids, self.tally = CompletedRows(), held.enter_context(closing(UniqueIds())), Tally()
@@ -127,8 +136,8 @@ class RunFolder:
             records = list(group)
             self.ids.claim(records[0].group_id, row=row)
             if whole_groups:
-                records = records[-records[0].group_size :]
-                if len(records) < records[0].group_size or not all(map(self._stays, records)):
+                records = records[-records[-1].group_size :]
+                if len(records) < records[-1].group_size or not all(map(self._stays, records)):
                     continue
             self._count(filter(self._stays, records))
         self.resumed_responses = self.tally.responses
@@ -144,20 +153,20 @@ class RunFolder:
         return {session.servers[engine] for session in self._manifest.sessions if engine in session.servers}
 
     def note_servers(self, servers: dict[str, str]) -> None:
-        """Keep in mind where this session reaches its engines; see `write_servers`."""
+        """Keep in mind where this session reaches its engines; see `begin`."""
         self._servers = servers
 
-    def write_servers(self) -> None:
-        """Write that down, once, before the first answer is: a session that got none does not count."""
-        if self._servers:
+    def begin(self) -> None:
+        """Write the manifest and those addresses, once, before the first answer: a session without one has none."""
+        if self._servers or not self._begun:
             self._manifest = self._manifest.reached_at(self._servers)
             self._manifest.write(self.path / MANIFEST)
-            self._servers = {}
+            self._servers, self._begun = {}, True
 
     def append(self, records: Iterable[Record]) -> None:
         """Write the records of one group, all or none of them, and count them."""
         records = tuple(records)
-        self.write_servers()
+        self.begin()
         self._records.append(b"".join(map(Record.to_line, records)))
         self._count(records)
 
@@ -177,13 +186,31 @@ class RunFolder:
 
     def write_summary(self, summary: Summary, adaptations: Sequence[str] = ()) -> None:
         """Write the closing summary, and into the manifest how the session's requests were changed."""
+        if not self._begun:
+            return
         if adaptations:
             self._manifest.adapted(adaptations).write(self.path / MANIFEST)
         write_atomically(self.path / SUMMARY, summary.model_dump_json(indent=2).encode() + b"\n")
 
     def close(self) -> None:
-        """Close the files and let go of the folder."""
+        """Close the files and let go of the folder. Where nothing was recorded there is none any more."""
         self._held.close()
+
+    @property
+    def kept(self) -> Path | None:
+        """Where the run is kept; None as long as nothing was recorded."""
+        return self.path if self._begun else None
+
+    def _leave_no_trace(self) -> None:
+        if self._begun:
+            return
+        with suppress(OSError):  # not empty: somebody keeps other things there
+            for name in (RECORDS, REJECTED):
+                (self.path / name).unlink(missing_ok=True)
+            if self._made:
+                (self.path / LOCK).unlink(missing_ok=True)
+            for folder in self._made:
+                folder.rmdir()
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -235,6 +262,28 @@ def read_summary(path: Path) -> Summary | None:
         return None
 
 
+def _make_and_lock(path: Path, held: ExitStack) -> list[Path]:
+    """Make a folder where there is none, and lock it; return the folders that are ours to remove again.
+
+    Another run that never began may remove it meanwhile, so this is tried several times.
+    """
+    for tries_left in reversed(range(_MOST_TRIES)):
+        made = [each for each in (path, *path.parents) if not each.exists()]
+        made = made or [path] * (path / LOCK).exists()  # left by a run that was killed before it began
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(path))
+        except OSError as error:
+            if not tries_left:
+                raise storage_error(path, error) from error
+        except StorageError:
+            if not tries_left:
+                raise
+        else:
+            break
+    return made
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keep others from writing to a run folder while the block runs; a RunLockedError when somebody does.
@@ -251,7 +300,7 @@ def locked(path: Path) -> Iterator[None]:
         raise OptionError(f"{LOCK_VARIABLE} is {wanted!r}", hint="set it to off, or not at all")
     with ExitStack() as held:
         try:
-            held.enter_context(FileLock(path / ".lock").acquire(blocking=False))
+            held.enter_context(FileLock(path / LOCK).acquire(blocking=False))
         except Timeout as error:
             raise RunLockedError(f"another process is writing to {path}") from error
         except NotImplementedError as error:  # what filelock makes of ENOSYS

@@ -15,7 +15,7 @@ from flip_reward.engines.stopping import StopSignal, current_stop
 from flip_reward.errors import ConversationError, DataError, RequestDroppedError, RunStoppedError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.scoring.records import Record
-from flip_reward.scoring.run_folder import RunFolder
+from flip_reward.scoring.run_folder import RunFolder, read_summary
 from flip_reward.scoring.servers import check_servers
 from flip_reward.scoring.summary import Prices, Summary
 
@@ -96,6 +96,13 @@ async def run_workers(count: int, work: Callable[[], Coroutine[object, object, N
         await asyncio.gather(*workers, return_exceptions=True)
 
 
+def _widest(limit: int | None, earlier: Summary | None) -> int | None:
+    """How many of the first rows a run covers, where an earlier session may have completed more of them."""
+    if limit is None or earlier is None or not earlier.complete:
+        return limit
+    return None if earlier.limit is None else max(limit, earlier.limit)
+
+
 class Run:
     """One session of scoring."""
 
@@ -116,9 +123,15 @@ class Run:
         self._failures = FailureStreak("the engine")
         self._left_early = False
 
-    async def score(self, rows: Iterator[SourceRow | InvalidRow], *, prices: Prices | None = None) -> Summary:
-        """Score the rows that are not completed yet, and write the summary, whatever ends the session."""
+    async def score(
+        self, rows: Iterator[SourceRow | InvalidRow], *, prices: Prices | None = None, limit: int | None = None
+    ) -> Summary:
+        """Score the rows that are not completed yet, and write the summary, whatever ends the session.
+
+        `limit` is how many rows of the inputs `rows` are taken from, for the summary.
+        """
         started = time.perf_counter()
+        limit = _widest(limit, read_summary(self._folder.path))
         complete = False
         try:
             same_model = self._limits.same_model
@@ -130,6 +143,8 @@ class Run:
             summary = self._folder.tally.summarise(
                 complete=complete and not self._folder.tally.outcomes[Outcome.ENGINE_FAILURE],
                 interrupted=self._left_early,
+                limit=limit,
+                rows=len(self._folder.completed),
                 rejected_rows=self._folder.rejected_rows,
                 resumed_responses=self._folder.resumed_responses,
                 seconds=time.perf_counter() - started,

@@ -117,6 +117,10 @@ class Summary(BaseModel):
     """Every row of the input was read and every response completed."""
     interrupted: bool = False
     """The session ended before every row was read."""
+    limit: int | None = None
+    """How many rows the session was told to read at most; "every row" above are these."""
+    rows: int | None = None
+    """Rows whose responses are all completed; None in summaries of earlier versions."""
     responses: int
     """Responses completed in this and earlier sessions, and those that failed in this one."""
     outcomes: dict[str, int]
@@ -192,6 +196,8 @@ class Tally:
         seconds: float,
         prices: Prices | None = None,
         interrupted: bool = False,
+        limit: int | None = None,
+        rows: int | None = None,
     ) -> Summary:
         """Close the count. The arguments are the fields of `Summary`."""
         recorded = self.responses - resumed_responses
@@ -199,6 +205,8 @@ class Tally:
         return Summary(
             complete=complete,
             interrupted=interrupted,
+            limit=limit,
+            rows=rows,
             responses=self.responses,
             outcomes={outcome.value: count for outcome, count in self.outcomes.most_common()},
             details={outcome.value: detail for outcome, detail in self.details.items()},

@@ -206,9 +206,11 @@ class CandidateFile:
         return candidate
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, which is gone where it holds nothing."""
         self._file.close()
         self._reader.close()
+        if not self._end:
+            self._path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self

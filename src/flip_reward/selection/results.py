@@ -135,15 +135,20 @@ def choose_in_run(
     tie_rule: TieRule,
     seed: int,
     read: Callable[[str], str | Outcome] = visible_answer,
+    limit: int | None = None,
 ) -> Iterator[Result]:
     """Choose in every row of a finished run, in the order of the input.
 
-    `rows` are all rows of its input, in order; for the others see `select_best`.
+    `rows` are all rows of its input, or the first up to `limit`, in order; for the others see `select_best`.
     """
     for position, records in groupby(read_records_in_input_order(folder), key=attrgetter("row")):
+        if limit is not None and position >= limit:
+            return
         found = list(records)
         row = next((row for row in rows if isinstance(row, SourceRow) and row.position == position), None)
         group = None if row is None else row.group
+        if limit is not None and group is not None:
+            found = found[: len(group.responses)]  # those in rows beyond the limit
         if group is None or group.id != found[0].group_id or len(group.responses) != len(found):
             raise RunError(
                 f"the records of row {position + 1} in {folder} do not belong to the input",

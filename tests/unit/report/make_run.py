@@ -9,8 +9,8 @@ from pathlib import Path
 
 from flip_reward.engines.base import Request
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.rewards.waiting import run_blocking
 from flip_reward.rewards.flip import FlipReward
+from flip_reward.rewards.waiting import run_blocking
 from flip_reward.scoring.job import ScoringJob, open_job, score_file
 from flip_reward.selection.choice import TieRule
 from flip_reward.selection.results import choose_in_run, keep_choices

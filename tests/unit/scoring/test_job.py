@@ -3,8 +3,10 @@
 import asyncio
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.options import Settings
 from flip_reward.scoring.job import ScoringJob, default_folder, open_job, reopen_inputs, score_file, score_file_async
-from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
+from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.rescore import rescore_run
 from flip_reward.scoring.run_folder import RunFolder, read_records, read_records_in_input_order
 from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits
@@ -252,7 +254,7 @@ def test_an_engine_that_is_not_there_ends_the_run_at_once(tmp_path: Path) -> Non
     with pytest.raises(EngineUnavailableError):
         run(ScoringJob(FlipReward(engine), [source], tmp_path / "run", limits=RunLimits(workers=4)))
     assert engine.requests <= 4
-    assert rewards(tmp_path / "run") == {}
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_to_score(tmp_path: Path) -> None:
@@ -298,14 +300,104 @@ def configuration(fingerprint: str | None) -> RunConfiguration:
     return RunConfiguration(settings={"a": 1}, inputs=[InputIdentity(name="x.jsonl", fingerprint=fingerprint)])
 
 
-def test_default_folders() -> None:
+def test_default_folders_say_what_is_in_them() -> None:
     assert default_folder(configuration("h")) == default_folder(configuration("h"))
     assert default_folder(configuration("h")) != default_folder(configuration("i"))
-    assert default_folder(configuration("h")).parent == Path("runs")
+    settings: Settings = {"reward": "flip"}
+    inputs = [InputIdentity(name=name, fingerprint="h") for name in ("owner/a set:train", "b.csv")]
+    path = default_folder(RunConfiguration(settings=dict(settings), inputs=inputs), "Qwen/Qwen3-4B")
+    assert path.parent == Path("runs")
+    assert re.fullmatch(r"owner-a-set-train\+1-flip-Qwen3-4B-[0-9a-f]{8}", path.name)
+
+
+def test_a_folder_with_the_name_and_the_limit_of_an_earlier_version_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write_rows(tmp_path / "rows.jsonl", simple_rows(6))
+    run(job_for(Inferrer(), Path("runs/rows-0123abcd"), source, limit=2))
+    manifest = json.loads(Path("runs/rows-0123abcd/manifest.json").read_text())
+    manifest["configuration"]["limit"] = 2
+    Path("runs/rows-0123abcd/manifest.json").write_text(json.dumps(manifest))
+    run(job_for(Inferrer(), Path("runs/rows-ffffffff"), write_rows(tmp_path / "other.jsonl", simple_rows(1))))
+    inferrer = Inferrer()
+    opened = open_job(ScoringJob(FlipReward(ScriptedEngine(inferrer)), [source]))
+    assert asyncio.run(opened.run()).responses == 6
+    opened.folder.close()
+    assert opened.folder.path == Path("runs/rows-0123abcd")
+    assert inferrer.asked.total() == 4
+
+
+def test_the_folder_of_a_limited_run_takes_the_rest_and_its_parts(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", simple_rows(9))
+    inferrer = Inferrer()
+    first = run(job_for(inferrer, tmp_path / "run", source, limit=3))
+    assert (first.responses, first.limit, first.rows, first.complete) == (3, 3, 3, True)
+    whole = run(job_for(inferrer, tmp_path / "run", source))
+    assert (whole.responses, whole.limit, whole.resumed_responses) == (9, None, 3)
+    opened = open_job(job_for(inferrer, tmp_path / "run", source, limit=2, output=tmp_path / "two.jsonl"))
+    again = asyncio.run(opened.run())
+    opened.write_output()
+    opened.folder.close()
+    assert (again.responses, again.limit) == (9, None), "the folder still holds the whole"
+    assert [json.loads(line)["id"] for line in (tmp_path / "two.jsonl").read_text().splitlines()] == ["r0", "r1"]
+    assert set(inferrer.asked.values()) == {1}
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write_rows(tmp_path / "rows.jsonl", [{"instruction": " ", "response": "nothing was asked"}])
+    summary = score_file(FlipReward(ScriptedEngine()), source)
+    assert (summary.rejected_rows, summary.responses) == (1, 0)
+    assert not Path("runs").exists()
+    Path("killed").mkdir()
+    Path("killed/.lock").touch()
+    Path("killed/records.jsonl").touch()
+    score_file(FlipReward(ScriptedEngine()), source, run_folder="killed")
+    assert not Path("killed").exists(), "a process that was killed before its first record began nothing either"
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("kept")
+    score_file(FlipReward(ScriptedEngine()), source, run_folder="mine")
+    assert Path("mine/notes.txt").exists()
+    assert not Path("mine/records.jsonl").exists()
+    assert not Path("mine/manifest.json").exists()
+
+
+def test_a_folder_with_records_stays_whatever_happens_to_a_later_session(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", simple_rows(2))
+    run(job_for(Inferrer(), tmp_path / "run", source, limit=1))
+    failing = Inferrer("word1")
+    failing.error = EngineUnavailableError("nobody listens")
+    with pytest.raises(EngineUnavailableError):
+        run(job_for(failing, tmp_path / "run", source))
+    assert len(rewards(tmp_path / "run")) == 1
+
+
+def test_many_runs_that_fail_at_once_in_one_folder_neither_collide_nor_leave_it(tmp_path: Path) -> None:
+    def open_and_close(_number: int) -> str:
+        try:
+            RunFolder(tmp_path / "runs/one", configuration("h")).close()
+        except RunLockedError:
+            return "locked"
+        return "closed"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert "closed" in set(pool.map(open_and_close, range(200)))
+    open_and_close(0)
+    assert not (tmp_path / "runs/one").exists()
+
+
+def test_a_session_says_what_was_called(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", simple_rows(1))
+    score_file(FlipReward(ScriptedEngine(Inferrer())), source, run_folder=tmp_path / "run")
+    [session] = Manifest.read(tmp_path / "run/manifest.json").sessions
+    assert (session.command, session.model) == ("score_file", "scripted")
 
 
 def test_standard_input_is_never_resumed(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "run", configuration(None)).close()
+    folder = RunFolder(tmp_path / "run", configuration(None))
+    folder.begin()
+    folder.close()
     with pytest.raises(RunMismatchError, match="standard input"):
         RunFolder(tmp_path / "run", configuration(None))
 
@@ -313,9 +405,10 @@ def test_standard_input_is_never_resumed(tmp_path: Path) -> None:
 def test_folders_that_are_no_runs(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=str(tmp_path)):
         list(read_records(tmp_path))
-    (tmp_path / "records.jsonl").write_text("")
+    (tmp_path / "records.jsonl").write_text("{}\n")
     with pytest.raises(RunError, match="no manifest"):
         RunFolder(tmp_path, configuration("h"))
+    assert (tmp_path / "records.jsonl").read_text() == "{}\n"
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(RunError, match="manifest"):
         RunFolder(tmp_path, configuration("h"))
@@ -461,9 +554,10 @@ def test_a_run_over_gathered_rows_goes_on_where_it_stopped(tmp_path: Path, indep
 
 def test_a_run_without_groups_has_the_configuration_it_always_had(tmp_path: Path) -> None:
     opened = open_job(job_for(Inferrer(), tmp_path / "run", write_rows(tmp_path / "rows.jsonl", simple_rows(3))))
+    opened.folder.begin()
     opened.folder.close()
     configuration = json.loads((tmp_path / "run/manifest.json").read_text())["configuration"]
-    assert sorted(configuration) == ["columns", "inputs", "limit", "settings"]
+    assert sorted(configuration) == ["columns", "inputs", "settings"]
 
 
 def test_comparing_needs_several_responses_to_something(tmp_path: Path) -> None:

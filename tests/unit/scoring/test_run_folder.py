@@ -23,6 +23,20 @@ def test_missing_responses(done: list[tuple[int, int]]) -> None:
         assert (row in completed) == (not expected)
 
 
+def test_a_group_that_has_grown_has_its_new_responses_left() -> None:
+    completed = CompletedRows()
+    completed.add(row=1, group_size=1, response_index=0)
+    for index in range(2):
+        completed.add(row=3, group_size=2, response_index=index)
+    assert completed.pending(1, group_size=3) == [1, 2]
+    assert completed.pending(3, group_size=2) == completed.pending(3, group_size=1) == []
+    assert completed.pending(3, group_size=4) == [2, 3]
+    completed.add(row=3, group_size=4, response_index=3)
+    assert (3 in completed, completed.pending(3, group_size=4)) == (False, [2])
+    completed.add(row=3, group_size=4, response_index=2)
+    assert (len(completed), completed.pending(3, group_size=4)) == (2, [])
+
+
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP])
 def test_a_file_system_without_locks_is_named_with_the_way_out(
     code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

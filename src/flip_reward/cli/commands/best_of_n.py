@@ -25,6 +25,7 @@ from flip_reward.cli.session import (
     LONGEST_TABLE,
     STOPPED,
     check_rows,
+    name_folder,
     print_places,
     run_until_interrupted,
     score_opened,
@@ -234,7 +235,7 @@ def run_best_of_n(
                     opened.folder.path,
                     policy.count,
                     retry_refused=job.limits.retry_refused,
-                    before_append=opened.folder.write_servers,
+                    before_append=opened.folder.begin,
                 )
             )
             _sample(opened, policy, file, stop, console)
@@ -247,7 +248,9 @@ def run_best_of_n(
         def results() -> Iterator[Result]:
             rows = read_rows(include_completed=True)
             read = job.reward.visible_answer
-            return choose_in_run(opened.folder.path, rows, tie_rule=ties.rule, seed=ties.seed, read=read)
+            return choose_in_run(
+                opened.folder.path, rows, tie_rule=ties.rule, seed=ties.seed, read=read, limit=job.limit
+            )
 
         tally = _write(opened, results)
         if as_json:
@@ -314,7 +317,10 @@ def _sample(opened: OpenedJob, policy: Policy, file: CandidateFile, stop: StopSi
 
 def _write(opened: OpenedJob, results: Callable[[], Iterator[Result]]) -> SelectionCounts:
     tally = SelectionCounts()
-    write_results(_output(opened), keep_choices(opened.folder.path, tally.count(results())))
+    output = _output(opened)
+    if output is None:
+        return tally
+    write_results(output, keep_choices(opened.folder.path, tally.count(results())))
     undecided = opened.folder.path / UNDECIDED
     undecided.unlink(missing_ok=True)
     if tally.undecided:
@@ -322,20 +328,21 @@ def _write(opened: OpenedJob, results: Callable[[], Iterator[Result]]) -> Select
     return tally
 
 
-def _output(opened: OpenedJob) -> Path:
-    return opened.job.output or opened.folder.path / BEST
+def _output(opened: OpenedJob) -> Path | None:
+    return opened.job.output or (opened.folder.kept and opened.folder.kept / BEST)
 
 
 def _tell_stopped(opened: OpenedJob, summary: Summary, console: Console, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"run_folder": str(opened.folder.path), **summary.model_dump()}, indent=2))
+        typer.echo(json.dumps({"run_folder": name_folder(opened), **summary.model_dump()}, indent=2))
         return
     print_summary(console, summary)
     print_places(console, opened, STOPPED)
 
 
 def _to_json(opened: OpenedJob, summary: Summary, tally: SelectionCounts) -> str:
-    places = {"run_folder": str(opened.folder.path), "output": str(_output(opened))}
+    output = _output(opened)
+    places = {"run_folder": name_folder(opened), "output": None if output is None else str(output)}
     return json.dumps({**places, **asdict(tally), "decided": tally.decided, **summary.model_dump()}, indent=2)
 
 

@@ -9,19 +9,23 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
+from flip_reward.cli.console import shorten
 from flip_reward.cli.options import AsJson
 from flip_reward.errors import OptionError
 from flip_reward.evaluation.compare import compare_folders
+from flip_reward.evaluation.compare_runs import RunComparison, compare_runs, read_pairs
 from flip_reward.evaluation.results import ComparisonResult
 from flip_reward.evaluation.statistics import Estimate, check_libraries
 from flip_reward.report.training import is_training
+from flip_reward.scoring.folders import FolderKind, recognise
 
 _MOST_SHOWN = 20
 _FOLDER_HELP = (
-    "Two folders of 'flip-reward evaluate', or run folders in their cells/; or folders of 'flip-reward train' that "
-    "differ in the seed."
+    "Two run folders over the same input; or two folders of 'flip-reward evaluate', or run folders in their cells/; "
+    "or folders of 'flip-reward train' that differ in the seed."
 )
 
 
@@ -35,12 +39,16 @@ def compare(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare rewards on the same items, or what trainings changed on held-out prompts.
+    """Compare rewards on the same responses, or what trainings changed on held-out prompts.
 
-    For two evaluations it shows the difference in accuracy and whether that is more than chance; for trainings, each
-    figure of held-out prompts before the first step and after the last, with an interval over prompts.
+    For two runs of 'score' or 'best-of-n' over the same input it shows the difference of the mean rewards, how far
+    they agree, and where they differ most; --json has every response. For two evaluations it shows the difference in
+    accuracy and whether that is more than chance; for trainings, each figure of held-out prompts before the first
+    step and after the last, with an interval over prompts.
 
     Examples:
+
+      flip-reward compare runs/data-flip-Qwen3-4B-1a2b3c4d runs/data-pointwise-Qwen3-4B-5e6f7a8b
 
       flip-reward compare evaluations/before evaluations/after
 
@@ -54,8 +62,69 @@ def compare(
     if step is not None:
         raise OptionError("--step is for folders of trainings", hint="'flip-reward train' makes them")
     if len(folders) != 2:
-        raise OptionError(f"name two evaluations to compare, not {len(folders)}")
+        raise OptionError(f"name two folders to compare, not {len(folders)}")
+    kinds = [recognise(folder) for folder in folders]
+    runs = [kind is not None and kind.is_run and kind is not FolderKind.CELL for kind in kinds]
+    if all(runs):
+        _compare_runs(folders[0], folders[1], as_json=as_json)
+        return
+    if any(runs):
+        said = [
+            f"{path} is {kind.description if kind else 'no run folder'}"
+            for path, kind in zip(folders, kinds, strict=True)
+        ]
+        raise OptionError(", and ".join(said), hint="compare two folders of the same kind")
     _compare_evaluations(folders[0], folders[1], as_json=as_json)
+
+
+def _compare_runs(a: Path, b: Path, *, as_json: bool) -> None:
+    check_libraries()
+    comparison = compare_runs(a, b)
+    if not as_json:
+        print_run_comparison(Console(), comparison)
+        return
+    typer.echo(orjson.dumps(comparison)[:-1] + b',"pairs":[', nl=False)
+    for number, pair in enumerate(read_pairs(a, b)):
+        fields = {"id": pair.id, "row": pair.row, "a": pair.a, "b": pair.b, "difference": pair.difference}
+        typer.echo((b",\n" if number else b"\n") + orjson.dumps(fields), nl=False)
+    typer.echo("]}")
+
+
+def print_run_comparison(console: Console, found: RunComparison) -> None:
+    """Print how far two runs agree, and where they differ most."""
+    lines = [f"a: {found.a}", f"b: {found.b}", f"{found.responses:,} responses in {found.rows:,} rows scored by both"]
+    lines += [
+        f"{count:,} responses only in {run}" for run, count in (("a", found.only_a), ("b", found.only_b)) if count
+    ]
+    if found.difference is not None and found.mean_a is not None and found.mean_b is not None:
+        said = "" if found.difference.excludes_zero else ": not told apart"
+        lines.append(
+            f"Mean over rows: a {found.mean_a.value:.3f}, b {found.mean_b.value:.3f}, "
+            f"a - b {found.difference.value:+.3f} ({format_interval(found.difference, signed=True)}){said}"
+        )
+    elif not found.same_scale:
+        lines.append("The rewards are not on the same scale, so their means are not compared")
+    if found.rank_correlation is not None:
+        rank = found.rank_correlation
+        lines.append(f"Rank correlation of rows (Spearman): {rank.value:.3f} ({format_interval(rank)})")
+    if found.same_best is not None:
+        lines.append(
+            f"The same best response: in {found.same_best.value:.1%} of {found.same_best.n:,} groups "
+            f"({found.same_best.low:.1%} to {found.same_best.high:.1%}); by chance {found.same_best_by_chance:.1%}"
+        )
+    lines += [f"{count:,} responses {pair.replace(', ', ' in a, ')} in b" for pair, count in found.outcomes.items()]
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+    if found.most_different:
+        table = Table(title="Where they differ most", title_justify="left")
+        table.add_column("id", overflow="fold", max_width=24)
+        table.add_column("instruction", overflow="fold")
+        table.add_column("a", justify="right", no_wrap=True)
+        table.add_column("b", justify="right", no_wrap=True)
+        for pair in found.most_different:
+            rewards = [f"{value:.3f}" for value in (pair.a, pair.b) if value is not None]
+            table.add_row(shorten(pair.id), shorten(pair.instruction), *rewards)
+        console.print(table)
 
 
 def _compare_evaluations(first: Path, second: Path, *, as_json: bool) -> None:

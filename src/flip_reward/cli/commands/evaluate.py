@@ -25,7 +25,7 @@ from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items
 from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
-from flip_reward.evaluation.folder import CELLS, EvaluationOptions, open_folder
+from flip_reward.evaluation.folder import EvaluationOptions, open_folder
 from flip_reward.evaluation.grid import ExperimentGrid, GridRun, load_rewards, prepare_folder, run_grid
 from flip_reward.evaluation.recipe import Recipe, RecipeModel
 from flip_reward.evaluation.results import EvaluationResults, ExperimentResult, write_results
@@ -33,6 +33,7 @@ from flip_reward.evaluation.statistics import check_libraries
 from flip_reward.evaluation.tabulate import tabulate
 from flip_reward.report.evaluation import build_report
 from flip_reward.rewards.config import RewardConfig
+from flip_reward.scoring.folders import CELLS
 from flip_reward.scoring.run_folder import RECORDS, read_summary
 from flip_reward.scoring.runner import Observer, RunLimits
 

@@ -72,9 +72,9 @@ def rescore(
 
     Examples:
 
-      flip-reward rescore runs/responses-1a2b3c4d --similarity rouge-l
+      flip-reward rescore runs/responses-flip-1a2b3c4d --similarity rouge-l
 
-      flip-reward rescore runs/responses-1a2b3c4d --normalizer multilingual
+      flip-reward rescore runs/responses-flip-1a2b3c4d --normalizer multilingual
     """
     flip = config.flip
     measure = load_similarity(flip.similarity, normalizer=flip.normalizer, embedding_model=flip.embedding_model)

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from flip_reward.data.files import write_atomically
 from flip_reward.errors import RunError, RunMismatchError
 from flip_reward.rewards.options import Settings
+from flip_reward.scoring.folders import MANIFEST, how_to_go_on
 from flip_reward.scoring.manifest import RunConfiguration, Session
-from flip_reward.scoring.run_folder import MANIFEST
 
 CHECKPOINTS = "checkpoints"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -62,9 +62,8 @@ class TrainingManifest(ManifestPart):
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
-            raise RunError(
-                f"{path} cannot be read as the manifest of {cls.subject}", hint="give another folder with --output"
-            ) from error
+            hint = "; ".join(filter(None, [how_to_go_on(folder), "give another folder with --output"]))
+            raise RunError(f"{path} cannot be read as the manifest of {cls.subject}", hint=hint) from error
         settings = dict(cls.upgrade(manifest.configuration.settings))
         configuration = manifest.configuration.model_copy(update={"settings": settings})
         return manifest.model_copy(update={"configuration": configuration})

@@ -30,7 +30,7 @@ from flip_reward.engines.files import DEFAULT_NAMES
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunStoppedError
 from flip_reward.report.training import Split
-from flip_reward.scoring.run_folder import MANIFEST
+from flip_reward.scoring.folders import MANIFEST
 from flip_reward.training.common.folder import CHECKPOINTS, GrpoOutcome, find_last
 from flip_reward.training.common.libraries import make_lora_config
 from flip_reward.training.common.progress import TrainingObserver

@@ -1,0 +1,227 @@
+"""The runs below a folder: listed, found by their names, and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import orjson
+
+from flip_reward.core.score import Outcome
+from flip_reward.data.files import storage_error
+from flip_reward.errors import RunError, RunLockedError, StorageError
+from flip_reward.scoring.folders import MANIFEST, FolderKind, how_to_go_on, recognise
+from flip_reward.scoring.manifest import Manifest
+from flip_reward.scoring.records import MOST_ROWS
+from flip_reward.scoring.run_folder import LOCK, RECORDS, REJECTED, SUMMARY, CompletedRows, locked, read_summary
+
+RESCORED = "rescored"
+_WRITTEN = (RECORDS, REJECTED, SUMMARY, "best.jsonl", "undecided.jsonl", "candidates.jsonl", "report.html")
+"""What commands write into a run folder, besides the manifest."""
+_MOST_NAMED = 5
+_ELSEWHERE = ("evaluations", "trained", "tuned")
+
+
+class RunState(StrEnum):
+    """How far a run is."""
+
+    COMPLETE = "complete"
+    """Everything that was asked for; with a limit that is a part of the input."""
+    INTERRUPTED = "interrupted"
+    """Rows are left, or failures to be tried again."""
+    RUNNING = "running"
+    """A process is writing to it."""
+    DAMAGED = "damaged"
+    """Its manifest cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run folder at a glance."""
+
+    name: str
+    """Its place below the folder that was listed."""
+    kind: FolderKind
+    state: RunState
+    command: str
+    """The command line of the last session; empty in runs of earlier versions."""
+    inputs: tuple[str, ...]
+    reward: str
+    model: str
+    started_at: str
+    """When the last session began, as an ISO date."""
+    limit: int | None
+    """How many rows of the input the run covers at most."""
+    rows: int
+    """How many are completed."""
+    rejected: int
+    mean: float | None
+    """Of the rewards; None where nothing is scored."""
+
+
+def list_runs(folder: Path) -> list[ListedRun]:
+    """List the runs below a folder, those of `rescore` included, the newest first. Links are not followed."""
+    runs = [_describe(path, path.relative_to(folder).as_posix()) for path in _find(folder)]
+    return sorted(runs, key=lambda run: (run.started_at, run.name), reverse=True)
+
+
+def find_run(folder: Path, name: str) -> Path:
+    """Find a run below a folder by its path, its name, or a beginning of the name that only it has."""
+    wanted, root = name.rstrip("/"), folder.resolve()
+    runs = {path.relative_to(folder).as_posix(): path for path in _find(folder)}
+    place = Path(wanted).parent.resolve() / Path(wanted).name  # a link to a run is not the run
+    exact = [path for key, path in runs.items() if key == wanted or path.resolve() == place]
+    found = exact or [path for key, path in runs.items() if wanted and key.startswith(wanted) and "/" not in key]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = [path.name for path in found]
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        raise RunError(f"{name!r} may be {', '.join(names[:_MOST_NAMED])}{more}", hint="give more of the name")
+    raise _no_run(root, folder, wanted)
+
+
+def _no_run(root: Path, folder: Path, name: str) -> RunError:
+    for path in (Path(name), folder / name, *(Path(place, name) for place in _ELSEWHERE)):
+        if path.is_symlink():
+            return RunError(f"{path} is a link, and links are not followed")
+        kind = recognise(path)
+        if kind is not None and not path.resolve().is_relative_to(root):
+            hint = how_to_go_on(path)
+            if kind.is_run:
+                hint = f"say where it is: --folder {path.parent}"
+            return RunError(f"{path} is {kind.description}, and not a run below {folder}", hint=hint)
+        if path.is_dir() and name:
+            return RunError(f"{path} is not a run folder")
+    return RunError(f"there is no run {name!r} below {folder}", hint="'flip-reward runs' lists them")
+
+
+def remove_run(path: Path) -> list[str]:
+    """Remove what commands wrote into a run folder, and the folder where nothing else is in it.
+
+    Returns:
+        What else is in it, and stays.
+
+    Raises:
+        RunError: It is no run folder, or a link to one.
+        RunLockedError: A process is writing to it.
+    """
+    kind = recognise(path)
+    if path.is_symlink() or kind is None or not kind.is_run or kind is FolderKind.CELL:
+        raise RunError(f"{path} is not a run folder")
+    with locked(path):
+        try:
+            for inner in _find(path / RESCORED):
+                remove_run(inner)
+            if (path / RESCORED).is_dir() and not any((path / RESCORED).iterdir()):
+                (path / RESCORED).rmdir()
+            for name in (*_WRITTEN, MANIFEST):  # the manifest last: until then it is known what this is
+                (path / name).unlink(missing_ok=True)
+            left = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
+            (path / LOCK).unlink(missing_ok=True)
+            if not left:
+                path.rmdir()
+        except OSError as error:
+            raise storage_error(path, error) from error
+    return left
+
+
+def _find(folder: Path) -> Iterator[Path]:
+    """Run folders right below a folder, and those that `rescore` put into them."""
+    if not folder.is_dir() or (folder.is_symlink() and folder.name == RESCORED):
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_dir():
+            continue
+        kind = recognise(path)
+        if kind is not None and kind.is_run:
+            yield path
+            yield from _find(path / RESCORED)
+
+
+def _describe(path: Path, name: str) -> ListedRun:
+    kind = recognise(path) or FolderKind.SCORE
+    try:
+        manifest = Manifest.read(path / MANIFEST)
+    except RunError:
+        return ListedRun(name, kind, RunState.DAMAGED, "", (), "", "", "", None, 0, 0, None)
+    configuration, last = manifest.configuration, manifest.sessions[-1] if manifest.sessions else None
+    state, limit, rows, rejected, mean = _progress(path)
+    return ListedRun(
+        name,
+        kind,
+        state,
+        command=last.command if last else "",
+        inputs=tuple(source.name for source in configuration.inputs),
+        reward=str(configuration.settings.get("reward", "")),
+        model=(last.model if last else None) or str(configuration.settings.get("engine", "none")),
+        started_at=last.started_at if last else "",
+        limit=limit,
+        rows=rows,
+        rejected=rejected,
+        mean=mean,
+    )
+
+
+def _progress(path: Path) -> tuple[RunState, int | None, int, int, float | None]:
+    running, summary = _is_running(path), read_summary(path)
+    if summary is not None and summary.rows is not None and not running and _is_newer(path / SUMMARY, path / RECORDS):
+        state = RunState.COMPLETE if summary.complete else RunState.INTERRUPTED
+        mean = summary.rewards.mean if summary.rewards else None
+        return state, summary.limit, summary.rows, summary.rejected_rows, mean
+    rows, mean = _count_records(path / RECORDS)
+    complete = summary is not None and summary.complete and _is_newer(path / SUMMARY, path / RECORDS)
+    state = RunState.RUNNING if running else RunState.COMPLETE if complete else RunState.INTERRUPTED
+    return state, None, rows, _count_lines(path / REJECTED), mean
+
+
+def _is_running(path: Path) -> bool:
+    if not (path / LOCK).exists():
+        return False
+    try:
+        with locked(path):
+            return False
+    except RunLockedError:
+        return True
+    except StorageError:
+        return False
+
+
+def _is_newer(one: Path, other: Path) -> bool:
+    try:
+        return one.stat().st_mtime_ns >= other.stat().st_mtime_ns
+    except OSError:
+        return False
+
+
+def _count_records(path: Path) -> tuple[int, float | None]:
+    """Count the completed rows of a run that has no summary, and average their rewards."""
+    completed, total, scored = CompletedRows(), 0.0, 0
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    fields = orjson.loads(line)
+                    if Outcome(fields["outcome"]).retryable:
+                        continue
+                    row, size, index = fields["row"], fields["group_size"], fields["response_index"]
+                    if not 0 <= row < MOST_ROWS:
+                        continue
+                    completed.add(row=row, group_size=size, response_index=index)
+                    if fields["reward"] is not None:
+                        total, scored = total + fields["reward"], scored + 1
+                except (ValueError, KeyError, TypeError):
+                    continue  # half-written, or damaged: the run itself will say so
+    except OSError:
+        return 0, None
+    return len(completed), total / scored if scored else None
+
+
+def _count_lines(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            return sum(1 for _ in file)
+    except OSError:
+        return 0

@@ -1,0 +1,41 @@
+"""Training data selected from what `score -o` writes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command import run, write_rows
+
+ROWS = [{"prompt": "Say it.", "response": text, "reward": reward} for text, reward in (("a", 0.9), ("b", 0.2))]
+
+
+def test_rows_come_out_as_they_came_in(tmp_path: Path) -> None:
+    write_rows(tmp_path / "scored.jsonl", ROWS)
+    finished = run(tmp_path, "select", "scored.jsonl", "--top", "0.5", "--left-out", "rest.jsonl")
+    assert [json.loads(line) for line in finished.stdout.splitlines()] == ROWS[:1]
+    assert finished.stderr.splitlines() == ["Selected: 1 response", "Left out: 1 not among the best 50%"]
+    [rest] = (tmp_path / "rest.jsonl").read_text().splitlines()
+    assert json.loads(rest) == {**ROWS[1], "left_out": "not among the best 50%"}
+    assert run(tmp_path, "select", "-", "--pairs", "-o", "dpo.jsonl", stdin=json.dumps(ROWS[0])).returncode == 3
+    assert run(tmp_path, "select", "scored.jsonl", "--pairs", "-o", "dpo.jsonl").returncode == 0
+    pair = json.loads((tmp_path / "dpo.jsonl").read_text())
+    assert (pair["prompt"], pair["chosen"], pair["rejected"]) == ("Say it.", "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "--best-of-group"),
+        (["--top", "0.5", "--pairs"], "--best-of-group"),
+        (["--top", "0.5", "--margin", "1"], "--pairs"),
+        (["--top", "0.5", "-o", "scored.jsonl"], "overwritten"),
+        (["--top", "0.5", "-o", "x.parquet"], ".jsonl"),
+        (["--top", "0.5", "--reward-column", "score"], "'score'"),
+    ],
+)
+def test_mistakes(tmp_path: Path, arguments: list[str], named: str) -> None:
+    write_rows(tmp_path / "scored.jsonl", ROWS)
+    finished = run(tmp_path, "select", "scored.jsonl", *arguments)
+    assert finished.returncode == 2
+    assert named in finished.stderr

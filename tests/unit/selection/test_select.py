@@ -1,0 +1,143 @@
+"""Which of scored rows are kept, which are left out, and why."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from flip_reward.core.conversation import Group, Message
+from flip_reward.data.readers import open_input
+from flip_reward.data.shapes import find_shape
+from flip_reward.errors import DataError
+from flip_reward.selection.scored import ScoredFile, read_rewards, to_sft_row
+from flip_reward.selection.select import (
+    LeftOut,
+    Pair,
+    ScoredResponse,
+    select_above,
+    select_best_of_groups,
+    select_pairs,
+    select_top,
+)
+
+GROUPS: dict[str, list[float | None]] = {
+    "a": [0.9, 0.1, 0.5],
+    "b": [None, 0.2],
+    "c": [0.3, 0.3],
+    "d": [0.5, 0.5, 0.4],
+}
+
+
+def read() -> Iterable[ScoredResponse]:
+    """Every group over rows of their own, not next to each other."""
+    for turn in range(3):
+        for name, rewards in GROUPS.items():
+            if turn < len(rewards):
+                group = Group.of(f"say {name}", f"{name}{turn}")
+                yield ScoredResponse({}, group, 0, rewards[turn])
+
+
+def texts(found: Iterable[object]) -> list[str]:
+    return [one.text for one in found if isinstance(one, ScoredResponse)]
+
+
+def reasons(found: Iterable[object]) -> Counter[str]:
+    return Counter(one.reason for one in found if isinstance(one, LeftOut))
+
+
+def test_a_threshold_keeps_what_reaches_it() -> None:
+    found = list(select_above(read, 0.5))
+    assert texts(found) == ["a0", "d0", "d1", "a2"]
+    assert reasons(found) == {"a reward below 0.5": 5, "not scored": 1}
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"),
+    [
+        (0, []),
+        (1 / 9, ["a0"]),
+        (0.2, ["a0", "d0"]),
+        (0.3, ["a0", "d0", "d1"]),
+        (1, ["a0", "c0", "d0", "a1", "b1", "c1", "d1", "a2", "d2"]),
+    ],
+)
+def test_a_share_is_exact_and_ties_go_to_the_first(share: float, kept: list[str]) -> None:
+    assert texts(select_top(read, share)) == kept
+
+
+def test_the_best_of_each_group() -> None:
+    found = list(select_best_of_groups(read))
+    assert texts(found) == ["a0", "c0", "d0", "b1"]
+    assert reasons(found) == {"not the best of its group": 5, "not scored": 1}
+
+
+def test_pairs_of_the_best_and_the_worst() -> None:
+    found = list(select_pairs(read))
+    pairs = [(one.chosen.text, one.rejected.text) for one in found if isinstance(one, Pair)]
+    assert pairs == [("a0", "a1"), ("d0", "d2")]
+    assert reasons(found) == {
+        "not scored": 1,
+        "the only scored response of its group": 1,
+        "no difference in its group": 2,
+        "neither the best nor the worst of its group": 2,
+    }
+    wide = list(select_pairs(read, 0.2))
+    assert sum(isinstance(one, Pair) for one in wide) == 1
+    assert reasons(wide)["a difference below 0.2 in its group"] == 3
+
+
+def test_pairs_are_laid_out_as_trl_reads_them() -> None:
+    short = Group.of("say", ["good", "bad"])
+    pair = Pair(ScoredResponse({}, short, 0, 0.9), ScoredResponse({}, short, 1, 0.1))
+    assert pair.to_row() == {
+        "prompt": "say", "chosen": "good", "rejected": "bad", "reward_chosen": 0.9, "reward_rejected": 0.1,
+    }  # fmt: skip
+    long = Group.of([Message("system", "Be brief."), Message("user", "say")], ["good", "bad"])
+    row = Pair(ScoredResponse({}, long, 0, 0.9), ScoredResponse({}, long, 1, 0.1)).to_row()
+    assert row["prompt"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "say"}]
+    assert row["chosen"] == [{"role": "assistant", "content": "good"}]
+
+
+@pytest.mark.parametrize(
+    ("values", "count", "expected"),
+    [
+        ({"reward": 1}, 1, [1.0]),
+        ({"reward": " 0.5"}, 1, [0.5]),
+        ({"reward": ""}, 2, [None, None]),
+        ({"reward": float("nan")}, 1, [None]),
+        ({"reward": [0.5, None]}, 2, [0.5, None]),
+        ({"a": "", "b": "", "reward_a": 1, "reward_b": None}, 2, [1.0, None]),
+    ],
+)
+def test_rewards_of_a_row(values: dict[str, object], count: int, expected: list[float | None]) -> None:
+    assert read_rewards(values, "reward", count) == expected
+
+
+@pytest.mark.parametrize("value", ["much", True, [1, 2, 3], {"a": 1}, [[1], 2], '["x", 1]'])
+def test_what_is_no_reward_is_said(value: object) -> None:
+    with pytest.raises(DataError, match="reward"):
+        read_rewards({"reward": value}, "reward", 2)
+
+
+def test_a_file_of_scored_rows(tmp_path: Path) -> None:
+    rows = [
+        {"g": 1, "prompt": "p", "response": "x", "reward": "mine", "flip_reward": 0.5, "flip_outcome": "scored"},
+        {"g": 1, "prompt": "q", "response": "y", "reward": "mine", "flip_reward": None, "flip_outcome": "refusal"},
+        {"prompt": "q", "response": "y", "flip_reward": 0.1},
+    ]
+    path = tmp_path / "scored.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "broken\n")
+    sources = [open_input(str(path))]
+    file = ScoredFile(sources, find_shape(sources).to_group, group_by="g")
+    assert [(one.reward, one.key, one.unscored) for one in file.read()] == [
+        (0.5, 1, "not scored: scored"),
+        (None, 1, "not scored: refusal"),
+    ]
+    assert [(row.line, row.source) for row in file.read_invalid()] == [(3, "scored.jsonl"), (4, "scored.jsonl")]
+    assert [to_sft_row(one) for one in file.read()] == rows[:2]
+    for column in ("mine", None):
+        path.write_text('{"prompt": "p", "response": "r", "score": 1}\n')
+        with pytest.raises(DataError, match="'score'"):
+            list(ScoredFile(sources, find_shape(sources).to_group, column).read())
