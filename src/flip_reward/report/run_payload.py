@@ -18,10 +18,10 @@ from flip_reward.report.meanings import CAUTIONS, OUTCOMES
 from flip_reward.report.run_texts import RowTexts, RunTexts, read_run_texts
 from flip_reward.report.survey import Histogram, Survey
 from flip_reward.report.texts import REPLY_PLACE, ScoreRow, TextTable, score_row
+from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import Manifest
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.rescore import find_origin
-from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.run_folder import REJECTED, read_records_in_input_order, read_summary
 from flip_reward.scoring.summary import Quartiles, Summary
 from flip_reward.selection.results import Choice, read_choices
