@@ -83,7 +83,7 @@ def measure_kills(folder: Path) -> Iterator[Line]:
         server.requests.clear()
         kills = 0
         while kills < KILLS:
-            process = start(folder, *arguments, "-r", "killed", "--concurrency", "4")
+            process = start(folder, *arguments, "--run-folder", "killed", "--concurrency", "4")
             finished, deadline = records_on_disk(folder / "killed"), time.monotonic() + 60
             while records_on_disk(folder / "killed") == finished and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -129,7 +129,7 @@ def measure_faults(folder: Path) -> Iterator[Line]:
 
 def rewards(folder: Path, name: str, arguments: list[str]) -> dict[str, float | None]:
     """Run a command and return the reward of every response in its run folder."""
-    run(folder, *arguments, "-r", name, "--no-table")
+    run(folder, *arguments, "--run-folder", name, "--no-table")
     if not (folder / name / "records.jsonl").exists():
         return {}
     return {record.id: record.score.value for record in read(folder / name)}

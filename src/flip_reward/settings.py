@@ -30,6 +30,8 @@ class Setting:
     """The short form of its command-line option, such as "-m"."""
     metavar: str | None = None
     """What stands for its value in help."""
+    common: bool = False
+    """Many people need it: help shows it without `--help-all`."""
 
 
 @dataclass(frozen=True, slots=True)

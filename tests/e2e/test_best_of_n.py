@@ -40,7 +40,7 @@ def chosen(path: Path) -> list[int | None]:
 
 def test_every_tie_rule(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", TIED)
-    command = ("best-of-n", "rows.jsonl", *SCRIPTED, "-r", "run")
+    command = ("best-of-n", "rows.jsonl", *SCRIPTED, "--run-folder", "run")
     first = run(tmp_path, *command)
     assert first.returncode == 0, first.stderr
     assert "12 of 12 rows decided (12 ties by the rule first)" in first.stdout
@@ -66,7 +66,7 @@ def test_every_tie_rule(tmp_path: Path) -> None:
     drawn = chosen(tmp_path / "run/best.jsonl")
     assert set(drawn) == {0, 1}
     write_rows(tmp_path / "turned.jsonl", TIED[::-1])
-    run(tmp_path, "best-of-n", "turned.jsonl", *SCRIPTED, "-r", "turned", "--tie-rule", "random")
+    run(tmp_path, "best-of-n", "turned.jsonl", *SCRIPTED, "--run-folder", "turned", "--tie-rule", "random")
     assert chosen(tmp_path / "turned/best.jsonl") == drawn[::-1], "the lot belongs to the row, not to its place"
     run(tmp_path, *command, "--tie-rule", "random", "--tie-seed", "1")
     assert chosen(tmp_path / "run/best.jsonl") != drawn
@@ -74,7 +74,7 @@ def test_every_tie_rule(tmp_path: Path) -> None:
 
 def test_rows_without_a_choice_are_listed(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", MIXED)
-    finished = run(tmp_path, "best-of-n", "rows.jsonl", *SCRIPTED, "-r", "run")
+    finished = run(tmp_path, "best-of-n", "rows.jsonl", *SCRIPTED, "--run-folder", "run")
     assert finished.returncode == 3
     assert "3 of 4 rows decided" in finished.stdout
     assert "1 with a single response, chosen as it is" in finished.stdout
@@ -91,7 +91,7 @@ def test_rows_without_a_choice_are_listed(tmp_path: Path) -> None:
     write_rows(tmp_path / "good.jsonl", MIXED[:1])
     (tmp_path / "run2").mkdir()
     (tmp_path / "run2/undecided.jsonl").write_text("{}\n")
-    assert run(tmp_path, "best-of-n", "good.jsonl", *SCRIPTED, "-r", "run2").returncode == 0
+    assert run(tmp_path, "best-of-n", "good.jsonl", *SCRIPTED, "--run-folder", "run2").returncode == 0
     assert not (tmp_path / "run2/undecided.jsonl").exists()
 
 
@@ -118,7 +118,7 @@ def test_a_spreadsheet_with_a_row_for_each_response(
 ) -> None:
     (tmp_path / "rows.csv").write_text(SPREADSHEET)
     for _ in range(2):
-        finished = run(tmp_path, "best-of-n", "rows.csv", *SCRIPTED, *NAMED, *options, "-r", "run")
+        finished = run(tmp_path, "best-of-n", "rows.csv", *SCRIPTED, *NAMED, *options, "--run-folder", "run")
         assert finished.returncode == 0, finished.stderr
         assert said in finished.stderr
         assert [row["response"] for row in best(tmp_path / "run/best.jsonl")] == choices
@@ -127,7 +127,7 @@ def test_a_spreadsheet_with_a_row_for_each_response(
 
 def test_nothing_to_choose_from_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("prompt,response\nsay a,a\nsay b,b\nsay a,c\n")
-    finished = run(tmp_path, "best-of-n", "rows.csv", *SCRIPTED, "-r", "run")
+    finished = run(tmp_path, "best-of-n", "rows.csv", *SCRIPTED, "--run-folder", "run")
     assert finished.returncode == 2
     assert "--group-by" in finished.stderr
     assert not (tmp_path / "run").exists()
@@ -155,7 +155,7 @@ def test_a_listwise_judge_chooses(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", TIED[:1])
     with FaultServer(script=lambda _: '{"BEST_RESPONSE_INDEX": 1}') as server:
         model = ("--base-url", server.base_url, "--model", server.model)
-        finished = run(tmp_path, "best-of-n", "rows.jsonl", "--reward", "listwise", *model, "-r", "run")
+        finished = run(tmp_path, "best-of-n", "rows.jsonl", "--reward", "listwise", *model, "--run-folder", "run")
     assert finished.returncode == 0, finished.stderr
     [row] = best(tmp_path / "run/best.jsonl")
     assert row["reward"] == 1.0
@@ -179,7 +179,7 @@ class CountingPolicy:
 
 def generate(server: FaultServer, *, count: int = 3) -> tuple[str, ...]:
     policy = ("--policy-model", server.model, "--policy-base-url", server.base_url)
-    return ("best-of-n", "rows.jsonl", *SCRIPTED, "--generate", str(count), *policy, "-r", "run")
+    return ("best-of-n", "rows.jsonl", *SCRIPTED, "--generate", str(count), *policy, "--run-folder", "run")
 
 
 def test_candidates_are_drawn_first(tmp_path: Path) -> None:
@@ -268,13 +268,13 @@ def test_killed_while_scoring_it_goes_on_and_chooses_the_same(tmp_path: Path) ->
     with FaultServer(latency_seconds=0.1) as server:
         model = ["--model", server.model, "--base-url", server.base_url, "--cache", "off", "--concurrency", "6"]
         command = ["best-of-n", "rows.jsonl", *model, "--no-table"]
-        process = start(tmp_path, *command, "-r", "run")
+        process = start(tmp_path, *command, "--run-folder", "run")
         wait_for_candidates(tmp_path / "run", 12, name="records.jsonl")
         process.kill()
         process.communicate()
         assert not (tmp_path / "run/best.jsonl").exists()
-        assert run(tmp_path, *command, "-r", "run").returncode == 0
-        assert run(tmp_path, *command, "-r", "undisturbed").returncode == 0
+        assert run(tmp_path, *command, "--run-folder", "run").returncode == 0
+        assert run(tmp_path, *command, "--run-folder", "undisturbed").returncode == 0
     assert best(tmp_path / "run/best.jsonl") == best(tmp_path / "undisturbed/best.jsonl")
 
 
@@ -372,7 +372,7 @@ def test_rows_that_hold_responses_are_rejected_when_they_are_generated(tmp_path:
     ]
     write_rows(tmp_path / "rows.jsonl", rows)
     command = ("best-of-n", "rows.jsonl", *SCRIPTED, "--generate", "2", "--policy-model", "scripted")
-    finished = run(tmp_path, *command, "-r", "run")
+    finished = run(tmp_path, *command, "--run-folder", "run")
     assert finished.returncode == 3
     rejected = {row["line"]: row["reason"] for row in best(tmp_path / "run/rejected_rows.jsonl")}
     assert list(rejected) == [1, 2, 3, 6]
@@ -380,7 +380,7 @@ def test_rows_that_hold_responses_are_rejected_when_they_are_generated(tmp_path:
     assert "assistant" in rejected[3]
     assert {row["group_id"] for row in best(tmp_path / "run/candidates.jsonl")} == {"x", "x-row-4"}
     assert len(best(tmp_path / "run/candidates.jsonl")) == 4, "only for the rows that are scored"
-    strict = run(tmp_path, *command, "-r", "strict", "--strict")
+    strict = run(tmp_path, *command, "--run-folder", "strict", "--strict")
     assert strict.returncode == 2
     assert "rows.jsonl, line 1" in strict.stderr
     assert not (tmp_path / "strict").exists()
@@ -403,7 +403,7 @@ def test_an_input_that_changed_meanwhile_is_noticed(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", TIED[:2])
     with FaultServer(latency_seconds=0.5) as server:
         model = ["--model", server.model, "--base-url", server.base_url, "--cache", "off"]
-        process = start(tmp_path, "best-of-n", "rows.jsonl", *model, "-r", "run", "--concurrency", "1")
+        process = start(tmp_path, "best-of-n", "rows.jsonl", *model, "--run-folder", "run", "--concurrency", "1")
         wait_for_candidates(tmp_path / "run", 1, name="records.jsonl")
         write_rows(tmp_path / "rows.jsonl", [{**row, "responses": ["a"]} for row in TIED[:2]])
         _, errors = process.communicate(timeout=60)

@@ -54,7 +54,10 @@ def test_json_is_the_only_thing_on_standard_output(tmp_path: Path) -> None:
 
 def test_output_in_input_order(tmp_path: Path) -> None:
     for name in ("out.jsonl", "out.parquet"):
-        assert run(tmp_path, "score", str(EXAMPLES), *SCRIPTED, "-o", name, "-r", name + "-run").returncode == 0
+        assert (
+            run(tmp_path, "score", str(EXAMPLES), *SCRIPTED, "-o", name, "--run-folder", name + "-run").returncode
+            == 0
+        )
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [(row["row"], row["response_index"]) for row in rows] == sorted(
         (row["row"], row["response_index"]) for row in rows
@@ -100,7 +103,7 @@ def test_dry_run_shows_rows_that_would_be_rejected_and_no_control_characters(tmp
 
 
 def test_rescore_needs_no_model(tmp_path: Path) -> None:
-    run(tmp_path, "score", str(EXAMPLES), *SCRIPTED, "-r", "run")
+    run(tmp_path, "score", str(EXAMPLES), *SCRIPTED, "--run-folder", "run")
     before = read(tmp_path / "run")
     finished = run(tmp_path, "rescore", "run", "--similarity", "rouge-l")
     assert finished.returncode == 0, finished.stderr
@@ -120,7 +123,7 @@ def test_rescore_needs_no_model(tmp_path: Path) -> None:
 def test_the_cache_answers_the_second_run_and_can_be_cleared(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [{"instruction": f"say {w}", "response": w} for w in "abc"])
     with FaultServer() as server:
-        arguments = ["score", "rows.jsonl", "--base-url", server.base_url, "--model", server.model, "-r"]
+        arguments = ["score", "rows.jsonl", "--base-url", server.base_url, "--model", server.model, "--run-folder"]
         run(tmp_path, *arguments, "one")
         second = run(tmp_path, *arguments, "two")
         assert server.requests.total() == 3
@@ -137,7 +140,7 @@ def test_interrupted_once_it_finishes_what_is_in_flight(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", rows)
     with FaultServer(latency_seconds=0.3) as server:
         arguments = ["score", "rows.jsonl", "--base-url", server.base_url, "--model", server.model, "--cache", "off"]
-        arguments += ["--concurrency", "10", "-r", "run"]
+        arguments += ["--concurrency", "10", "--run-folder", "run"]
         process = start(tmp_path, *arguments)
         wait_for_records(tmp_path / "run")
         process.send_signal(signal.SIGINT)
@@ -156,7 +159,7 @@ def test_interrupted_twice_it_stops_at_once(tmp_path: Path) -> None:
     slow = {f"word {i}" for i in range(4, 40)}  # so that something is in flight whenever the second one comes
     with FaultServer(latency_seconds=0.05, script=lambda r: stall(r.messages[-1].content, slow)) as server:
         arguments = ["score", "rows.jsonl", "--base-url", server.base_url, "--model", server.model, "--cache", "off"]
-        process = start(tmp_path, *arguments, "--concurrency", "4", "-r", "run")
+        process = start(tmp_path, *arguments, "--concurrency", "4", "--run-folder", "run")
         wait_for_records(tmp_path / "run")
         process.send_signal(signal.SIGINT)
         time.sleep(0.01)

@@ -54,7 +54,7 @@ def test_grpo_loop(tmp_path: Path) -> None:
 
 
 def test_rescore_run(tmp_path: Path) -> None:
-    run(tmp_path, "score", str(EXAMPLES / "responses.jsonl"), "--model", "scripted", "-r", "run")
+    run(tmp_path, "score", str(EXAMPLES / "responses.jsonl"), "--model", "scripted", "--run-folder", "run")
     printed = run_example(tmp_path, "rescore_run.py", "run")
     assert printed.startswith("run/rescored/rouge-l ")
     assert len(read(tmp_path / "run/rescored/rouge-l")) == 36

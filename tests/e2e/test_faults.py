@@ -26,7 +26,7 @@ def score(folder: Path, server: FaultServer, run_folder: str) -> int:
     write_rows(folder / "rows.jsonl", ROWS)
     finished = run(
         folder, "score", "rows.jsonl", "--base-url", server.base_url, "--model", server.model,
-        "--cache", "off", "--timeout-seconds", "1.5", "-r", run_folder, "--no-table",
+        "--cache", "off", "--timeout-seconds", "1.5", "--run-folder", run_folder, "--no-table",
     )  # fmt: skip
     return finished.returncode
 
@@ -84,7 +84,8 @@ def best_of(folder: Path, policy: FaultServer, server: FaultServer, *more: str) 
     write_rows(folder / "prompts.jsonl", LATER)
     return run(
         folder, "best-of-n", "prompts.jsonl", "--base-url", server.base_url, "-m", server.model, "--generate", "3",
-        "--policy-base-url", policy.base_url, "--policy-model", "mine", "--cache", "off", "-r", "run", *more,
+        "--policy-base-url", policy.base_url, "--policy-model", "mine", "--cache", "off",
+        "--run-folder", "run", *more,
     ).returncode  # fmt: skip
 
 
@@ -132,7 +133,7 @@ def test_the_command_stops_with_the_words_of_the_server_and_goes_on(
     with FaultServer(from_then_on(Fault.DAILY_LIMIT, after=30)) as server:
         stopped = run(
             tmp_path, "score", "rows.jsonl", "--base-url", server.base_url, "--model", server.model, "--cache", "off",
-            "-r", "run",
+            "--run-folder", "run",
         )  # fmt: skip
     assert stopped.returncode == 4
     assert "requests per day" in stopped.stderr

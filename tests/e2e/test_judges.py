@@ -28,7 +28,7 @@ def test_ratings(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", ROWS)
     with FaultServer(script=rate) as server:
         model = ("--base-url", server.base_url, "--model", server.model)
-        finished = run(tmp_path, "score", "rows.jsonl", "--reward", "pointwise", *model, "-r", "run")
+        finished = run(tmp_path, "score", "rows.jsonl", "--reward", "pointwise", *model, "--run-folder", "run")
     assert finished.returncode == 0, finished.stderr
     assert [record.score.value for record in read(tmp_path / "run")] == [8, 8, None, 8]
     assert "[red]Lisbon[/red] is fine." in finished.stdout, "the table shows explanations, never as markup"
@@ -42,12 +42,12 @@ def test_pairs_and_resuming(tmp_path: Path) -> None:
     with FaultServer(script=judge) as server:
         model = ("--base-url", server.base_url, "--model", server.model, "--cache", "off")
         command = ("score", "rows.jsonl", "--reward", "pairwise", *model)
-        finished = run(tmp_path, *command, "-r", "run")
+        finished = run(tmp_path, *command, "--run-folder", "run")
         assert finished.returncode == 3, "one row has nothing to compare"
         assert "line 2: " in finished.stdout
-        run(tmp_path, *command, "-r", "run")
+        run(tmp_path, *command, "--run-folder", "run")
         assert len(judge.seen) == 2
-        run(tmp_path, *command, "-r", "once", "--one-order", "--tournament", "knockout")
+        run(tmp_path, *command, "--run-folder", "once", "--one-order", "--tournament", "knockout")
         assert len(judge.seen) == 3
     records = read(tmp_path / "run")
     assert [record.score.value for record in records] == [0.5, 0.5, None]
@@ -60,7 +60,9 @@ def test_pairs_and_resuming(tmp_path: Path) -> None:
 def test_a_list_that_does_not_fit_is_an_outcome(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [{"prompt": "Name a fruit.", "responses": ["pear " * 5000, "apple"]}])
     model = ("--model", "embedded", "--context-tokens", "1024", "--cache", "off", "--max-tokens", "16")
-    finished = run(tmp_path, "score", "rows.jsonl", "--reward", "listwise", "--orders", "2", *model, "-r", "run")
+    finished = run(
+        tmp_path, "score", "rows.jsonl", "--reward", "listwise", "--orders", "2", *model, "--run-folder", "run"
+    )
     assert finished.returncode == 3, finished.stderr
     assert {record.score.outcome for record in read(tmp_path / "run")} == {Outcome.CONTEXT_TOO_LONG}
 

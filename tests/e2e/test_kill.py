@@ -47,13 +47,13 @@ def test_ten_kills_and_a_resume_equal_an_undisturbed_run(write: Callable[[Path],
         arguments = ["score", source.name, "--base-url", server.base_url, "--model", server.model, "--cache", "off"]
         arguments += ["--concurrency", "8"]
         arguments += ["--group-by", "ticket"] if source.suffix == ".csv" else []
-        undisturbed = run(tmp_path, *arguments, "-r", "undisturbed", "--concurrency", "64")
+        undisturbed = run(tmp_path, *arguments, "--run-folder", "undisturbed", "--concurrency", "64")
         assert undisturbed.returncode == 0, undisturbed.stderr
         server.requests.clear()
         kills = 0
         while kills < 10:
             finished = records_on_disk(tmp_path / "run")
-            process = start(tmp_path, *arguments, "-r", "run")
+            process = start(tmp_path, *arguments, "--run-folder", "run")
             deadline = time.monotonic() + 60
             while records_on_disk(tmp_path / "run") == finished and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -64,7 +64,7 @@ def test_ten_kills_and_a_resume_equal_an_undisturbed_run(write: Callable[[Path],
             kills += 1
         settled = {(record.instruction, record.response_index) for record in read_whole_lines(tmp_path / "run")}
         asked_before = dict(server.requests)
-        resumed = run(tmp_path, *arguments, "-r", "run", "--concurrency", "64")
+        resumed = run(tmp_path, *arguments, "--run-folder", "run", "--concurrency", "64")
         assert resumed.returncode == 0, resumed.stderr
         asked_again = {
             prompt for prompt, count in server.requests.items() if asked_before.get(prompt, 0) not in (0, count)

@@ -71,13 +71,13 @@ def test_bad_rows_are_listed_and_the_rest_is_scored(tmp_path: Path) -> None:
         b'{"instruction": "say g", "response": "' + b"long " * 4_000_000 + b'"}',
     ]
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines))
-    finished = run_process(tmp_path, "score", "rows.jsonl", *SCRIPTED, "-r", "run")
+    finished = run_process(tmp_path, "score", "rows.jsonl", *SCRIPTED, "--run-folder", "run")
     assert finished.returncode == 3
     rejected = [json.loads(line) for line in (tmp_path / "run/rejected_rows.jsonl").read_text().splitlines()]
     assert [row["line"] for row in rejected] == [2, 3, 4, 5, 6, 8]
     assert "6 rows rejected" in finished.stdout
     assert [record.row for record in read(tmp_path / "run")] == [0, 6, 8, 9, 10]
-    strict = run_process(tmp_path, "score", "rows.jsonl", *SCRIPTED, "-r", "strict", "--strict")
+    strict = run_process(tmp_path, "score", "rows.jsonl", *SCRIPTED, "--run-folder", "strict", "--strict")
     assert strict.returncode == 2
     assert "rows.jsonl, line 2" in strict.stderr
 
@@ -112,8 +112,8 @@ def test_a_benchmark_given_as_a_recipe_is_pointed_to_its_option(tmp_path: Path) 
 
 def test_another_configuration_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [GOOD])
-    assert run(tmp_path, "score", "rows.jsonl", *SCRIPTED, "-r", "run").returncode == 0
-    again = run(tmp_path, "score", "rows.jsonl", *SCRIPTED, "-r", "run", "--max-tokens", "9")
+    assert run(tmp_path, "score", "rows.jsonl", *SCRIPTED, "--run-folder", "run").returncode == 0
+    again = run(tmp_path, "score", "rows.jsonl", *SCRIPTED, "--run-folder", "run", "--max-tokens", "9")
     assert again.returncode == 2
     assert "max_tokens" in again.stderr
 
@@ -165,7 +165,7 @@ def test_the_environment_names_the_server(tmp_path: Path) -> None:
 def test_an_unwritable_folder(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [GOOD])
     (tmp_path / "file").write_text("")
-    finished = run(tmp_path, "score", "rows.jsonl", *SCRIPTED, "-r", "file/run")
+    finished = run(tmp_path, "score", "rows.jsonl", *SCRIPTED, "--run-folder", "file/run")
     assert finished.returncode == 5
     assert "file/run" in finished.stderr
 
@@ -174,12 +174,12 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path: Path) -> None:
     rows = [{"instruction": f"say word{i}", "response": f"word{i} " * 20} for i in range(2000)]
     write_rows(tmp_path / "rows.jsonl", rows)
     command = 'ulimit -f 200; trap \'\' XFSZ; exec "$0" "$@"'  # a file size limit stands in for a full disk
-    limited = run_in_shell(tmp_path, command, "score", "rows.jsonl", *SCRIPTED, "-r", "run")
+    limited = run_in_shell(tmp_path, command, "score", "rows.jsonl", *SCRIPTED, "--run-folder", "run")
     assert limited[0] == 5
     assert "run/records.jsonl" in limited[1]
     kept = read(tmp_path / "run")
     assert 0 < len(kept) < len(rows)
-    finished = run(tmp_path, "score", "rows.jsonl", *SCRIPTED, "-r", "run")
+    finished = run(tmp_path, "score", "rows.jsonl", *SCRIPTED, "--run-folder", "run")
     assert finished.returncode == 0
     assert f"{len(kept)} taken from an earlier session" in finished.stdout
     assert len(read(tmp_path / "run")) == len(rows)
@@ -192,7 +192,7 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path: Path) -> None:
 )
 def test_what_nobody_reads_ends_no_run(tmp_path: Path, where: str) -> None:
     write_rows(tmp_path / "rows.jsonl", [{"instruction": f"say 水 {i}", "response": f"水 {i}"} for i in range(40)])
-    status, errors = run_in_shell(tmp_path, where, "score", "rows.jsonl", *SCRIPTED, "--table", "-r", "run")
+    status, errors = run_in_shell(tmp_path, where, "score", "rows.jsonl", *SCRIPTED, "--table", "--run-folder", "run")
     assert status == 0
     assert errors in ("model: scripted\n", "")
     assert len(read(tmp_path / "run")) == 40
@@ -203,7 +203,15 @@ def test_what_nobody_reads_ends_no_run(tmp_path: Path, where: str) -> None:
 def test_a_terminal_with_few_characters(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [{"instruction": "say 水", "response": "word 水"}])
     finished = run_process(
-        tmp_path, "score", "rows.jsonl", "--model", "scripted", "--table", "-r", "水", PYTHONIOENCODING="ascii"
+        tmp_path,
+        "score",
+        "rows.jsonl",
+        "--model",
+        "scripted",
+        "--table",
+        "--run-folder",
+        "水",
+        PYTHONIOENCODING="ascii",
     )
     assert finished.returncode == 0
     assert "Run folder: ?" in finished.stdout

@@ -24,7 +24,7 @@ ROWS: list[dict[str, Any]] = [
 def ask(folder: Path, server: FaultServer, command: str, *options: str, cached: str = "off") -> tuple[int, str]:
     finished = run(
         folder, command, "rows.jsonl", "--base-url", server.base_url, "--model", server.model,
-        "--cache", cached, "--max-attempts", "1", "-r", "run", *options,
+        "--cache", cached, "--max-attempts", "1", "--run-folder", "run", *options,
     )  # fmt: skip
     return finished.returncode, finished.stdout + finished.stderr
 
@@ -44,7 +44,7 @@ def test_a_model_that_only_reasons_is_told_of_and_is_no_success(tmp_path: Path) 
 def test_a_run_without_a_reward_is_no_success_whatever_the_reason(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", rows)
     for command in ("score", "best-of-n"):
-        assert run(tmp_path, command, "rows.jsonl", "--model", "scripted", "-r", command).returncode == 3
+        assert run(tmp_path, command, "rows.jsonl", "--model", "scripted", "--run-folder", command).returncode == 3
 
 
 def test_an_evaluation_without_a_verdict_is_no_success_also_when_it_is_resumed(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def example_groups() -> list[Group]:
 
 
 def from_command(folder: Path, *arguments: str) -> SCORES:
-    finished = run(folder, "score", str(EXAMPLES), "--cache", "off", "-r", "run", *arguments)
+    finished = run(folder, "score", str(EXAMPLES), "--cache", "off", "--run-folder", "run", *arguments)
     assert finished.returncode == 0, finished.stderr
     scores: SCORES = [[] for _ in example_groups()]
     for record in read(folder / "run"):

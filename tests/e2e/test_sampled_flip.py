@@ -18,7 +18,7 @@ ROWS: list[dict[str, object]] = [
 
 def test_records_hold_every_sample(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", ROWS)
-    command = ("score", "rows.jsonl", *SAMPLED, "--aggregation", "max", "-r", "run")
+    command = ("score", "rows.jsonl", *SAMPLED, "--aggregation", "max", "--run-folder", "run")
     first = run(tmp_path, *command, "-o", "out.parquet")
     assert first.returncode == 0, first.stderr
     assert "2 of 3 responses scored (1 empty_response)" in first.stdout
@@ -42,8 +42,8 @@ def test_records_hold_every_sample(tmp_path: Path) -> None:
 
 def test_tokens_are_those_of_all_samples(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", ROWS)
-    one = json.loads(run(tmp_path, "score", "rows.jsonl", *SCRIPTED, "-r", "one", "--json").stdout)
-    four = json.loads(run(tmp_path, "score", "rows.jsonl", *SAMPLED, "-r", "four", "--json").stdout)
+    one = json.loads(run(tmp_path, "score", "rows.jsonl", *SCRIPTED, "--run-folder", "one", "--json").stdout)
+    four = json.loads(run(tmp_path, "score", "rows.jsonl", *SAMPLED, "--run-folder", "four", "--json").stdout)
     assert four["completion_tokens"] == 4 * one["completion_tokens"]
     assert read(tmp_path / "four")[0].score.value == read(tmp_path / "one")[0].score.value
 

@@ -101,7 +101,7 @@ ROUTES: list[tuple[Ask, Sequence[Mapping[str, Any]]]] = [
 @pytest.fixture(scope="module")
 def from_command(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Values]:
     folder = tmp_path_factory.mktemp("command")
-    finished = run(folder, "score", str(EXAMPLES), "--model", "scripted", "--cache", "off", "-r", "run")
+    finished = run(folder, "score", str(EXAMPLES), "--model", "scripted", "--cache", "off", "--run-folder", "run")
     assert finished.returncode == 0, finished.stderr
     scores: dict[str, Values] = {}
     for record in read(folder / "run"):

@@ -61,7 +61,7 @@ def test_killed_resumed_and_used(folder: Path) -> None:
     assert manifest["outcome"]["held_out_loss"] < manifest["outcome"]["held_out_loss_before"]
     assert len(manifest["sessions"]) == 2
 
-    options = ["--reward", "backward-likelihood", "--cache", "off", "-r", "run"]  # asked as it was tuned
+    options = ["--reward", "backward-likelihood", "--cache", "off", "--run-folder", "run"]  # asked as it was tuned
     scored = run(folder, "score", "rows.jsonl", "--model", "transformers:tuned", "--dtype", "float32", *options)
     assert scored.returncode == 0, scored.stderr
     assert "Warning" not in scored.stderr

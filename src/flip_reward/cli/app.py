@@ -3,50 +3,75 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
-from typer.main import get_command
 
 from flip_reward import __version__
 from flip_reward.cli.exit_codes import EXPLANATION, ExitCode, exit_code
+from flip_reward.cli.help import PlainGroup, build_command
 from flip_reward.cli.streams import unbreakable_output
 from flip_reward.errors import FlipRewardError
 from flip_reward.scoring.command_line import current_arguments
 
-COMMANDS = (
-    "score", "best-of-n", "rescore", "runs", "report", "evaluate", "compare", "select",
-    "train", "tune-inferrer", "export-adapter", "serve", "data", "cache",
-)  # fmt: skip
+COMMANDS = {
+    "score": "Score the responses of a file.",
+    "best-of-n": "Choose the best of several responses.",
+    "rescore": "Compare inferred instructions another way, without the model.",
+    "runs": "List, remove and open runs.",
+    "report": "Write a run, an evaluation or a training as one HTML page.",
+    "evaluate": "Grade rewards on preference benchmarks.",
+    "compare": "Compare two runs or evaluations, or several trainings.",
+    "select": "Make training data of scored rows.",
+    "train": "Train a policy with GRPO.",
+    "tune-inferrer": "Tune a small model to infer instructions.",
+    "export-adapter": "Write a LoRA adapter as a GGUF file.",
+    "serve": "Serve a reward over HTTP.",
+    "data": "Make and check the prompts that a policy is trained on.",
+    "cache": "Look at the response cache, or empty it.",
+}
 """In the order of the help. Each is a function in `commands/NAME.py`, or there an app with commands of its own."""
 
 _TOGETHER = {"rescore": "score", "tune_inferrer": "train", "export_adapter": "train"}
 """Commands that stand in the file of another."""
 
 
-class LazyCommands(TyperGroup):
+class LazyCommands(PlainGroup):
     """The commands by name, each imported when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer hides the type
         """Return the names in the order of the help."""
         return list(COMMANDS)
 
+    def summaries(self, ctx: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401, ARG002 - typer hides the type
+        """Name the commands, each with a line about it, and import none."""
+        yield from COMMANDS.items()
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:  # noqa: ANN401 - typer hides the types
+        """Complete the name of a command, and import none."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        found = [(name, line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
+        return [SimpleNamespace(value=name, help=line, type="plain") for name, line in found]
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer hides the types
         """Import a command."""
         if cmd_name not in COMMANDS:
+            if ctx.resilient_parsing:  # a shell completes something else
+                return None
             near = get_close_matches(cmd_name, COMMANDS, n=1)
-            ctx.fail(f"No such command {cmd_name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+            ctx.fail(f"there is no command {cmd_name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         name = cmd_name.replace("-", "_")
         module = import_module(f"flip_reward.cli.commands.{_TOGETHER.get(name, name)}")
         found = getattr(module, "app", None)
         if found is None:
-            found = typer.Typer(add_completion=False, rich_markup_mode="rich")
+            found = typer.Typer(add_completion=False)
             found.command()(getattr(module, name))
-        command = get_command(found)
+        command = build_command(found)
         command.name = cmd_name
         return command
 
@@ -75,14 +100,13 @@ def _repeat_pairs(options: Sequence[str], arguments: Sequence[str]) -> list[str]
 
 app = typer.Typer(
     name="flip-reward",
-    cls=LazyCommands,
     help="Reward responses by inferring the instruction behind them (FLIP), without references and without rubrics.",
     epilog=EXPLANATION,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+_UsageError: Any = typer.BadParameter.__base__
+"""What the command line raises; typer hides the type."""
 
 
 @app.callback(invoke_without_command=True)
@@ -104,19 +128,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> None:
     current_arguments.set(("flip-reward", *(sys.argv[1:] if arguments is None else arguments)))
     try:
-        app(arguments)
+        status = build_command(app, LazyCommands)(arguments, standalone_mode=False)
+    except _UsageError as error:
+        _print_error(_describe(error), _say_usage(error))
+        sys.exit(ExitCode.BAD_USAGE)
     except FlipRewardError as error:
-        from rich.console import Console
-        from rich.text import Text
-
-        console = Console(stderr=True, soft_wrap=True)
-        console.print(Text(f"Error: {error}", style="bold red"))
-        if error.hint:
-            console.print(Text(f"Hint: {error.hint}"))
+        _print_error(str(error), error.hint)
         sys.exit(exit_code(error))
     except OSError as error:
-        sys.stderr.write(f"Error: cannot write the output: {error.strerror or error}\n")
+        _print_error(f"cannot write the output: {error.strerror or error}")
         sys.exit(ExitCode.DISK_FULL)
+    except typer.Abort:
+        sys.exit(ExitCode.INTERRUPTED)
+    sys.exit(status or ExitCode.DONE)
+
+
+def _print_error(message: str, hint: str | None = None) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(Text(f"Error: {message}", style="bold red"))
+    if hint:
+        console.print(Text(f"Hint: {hint}"))
+
+
+def _describe(error: Any) -> str:  # noqa: ANN401 - typer hides the type
+    message = str(error.message if getattr(error, "possibilities", None) else error.format_message()).rstrip(".")
+    near = sorted(getattr(error, "possibilities", None) or [])
+    message = message[:1].lower() + message[1:]
+    return f"{message}; did you mean {' or '.join(near)}?" if near else message
+
+
+def _say_usage(error: Any) -> str:  # noqa: ANN401 - typer hides the type
+    ctx = error.ctx
+    if ctx is None:
+        return "flip-reward --help"
+    usage = " ".join([ctx.command_path, *ctx.command.collect_usage_pieces(ctx)])
+    return f"{usage}; {ctx.command_path} --help says more"
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -28,18 +29,21 @@ Inputs = Annotated[
 
 ENCODING = "How texts are encoded, such as cp1252; by default UTF-8, or UTF-16 where that is certain."
 _RunOption = partial(typer.Option, rich_help_panel="Run")
+_RareRunOption = partial(_RunOption, hidden=True)
+"""Shown by `--help-all` alone."""
 
-PricePrompt = Annotated[float | None, _RunOption(min=0, help="Price of a million prompt tokens.")]
-PriceCompletion = Annotated[float | None, _RunOption(min=0, help="Price of a million completion tokens.")]
+_Price = partial(_RareRunOption, min=0, metavar="PRICE")
+PricePrompt = Annotated[float | None, _Price(help="Price of a million prompt tokens.")]
+PriceCompletion = Annotated[float | None, _Price(help="Price of a million completion tokens.")]
 AsJson = Annotated[bool, _RunOption("--json", help="Print the summary as JSON and nothing else.")]
 
 
 RetryRefused = Annotated[
-    bool, _RunOption("--retry-refused", help="Ask again what the engine refused in an earlier session.")
+    bool, _RareRunOption("--retry-refused", help="Ask again what the engine refused in an earlier session.")
 ]
 SameModel = Annotated[
     bool,
-    _RunOption(
+    _RareRunOption(
         "--same-model",
         help="The server at another address than before has the same model, though it does not list its name.",
     ),
@@ -54,14 +58,18 @@ class RunOptions:
         Path | None,
         _RunOption(
             "--run-folder",
-            "-r",
             help="Where the run is kept and resumed from. By default below runs/, named after the input and the "
             "options.",
         ),
     ] = None
     output: Annotated[
         Path | None,
-        _RunOption("--output", "-o", help="Also write the records in input order: .jsonl, .jsonl.gz or .parquet."),
+        _RunOption(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Also write the records in input order: .jsonl, .jsonl.gz or .parquet.",
+        ),
     ] = None
     columns: Annotated[
         str | None,
@@ -79,9 +87,9 @@ class RunOptions:
             metavar="COLUMN",
         ),
     ] = None
-    encoding: Annotated[str | None, _RunOption(help=ENCODING, show_default=False)] = None
-    limit: Annotated[int | None, _RunOption(min=1, help="Read at most this many rows.")] = None
-    strict: Annotated[bool, _RunOption("--strict", help="Stop at the first row that cannot be read.")] = False
+    encoding: Annotated[str | None, _RareRunOption(help=ENCODING, show_default=False)] = None
+    limit: Annotated[int | None, _RunOption(min=1, metavar="N", help="Read at most this many rows.")] = None
+    strict: Annotated[bool, _RareRunOption("--strict", help="Stop at the first row that cannot be read.")] = False
     retry_refused: RetryRefused = False
     same_model: SameModel = False
     dry_run: Annotated[bool, _RunOption("--dry-run", help="Show the first prompts and call nothing.")] = False
@@ -90,7 +98,9 @@ class RunOptions:
     as_json: AsJson = False
     table: Annotated[
         bool | None,
-        _RunOption("--table/--no-table", help="Show the records as a table. By default when there are at most 50."),
+        _RareRunOption(
+            "--table/--no-table", help="Show the records as a table. By default when there are at most 50."
+        ),
     ] = None
 
     @property
@@ -186,12 +196,18 @@ def _to_parameter(option: Option) -> inspect.Parameter:
         kind, default = str | None, None  # given as JSON text
     if get_origin(kind) is tuple:
         kind, default = list[str] | None, None  # see `cli.app.LazyCommands`
+    metavar = option.setting.metavar
+    if metavar is None and isinstance(kind, type) and issubclass(kind, Enum):
+        metavar = "|".join(kind)
+    elif metavar is None and "_" not in option.name and {int, float} & {kind, *get_args(kind)}:
+        metavar = "N"
     bounds = {"min": option.limit("ge", "gt"), "max": option.limit("le", "lt")}
     declared = typer.Option(
         _flag(option.name),
         *([option.setting.short] if option.setting.short else []),
         help=option.field.description,
-        metavar=option.setting.metavar,
+        metavar=metavar,
+        hidden=not option.setting.common,
         rich_help_panel=option.panel,
         **{name: bound for name, bound in bounds.items() if bound is not None},
     )

@@ -72,14 +72,14 @@ class EngineConfig:
             "hf://owner/repo/file.gguf, either with +ADAPTER for a LoRA adapter, transformers:NAME for one that "
             "transformers runs, or the name a server knows it by."
         ),
-        Setting(short="-m"),
+        Setting(short="-m", common=True),
     ] = None
     base_url: Annotated[
         str | None,
         Field(
             description="An OpenAI-compatible server, such as http://localhost:8000/v1. OPENAI_BASE_URL is honoured."
         ),
-        Setting(only=_SERVER),
+        Setting(only=_SERVER, common=True),
     ] = None
     api_key_env: Annotated[str, Field(description="The environment variable that holds the API key.")] = (
         "OPENAI_API_KEY"
@@ -99,7 +99,9 @@ class EngineConfig:
         Field(description="JSON object merged into every request body."),
         Setting(only=_SERVER, metavar="JSON"),
     ] = field(default_factory=dict)
-    no_thinking: Annotated[bool, Field(description="Switch thinking off through the model's chat template.")] = False
+    no_thinking: Annotated[
+        bool, Field(description="Switch thinking off through the model's chat template."), Setting(common=True)
+    ] = False
     keep_marks: Annotated[
         bool,
         Field(description="Send marks of chat templates in texts, such as <|im_end|>, as they are, not broken up."),

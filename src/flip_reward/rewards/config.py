@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Self
 
@@ -102,6 +103,7 @@ class RewardConfig(FlatSettings):
             "'pointwise' rates each response from 1 to 10, 'pairwise' compares two at a time, 'listwise' chooses the "
             "best of all; or without a model 'longest', 'shortest', 'copy', 'constant'."
         ),
+        Setting(short="-r", metavar="NAME", common=True),
     ] = "flip"
     engine: EngineConfig = EngineConfig()
     flip: FlipOptions = FlipOptions()
@@ -220,7 +222,10 @@ class RewardConfig(FlatSettings):
         if self.reward not in WITH_MODEL:
             near = get_close_matches(self.reward.lower(), REWARDS, n=1)
             suggestion = f"; did you mean {near[0]!r}?" if near else ""
-            raise OptionError(f"unknown reward {self.reward!r}{suggestion}", hint=f"rewards are {', '.join(REWARDS)}")
+            hint = f"rewards are {', '.join(REWARDS)}"
+            if not near and ("/" in self.reward or Path(self.reward).is_dir()):
+                hint = f"a folder for the run is named with --run-folder; {hint}"
+            raise OptionError(f"unknown reward {self.reward!r}{suggestion}", hint=hint)
         return {"reward", *flatten(self.engine), *flatten(self.policy), *flatten(self.part)}
 
     def changed_own(self) -> set[str]:

@@ -21,6 +21,7 @@ from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel, ask, fail_as, score_each
 from flip_reward.rewards.options import ReplyOptions, ReplyPolicySetting, Settings, TargetSetting, record_options
 from flip_reward.rewards.similarities import load_similarity
+from flip_reward.settings import Setting
 
 INFERENCE_SCHEMA = JsonSchema(
     "inferred_instruction",
@@ -47,9 +48,13 @@ class FlipOptions(ReplyOptions):
 
     target: TargetSetting = Target.LAST_USER
     similarity: Annotated[
-        str, Field(description="How instructions are compared: f1, rouge-l, chrf, bleu or embedding.")
+        str,
+        Field(description="How instructions are compared: f1, rouge-l, chrf, bleu or embedding."),
+        Setting(metavar="NAME", common=True),
     ] = "f1"
-    normalizer: Annotated[str, Field(description="What a token is: english or multilingual.")] = "english"
+    normalizer: Annotated[
+        str, Field(description="What a token is: english or multilingual."), Setting(metavar="NAME", common=True)
+    ] = "english"
     embedding_model: Annotated[
         str | None, Field(description="For --similarity embedding: a model2vec model or folder.")
     ] = None

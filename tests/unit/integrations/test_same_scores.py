@@ -23,7 +23,7 @@ def example_groups() -> list[Group]:
 @pytest.fixture(scope="module")
 def scores_of_the_command(tmp_path_factory: pytest.TempPathFactory) -> list[float | None]:
     folder = tmp_path_factory.mktemp("command")
-    finished = run(folder, "score", str(EXAMPLES), "--model", "scripted", "-r", "run")
+    finished = run(folder, "score", str(EXAMPLES), "--model", "scripted", "--run-folder", "run")
     assert finished.returncode == 0, finished.stderr
     scores = [record.score.value for record in read(folder / "run")]
     assert None in scores

@@ -70,6 +70,7 @@ _CHOICE = "Choice"
 _OPTION = re.compile(r"--(model|base-url|api-key-env)")
 
 _Generation = partial(typer.Option, rich_help_panel="Generation")
+_Rare = partial(_Generation, hidden=True)
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,12 @@ class PolicyOptions:
     policy_base_url: Annotated[
         str | None, _Generation(help="The server that has it. --base-url is the reward's alone.")
     ] = None
-    policy_api_key_env: Annotated[str, _Generation(help="The environment variable that holds its API key.")] = (
+    policy_api_key_env: Annotated[str, _Rare(help="The environment variable that holds its API key.")] = (
         "OPENAI_API_KEY"
     )
-    policy_temperature: Annotated[float, _Generation(min=0.0, help="Above 0, or all responses are the same.")] = 1.0
-    policy_max_tokens: Annotated[int, _Generation(min=1, help="The most tokens of a response.")] = 1024
-    policy_seed: Annotated[
-        int, _Generation(min=0, max=2**62, help="Response number i is sampled with this seed + i.")
-    ] = 0
+    policy_temperature: Annotated[float, _Rare(min=0.0, help="Above 0, or all responses are the same.")] = 1.0
+    policy_max_tokens: Annotated[int, _Rare(min=1, help="The most tokens of a response.")] = 1024
+    policy_seed: Annotated[int, _Rare(min=0, max=2**62, help="Response number i is sampled with this seed + i.")] = 0
 
     def check(self) -> None:
         """Refuse what makes no sense before anything is loaded."""
@@ -155,10 +154,14 @@ def best_of_n(
     policy: PolicyOptions,
     tie_rule: Annotated[
         TieRule,
-        typer.Option(help="Which response is chosen when several have the highest reward.", rich_help_panel=_CHOICE),
+        typer.Option(
+            metavar="|".join(TieRule),
+            help="Which response is chosen when several have the highest reward.",
+            rich_help_panel=_CHOICE,
+        ),
     ] = TieRule.FIRST,
     tie_seed: Annotated[
-        int, typer.Option(help="random: another seed chooses other responses.", rich_help_panel=_CHOICE)
+        int, typer.Option(help="random: another seed chooses other responses.", hidden=True, rich_help_panel=_CHOICE)
     ] = 0,
 ) -> None:
     """Choose the best of several responses: score them all, and keep the one with the highest reward.

@@ -50,7 +50,7 @@ Columns = Annotated[
     str | None, typer.Option(help="Your names for our columns: prompt=question.", metavar="OURS=YOURS,...")
 ]
 Encoding = Annotated[str | None, typer.Option(help=ENCODING, show_default=False)]
-Reward = Annotated[str, typer.Option("--reward", help=f"The reward of every row: {', '.join(DATA_REWARDS)}.")]
+Reward = Annotated[str, typer.Option("--reward", "-r", help=f"The reward of every row: {', '.join(DATA_REWARDS)}.")]
 
 
 @app.command()

@@ -77,15 +77,32 @@ def evaluate(
         ),
     ] = None,
     runs: Annotated[
-        int, typer.Option(min=1, help="Ask everything this many times, and average.", rich_help_panel=_GRID)
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            hidden=True,
+            help="Ask everything this many times, and average.",
+            rich_help_panel=_GRID,
+        ),
     ] = 1,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Only this many items of each benchmark, from every subset.", rich_help_panel=_GRID),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Only this many items of each benchmark, from every subset.",
+            rich_help_panel=_GRID,
+        ),
     ] = None,
-    sample_seed: Annotated[int, typer.Option(help="Another seed takes other items.", rich_help_panel=_GRID)] = 0,
+    sample_seed: Annotated[
+        int, typer.Option(help="Another seed takes other items.", hidden=True, rich_help_panel=_GRID)
+    ] = 0,
     skip_bad_rows: Annotated[
-        bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used.", rich_help_panel=_GRID)
+        bool,
+        typer.Option(
+            "--skip-bad-rows", help="Leave out rows that cannot be used.", hidden=True, rich_help_panel=_GRID
+        ),
     ] = False,
     columns: Annotated[
         str | None,

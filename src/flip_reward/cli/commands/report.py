@@ -32,7 +32,11 @@ def report(
     ] = None,
     split: Annotated[
         Split | None,
-        typer.Option(help="Of a training: which samples; held-out ones, where there are any.", show_default=False),
+        typer.Option(
+            metavar="|".join(Split),
+            help="Of a training: which samples; held-out ones, where there are any.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Write a run, an evaluation or a training as one HTML file that needs no network.

@@ -64,7 +64,7 @@ def rescore(
     run: Annotated[Path, typer.Argument(help="A run folder of 'flip-reward score'.", show_default=False)],
     run_folder: Annotated[
         Path | None,
-        typer.Option("--run-folder", "-r", help="Where to write; by default RUN/rescored/SIMILARITY."),
+        typer.Option("--run-folder", help="Where to write; by default RUN/rescored/SIMILARITY."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

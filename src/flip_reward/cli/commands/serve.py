@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from flip_reward.server.run import serve as run_server
 from flip_reward.server.settings import Limits, OnUnscored, ServerSettings, choose_policy
 
 _SERVER, _LIMITS = "Server", "Limits"
+_Rare = partial(typer.Option, hidden=True)
 
 
 @expand_options()
@@ -38,17 +40,16 @@ def serve(
     on_unscored: Annotated[
         OnUnscored,
         typer.Option(
+            metavar="|".join(OnUnscored),
             help="What stands for unscored responses in contracts without room: an error, null, or --unscored-value. "
             "/v1/rewards always says why.",
             rich_help_panel=_SERVER,
         ),
     ] = OnUnscored.ERROR,
-    unscored_value: Annotated[
-        float | None, typer.Option(help="For --on-unscored value.", rich_help_panel=_SERVER)
-    ] = None,
+    unscored_value: Annotated[float | None, _Rare(help="For --on-unscored value.", rich_help_panel=_SERVER)] = None,
     trust_turns: Annotated[
         bool,
-        typer.Option(
+        _Rare(
             "--trust-turns",
             help="Where a trainer sends one text with several assistant turns, take the last for the response. Only "
             "for policies that cannot write the marks of turns.",
@@ -57,36 +58,33 @@ def serve(
     ] = False,
     workers: Annotated[
         int,
-        typer.Option(
-            min=1, help="Processes. Each loads the model, and has limits of its own.", rich_help_panel=_SERVER
-        ),
+        _Rare(min=1, help="Processes. Each loads the model, and has limits of its own.", rich_help_panel=_SERVER),
     ] = 1,
     drain_seconds: Annotated[
         float,
-        typer.Option(min=1, help="How long requests may take to finish after SIGTERM.", rich_help_panel=_SERVER),
+        _Rare(min=1, help="How long requests may take to finish after SIGTERM.", rich_help_panel=_SERVER),
     ] = 60.0,
     access_log: Annotated[
         bool,
-        typer.Option("--access-log", help="Write one line for each request, without texts.", rich_help_panel=_SERVER),
+        _Rare("--access-log", help="Write one line for each request, without texts.", rich_help_panel=_SERVER),
     ] = False,
     max_pending: Annotated[
         int,
-        typer.Option(
+        _Rare(
             min=1,
             help="The most responses accepted and not yet answered. Requests beyond get 429.",
             rich_help_panel=_LIMITS,
         ),
     ] = 8192,
     max_candidates: Annotated[
-        int, typer.Option(min=1, help="The most responses to one conversation.", rich_help_panel=_LIMITS)
+        int, _Rare(min=1, help="The most responses to one conversation.", rich_help_panel=_LIMITS)
     ] = 256,
     max_text_characters: Annotated[
-        int, typer.Option(min=1, help="The longest single text.", rich_help_panel=_LIMITS)
+        int, _Rare(min=1, help="The longest single text.", rich_help_panel=_LIMITS)
     ] = 200_000,
-    max_body_bytes: Annotated[int, typer.Option(min=1, help="The largest request.", rich_help_panel=_LIMITS)] = 32
-    * 2**20,
+    max_body_bytes: Annotated[int, _Rare(min=1, help="The largest request.", rich_help_panel=_LIMITS)] = 32 * 2**20,
     body_seconds: Annotated[
-        float, typer.Option(min=0.1, help="How long a client may take to send one.", rich_help_panel=_LIMITS)
+        float, _Rare(min=0.1, help="How long a client may take to send one.", rich_help_panel=_LIMITS)
     ] = 30.0,
 ) -> None:
     """Serve the reward over HTTP, to trainers and rerankers that know how to ask for one.
