@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from keyword import iskeyword
 from types import SimpleNamespace
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from flip_reward.errors import FlipRewardError
 from flip_reward.scoring.command_line import current_arguments
 
 COMMANDS = {
+    "try": "Score one response, and see why.",
     "score": "Score the responses of a file.",
     "best-of-n": "Choose the best of several responses.",
     "rescore": "Compare inferred instructions another way, without the model.",
@@ -65,7 +67,7 @@ class LazyCommands(PlainGroup):
                 return None
             near = get_close_matches(cmd_name, COMMANDS, n=1)
             ctx.fail(f"there is no command {cmd_name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        name = cmd_name.replace("-", "_")
+        name = cmd_name.replace("-", "_") + ("_" if iskeyword(cmd_name) else "")
         module = import_module(f"flip_reward.cli.commands.{_TOGETHER.get(name, name)}")
         found = getattr(module, "app", None)
         if found is None:

@@ -6,12 +6,13 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
 from typing import TypeVar
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,10 +20,9 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from flip_reward.core.score import Outcome, Score
@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 _LINE_EVERY_SECONDS = 10.0
 _LONGEST_CELL = 90
+_OUTCOME_WIDTH = max(len(word) for outcome in Outcome for word in outcome.split("_"))
 _MOST_REJECTED_SHOWN = 5
 
 
@@ -50,15 +51,14 @@ class ProgressDisplay:
         self._rejected = 0
         self._sum = 0.0
         self._bar = Progress(
-            TextColumn("[progress.description]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("rows"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=40)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
+            expand=True,
             disable=not console.is_terminal,
             refresh_per_second=5,
         )
@@ -91,7 +91,7 @@ class ProgressDisplay:
     def _advance(self) -> None:
         self._rows_done += 1
         if self._console.is_terminal:
-            self._bar.update(self._task, advance=1, state=self._state())
+            self._bar.update(self._task, advance=1, state=self._short_state())
             return
         now = time.monotonic()
         if now - self._last_line >= _LINE_EVERY_SECONDS:
@@ -104,40 +104,68 @@ class ProgressDisplay:
         seconds = (now - self._started) / (self._rows_done - self._completed_rows) * (self._rows - self._rows_done)
         return f" of {self._rows:,}, {timedelta(seconds=round(seconds))} left"
 
-    def _state(self) -> str:
+    def _short_state(self) -> str:
+        """Say how it goes in what a line of 80 columns has left."""
+        unscored = self._outcomes.total() - self._outcomes[Outcome.SCORED]
+        parts = self._speed_and_mean()
+        if unscored:
+            parts.append(f"{unscored} unscored")
+        if self._rejected:
+            parts.append(f"{self._rejected} rejected")
+        return ", ".join(parts)
+
+    def _speed_and_mean(self) -> list[str]:
         responses, scored = self._outcomes.total(), self._outcomes[Outcome.SCORED]
-        parts = [f"{responses / max(time.monotonic() - self._started, 1e-9):.1f} rewards/s"]
-        if scored:
-            parts.append(f"mean {self._sum / scored:.3f}")
+        speed = responses / max(time.monotonic() - self._started, 1e-9)
+        shown = f"{speed:.{0 if speed >= 100 else 1}f}/s"
+        return [shown, f"mean {self._sum / scored:.3f}"] if scored else [shown]
+
+    def _state(self) -> str:
+        parts = self._speed_and_mean()
         parts += [f"{count} {outcome}" for outcome, count in self._outcomes.items() if outcome is not Outcome.SCORED]
         if self._rejected:
             parts.append(f"{self._rejected} rejected")
         return ", ".join(parts)
 
 
-def print_records(console: Console, records: Iterable[Record], *, judged: bool = False) -> None:
+def print_records(
+    console: Console, records: Iterable[Record], responses: Mapping[int, Sequence[str]], *, judged: bool = False
+) -> None:
     """Print a table of records. Their texts come from models and are shown as they are, never as markup.
 
-    Those of a judge show its explanation in place of an inferred instruction.
+    Args:
+        console: Where to print.
+        records: What was recorded, the responses of a group one after the other.
+        responses: The texts of the responses, by the place of their row.
+        judged: Show the explanation of a judge in place of an inferred instruction.
     """
-    table = Table(expand=True)
-    table.add_column("instruction", ratio=3, overflow="fold")
-    table.add_column("verdict" if judged else "inferred instruction", ratio=4, overflow="fold")
-    table.add_column("reward", justify="right", width=6)
-    table.add_column("outcome", width=max(map(len, Outcome)), no_wrap=True)
+    table = Table(box=SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("id", ratio=3, overflow="fold")
+    table.add_column("instruction", ratio=6, overflow="fold")
+    table.add_column("response", ratio=6, overflow="fold")
+    table.add_column("verdict" if judged else "inferred instruction", ratio=6, overflow="fold")
+    table.add_column("reward", width=_OUTCOME_WIDTH, justify="right")
     row = None
     for record in records:
-        score = record.score
+        score, texts = record.score, responses.get(record.row, ())
         if record.row != row and row is not None:
             table.add_section()
         table.add_row(
+            shorten(record.id),
             Text() if record.row == row else shorten(record.instruction),
+            shorten(texts[record.response_index] if record.response_index < len(texts) else ""),
             shorten((score.reasoning if judged else score.inferred_instruction) or ""),
-            Text("" if score.value is None else f"{score.value:.3f}"),
-            Text(score.outcome.value, style="" if score.outcome is Outcome.SCORED else "yellow"),
+            show_reward(score),
         )
         row = record.row
     console.print(table)
+
+
+def show_reward(score: Score) -> Text:
+    """Return the reward as a cell of a table shows it, or the outcome where there is none."""
+    if score.value is None:
+        return Text(score.outcome.replace("_", " "), style="yellow")
+    return Text(f"{score.value:.3f}")
 
 
 def printable(text: str) -> Text:
@@ -175,19 +203,25 @@ def print_summary(console: Console, summary: Summary) -> None:
 
 
 def _counts(summary: Summary) -> str:
-    scored = summary.responses - summary.unscored
-    line = f"{scored} of {summary.responses} responses scored"
-    unscored = {name: count for name, count in summary.outcomes.items() if name != Outcome.SCORED.value}
-    if unscored:
-        line += " (" + ", ".join(f"{count} {name}" for name, count in unscored.items()) + ")"
+    unscored = [f"{count} {name}" for name, count in summary.outcomes.items() if name != Outcome.SCORED.value]
+    if not summary.responses:
+        return f"Nothing was scored: {_count(summary.rejected_rows, 'row')} rejected"
+    if not summary.scored_any:
+        line = "Nothing was scored: " + ", ".join(unscored)
+    else:
+        line = f"{summary.responses - summary.unscored} of {summary.responses} responses scored"
+        line += f" ({', '.join(unscored)})" if unscored else ""
     if summary.cautions:
-        cautions = ", ".join(f"{count} {name}" for name, count in summary.cautions.items())
-        line += f"; low confidence: {cautions}"
+        line += "; low confidence: " + ", ".join(f"{count} {name}" for name, count in summary.cautions.items())
     if summary.rejected_rows:
-        line += f"; {summary.rejected_rows} rows rejected"
+        line += f"; {_count(summary.rejected_rows, 'row')} rejected"
     if summary.limit is not None:
         line += f"; only the first {summary.limit:,} rows were read (--limit)"
     return line
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def run_in_event_loop(work: Callable[[], Coroutine[object, object, T]]) -> T:

@@ -15,6 +15,7 @@ from typer.main import get_command
 from flip_reward.cli.exit_codes import ExitCode
 
 _WIDEST_FLAG = 24
+_QUOTED = re.compile(r'"[^"]*"')
 _OPTION_AND_VALUE = re.compile(r"( --?[a-z][a-z-]*) (?!-)")
 _ALL = "flip_reward.help_all"
 """Set in a context while `--help-all` is answered."""
@@ -138,7 +139,8 @@ def _write_text(formatter: Any, text: str) -> None:  # noqa: ANN401 - typer hide
 
 
 def _wrap_command(command: str, width: int) -> str:
-    joined = _OPTION_AND_VALUE.sub("\\1\0", " ".join(command.split()))
+    joined = _QUOTED.sub(lambda found: found[0].replace(" ", "\0"), " ".join(command.split()))
+    joined = _OPTION_AND_VALUE.sub("\\1\0", joined)
     lines = wrap(joined, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
     return " \\\n  ".join(lines).replace("\0", " ")
 

@@ -43,51 +43,59 @@ LONGEST_TABLE = 50
 _PROMPTS_SHOWN = 3
 STOPPED = "Stopped. The same command goes on from here."
 _TINY_MODEL = (
-    f"Note: {SMOLLM2_135M.name} is a tiny model: it infers and judges poorly. It shows that everything works; for "
-    "rewards that mean something use a model of 1B parameters or more (--base-url, or --model PATH.gguf)."
+    f"Note: {SMOLLM2_135M.name} is a tiny model: it ranks responses hardly better than chance. It shows that "
+    "everything works; for rewards that mean something use a model of 1B parameters or more (--base-url, or "
+    "--model PATH.gguf)."
 )
 
 T = TypeVar("T")
 
 
 def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
-    """Run a job and print its results.
-
-    With `as_json` that goes to standard error, and the summary as JSON to standard output.
-    """
-    console = Console(stderr=as_json)
+    """Run a job and print its results, with `as_json` the summary alone; messages go to standard error."""
+    messages = Console(stderr=True)
     opened = open_job(job)
-    try:
-        summary = score_opened(opened, console, StopSignal())
+    with closing(opened.folder):
+        summary = score_opened(opened, messages, StopSignal())
         if not summary.interrupted:
             opened.write_output()
-    finally:
-        opened.folder.close()
-    if as_json:
-        typer.echo(json.dumps({"run_folder": name_folder(opened), **summary.model_dump()}, indent=2))
-    else:
-        if opened.folder.kept and (table or (table is None and summary.responses <= LONGEST_TABLE)):
-            records = islice(read_records_in_input_order(opened.folder.path), LONGEST_TABLE)
-            print_records(console, records, judged=isinstance(job.reward, Judge))
-            if summary.responses > LONGEST_TABLE:
-                console.print(f"The first {LONGEST_TABLE} of {summary.responses} responses.")
-        print_summary(console, summary)
-        print_places(console, opened, STOPPED if summary.interrupted else "", output=job.output)
+        if as_json:
+            typer.echo(json.dumps({"run_folder": name_folder(opened), **summary.model_dump()}, indent=2))
+        else:
+            console = Console()
+            wanted = table or (table is None and summary.responses <= LONGEST_TABLE)
+            if wanted and summary.responses and opened.folder.kept:
+                _print_first(console, opened)
+                if summary.responses > LONGEST_TABLE:
+                    console.print(f"The first {LONGEST_TABLE} of {summary.responses} responses.")
+            print_summary(console, summary)
+            if not summary.interrupted:
+                print_places(console, opened, output=job.output)
     if summary.interrupted:
+        print_places(messages, opened, STOPPED)
         raise typer.Exit(ExitCode.INTERRUPTED)
     if summary.rejected_rows or not summary.complete or not summary.scored_any:
         raise typer.Exit(ExitCode.PARTLY_DONE)
+
+
+def _print_first(console: Console, opened: OpenedJob) -> None:
+    """Print the first records, with the texts of the responses from the rows."""
+    texts: dict[int, Sequence[str]] = {}
+    records = list(islice(read_records_in_input_order(opened.folder.path), LONGEST_TABLE))
+    for row in opened.read_rows(include_completed=True):
+        if row.position > records[-1].row:
+            break
+        if isinstance(row, SourceRow):
+            texts[row.position] = row.group.responses
+    print_records(console, records, texts, judged=isinstance(opened.job.reward, Judge))
 
 
 def score_opened(
     opened: OpenedJob, console: Console, stop: StopSignal, rows: Iterator[SourceRow | InvalidRow] | None = None
 ) -> Summary:
     """Score what is not completed yet, with a progress bar."""
+    warn_of_tiny_model(opened.job.reward, console)
     tell_groups(opened.groups)
-    reward = opened.job.reward
-    asks_for_replies = reward.engine is not None and not isinstance(reward, BackwardLikelihoodReward)
-    if asks_for_replies and reward.model_name == SMOLLM2_135M.name:
-        console.print(Text(_TINY_MODEL, style="yellow"))
     tell_shape(opened.shape, opened.inputs)
     if opened.folder.dropped_bytes:
         console.print("The last record was half-written and is scored again.")
@@ -115,6 +123,13 @@ def _tell_of_ids(opened: OpenedJob) -> None:
 
 def _count_rows(count: int) -> str:
     return f"{count} {'row' if count == 1 else 'rows'}"
+
+
+def warn_of_tiny_model(reward: RewardModel, console: Console) -> None:
+    """Say what the model that comes with the package is worth, where its replies are asked for."""
+    asks_for_replies = reward.engine is not None and not isinstance(reward, BackwardLikelihoodReward)
+    if asks_for_replies and reward.model_name.startswith(SMOLLM2_135M.name):
+        console.print(Text(_TINY_MODEL, style="yellow"), soft_wrap=True)
 
 
 def run_until_interrupted(
@@ -189,13 +204,16 @@ def show_prompts(
 def show_requests(
     rows: Iterator[SourceRow | InvalidRow], render: Callable[[Group], Sequence[Rendered]], *, unit: str
 ) -> None:
-    """Print what the first rows would be asked."""
+    """Print what the first rows would be asked; a dry run in which every row is rejected has failed."""
     console = Console(soft_wrap=True)
-    for row in islice(rows, _PROMPTS_SHOWN):
+    shown = rejected = 0
+    for row in rows:
         title = f"{row.source}, line {row.line}"
         rendered = row if isinstance(row, InvalidRow) else _render(render, row)
         if isinstance(rendered, InvalidRow):
-            console.print(Text(f"--- {title}: rejected, {rendered.reason}", style="yellow"))
+            rejected += 1
+            if rejected <= _PROMPTS_SHOWN:
+                console.print(Text(f"--- {title}: rejected, {rendered.reason}", style="yellow"))
             continue
         if not rendered:
             console.print(Text(f"--- {title}: nothing to ask", style="bold"))
@@ -205,6 +223,12 @@ def show_requests(
             for part, text in _parts(request):
                 console.print(Text(f"[{part}]", style="cyan"))
                 console.print(printable(text))
+        shown += 1
+        if shown == _PROMPTS_SHOWN:
+            break
+    if not shown:
+        Console(stderr=True).print(f"Nothing would be scored: every row is rejected ({rejected:,} of {rejected:,}).")
+        raise typer.Exit(ExitCode.PARTLY_DONE)
 
 
 def _parts(request: Rendered) -> list[tuple[str, str]]:

@@ -226,7 +226,7 @@ def run_best_of_n(
 
     The policy is None when the inputs hold the responses. By default a table shows the choices when they are few.
     """
-    console = Console(stderr=as_json)
+    messages = Console(stderr=True)
     with ExitStack() as held:
         opened = open_job(job, open_source=None if policy is None else _for_candidates(job.encoding))
         held.callback(opened.folder.close)
@@ -241,11 +241,11 @@ def run_best_of_n(
                     before_append=opened.folder.begin,
                 )
             )
-            _sample(opened, policy, file, stop, console)
+            _sample(opened, policy, file, stop, messages)
             read_rows = _sampled_rows(opened, policy, file)
-        summary = score_opened(opened, console, stop, read_rows())
+        summary = score_opened(opened, messages, stop, read_rows())
         if summary.interrupted:
-            _tell_stopped(opened, summary, console, as_json=as_json)
+            _tell_stopped(opened, summary, messages, as_json=as_json)
             raise typer.Exit(ExitCode.INTERRUPTED)
 
         def results() -> Iterator[Result]:
@@ -259,12 +259,14 @@ def run_best_of_n(
         if as_json:
             typer.echo(_to_json(opened, summary, tally))
         else:
+            console = Console()
             if tally.rows and (table or (table is None and tally.rows <= LONGEST_TABLE)):
                 print_results(console, islice(results(), LONGEST_TABLE))
                 if tally.rows > LONGEST_TABLE:
                     console.print(f"The first {LONGEST_TABLE} of {tally.rows} rows.")
             print_summary(console, summary)
-            console.print(Text(describe(tally, ties.rule.value)), soft_wrap=True)
+            if tally.rows:
+                console.print(Text(describe(tally, ties.rule.value)), soft_wrap=True)
             if tally.undecided:
                 console.print(Text(f"Undecided rows: {opened.folder.path / UNDECIDED}"), soft_wrap=True)
             print_places(console, opened, output=_output(opened))
@@ -428,6 +430,9 @@ class RolloutDisplay(ProgressDisplay):
         if found:
             line += f"; {found} taken from an earlier session"
         return f"{line}. Tokens: {self._usage.prompt_tokens:,} prompt, {self._usage.completion_tokens:,} completion"
+
+    def _short_state(self) -> str:
+        return self._state()
 
     def _state(self) -> str:
         notable = ", ".join(f"{count} {name}" for name, count in self._notable.most_common())

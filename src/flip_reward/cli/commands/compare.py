@@ -140,6 +140,8 @@ def _compare_evaluations(first: Path, second: Path, *, as_json: bool) -> None:
         )
         return
     console = Console()
+    if not comparison.results:
+        console.print("Nothing was compared: the two have no reward with a verdict on the same items.")
     print_comparisons(console, comparison.results)
     for name in comparison.no_verdict:
         console.print(Text(f"{name}: no verdict, nothing to compare"), soft_wrap=True)

@@ -197,7 +197,7 @@ def _default_folder(benchmarks: list[Benchmark]) -> Path:
 
 def _evaluate_grid(grid: ExperimentGrid, folder: Path, limits: RunLimits, *, as_json: bool) -> None:
     """Evaluate with a progress bar for every run, write the results and the report, and show the results."""
-    console = Console(stderr=as_json)
+    console = Console(stderr=True)
     for _, benchmark in grid.benchmarks:
         _warn(console, benchmark)
     stop = StopSignal()
@@ -225,9 +225,10 @@ def _evaluate_grid(grid: ExperimentGrid, folder: Path, limits: RunLimits, *, as_
     if as_json:
         typer.echo(data.results.model_dump_json(indent=2))
     else:
-        _print_results(console, data.results, folder)
+        _print_results(Console(), data.results, folder)
+    places = console if as_json else Console()
     for line in (f"Evaluation folder: {folder}", f"Report: {report}"):
-        console.print(Text(line), soft_wrap=True)
+        places.print(Text(line), soft_wrap=True)
     if stop.requested:
         console.print(STOPPED)
         raise typer.Exit(ExitCode.INTERRUPTED)

@@ -14,8 +14,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as ProgressBar
+from rich.table import Column
 from rich.text import Text
 
 from flip_reward.cli.exit_codes import ExitCode
@@ -65,9 +66,8 @@ def train(
     """
     wanted = GrpoRecipe.read(recipe, overrides or [])
     folder = output or wanted.output or Path("trained") / recipe.stem
-    console = Console()
     stop = StopSignal()
-    display = StepsDisplay(console, "training", silent=os.environ.get("RANK", "0") != "0")
+    display = StepsDisplay(Console(stderr=True), "training", silent=os.environ.get("RANK", "0") != "0")
     with display.shown(), stop_after_step(stop, display.say):
         manifest = train_grpo(wanted, folder, observer=display, stop=stop)
     outcome = manifest.outcome
@@ -76,9 +76,9 @@ def train(
         raise typer.Exit(ExitCode.INTERRUPTED)
     if outcome.held_out_reward is not None and outcome.held_out_reward_before is not None:
         rewards = f"{outcome.held_out_reward_before:.3f} before, {outcome.held_out_reward:.3f} now"
-        display.say(f"Reward of held-out prompts: {rewards}")
-    display.say(f"Trained policy: {folder / 'model'}")
-    display.say(f"Curves and samples: flip-reward report {folder}")
+        display.print(f"Reward of held-out prompts: {rewards}")
+    display.print(f"Trained policy: {folder / 'model'}")
+    display.print(f"Curves and samples: flip-reward report {folder}")
 
 
 def tune_inferrer(
@@ -99,23 +99,19 @@ def tune_inferrer(
     """
     wanted = InferrerRecipe.read(recipe, overrides or [])
     folder = output or wanted.output or Path("tuned") / recipe.stem
-    console = Console()
     stop = StopSignal()
-    display = StepsDisplay(console, "tuning")
+    display = StepsDisplay(Console(stderr=True), "tuning")
     with display.shown(), stop_after_step(stop, display.say):
         manifest = tune(wanted, folder, observer=display, stop=stop)
     outcome = manifest.outcome
     if outcome is None:
-        console.print("Stopped. The same command goes on from here.")
+        display.say("Stopped. The same command goes on from here.")
         raise typer.Exit(ExitCode.INTERRUPTED)
     if outcome.held_out_loss is not None and outcome.held_out_loss_before is not None:
         losses = f"{outcome.held_out_loss_before:.3f} before, {outcome.held_out_loss:.3f} now"
-        console.print(Text(f"Loss on held-out rows: {losses}"))
-    console.print(Text(f"Tuned model: {folder}"), soft_wrap=True)
-    console.print(
-        Text(f"Use it: --model transformers:{folder} --reward backward-likelihood {_name_template(wanted)}"),
-        soft_wrap=True,
-    )
+        display.print(f"Loss on held-out rows: {losses}")
+    display.print(f"Tuned model: {folder}")
+    display.print(f"Use it: --model transformers:{folder} --reward backward-likelihood {_name_template(wanted)}")
 
 
 def _name_template(recipe: InferrerRecipe) -> str:
@@ -169,13 +165,12 @@ class StepsDisplay:
         self._last_line = time.monotonic()
         self._bar = ProgressBar(
             TextColumn(work),
-            BarColumn(),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=40)),
             MofNCompleteColumn(),
-            TextColumn("steps"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
+            expand=True,
             disable=silent or not console.is_terminal,
             refresh_per_second=2,
         )
@@ -191,6 +186,11 @@ class StepsDisplay:
         """Print a line above the bar."""
         if not self._silent:
             self._bar.console.print(Text(message, style="yellow" if warning else ""), soft_wrap=True)
+
+    def print(self, result: str) -> None:
+        """Print a line of the result, to standard output."""
+        if not self._silent:
+            Console().print(Text(result), soft_wrap=True)
 
     def advanced(self, progress: Progress) -> None:
         """Move the bar."""
