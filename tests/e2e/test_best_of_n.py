@@ -199,8 +199,8 @@ def test_candidates_are_drawn_first(tmp_path: Path) -> None:
         assert server.requests.total() == 6
         other = run(tmp_path, *generate(server), "--policy-seed", "41", "--policy-temperature", "0.7")
         assert f"policy: model: {server.model} at {server.base_url}\n" in finished.stderr
-    assert "Generated: 6 responses (2 truncated)" in finished.stdout
-    assert "Generated: 0 responses; 6 taken from an earlier session" in rerun.stdout
+    assert "Generated: 6 responses (2 truncated)" in finished.stderr
+    assert "Generated: 0 responses; 6 taken from an earlier session" in rerun.stderr
     assert other.returncode == 2
     assert "policy_seed" in other.stderr
     rows = best(tmp_path / "run/best.jsonl")
@@ -224,7 +224,7 @@ def test_a_candidate_that_could_not_be_drawn_is_an_outcome(tmp_path: Path) -> No
     with FaultServer(lambda prompt, _: faults.get(prompt), script=CountingPolicy()) as server:
         finished = run(tmp_path, *generate(server))
         assert finished.returncode == 3
-        assert "Generated: 6 responses (3 request_refused, 1 truncated)" in finished.stdout
+        assert "Generated: 6 responses (3 request_refused, 1 truncated)" in finished.stderr
         assert "; 1 undecided" in finished.stdout
         asked = server.requests.total()
         assert run(tmp_path, *generate(server)).returncode == 3
@@ -256,7 +256,7 @@ def test_killed_while_drawing_it_goes_on_without_asking_again(tmp_path: Path) ->
     assert len(kept) >= 36
     assert not asked & {(f"say word{line['row']}", line["seed"]) for line in kept}
     assert len(asked) == 120 - len(kept)
-    assert f"{len(kept)} taken from an earlier session" in finished.stdout
+    assert f"{len(kept)} taken from an earlier session" in finished.stderr
     lines = (tmp_path / "run/candidates.jsonl").read_text().splitlines()
     assert len({(line["row"], line["index"]) for line in map(json.loads, lines)}) == len(lines) == 120
     assert len(best(tmp_path / "run/best.jsonl")) == 60
@@ -285,9 +285,9 @@ def test_interrupted_while_drawing_it_finishes_what_is_in_flight(tmp_path: Path)
         process = start(tmp_path, *command)
         wait_for_candidates(tmp_path / "run", 1)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 130, errors
-        assert "The same command goes on from here" in output
+        assert "The same command goes on from here" in errors
         lines = (tmp_path / "run/candidates.jsonl").read_text().splitlines()
         assert len(lines) == server.requests.total(), "an answer was thrown away"
     assert (tmp_path / "run/records.jsonl").read_bytes() == b"", "nothing is scored before everything is drawn"

@@ -30,8 +30,8 @@ def test_best_of_n_has_every_option_of_score(tmp_path: Path) -> None:
 
 
 def options_of(folder: Path, command: str) -> set[str]:
-    text = run(folder, command, "--help", COLUMNS="200").stdout
-    return {word.strip("│ ,.") for word in text.split() if word.startswith("--")}
+    text = run(folder, command, "--help-all").stdout
+    return {word.strip(",.") for word in text.split() if word.startswith("--")}
 
 
 def test_the_examples_are_scored_and_resumed(tmp_path: Path) -> None:
@@ -144,10 +144,10 @@ def test_interrupted_once_it_finishes_what_is_in_flight(tmp_path: Path) -> None:
         process = start(tmp_path, *arguments)
         wait_for_records(tmp_path / "run")
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 130, errors
-        assert "Stopping: finishing 10 requests." in output
-        assert "The same command goes on from here" in output
+        assert "Stopping: finishing 10 requests." in errors
+        assert "The same command goes on from here" in errors
         assert len(read(tmp_path / "run")) == server.requests.total() < 60, "more than was in flight was finished"
         assert run(tmp_path, *arguments).returncode == 0
         assert set(server.requests.values()) == {1}

@@ -27,9 +27,9 @@ def write_pairs(path: Path, count: int = 20) -> str:
 
 def test_help(tmp_path: Path) -> None:
     assert "evaluate" in run(tmp_path, "--help").stdout
-    text = run(tmp_path, "evaluate", "--help", COLUMNS="200").stdout
+    text = run(tmp_path, "evaluate", "--help-all").stdout
     assert "Examples:" in text
-    options = {word.strip("│ ,") for word in text.split() if word.startswith("--")}
+    options = {word.strip(",") for word in text.split() if word.startswith("--")}
     assert options >= {
         "--benchmark", "--reward", "--model", "--runs", "--limit", "--sample-seed", "--skip-bad-rows", "--run-folder",
         "--base-url", "--json",
@@ -43,7 +43,7 @@ def test_an_evaluation_is_shown_written_resumed_and_extended(tmp_path: Path) -> 
     first = run(tmp_path, *arguments)
     assert first.returncode == 0, first.stderr
     assert "pairs: 20 items" in first.stdout
-    assert "pairs, flip reasoned @ scripted: 20 of 20 items to score" in first.stdout
+    assert "pairs, flip reasoned @ scripted: 20 of 20 items to score" in first.stderr
     assert "Report: eval/report.html" in first.stdout
     for name in ("evaluation.json", "results.json", "results.csv", "report.html", "items/pairs.jsonl"):
         assert (tmp_path / "eval" / name).stat().st_size
@@ -52,8 +52,8 @@ def test_an_evaluation_is_shown_written_resumed_and_extended(tmp_path: Path) -> 
     assert results["cells"][0]["protocol_figures"] == []
     again = run(tmp_path, *arguments, "-r", "longest")
     assert again.returncode == 0
-    assert "items to score" in again.stdout
-    assert "flip reasoned @ scripted: 20 of" not in again.stdout, "it was scored already"
+    assert "items to score" in again.stderr
+    assert "flip reasoned @ scripted: 20 of" not in again.stderr, "it was scored already"
     after = json.loads((tmp_path / "eval/results.json").read_text())
     assert after["cells"][:2] == results["cells"]
     assert len(after["comparisons"]) == 3
@@ -115,7 +115,7 @@ def test_a_judge_that_never_answers_has_no_verdict_and_the_models_are_named(tmp_
         arguments += ["-m", server.model, "--cache", "off", "--run-folder", "e"]
         finished = run(tmp_path, "evaluate", *arguments)
         model = f"{server.model} at {server.base_url}"
-    assert finished.stderr == f"pointwise @ {server.model}: model: {model}\n"
+    assert finished.stderr.startswith(f"pointwise @ {server.model}: model: {model}\n")
     rows = [line.split("│") for line in finished.stdout.splitlines() if line.startswith("│")]
     assert [row[2].strip() for row in rows] == ["0.000", "no verdict"], "it stands last, not at chance"
     assert f"pointwise @ {server.model}: 16 unparseable_reply\n" in finished.stdout
@@ -147,7 +147,7 @@ def test_a_key_that_is_lost_names_the_folder_that_goes_on(tmp_path: Path) -> Non
             ]
             finished = run(tmp_path, "evaluate", *arguments, "--run-folder", f"e{answered}")
         assert finished.returncode == 4
-        return finished.stdout
+        return finished.stderr
 
     assert "Evaluation folder" not in evaluate(answered=0), "there is nothing to go on from"
     assert "The same command goes on from here.\nEvaluation folder: e6\n" in evaluate(answered=6)
@@ -161,7 +161,7 @@ def test_a_recipe(tmp_path: Path) -> None:
     )
     finished = run(tmp_path, "evaluate", "r.yaml", "-m", "scripted", "--limit", "6", "--run-folder", "e")
     assert finished.returncode == 0, finished.stderr
-    assert "flip reasoned @ scripted, run 2 of 2: 6 of 6 items to score" in finished.stdout
+    assert "flip reasoned @ scripted, run 2 of 2: 6 of 6 items to score" in finished.stderr
     assert "temperature is set by the recipe" in run(tmp_path, "evaluate", "r.yaml", "--temperature", "1").stderr
 
 
@@ -177,9 +177,9 @@ def test_interrupted_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
             assert time.monotonic() < deadline, "no record came"
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 130, errors
-        assert "The same command goes on from here" in output
+        assert "The same command goes on from here" in errors
         assert [cell["reward"] for cell in json.loads((tmp_path / "eval/results.json").read_text())["cells"]] == [
             "longest"
         ]

@@ -137,7 +137,7 @@ def test_the_command_stops_with_the_words_of_the_server_and_goes_on(
         )  # fmt: skip
     assert stopped.returncode == 4
     assert "requests per day" in stopped.stderr
-    assert "Run folder: run" in stopped.stdout
+    assert "Run folder: run" in stopped.stderr
     with FaultServer() as server:
         assert score(tmp_path, server, "run") == 0
         assert server.requests.total() == 30

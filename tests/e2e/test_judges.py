@@ -44,7 +44,7 @@ def test_pairs_and_resuming(tmp_path: Path) -> None:
         command = ("score", "rows.jsonl", "--reward", "pairwise", *model)
         finished = run(tmp_path, *command, "--run-folder", "run")
         assert finished.returncode == 3, "one row has nothing to compare"
-        assert "line 2: " in finished.stdout
+        assert "line 2: " in finished.stderr
         run(tmp_path, *command, "--run-folder", "run")
         assert len(judge.seen) == 2
         run(tmp_path, *command, "--run-folder", "once", "--one-order", "--tournament", "knockout")

@@ -76,7 +76,7 @@ def test_killed_and_resumed_like_undisturbed(folder: Path) -> None:
 
     resumed = run(folder, "train", "recipe.yaml", "-o", "killed")
     assert resumed.returncode == 0, resumed.stderr
-    assert "Going on from step" in resumed.stdout
+    assert "Going on from step" in resumed.stderr
     assert "Reward of held-out prompts: " in resumed.stdout
     undisturbed = run(folder, "train", "recipe.yaml", "-o", "undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr
@@ -141,7 +141,7 @@ def test_two_processes(folder: Path) -> None:
     changes = ["grpo.max_steps=2", "grpo.per_device_train_batch_size=2", "grpo.save_steps=1", "grpo.ddp_backend=gloo"]
     command = ["train", "recipe.yaml", "-o", "two", *changes]
     undisturbed = run_on_two(folder, *command)
-    assert undisturbed.stdout.count("prompts to learn from") == 1
+    assert undisturbed.stderr.count("prompts to learn from") == 1
     manifest = json.loads((folder / "two/manifest.json").read_text())
     assert manifest["outcome"]["steps"] == 2
     assert manifest["configuration"]["settings"]["processes"] == 2
@@ -158,7 +158,7 @@ def test_two_processes(folder: Path) -> None:
     for gone in ("model", "checkpoints/checkpoint-2", "samples"):
         shutil.rmtree(folder / "two" / gone)
     (folder / "two/manifest.json").write_text(json.dumps({**manifest, "outcome": None}))
-    assert "Going on from step 1" in run_on_two(folder, *command).stdout
+    assert "Going on from step 1" in run_on_two(folder, *command).stderr
     assert read_parts(folder / "two", 2) == second
     assert_learned_the_same(folder / "two", expected)
 
@@ -189,7 +189,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(folder: Path) -> None:
 
     resumed = run(folder, *arguments)
     assert resumed.returncode == 0, resumed.stderr
-    assert f"Going on from step {last.rpartition('-')[2]}" in resumed.stdout
+    assert f"Going on from step {last.rpartition('-')[2]}" in resumed.stderr
     assert (folder / "out/model/config.json").exists()
 
 

@@ -53,9 +53,9 @@ def test_killed_resumed_and_used(folder: Path) -> None:
     resumed = run(folder, *arguments, "seed=1")
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stderr == ""
-    assert "Going on from step" in resumed.stdout
-    assert "left out: 1 evaluated, " in resumed.stdout
-    assert "1 no_answer" in resumed.stdout
+    assert "Going on from step" in resumed.stderr
+    assert "left out: 1 evaluated, " in resumed.stderr
+    assert "1 no_answer" in resumed.stderr
     assert "Use it: --model transformers:tuned --reward backward-likelihood --template tuned" in resumed.stdout
     manifest = json.loads((folder / "tuned/manifest.json").read_text())
     assert manifest["outcome"]["held_out_loss"] < manifest["outcome"]["held_out_loss_before"]

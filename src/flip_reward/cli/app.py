@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> None:
     current_arguments.set(("flip-reward", *(sys.argv[1:] if arguments is None else arguments)))
     try:
-        status = build_command(app, LazyCommands)(arguments, standalone_mode=False)
+        status = build_command(app, LazyCommands)(arguments, prog_name="flip-reward", standalone_mode=False)
     except _UsageError as error:
         _print_error(_describe(error), _say_usage(error))
         sys.exit(ExitCode.BAD_USAGE)

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 from typer.testing import CliRunner
 
+from flip_reward.cli.help import build_command
 from flip_reward.cli.options import expand_options
 from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.replies.parse import ReplyPolicy
@@ -55,7 +56,9 @@ class WiderConfig(RewardConfig):
     flip: WiderFlip = WiderFlip()
 
 
-def test_one_more_setting_is_an_option_a_recipe_key_a_variable_and_recorded(tmp_path: Path) -> None:
+def test_one_more_setting_is_an_option_a_recipe_key_a_variable_and_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     seen: list[int] = []
     app = typer.Typer()
 
@@ -64,7 +67,8 @@ def test_one_more_setting_is_an_option_a_recipe_key_a_variable_and_recorded(tmp_
     def command(config: WiderConfig) -> None:
         seen.append(config.flip.brevity)
 
-    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+    build_command(app)(["--help-all"], standalone_mode=False)
+    shown = capsys.readouterr().out
     assert "--brevity" in shown
     assert "How much shorter is better." in shown
     assert CliRunner().invoke(app, ["--brevity", "3", "--max-tokens", "9"]).exit_code == 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -353,7 +354,8 @@ def _to_json(opened: OpenedJob, summary: Summary, tally: SelectionCounts) -> str
 
 def print_results(console: Console, results: Iterable[Result]) -> None:
     """Print a table of choices. Their texts come from models and are shown as they are, never as markup."""
-    table = Table(expand=True)
+    table = Table(box=SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("id", ratio=2, overflow="fold")
     table.add_column("instruction", ratio=3, overflow="fold")
     table.add_column("chosen response", ratio=4, overflow="fold")
     table.add_column("reward", justify="right", width=6)
@@ -363,6 +365,7 @@ def print_results(console: Console, results: Iterable[Result]) -> None:
         selection = result.selection
         value = None if selection.index is None else result.scores[selection.index].value
         table.add_row(
+            shorten(result.group.id),
             shorten(result.instruction),
             shorten(selection.response or ""),
             Text("" if value is None else f"{value:.3f}"),
