@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -100,6 +102,35 @@ def test_dry_run_shows_rows_that_would_be_rejected_and_no_control_characters(tmp
     assert "response 1: prompt" in finished.stdout
     assert "line 2: rejected" in finished.stdout
     assert "\x1b[2J" not in finished.stdout
+
+
+def test_a_dry_run_in_which_every_row_is_rejected_has_failed(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"instruction": f"say {n}"} for n in range(9)])
+    for command in ("score", "best-of-n"):
+        finished = run(tmp_path, command, "rows.jsonl", "--dry-run")
+        assert finished.returncode == 3
+        assert finished.stdout.count("rejected") == 3
+        assert "every row is rejected" in finished.stderr
+    good = {"instruction": "say hello", "responses": ["hello", "hi"]}
+    write_rows(tmp_path / "late.jsonl", [*[{"instruction": "say"}] * 9, good])
+    assert run(tmp_path, "score", "late.jsonl", "--dry-run").returncode == 0
+
+
+def test_the_table_shows_ids_and_responses_also_of_an_earlier_session(tmp_path: Path) -> None:
+    rows = '{"id": "greet", "prompt": "Say hi.", "response": "Hello there."}\n'
+    for _ in range(2):
+        shown = run(tmp_path, "score", "-", *SCRIPTED, "--run-folder", "run", stdin=rows).stdout
+        assert "greet" in shown
+        assert "Hello there." in shown
+    write_rows(tmp_path / "bad.jsonl", [{"prompt": "Say hi."}])
+    nothing = run(tmp_path, "score", "bad.jsonl", *SCRIPTED, "--table")
+    assert nothing.stdout.startswith("Nothing was scored: 1 row rejected\n")
+    assert nothing.returncode == 3
+
+
+def test_the_package_is_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flip_reward", "--version"]
+    assert subprocess.run(command, capture_output=True, check=True, cwd=tmp_path).stdout == b"flip-reward 0.1.0\n"
 
 
 def test_rescore_needs_no_model(tmp_path: Path) -> None:
