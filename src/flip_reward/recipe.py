@@ -31,6 +31,8 @@ def read_recipe(path: Path, model: type[Recipe], overrides: Sequence[str] = (), 
 
 
 def _load(path: Path, extra: str) -> dict[str, object]:
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        raise DataError(f"{path} is not a recipe", hint="recipes are YAML files: their names end in .yaml")
     try:
         import yaml
     except ImportError:

@@ -44,12 +44,22 @@ SCRIPTED = ("--model", "scripted", "--cache", "off", "--no-table")
         (["score", "rows.jsonl", "-o", "out.xlsx"], ".parquet"),
         (["score", "empty.jsonl"], "empty.jsonl"),
         (["rescore", "nowhere"], "nowhere"),
+        (["score", "flip", "rows.jsonl"], "--reward flip"),
+        (["best-of-n", "nowhere.csv", "--model", "transformers:nowhere"], "nowhere.csv"),
+        (["score", "rows.jsonl", "--reward", "runs/mine"], "--run-folder"),
+        (["try", "say hello", "hello", "--reward", "pairwse"], "'pairwise'"),
+        (["evaluate", "rows.jsonl"], "-b rows.jsonl"),
+        (["evaluate", "longest"], "-r longest"),
+        (["evaluate", "-b", "rows.jsonl"], "-r flip"),
+        (["train", "rows.jsonl"], ".yaml"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, arguments: list[str], named: str) -> None:
     write_rows(tmp_path / "rows.jsonl", [GOOD])
     write_rows(tmp_path / "empty.jsonl", [])
-    model = () if "--model" in arguments or arguments[0] == "rescore" else SCRIPTED
+    model = () if "--model" in arguments or arguments[0] in ("rescore", "train") else SCRIPTED
+    if arguments[0] in ("evaluate", "try"):
+        model = model[:-1]  # they have no table
     finished = run(tmp_path, *arguments, *model)
     assert finished.returncode == 2
     assert named in finished.stderr

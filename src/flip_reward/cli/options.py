@@ -14,13 +14,24 @@ import typer
 
 from flip_reward.data.readers import INPUTS
 from flip_reward.data.shapes import parse_columns
+from flip_reward.errors import OptionError
+from flip_reward.rewards.config import REWARDS
 from flip_reward.scoring.runner import RunLimits
 from flip_reward.scoring.summary import Prices
 from flip_reward.settings import FlatSettings, Option, check_settings
 
+
+def _refuse_rewards(names: list[str]) -> list[str]:
+    for name in names:
+        if name in REWARDS and not Path(name).exists():
+            raise OptionError(f"{name!r} is a reward, not an input", hint=f"choose it with --reward {name}")
+    return names
+
+
 Inputs = Annotated[
     list[str],
     typer.Argument(
+        callback=_refuse_rewards,
         metavar="INPUT...",
         help=INPUTS,
         show_default=False,

@@ -32,7 +32,7 @@ from flip_reward.evaluation.results import EvaluationResults, ExperimentResult, 
 from flip_reward.evaluation.statistics import check_libraries
 from flip_reward.evaluation.tabulate import tabulate
 from flip_reward.report.evaluation import build_report
-from flip_reward.rewards.config import RewardConfig
+from flip_reward.rewards.config import REWARDS, RewardConfig
 from flip_reward.scoring.folders import CELLS
 from flip_reward.scoring.run_folder import RECORDS, read_summary
 from flip_reward.scoring.runner import Observer, RunLimits
@@ -154,6 +154,12 @@ def evaluate(
     )
     if recipe is not None:
         wanted = Recipe.read(recipe).joined(wanted)
+    for kind, named, example in (
+        ("benchmark", wanted.benchmarks, "-b pairs.jsonl"),
+        ("reward", wanted.rewards, "-r flip"),
+    ):
+        if not named:
+            raise OptionError(f"name at least one {kind}", hint=f"for example {example}")
     benchmarks = [(text, _load(text, wanted, sample_seed)) for text in wanted.benchmarks]
     rewards = load_rewards(
         wanted.rewards,
@@ -178,6 +184,8 @@ def evaluate(
 def _refuse_rows(recipe: Path | None) -> None:
     """Point the right way where a benchmark was given as a recipe."""
     if recipe is not None and recipe.suffix.lower() not in (".yaml", ".yml"):
+        if str(recipe) in REWARDS:
+            raise OptionError(f"{recipe} is a reward, not a recipe", hint=f"choose it with -r {recipe}")
         raise OptionError(
             f"{recipe} is not a recipe, which is a .yaml file",
             hint=f"a benchmark or a file of preferences goes after -b: flip-reward evaluate -b {recipe}",
