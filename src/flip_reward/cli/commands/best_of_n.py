@@ -177,7 +177,7 @@ def best_of_n(
 
       flip-reward best-of-n candidates.jsonl -o best.parquet
 
-      flip-reward best-of-n candidates.jsonl --reward listwise --orders 4 --tie-rule shortest
+      flip-reward best-of-n candidates.jsonl -r listwise --orders 4 --tie-rule shortest
 
       flip-reward best-of-n prompts.jsonl --generate 8 --policy-model Qwen/Qwen3-8B
       --policy-base-url http://localhost:8001/v1 --model Qwen/Qwen3-4B --base-url http://localhost:8000/v1

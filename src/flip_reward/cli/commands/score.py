@@ -35,7 +35,7 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
 
       flip-reward score qa.csv --columns instruction=question,response=answer --dry-run
 
-      flip-reward score best_of_n.jsonl --reward listwise --orders 4 --model PATH.gguf
+      flip-reward score best_of_n.jsonl -r listwise --orders 4 --model PATH.gguf
     """
     reward = config.check()  # mistakes come to light before a model loads
     if run.dry_run:
