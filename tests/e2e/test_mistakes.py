@@ -57,7 +57,7 @@ SCRIPTED = ("--model", "scripted", "--cache", "off", "--no-table")
 def test_wrong_usage(tmp_path: Path, arguments: list[str], named: str) -> None:
     write_rows(tmp_path / "rows.jsonl", [GOOD])
     write_rows(tmp_path / "empty.jsonl", [])
-    model = () if "--model" in arguments or arguments[0] in ("rescore", "train") else SCRIPTED
+    model: tuple[str, ...] = () if "--model" in arguments or arguments[0] in ("rescore", "train") else SCRIPTED
     if arguments[0] in ("evaluate", "try"):
         model = model[:-1]  # they have no table
     finished = run(tmp_path, *arguments, *model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from keyword import iskeyword
 from types import SimpleNamespace
@@ -63,10 +62,7 @@ class LazyCommands(PlainGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer hides the types
         """Import a command."""
         if cmd_name not in COMMANDS:
-            if ctx.resilient_parsing:  # a shell completes something else
-                return None
-            near = get_close_matches(cmd_name, COMMANDS, n=1)
-            ctx.fail(f"there is no command {cmd_name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            return super().get_command(ctx, cmd_name)
         name = cmd_name.replace("-", "_") + ("_" if iskeyword(cmd_name) else "")
         module = import_module(f"flip_reward.cli.commands.{_TOGETHER.get(name, name)}")
         found = getattr(module, "app", None)

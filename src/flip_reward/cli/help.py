@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from enum import Enum
 from textwrap import wrap
 from typing import Annotated, Any
@@ -66,6 +67,18 @@ class PlainCommand(TyperCommand):
 
 class PlainGroup(TyperGroup):
     """A command with commands below it."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - whatever typer says
+        super().__init__(**settings)
+        self.suggest_commands = False  # `get_command` does
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer hides the types
+        """Return a command; where there is none, say which is near."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None and not ctx.resilient_parsing:  # a shell that completes is told nothing
+            near = get_close_matches(cmd_name, self.list_commands(ctx), n=1)
+            ctx.fail(f"there is no command {cmd_name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        return found
 
     def summaries(self, ctx: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - typer hides the type
         """Name the commands, each with a line about it."""
