@@ -105,14 +105,14 @@ def test_dry_run_shows_rows_that_would_be_rejected_and_no_control_characters(tmp
 
 
 def test_a_dry_run_in_which_every_row_is_rejected_has_failed(tmp_path: Path) -> None:
-    write_rows(tmp_path / "rows.jsonl", [{"instruction": f"say {n}"} for n in range(9)])
+    write_rows(tmp_path / "rows.jsonl", [{"instruction": None, "responses": ["hello", str(n)]} for n in range(9)])
     for command in ("score", "best-of-n"):
         finished = run(tmp_path, command, "rows.jsonl", "--dry-run")
         assert finished.returncode == 3
         assert finished.stdout.count("rejected") == 3
         assert "every row is rejected" in finished.stderr
-    good = {"instruction": "say hello", "responses": ["hello", "hi"]}
-    write_rows(tmp_path / "late.jsonl", [*[{"instruction": "say"}] * 9, good])
+    good: dict[str, object] = {"instruction": "say hello", "responses": ["hello", "hi"]}
+    write_rows(tmp_path / "late.jsonl", [*[{**good, "instruction": None}] * 9, good])
     assert run(tmp_path, "score", "late.jsonl", "--dry-run").returncode == 0
 
 
@@ -122,7 +122,7 @@ def test_the_table_shows_ids_and_responses_also_of_an_earlier_session(tmp_path: 
         shown = run(tmp_path, "score", "-", *SCRIPTED, "--run-folder", "run", stdin=rows).stdout
         assert "greet" in shown
         assert "Hello there." in shown
-    write_rows(tmp_path / "bad.jsonl", [{"prompt": "Say hi."}])
+    write_rows(tmp_path / "bad.jsonl", [{"prompt": None, "response": "Hi."}])
     nothing = run(tmp_path, "score", "bad.jsonl", *SCRIPTED, "--table")
     assert nothing.stdout.startswith("Nothing was scored: 1 row rejected\n")
     assert nothing.returncode == 3

@@ -266,8 +266,7 @@ def run_best_of_n(
                 if tally.rows > LONGEST_TABLE:
                     console.print(f"The first {LONGEST_TABLE} of {tally.rows} rows.")
             print_summary(console, summary)
-            if tally.rows:
-                console.print(Text(describe(tally, ties.rule.value)), soft_wrap=True)
+            console.print(Text(describe(tally, ties.rule.value)), soft_wrap=True)
             if tally.undecided:
                 console.print(Text(f"Undecided rows: {opened.folder.path / UNDECIDED}"), soft_wrap=True)
             print_places(console, opened, output=_output(opened))
@@ -396,6 +395,8 @@ def describe(tally: SelectionCounts, rule: str) -> str:
         >>> describe(SelectionCounts(rows=4, tied=2, single=1, undecided=1), "first")
         '3 of 4 rows decided (2 ties by the rule first; 1 with a single response, chosen as it is); 1 undecided'
     """
+    if not tally.rows:
+        return "Nothing to choose from"
     remarks = []
     if tally.tied:
         remarks.append(f"{tally.tied} {'tie' if tally.tied == 1 else 'ties'} by the rule {rule}")
