@@ -79,7 +79,7 @@ def test_rows_without_a_choice_are_listed(tmp_path: Path) -> None:
     assert "3 of 4 rows decided" in finished.stdout
     assert "1 with a single response, chosen as it is" in finished.stdout
     assert "Undecided rows: run/undecided.jsonl" in finished.stdout
-    assert "1 rows rejected" in finished.stdout
+    assert "1 row rejected" in finished.stdout
     assert "'id' of an earlier row in 1 row" in finished.stderr
     assert "[bold]" in finished.stdout
     assert chosen(tmp_path / "run/best.jsonl") == [1, None, 0, 1]
