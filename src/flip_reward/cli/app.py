@@ -100,6 +100,7 @@ app = typer.Typer(
     name="flip-reward",
     help="Reward responses by inferring the instruction behind them (FLIP), without references and without rubrics.",
     epilog=EXPLANATION,
+    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

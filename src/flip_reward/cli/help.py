@@ -92,8 +92,8 @@ class PlainGroup(TyperGroup):
         return ["[OPTIONS]", "COMMAND", "..."]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer hides the type
-        """Read the arguments; without any, show the help."""
-        if not args and not ctx.resilient_parsing:
+        """Read the arguments; without any, show the help where nothing else would be done."""
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
             typer.echo(ctx.get_help(), err=True)
             raise typer.Exit(ExitCode.BAD_USAGE)
         return super().parse_args(ctx, args)
