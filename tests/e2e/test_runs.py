@@ -56,7 +56,7 @@ def test_runs_are_listed_compared_and_removed(folder: Path) -> None:
     assert (found["rows"], found["same_scale"], len(found["pairs"])) == (4, False, 8)
     assert run(folder, "compare", f"runs/{best['name']}", ".").returncode == 2
 
-    assert run(folder, "runs", "rm", "rows-longest", stdin="n\n").returncode == 1
+    assert run(folder, "runs", "rm", "rows-longest", stdin="n\n").returncode == 130
     assert (folder / "runs" / best["name"]).exists()
     removed = run(folder, "runs", "rm", "rows-longest", "rows-short", "--yes")
     assert (removed.returncode, removed.stdout) == (0, "")
