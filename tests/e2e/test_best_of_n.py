@@ -139,7 +139,7 @@ def test_nothing_to_choose_from_is_a_mistake(tmp_path: Path) -> None:
 def test_outputs_json_and_standard_input(tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "rows.jsonl", TIED[:3]).read_text()
     for name in ("out.jsonl", "out.parquet"):
-        run(tmp_path, "best-of-n", "rows.jsonl", *SCRIPTED, "-o", name)
+        run(tmp_path, "best-of-n", "rows.jsonl", *SCRIPTED, "-o", name, "--only-scores")
     from pyarrow import parquet
 
     assert parquet.read_table(tmp_path / "out.parquet").to_pylist() == best(tmp_path / "out.jsonl")
@@ -324,7 +324,7 @@ def wait_for_candidates(folder: Path, lines: int, *, name: str = "candidates.jso
         (["empty.jsonl", "--generate", "2", "--policy-model", "scripted"], "empty.jsonl"),
         (["missing.jsonl"], "missing.jsonl"),
         (["rows.jsonl"], "no column with responses"),
-        (["pairs.jsonl", "-o", "out.xlsx"], ".parquet"),
+        (["pairs.jsonl", "-o", "out.txt"], ".parquet"),
         (["pairs.jsonl", "-o", "pairs.jsonl"], "pairs.jsonl is an input"),
     ],
 )

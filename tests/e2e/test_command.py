@@ -1,14 +1,17 @@
 """What the command prints and writes when all is well."""
 
+import csv
 import json
 import signal
 import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
+from flip_reward.scoring.run_folder import read_records_in_input_order
 from tests.e2e.command import read, run, run_process, start, write_rows
 from tests.http.fault_server import FaultServer
 
@@ -54,21 +57,46 @@ def test_json_is_the_only_thing_on_standard_output(tmp_path: Path) -> None:
     assert (tmp_path / summary["run_folder"] / "records.jsonl").exists()
 
 
-def test_output_in_input_order(tmp_path: Path) -> None:
+def test_the_output_holds_the_rows_with_their_scores(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in EXAMPLES.read_text().splitlines()]
     for name in ("out.jsonl", "out.parquet"):
-        assert (
-            run(tmp_path, "score", str(EXAMPLES), *SCRIPTED, "-o", name, "--run-folder", name + "-run").returncode
-            == 0
-        )
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert [(row["row"], row["response_index"]) for row in rows] == sorted(
-        (row["row"], row["response_index"]) for row in rows
-    )
+        command = ("score", str(EXAMPLES), *SCRIPTED, "-o", name, "--run-folder", name + "-run")
+        assert run(tmp_path, *command).returncode == 0
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [{name: row[name] for name in given} for given, row in zip(rows, written, strict=True)] == rows
     from pyarrow import parquet
 
     table = parquet.read_table(tmp_path / "out.parquet").to_pylist()
-    assert [row["id"] for row in table] == [row["id"] for row in rows]
-    assert [row["reward"] for row in table] == [row["reward"] for row in rows]
+    assert [row["reward"] for row in table] == [row["reward"] for row in written]
+    records = read_records_in_input_order(tmp_path / "out.jsonl-run")
+    rewards = [row["reward"] if isinstance(row["reward"], list) else [row["reward"]] for row in written]
+    assert [*chain.from_iterable(rewards)] == [record.score.value for record in records]
+
+
+def test_only_scores_are_the_records_in_input_order(tmp_path: Path) -> None:
+    output = ("-o", "out.jsonl", "--only-scores")
+    assert run(tmp_path, "score", str(EXAMPLES), *SCRIPTED, *output, "-r", "run").returncode == 0
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == [record.id for record in read_records_in_input_order(tmp_path / "run")]
+
+
+def test_rows_on_standard_output_are_alone_there(tmp_path: Path) -> None:
+    given = '{"prompt": "Name a fruit.", "response": "A pear.", "reward": "much"}\n'
+    finished = run_process(tmp_path, "score", "-", *SCRIPTED, "-o", "-", stdin=given)
+    row = json.loads(finished.stdout)
+    assert (row["reward"], row["outcome"], type(row["flip_reward"])) == ("much", "scored", float)
+    assert "'flip_reward'" in finished.stderr
+    rescored = run_process(tmp_path, "rescore", str(next((tmp_path / "runs").iterdir())), "-o", "again.csv")
+    assert (rescored.returncode, "not kept" in rescored.stderr) == (2, True)
+
+
+def test_a_rescored_run_writes_the_rows_too(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,response,who\nName a fruit.,A pear.,=anna\n")
+    assert run(tmp_path, "score", "rows.csv", *SCRIPTED, "-r", "run").returncode == 0
+    assert run(tmp_path, "rescore", "run", "--similarity", "rouge-l", "-o", "out.csv").returncode == 0
+    [row] = csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8-sig").splitlines())
+    [record] = read_records_in_input_order(tmp_path / "run/rescored/rouge-l")
+    assert (row["prompt"], row["who"], row["reward"]) == ("Name a fruit.", "'=anna", str(record.score.value))
 
 
 def test_standard_input(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ ROWS: list[dict[str, object]] = [
 def test_records_hold_every_sample(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", ROWS)
     command = ("score", "rows.jsonl", *SAMPLED, "--aggregation", "max", "--run-folder", "run")
-    first = run(tmp_path, *command, "-o", "out.parquet")
+    first = run(tmp_path, *command, "-o", "out.parquet", "--only-scores")
     assert first.returncode == 0, first.stderr
     assert "2 of 3 responses scored (1 empty_response)" in first.stdout
     scored, empty, _ = (record.score for record in read(tmp_path / "run"))

@@ -14,8 +14,10 @@ import typer
 
 from flip_reward.data.readers import INPUTS
 from flip_reward.data.shapes import parse_columns
+from flip_reward.data.tables import STANDARD_OUTPUT
 from flip_reward.errors import OptionError
 from flip_reward.rewards.config import REWARDS
+from flip_reward.scoring.output import Output
 from flip_reward.scoring.runner import RunLimits
 from flip_reward.scoring.summary import Prices
 from flip_reward.settings import FlatSettings, Option, check_settings
@@ -61,6 +63,29 @@ SameModel = Annotated[
 ]
 
 
+OutputPath = Annotated[
+    Path | None,
+    _RunOption(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write your rows with columns added: .jsonl, .csv, .tsv (also .gz, .zst), .parquet, .xlsx, or '-' for "
+        "JSON lines on standard output.",
+    ),
+]
+OnlyScores = Annotated[
+    bool, _RunOption("--only-scores", hidden=True, help="Let --output hold the scores without your rows.")
+]
+PushToHub = Annotated[
+    str | None,
+    _RunOption(
+        hidden=True,
+        help="Push your rows with columns added to this data set on the Hugging Face hub; a new one is private.",
+        metavar="OWNER/NAME",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """What a user chose about a run over a data set, and not about the reward and its model."""
@@ -73,15 +98,9 @@ class RunOptions:
             "options.",
         ),
     ] = None
-    output: Annotated[
-        Path | None,
-        _RunOption(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Also write the records in input order: .jsonl, .jsonl.gz or .parquet.",
-        ),
-    ] = None
+    output: OutputPath = None
+    only_scores: OnlyScores = False
+    push_to_hub: PushToHub = None
     columns: Annotated[
         str | None,
         _RunOption(
@@ -124,9 +143,26 @@ class RunOptions:
         return RunLimits(workers, self.strict, retry_refused=self.retry_refused, same_model=self.same_model)
 
     @property
+    def destination(self) -> Output:
+        """Where the result goes, besides the run folder; an error where it cannot be written."""
+        scores, hub = self.only_scores, self.push_to_hub
+        return read_destination(self.output, only_scores=scores, push_to_hub=hub, as_json=self.as_json)
+
+    @property
     def prices(self) -> Prices | None:
         """The prices of tokens, where they were given."""
         return read_prices(self.price_prompt, self.price_completion)
+
+
+def read_destination(path: Path | None, *, only_scores: bool, push_to_hub: str | None, as_json: bool) -> Output:
+    """Read where the result of a run goes besides its folder; an error where it cannot be written."""
+    if only_scores and path is None:
+        raise OptionError("--only-scores is about --output, which is not given", hint="say where with -o")
+    if path == STANDARD_OUTPUT and as_json:
+        raise OptionError("-o - and --json both write to standard output", hint="leave one of them out")
+    output = Output(path, only_scores, push_to_hub)
+    output.check()
+    return output
 
 
 def read_prices(prompt: float | None, completion: float | None) -> Prices | None:

@@ -29,6 +29,7 @@ from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow
 from flip_reward.data.shapes import Need, Shape, find_shape
+from flip_reward.data.tables import STANDARD_OUTPUT
 from flip_reward.engines.base import LogprobRequest, Request
 from flip_reward.engines.files import SMOLLM2_135M
 from flip_reward.engines.stopping import StopSignal
@@ -59,11 +60,12 @@ def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
     with closing(opened.folder):
         summary = score_opened(opened, messages, StopSignal())
         if not summary.interrupted:
-            opened.write_output()
+            for line in opened.write_output():
+                print_note(line)
         if as_json:
             typer.echo(json.dumps({"run_folder": name_folder(opened), **summary.model_dump()}, indent=2))
         else:
-            console = Console()
+            console = Console(stderr=job.output.path == STANDARD_OUTPUT)
             wanted = table or (table is None and summary.responses <= LONGEST_TABLE)
             if wanted and summary.responses and opened.folder.kept:
                 _print_first(console, opened)
@@ -71,7 +73,7 @@ def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
                     console.print(f"The first {LONGEST_TABLE} of {summary.responses} responses.")
             print_summary(console, summary)
             if not summary.interrupted:
-                print_places(console, opened, output=job.output)
+                print_places(console, opened, output=job.output.path)
     if summary.interrupted:
         print_places(messages, opened, STOPPED)
         raise typer.Exit(ExitCode.INTERRUPTED)
@@ -254,6 +256,11 @@ def name_folder(opened: OpenedJob) -> str | None:
     return None if opened.folder.kept is None else str(opened.folder.kept)
 
 
+def print_note(line: str) -> None:
+    """Tell on standard error what was noticed about the output."""
+    typer.echo(f"note: {line}", err=True)
+
+
 def print_places(console: Console, opened: OpenedJob, sentence: str = "", *, output: Path | None = None) -> None:
     """Print where a run and its output are."""
     lines = [sentence] if sentence else []
@@ -261,6 +268,6 @@ def print_places(console: Console, opened: OpenedJob, sentence: str = "", *, out
     lines.append("No row was scored, so no run folder is kept" if kept is None else f"Run folder: {kept}")
     if kept and opened.folder.rejected_rows:
         lines.append(f"Rejected rows: {kept / REJECTED}")
-    if output is not None and not sentence:
+    if output not in (None, STANDARD_OUTPUT) and not sentence:
         lines.append(f"Output: {output}")
     console.print(Text("\n".join(lines)), soft_wrap=True)

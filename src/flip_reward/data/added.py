@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from flip_reward.core.score import Score
 from flip_reward.data.shapes import Shape
@@ -10,16 +10,7 @@ from flip_reward.data.shapes import Shape
 REJECTED = "rejected"
 """The outcome of a row that cannot be scored; `detail` says why."""
 
-_READERS: Mapping[str, Callable[[Score], object]] = {
-    "reward": lambda score: score.value,
-    "outcome": lambda score: score.outcome.value,
-    "inferred_instruction": lambda score: score.inferred_instruction,
-    "precision": lambda score: score.precision,
-    "recall": lambda score: score.recall,
-    "reasoning": lambda score: score.reasoning,
-    "detail": lambda score: score.detail,
-    "cautions": lambda score: ", ".join(score.cautions) or None,
-}
+_COLUMNS = ("reward", "outcome", "inferred_instruction", "precision", "recall", "reasoning", "detail", "cautions")
 _NUMBERS = frozenset({"reward", "precision", "recall"})
 
 
@@ -38,20 +29,26 @@ def added_columns(scores: Sequence[Score | None], shape: Shape) -> dict[str, obj
         >>> added_columns(scores, Shape(many=True))["reward"]
         [0.5, None]
     """
-    columns = {name: [None if one is None else read(one) for one in scores] for name, read in _READERS.items()}
-    return arrange(columns, shape)
+    laid_out = [[None] * len(_COLUMNS) if one is None else _lay_out(one) for one in scores]
+    return arrange({name: list(values) for name, *values in zip(_COLUMNS, *laid_out, strict=True)}, shape)
+
+
+def _lay_out(score: Score) -> list[object]:
+    cautions = ", ".join(score.cautions) or None
+    parts = (score.inferred_instruction, score.precision, score.recall, score.reasoning, score.detail)
+    return [score.value, score.outcome.value, *parts, cautions]
 
 
 def rejected_columns(reason: str, shape: Shape) -> dict[str, object]:
     """Lay out why a row was rejected, in the columns that its scores would have had."""
     count = 1 if shape.many else len(shape.candidate_columns) or 1
     said = {"outcome": REJECTED, "detail": reason}
-    return arrange({name: [said.get(name)] * count for name in _READERS}, shape)
+    return arrange({name: [said.get(name)] * count for name in _COLUMNS}, shape)
 
 
 def added_types(shape: Shape) -> dict[str, object]:
     """Return the columns that `added_columns` gives, with their types."""
-    return arranged_types({name: float | None if name in _NUMBERS else str | None for name in _READERS}, shape)
+    return arranged_types({name: float | None if name in _NUMBERS else str | None for name in _COLUMNS}, shape)
 
 
 def arranged_types(types: Mapping[str, object], shape: Shape) -> dict[str, object]:

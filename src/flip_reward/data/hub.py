@@ -98,7 +98,8 @@ def open_hub(name: HubName) -> Input:
         rows = rows.decode(enable=False)
     counts = rows.info.splits or {}
     size_hint = counts[split].num_examples if split in counts else None
-    return open_rows(replace(name, revision=info.sha, split=split), rows, size_hint=size_hint)
+    opened = open_rows(replace(name, revision=info.sha, split=split), rows, size_hint=size_hint)
+    return replace(opened, schema=rows.features.arrow_schema if rows.features else None)
 
 
 def _choose_split(name: HubName, splits: list[str]) -> str:

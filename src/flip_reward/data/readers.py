@@ -16,7 +16,7 @@ from typing import TypeAlias
 import orjson
 
 from flip_reward.data.cloud import find_remote_files, is_address
-from flip_reward.data.formats.columnar import open_arrow, open_parquet
+from flip_reward.data.formats.columnar import merge_schemas, open_arrow, open_parquet
 from flip_reward.data.formats.compressed import COMPRESSIONS, decompress
 from flip_reward.data.formats.delimited import open_delimited
 from flip_reward.data.formats.json_rows import open_json
@@ -190,7 +190,9 @@ def _chain(name: str, files: Sequence[StoredFile], inputs: Sequence[Input], rema
     hints = [one.size_hint for one in inputs]
     size_hint = None if None in hints else sum(hint or 0 for hint in hints)
     remarks = dict.fromkeys(filter(None, (one.remark for one in inputs)))
-    return Input(name, partial(_read_chain, inputs), fingerprint, size_hint, ", ".join([remark, *remarks]))
+    schema = merge_schemas([one.schema for one in inputs])
+    described = ", ".join([remark, *remarks])
+    return Input(name, partial(_read_chain, inputs), fingerprint, size_hint, described, schema)
 
 
 def _read_chain(inputs: Sequence[Input], skip: Skip) -> Iterator[Row]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from pyarrow import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Input:
         name: What identifies it among others, without folders: a file name, a data set's name, or "stdin".
         size_hint: How many rows it has at most, where that is known without parsing them.
         remark: How it is read, where that had to be found out, such as "separated by semicolons".
+        schema: The types of its columns, where the file has them (Parquet, Arrow, data sets on the hub).
     """
 
     name: str
@@ -56,6 +60,7 @@ class Input:
     digest: Callable[[], str | None] = lambda: None
     size_hint: int | None = None
     remark: str = ""
+    schema: Schema | None = None
 
     def rows(self, skip: Skip = skip_nothing) -> Iterator[Row]:
         """Yield the rows one by one, in order, holding only a few in memory.

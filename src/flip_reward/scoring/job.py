@@ -14,11 +14,12 @@ from typing import Any, TypedDict, Unpack, overload
 
 from flip_reward.data.cloud import is_address
 from flip_reward.data.grouping import FoundGrouping, find_grouping
-from flip_reward.data.groups import PlacedRow, SourceRow, place_rows, read_sources
+from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow, skip_nothing
 from flip_reward.data.shapes import Need, Shape, find_shape
-from flip_reward.data.tables import check_output, write_table
+from flip_reward.data.tables import STANDARD_OUTPUT
+from flip_reward.data.tables.survey import Survey
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, OptionError, RunError
 from flip_reward.redact import show_address
@@ -28,8 +29,8 @@ from flip_reward.rewards.waiting import run_blocking
 from flip_reward.scoring.command_line import current_arguments
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
-from flip_reward.scoring.records import RecordLine
-from flip_reward.scoring.run_folder import RECORDS, RunFolder, read_records_in_input_order
+from flip_reward.scoring.output import Output, RunRows, write_scores
+from flip_reward.scoring.run_folder import RECORDS, RunFolder
 from flip_reward.scoring.runner import Observer, Run, RunLimits
 from flip_reward.scoring.servers import check_servers
 from flip_reward.scoring.summary import Prices, Summary
@@ -43,8 +44,7 @@ class ScoringJob:
     inputs: Sequence[str]
     folder: Path | None = None
     """None derives one below `runs/` from the inputs and the settings, so that the same job resumes in its folder."""
-    output: Path | None = None
-    """A JSONL or Parquet file that also takes the records, in input order."""
+    output: Output = Output()
     columns: dict[str, str] = field(default_factory=dict)
     """Our column names to the inputs' (see `parse_columns`); what is missing is recognised."""
     limit: int | None = None
@@ -69,6 +69,8 @@ class OpenedJob:
     folder: RunFolder
     shape: Shape
     groups: FoundGrouping
+    survey: Survey | None = None
+    """What columns the rows have, where the output takes them."""
 
     @property
     def rows(self) -> int | None:
@@ -91,9 +93,10 @@ class OpenedJob:
             ids=self.folder.ids,
         )
 
-    def place_rows(self) -> Iterator[PlacedRow]:
-        """Read all rows of the inputs in their order, with the group each belongs to; see `place_rows`."""
-        return place_rows(self.inputs, self.shape, limit=self.job.limit, grouping=self.groups.grouping)
+    @property
+    def all_rows(self) -> RunRows:
+        """The rows of the inputs as they stand there."""
+        return RunRows(self.inputs, self.shape, self.groups.grouping, self.job.limit)
 
     async def run(
         self,
@@ -120,13 +123,9 @@ class OpenedJob:
         same_model = self.job.limits.same_model
         return await check_servers(rows, self.folder, self.job.reward.engines, same_model=same_model)
 
-    def write_output(self) -> None:
-        """Write the records in input order to the output, if one is wanted."""
-        if self.job.output is not None:
-            limit = self.job.limit
-            read = read_records_in_input_order(self.folder.path)
-            records = (record for record in read if limit is None or record.row < limit)
-            write_table(self.job.output, map(RecordLine.of, records), RecordLine)
+    def write_output(self) -> list[str]:
+        """Write what is wanted besides the run folder, and return what is to be said about it."""
+        return write_scores(self.job.output, self.survey, self.folder.path, self.all_rows)
 
 
 class FileOptions(TypedDict, total=False):
@@ -175,8 +174,8 @@ def score_file(*files: Any, **options: Any) -> Summary:
         files: The reward model, if it comes first, the source and the output. The source is a file, a folder or a
             pattern of files, an address, "-" for standard input, or a data set on the Hugging Face hub such as
             "owner/name:split"; see `open_input`. A row holds an instruction or a conversation, and one response or
-            several. The output is a ".jsonl", ".jsonl.gz" or ".parquet" file that takes the records too, in the order
-            of the rows.
+            several. The output takes the rows with columns added: ".jsonl", ".csv", ".tsv" (these also with ".gz"
+            or ".zst"), ".parquet" or ".xlsx".
         options: `reward`, a reward model or the name of a reward, by default "flip"; those of `FileOptions`, such as
             `columns` and `run_folder`; and with a name those of `RewardConfig`, such as `model` and `samples`. Equal
             options load a model once.
@@ -263,11 +262,11 @@ def _describe_job(
     **settings: object,
 ) -> ScoringJob:
     limits = RunLimits(workers=workers, strict=strict, retry_refused=retry_refused, same_model=same_model)
-    folder, target = (None if path is None else Path(path) for path in (run_folder, output))
+    folder, path = (None if place is None else Path(place) for place in (run_folder, output))
+    given, target = dict(columns or {}), Output(path)
+    target.check()
     model = load_shared(reward, settings)
-    return ScoringJob(
-        model, [str(source)], folder, target, dict(columns or {}), limit, group_by, limits=limits, encoding=encoding
-    )
+    return ScoringJob(model, [str(source)], folder, target, given, limit, group_by, limits=limits, encoding=encoding)
 
 
 def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] | None = None) -> OpenedJob:
@@ -288,8 +287,8 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] | None = No
         grouping=groups.grouping,
     )
     path = job.folder or default_folder(configuration, job.reward.model_name)
-    if job.output is not None:
-        _check_output(job.output, job.inputs, path)
+    _check_output(job.output, job.inputs, path)
+    survey = job.output.survey(inputs, limit=job.limit)
     folder = RunFolder(
         path,
         configuration,
@@ -299,7 +298,7 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] | None = No
         whole_groups=not job.reward.independent,
         retry_refused=job.limits.retry_refused,
     )
-    return OpenedJob(job, inputs, folder, shape, groups)
+    return OpenedJob(job, inputs, folder, shape, groups, survey)
 
 
 def _find_groups(job: ScoringJob, inputs: Sequence[Input], shape: Shape) -> FoundGrouping:
@@ -341,13 +340,38 @@ def reopen_inputs(folder: Path) -> list[Input]:
     return found
 
 
-def _check_output(output: Path, inputs: Sequence[str], folder: Path) -> None:
-    place = output.resolve()
-    if place.is_relative_to(folder.resolve()):
-        raise OptionError(f"{output} lies in the run folder", hint="the run folder holds the records already")
-    if any(place == Path(name).resolve() for name in inputs):
-        raise OptionError(f"{output} is an input and would be overwritten")
-    check_output(output)
+def reopen_rows(folder: Path) -> RunRows:
+    """Open the rows of a run again, also those that it did not come to; see `reopen_inputs`."""
+    configuration = Manifest.read(folder / MANIFEST).configuration
+    inputs = reopen_inputs(folder)
+    shape = find_shape(inputs, configuration.columns)
+    return RunRows(inputs, shape, configuration.grouping)
+
+
+def write_run_output(output: Output, run: Path, folder: Path | None = None) -> list[str]:
+    """Write the rows of a finished run, with its scores or with those of another folder made of the run.
+
+    Example:
+        >>> write_run_output(Output(), Path("runs/rows-1a2b3c4d"))  # nothing is wanted
+        []
+    """
+    if output == Output():
+        return []
+    rows = reopen_rows(run)
+    _check_output(output, [], folder or run)
+    return write_scores(output, output.survey(rows.inputs, limit=rows.limit), folder or run, rows)
+
+
+def _check_output(output: Output, inputs: Sequence[str], folder: Path) -> None:
+    if output.path is not None and output.path != STANDARD_OUTPUT:
+        path, place = output.path, output.path.resolve()
+        if place.is_relative_to(folder.resolve()):
+            raise OptionError(
+                f"{output.path} lies in the run folder", hint="the run folder holds the records already"
+            )
+        if any(place == Path(name).resolve() for name in inputs):
+            raise OptionError(f"{path} is an input and would be overwritten")
+    output.check()
 
 
 def default_folder(configuration: RunConfiguration, model: str | None = None) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
 
@@ -52,8 +52,9 @@ class Record:
         fields = _line_reader().validate_json(line, strict=True)
         if not (0 <= fields.row < MOST_ROWS and 0 <= fields.response_index < fields.group_size <= MOST_RESPONSES):
             raise ValueError("not a record: there is no such row or response")
-        tokens = fields.likelihood.tokens if fields.likelihood else 0
-        if max(*astuple(fields.usage), fields.attempts, tokens) > MOST_COUNTED:
+        usage, tokens = fields.usage, fields.likelihood.tokens if fields.likelihood else 0
+        counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, fields.attempts, tokens)
+        if max(counts) > MOST_COUNTED:
             raise ValueError("not a record: a count is too large")
         return cls(
             fields.row,

@@ -25,6 +25,7 @@ from flip_reward.data.grouping import UniqueIds
 from flip_reward.errors import OptionError, RunError, RunLockedError, StorageError
 from flip_reward.scoring.folders import MANIFEST, recognise
 from flip_reward.scoring.manifest import Manifest, RunConfiguration, Session
+from flip_reward.scoring.record_index import RecordIndex, damaged
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.summary import Summary, Tally
 
@@ -81,8 +82,6 @@ _MOST_TRIES = 20
 
 LOCK_VARIABLE = "FLIP_REWARD_LOCK"
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
-
-_ROW_SHIFT = 24  # a sort key is the row above the response's index: up to 16 million responses a row
 
 
 class RunFolder:
@@ -232,26 +231,8 @@ def read_records_in_input_order(path: Path, rows: Container[int] | None = None) 
 
     Takes 16 bytes of memory a record, and more while it sorts when the records are not in order already.
     """
-    keys, offsets = array("Q"), array("Q")
-    offset = 0
-    try:
-        with (path / RECORDS).open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                record = _record(line, path, number)
-                if rows is None or record.row in rows:
-                    keys.append(record.row << _ROW_SHIFT | record.response_index)
-                    offsets.append(offset)
-                offset += len(line)
-            order = sorted(range(len(keys)), key=keys.__getitem__)  # stable: a later record comes after an earlier
-            for place, index in enumerate(order):
-                if place + 1 < len(order) and keys[order[place + 1]] == keys[index]:
-                    continue
-                file.seek(offsets[index])
-                yield Record.from_line(file.readline())
-    except OSError as error:
-        raise RunError(f"{path} is not a run folder", hint="it has no readable records.jsonl") from error
+    with RecordIndex(path / RECORDS, rows) as index:
+        yield from index
 
 
 def read_summary(path: Path) -> Summary | None:
@@ -324,7 +305,4 @@ def _record(line: bytes, path: Path, number: int) -> Record:
     try:
         return Record.from_line(line)
     except ValueError as error:
-        raise RunError(
-            f"{path / RECORDS}, line {number}: damaged record",
-            hint="remove the line; its response is scored again when the run is resumed",
-        ) from error
+        raise damaged(path / RECORDS, number) from error

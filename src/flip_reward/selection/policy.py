@@ -217,14 +217,16 @@ def with_candidates(
 ) -> Iterator[SourceRow | InvalidRow]:
     """Put the candidates that were sampled into the rows."""
     for row in rows:
-        if isinstance(row, InvalidRow):
-            yield row
-            continue
-        sampled = file.read(row.position)
-        candidates = [
-            sampled.get(index) or _not_sampled(row, index, policy.seed_of(index)) for index in range(policy.count)
-        ]
-        yield replace(row, group=SampledGroup.of_candidates(row.group, candidates))
+        yield row if isinstance(row, InvalidRow) else put_candidates(row, file, policy)
+
+
+def put_candidates(row: SourceRow, file: CandidateFile, policy: Policy) -> SourceRow:
+    """Put the candidates that were sampled into a row."""
+    sampled = file.read(row.position)
+    candidates = [
+        sampled.get(index) or _not_sampled(row, index, policy.seed_of(index)) for index in range(policy.count)
+    ]
+    return replace(row, group=SampledGroup.of_candidates(row.group, candidates))
 
 
 def _not_sampled(row: SourceRow, index: int, seed: int) -> Candidate:

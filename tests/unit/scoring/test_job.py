@@ -36,6 +36,7 @@ from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.options import Settings
 from flip_reward.scoring.job import ScoringJob, default_folder, open_job, reopen_inputs, score_file, score_file_async
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
+from flip_reward.scoring.output import Output
 from flip_reward.scoring.rescore import rescore_run
 from flip_reward.scoring.run_folder import RunFolder, read_records, read_records_in_input_order
 from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits
@@ -335,7 +336,7 @@ def test_the_folder_of_a_limited_run_takes_the_rest_and_its_parts(tmp_path: Path
     assert (first.responses, first.limit, first.rows, first.complete) == (3, 3, 3, True)
     whole = run(job_for(inferrer, tmp_path / "run", source))
     assert (whole.responses, whole.limit, whole.resumed_responses) == (9, None, 3)
-    opened = open_job(job_for(inferrer, tmp_path / "run", source, limit=2, output=tmp_path / "two.jsonl"))
+    opened = open_job(job_for(inferrer, tmp_path / "run", source, limit=2, output=Output(tmp_path / "two.jsonl")))
     again = asyncio.run(opened.run())
     opened.write_output()
     opened.folder.close()
@@ -443,7 +444,7 @@ def test_an_output_that_would_overwrite_something_is_refused(tmp_path: Path) -> 
     source = write_rows(tmp_path / "rows.jsonl", simple_rows(1))
     for output in (Path(source), tmp_path / "run/records.jsonl"):
         with pytest.raises(OptionError):
-            open_job(job_for(Inferrer(), tmp_path / "run", source, output=output))
+            open_job(job_for(Inferrer(), tmp_path / "run", source, output=Output(output)))
     assert len(Path(source).read_text().splitlines()) == 1
 
 
@@ -473,9 +474,10 @@ def test_a_file_is_scored_with_one_call_and_the_same_call_asks_nothing(tmp_path:
         )  # fmt: skip
         assert (summary.outcomes, summary.rejected_rows) == ({"scored": 2}, 1)
         lines = (tmp_path / f"{number}.jsonl").read_text(encoding="utf-8").splitlines()
-        assert [(json.loads(line)["id"], json.loads(line)["reward"]) for line in lines] == [
-            ("row-0", 1),
-            ("row-1", 1),
+        assert [(json.loads(line)["q"], json.loads(line)["reward"]) for line in lines] == [
+            ("say a", 1),
+            ("say b", 1),
+            ("say c", None),
         ]
     assert inferrer.asked.total() == 2
     with pytest.raises(DataError):

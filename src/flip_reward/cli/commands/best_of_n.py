@@ -27,6 +27,7 @@ from flip_reward.cli.session import (
     STOPPED,
     check_rows,
     name_folder,
+    print_note,
     print_places,
     run_until_interrupted,
     score_opened,
@@ -35,19 +36,22 @@ from flip_reward.cli.session import (
     tell_shape,
 )
 from flip_reward.core.score import Usage
-from flip_reward.data.groups import SourceRow, read_sources
+from flip_reward.data.groups import PlacedRow, SourceRow, read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow
 from flip_reward.data.shapes import Need, find_shape
+from flip_reward.data.tables import STANDARD_OUTPUT
 from flip_reward.engines.base import Request, Sampling
 from flip_reward.engines.config import EngineConfig, describe_model, resolve_engine, split_engine_options
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
+from flip_reward.scoring.output import read_scored_rows, settle, write_output
 from flip_reward.scoring.summary import Summary
 from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGroup
 from flip_reward.selection.choice import TieRule
+from flip_reward.selection.output import ChoiceColumns, Choices, Keep, place_candidates
 from flip_reward.selection.policy import (
     Policy,
     Rollout,
@@ -164,14 +168,21 @@ def best_of_n(
     tie_seed: Annotated[
         int, typer.Option(help="random: another seed chooses other responses.", hidden=True, rich_help_panel=_CHOICE)
     ] = 0,
+    keep: Annotated[
+        Keep,
+        typer.Option(
+            help="Which rows --output holds: those with the chosen responses, or all, with ranks.",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = Keep.BEST,
 ) -> None:
     """Choose the best of several responses: score them all, and keep the one with the highest reward.
 
     Rows hold an instruction (or prompt, or messages) and responses; with --generate N only the former. The run is
     kept in a folder; the same command again goes on where it stopped. Another --tie-rule asks nothing again.
 
-    The choices are written to best.jsonl in the run folder, or to --output. Rows without a scored response are listed
-    in undecided.jsonl.
+    The choices are written to best.jsonl in the run folder, and rows without a scored response to undecided.jsonl.
+    --output holds your rows with columns added.
 
     Examples:
 
@@ -197,6 +208,7 @@ def best_of_n(
         return
     need = Need.RESPONSES if policy.generate is None else Need.PROMPTS
     check_rows(inputs, columns, need, encoding=run.encoding)
+    output = run.destination
     typer.echo(f"model: {config.describe_model()}", err=True)
     writer = None
     if policy.generate is not None:
@@ -207,7 +219,7 @@ def best_of_n(
         reward if writer is None else SampledReward(reward, writer),
         inputs,
         folder=run.run_folder,
-        output=run.output,
+        output=output,
         columns=columns,
         need=need,
         limit=run.limit,
@@ -217,11 +229,17 @@ def best_of_n(
         prices=run.prices,
         encoding=run.encoding,
     )
-    run_best_of_n(job, TieBreaking(tie_rule, tie_seed), writer, as_json=run.as_json, table=run.table)
+    run_best_of_n(job, TieBreaking(tie_rule, tie_seed), writer, keep=keep, as_json=run.as_json, table=run.table)
 
 
 def run_best_of_n(
-    job: ScoringJob, ties: TieBreaking, policy: Policy | None, *, as_json: bool, table: bool | None
+    job: ScoringJob,
+    ties: TieBreaking,
+    policy: Policy | None,
+    *,
+    keep: Keep = Keep.BEST,
+    as_json: bool,
+    table: bool | None,
 ) -> None:
     """Sample candidates where that is wanted, score them, choose, and print the results.
 
@@ -231,7 +249,7 @@ def run_best_of_n(
     with ExitStack() as held:
         opened = open_job(job, open_source=None if policy is None else _for_candidates(job.encoding))
         held.callback(opened.folder.close)
-        read_rows = opened.read_rows
+        read_rows, place_rows = opened.read_rows, opened.all_rows.place
         stop = StopSignal()
         if policy is not None:
             file = held.enter_context(
@@ -244,6 +262,7 @@ def run_best_of_n(
             )
             _sample(opened, policy, file, stop, messages)
             read_rows = _sampled_rows(opened, policy, file)
+            place_rows = _sampled_places(opened, policy, file)
         summary = score_opened(opened, messages, stop, read_rows())
         if summary.interrupted:
             _tell_stopped(opened, summary, messages, as_json=as_json)
@@ -256,11 +275,13 @@ def run_best_of_n(
                 opened.folder.path, rows, tie_rule=ties.rule, seed=ties.seed, read=read, limit=job.limit
             )
 
-        tally = _write(opened, results)
+        choices = Choices()
+        tally = _write(opened, results, choices)
+        _write_rows(opened, place_rows, choices, keep, generated=policy is not None)
         if as_json:
             typer.echo(_to_json(opened, summary, tally))
         else:
-            console = Console()
+            console = Console(stderr=job.output.path == STANDARD_OUTPUT)
             if tally.rows and (table or (table is None and tally.rows <= LONGEST_TABLE)):
                 print_results(console, islice(results(), LONGEST_TABLE))
                 if tally.rows > LONGEST_TABLE:
@@ -303,6 +324,10 @@ def _sampled_rows(
     return read_rows
 
 
+def _sampled_places(opened: OpenedJob, policy: Policy, file: CandidateFile) -> Callable[[], Iterator[PlacedRow]]:
+    return lambda: place_candidates(opened.all_rows.place(), file, policy)
+
+
 def _sample(opened: OpenedJob, policy: Policy, file: CandidateFile, stop: StopSignal, console: Console) -> None:
     completed_rows = max(len(opened.folder.completed), file.found // policy.count)
     display = RolloutDisplay(console, rows=opened.rows, completed_rows=completed_rows)
@@ -320,12 +345,13 @@ def _sample(opened: OpenedJob, policy: Policy, file: CandidateFile, stop: StopSi
         raise typer.Exit(ExitCode.INTERRUPTED)
 
 
-def _write(opened: OpenedJob, results: Callable[[], Iterator[Result]]) -> SelectionCounts:
+def _write(opened: OpenedJob, results: Callable[[], Iterator[Result]], choices: Choices) -> SelectionCounts:
     tally = SelectionCounts()
-    output = _output(opened)
-    if output is None:
-        return tally
-    write_results(output, keep_choices(opened.folder.path, tally.count(results())))
+    output, kept = opened.job.output, opened.folder.kept
+    if kept is not None:
+        write_results(kept / BEST, keep_choices(kept, choices.note(tally.count(results()))))
+    if output.path is not None and output.only_scores:
+        write_results(output.path, results())
     undecided = opened.folder.path / UNDECIDED
     undecided.unlink(missing_ok=True)
     if tally.undecided:
@@ -333,8 +359,20 @@ def _write(opened: OpenedJob, results: Callable[[], Iterator[Result]]) -> Select
     return tally
 
 
+def _write_rows(
+    opened: OpenedJob, place: Callable[[], Iterator[PlacedRow]], choices: Choices, keep: Keep, *, generated: bool
+) -> None:
+    if opened.survey is None:
+        return
+    folder = opened.folder.path
+    shape = replace(opened.shape, many=True) if generated else settle(opened.shape, folder, place)
+    added = ChoiceColumns(shape, keep, choices, generated=generated)
+    for line in write_output(opened.job.output, opened.survey, lambda: read_scored_rows(folder, place()), added):
+        print_note(line)
+
+
 def _output(opened: OpenedJob) -> Path | None:
-    return opened.job.output or (opened.folder.kept and opened.folder.kept / BEST)
+    return opened.job.output.path or (opened.folder.kept and opened.folder.kept / BEST)
 
 
 def _tell_stopped(opened: OpenedJob, summary: Summary, console: Console, *, as_json: bool) -> None:

@@ -10,11 +10,21 @@ from rich.console import Console
 
 from flip_reward.cli.console import print_summary
 from flip_reward.cli.exit_codes import ExitCode
-from flip_reward.cli.options import AsJson, Inputs, RunOptions, expand_options
-from flip_reward.cli.session import check_rows, run_job, show_prompts
+from flip_reward.cli.options import (
+    AsJson,
+    Inputs,
+    OnlyScores,
+    OutputPath,
+    PushToHub,
+    RunOptions,
+    expand_options,
+    read_destination,
+)
+from flip_reward.cli.session import check_rows, print_note, run_job, show_prompts
+from flip_reward.data.tables import STANDARD_OUTPUT
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.similarities import load_similarity
-from flip_reward.scoring.job import ScoringJob
+from flip_reward.scoring.job import ScoringJob, write_run_output
 from flip_reward.scoring.rescore import rescore_run
 
 
@@ -42,12 +52,13 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
         show_prompts(reward, inputs, run.column_names, limit=run.limit, group_by=run.group_by, encoding=run.encoding)
         return
     check_rows(inputs, run.column_names, encoding=run.encoding)
+    output = run.destination
     typer.echo(f"model: {config.describe_model()}", err=True)
     job = ScoringJob(
         config.load(),
         inputs,
         folder=run.run_folder,
-        output=run.output,
+        output=output,
         columns=run.column_names,
         limit=run.limit,
         group_by=run.group_by,
@@ -66,6 +77,9 @@ def rescore(
         Path | None,
         typer.Option("--run-folder", help="Where to write; by default RUN/rescored/SIMILARITY."),
     ] = None,
+    output: OutputPath = None,
+    only_scores: OnlyScores = False,
+    push_to_hub: PushToHub = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare the inferred instructions of a run another way, without the model.
@@ -78,11 +92,14 @@ def rescore(
     """
     flip = config.flip
     measure = load_similarity(flip.similarity, normalizer=flip.normalizer, embedding_model=flip.embedding_model)
+    destination = read_destination(output, only_scores=only_scores, push_to_hub=push_to_hub, as_json=as_json)
     folder, summary = rescore_run(run, measure, run_folder)
+    for line in write_run_output(destination, run, folder):
+        print_note(line)
     if as_json:
         typer.echo(summary.model_dump_json(indent=2))
     else:
-        console = Console(soft_wrap=True)
+        console = Console(soft_wrap=True, stderr=destination.path == STANDARD_OUTPUT)
         print_summary(console, summary)
         console.print(f"Run folder: {folder}", markup=False)
     if not summary.scored_any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from flip_reward.data.storage import StoredFile
 from flip_reward.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from pyarrow import RecordBatch
+    from pyarrow import RecordBatch, Schema
     from pyarrow.parquet import ParquetFile
 
 _BATCH_ROWS = 256
@@ -24,8 +24,8 @@ _ARROW_FILE_MARK = b"ARROW1"
 def open_parquet(file: StoredFile) -> Input:
     """Open a Parquet file."""
     with file.reported(), _open_parquet(file) as opened:
-        size_hint = opened.metadata.num_rows
-    return Input(file.name, partial(read_parquet, file), file.fingerprint, size_hint)
+        size_hint, schema = opened.metadata.num_rows, opened.schema_arrow
+    return Input(file.name, partial(read_parquet, file), file.fingerprint, size_hint, schema=schema)
 
 
 @contextmanager
@@ -77,8 +77,22 @@ def open_arrow(file: StoredFile) -> Input:
             reader = pa.ipc.open_file(stream) if mark == _ARROW_FILE_MARK else pa.ipc.open_stream(stream)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{file.address} is not an Arrow file: {_say(error)}") from error
-        reader.schema  # noqa: B018 - is read
-    return Input(file.name, partial(_read_arrow, file, is_file=mark == _ARROW_FILE_MARK), file.fingerprint)
+        schema = reader.schema
+    read = partial(_read_arrow, file, is_file=mark == _ARROW_FILE_MARK)
+    return Input(file.name, read, file.fingerprint, schema=schema)
+
+
+def merge_schemas(schemas: Sequence[Schema | None]) -> Schema | None:
+    """Find the schema that holds the rows of several files; None where one has none, or they disagree."""
+    known = [schema for schema in schemas if schema is not None]
+    if len(known) < len(schemas) or len(known) < 2:
+        return known[0] if len(known) == len(schemas) == 1 else None
+    import pyarrow as pa
+
+    try:
+        return pa.unify_schemas(known, promote_options="permissive")
+    except pa.ArrowException:
+        return None
 
 
 def _read_arrow(file: StoredFile, skip: Skip, *, is_file: bool) -> Iterator[Row]:

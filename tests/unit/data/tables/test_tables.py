@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from flip_reward.core.score import Cost, Outcome, Score, Usage
 from flip_reward.data.tables import check_output, write_table
@@ -29,11 +30,15 @@ def make_rows(count: int) -> Iterator[dict[str, object]]:
 def read_back(path: Path) -> list[dict[str, object]]:
     if path.suffix == ".parquet":
         return list(pq.read_table(path).to_pylist())
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        content = gzip.decompress(content)
+    if path.suffix == ".zst":
+        content = zstandard.ZstdDecompressor().stream_reader(content).read()
     return [orjson.loads(line) for line in content.splitlines()]
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet", "OUT.JSONL"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst", "out.parquet", "OUT.JSONL"])
 @pytest.mark.parametrize("count", [0, 2, 5000])
 def test_rows_are_read_back_as_they_were_written_in_order(tmp_path: Path, name: str, count: int) -> None:
     path = tmp_path / name
@@ -62,7 +67,7 @@ def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "one.jsonl.gz").read_bytes() == (tmp_path / "two.jsonl.gz").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet", "out.csv", "out.tsv.zst", "out.xlsx"])
 def test_when_the_rows_end_in_an_error_the_old_file_stays_and_nothing_else(tmp_path: Path, name: str) -> None:
     def fail() -> Iterator[dict[str, object]]:
         yield from make_rows(5000)
@@ -107,11 +112,11 @@ def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
     assert (tmp_path / "out.jsonl").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
-@pytest.mark.parametrize("name", ["out.txt", "out", "out.json", "out.jsonl.zst"])
+@pytest.mark.parametrize("name", ["out.txt", "out", "out.json", "out.parquet.gz"])
 def test_an_unknown_format_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
     with pytest.raises(OptionError) as caught:
         check_output(tmp_path / name)
-    assert caught.value.hint == "formats are .jsonl, .jsonl.gz, .parquet"
+    assert ".csv, .tsv, .jsonl.gz" in str(caught.value.hint)
 
 
 def test_a_missing_folder_is_found_before_the_run(tmp_path: Path) -> None:
@@ -137,11 +142,17 @@ def test_a_folder_that_is_not_writable_is_found_before_the_run(tmp_path: Path) -
         check_output(tmp_path / "out.jsonl")
 
 
-def test_parquet_without_pyarrow_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
+@pytest.mark.parametrize(
+    ("ending", "library", "extra"),
+    [(".parquet", "pyarrow", "parquet"), (".xlsx", "openpyxl", "xlsx"), (".csv.zst", "zstandard", "zstd")],
+)
+def test_a_missing_library_is_found_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, library: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingDependencyError) as caught:
-        check_output(tmp_path / "out.parquet")
-    assert caught.value.hint == 'pip install "flip-reward[parquet]"'
+        check_output(tmp_path / f"out{ending}")
+    assert caught.value.hint == f'pip install "flip-reward[{extra}]"'
 
 
 def test_a_good_output_is_not_touched_by_the_check(tmp_path: Path) -> None:
