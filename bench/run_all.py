@@ -23,6 +23,7 @@ PROGRAMS = (
     "f1",
     "client_path",
     "million_rows",
+    "output",
     "embedded",
     "likelihood",
     "server_load",
