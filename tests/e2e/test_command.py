@@ -75,7 +75,7 @@ def test_the_output_holds_the_rows_with_their_scores(tmp_path: Path) -> None:
 
 def test_only_scores_are_the_records_in_input_order(tmp_path: Path) -> None:
     output = ("-o", "out.jsonl", "--only-scores")
-    assert run(tmp_path, "score", str(EXAMPLES), *SCRIPTED, *output, "-r", "run").returncode == 0
+    assert run(tmp_path, "score", str(EXAMPLES), *SCRIPTED, *output, "--run-folder", "run").returncode == 0
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == [record.id for record in read_records_in_input_order(tmp_path / "run")]
 
@@ -92,7 +92,7 @@ def test_rows_on_standard_output_are_alone_there(tmp_path: Path) -> None:
 
 def test_a_rescored_run_writes_the_rows_too(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("prompt,response,who\nName a fruit.,A pear.,=anna\n")
-    assert run(tmp_path, "score", "rows.csv", *SCRIPTED, "-r", "run").returncode == 0
+    assert run(tmp_path, "score", "rows.csv", *SCRIPTED, "--run-folder", "run").returncode == 0
     assert run(tmp_path, "rescore", "run", "--similarity", "rouge-l", "-o", "out.csv").returncode == 0
     [row] = csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8-sig").splitlines())
     [record] = read_records_in_input_order(tmp_path / "run/rescored/rouge-l")

@@ -18,7 +18,8 @@ from flip_reward.scoring.records import MOST_ROWS
 from flip_reward.scoring.run_folder import LOCK, RECORDS, REJECTED, SUMMARY, CompletedRows, locked, read_summary
 
 RESCORED = "rescored"
-_WRITTEN = (RECORDS, REJECTED, SUMMARY, "best.jsonl", "undecided.jsonl", "candidates.jsonl", "report.html")
+_OF_BEST_OF_N = ("best.jsonl", "undecided.jsonl", "candidates.jsonl", "choices.jsonl")
+_WRITTEN = (RECORDS, REJECTED, SUMMARY, *_OF_BEST_OF_N, "report.html")
 """What commands write into a run folder, besides the manifest."""
 _MOST_NAMED = 5
 _ELSEWHERE = ("evaluations", "trained", "tuned")
