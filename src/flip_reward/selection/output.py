@@ -76,7 +76,7 @@ class ChoiceColumns:
     """The columns of the scores, and which response was chosen.
 
     Of rows with one response each, all are kept or the chosen ones; where all are, `chosen` is true or false. A row
-    with several responses names the chosen one, by its place from 0 or by its column, and repeats it as `response`.
+    with several responses names the chosen one, by its place from 0 or by its column, and repeats it as `chosen_response`.
     `rank` is 1 for the highest reward, and equal rewards have the same. With `generated` a row also gets the
     `responses` that a policy wrote.
     """
@@ -93,7 +93,7 @@ class ChoiceColumns:
         if self._keep is Keep.ALL:
             types |= arranged_types({"rank": int | None}, self._shape)
         if self._several:
-            types |= {"chosen": int | None if self._shape.many else str | None, "response": str | None}
+            types |= {"chosen": int | None if self._shape.many else str | None, "chosen_response": str | None}
         elif self._keep is Keep.ALL:
             types["chosen"] = bool | None
         if self._generated:
@@ -113,7 +113,7 @@ class ChoiceColumns:
             added |= arrange({"rank": self._choices.ranks(row)}, self._shape)
         if self._several:
             named = own if self._shape.many or own is None else self._shape.candidate_columns[own]
-            added |= {"chosen": named, "response": None if own is None else group.responses[own]}
+            added |= {"chosen": named, "chosen_response": None if own is None else group.responses[own]}
         elif self._keep is Keep.ALL:
             added["chosen"] = own is not None
         if self._generated and isinstance(group, SampledGroup):

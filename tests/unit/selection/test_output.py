@@ -76,7 +76,7 @@ def test_a_row_with_a_list_stays_and_names_the_chosen_place(keep: Keep) -> None:
     rows = [*rows_of([0.25, 0.75], [(0, 2)]), *rows_of([None, None], [(0, 2)], 1), rejected()]
     added = add(Shape(many=True), keep, rows)
     assert chosen(added) == [1, None, None]
-    assert chosen(added, "response") == ["response 1", None, None]
+    assert chosen(added, "chosen_response") == ["response 1", None, None]
     assert chosen(added, "reward") == [[0.25, 0.75], [None, None], [None]]
     assert chosen(added, "rank")[0] == ([2, 1] if keep is Keep.ALL else None)
 
@@ -85,7 +85,7 @@ def test_a_row_with_several_columns_names_the_chosen_one() -> None:
     [added, refused] = add(PAIR, Keep.ALL, [*rows_of([0.25, 0.75], [(0, 2)]), rejected()])
     assert added is not None
     assert refused is not None
-    assert (added["chosen"], added["response"], added["rank_answer_a"]) == ("answer_b", "response 1", 2)
+    assert (added["chosen"], added["chosen_response"], added["rank_answer_a"]) == ("answer_b", "response 1", 2)
     assert refused["outcome_answer_a"] == refused["outcome_answer_b"] == "rejected"
 
 
