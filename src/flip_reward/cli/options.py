@@ -73,13 +73,10 @@ OutputPath = Annotated[
         "JSON lines on standard output.",
     ),
 ]
-OnlyScores = Annotated[
-    bool, _RunOption("--only-scores", hidden=True, help="Let --output hold the scores without your rows.")
-]
+OnlyScores = Annotated[bool, _RareRunOption("--only-scores", help="Let --output hold the scores without your rows.")]
 PushToHub = Annotated[
     str | None,
-    _RunOption(
-        hidden=True,
+    _RareRunOption(
         help="Push your rows with columns added to this data set on the Hugging Face hub; a new one is private.",
         metavar="OWNER/NAME",
     ),

@@ -76,9 +76,9 @@ class ChoiceColumns:
     """The columns of the scores, and which response was chosen.
 
     Of rows with one response each, all are kept or the chosen ones; where all are, `chosen` is true or false. A row
-    with several responses names the chosen one, by its place from 0 or by its column, and repeats it as `chosen_response`.
-    `rank` is 1 for the highest reward, and equal rewards have the same. With `generated` a row also gets the
-    `responses` that a policy wrote.
+    with several responses names the chosen one, by its place from 0 or by its column, and repeats it as
+    `chosen_response`. `rank` is 1 for the highest reward, and equal rewards have the same. With `generated` a row
+    also gets the `responses` that a policy wrote.
     """
 
     def __init__(self, shape: Shape, keep: Keep, choices: Choices, *, generated: bool = False) -> None:

@@ -171,6 +171,7 @@ def best_of_n(
     keep: Annotated[
         Keep,
         typer.Option(
+            metavar="|".join(Keep),
             help="Which rows --output holds: those with the chosen responses, or all, with ranks.",
             rich_help_panel=_CHOICE,
         ),
