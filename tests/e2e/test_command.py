@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -205,7 +206,7 @@ def test_interrupted_once_it_finishes_what_is_in_flight(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130, errors
-        assert "Stopping: finishing 10 requests." in errors
+        assert re.search(r"Stopping: finishing [1-9]\d* request", errors)
         assert "The same command goes on from here" in errors
         assert len(read(tmp_path / "run")) == server.requests.total() < 60, "more than was in flight was finished"
         assert run(tmp_path, *arguments).returncode == 0

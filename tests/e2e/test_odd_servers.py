@@ -40,7 +40,9 @@ def test_a_model_that_only_reasons_is_told_of_and_is_no_success(tmp_path: Path) 
     assert run(tmp_path, "rescore", "run", "--similarity", "f1").returncode == 3
 
 
-@pytest.mark.parametrize("rows", [[{"instruction": "Name a fruit."}], [{"instruction": "Hi", "response": " "}]])
+@pytest.mark.parametrize(
+    "rows", [[{"instruction": " ", "responses": ["Pear.", "Plum."]}], [{"instruction": "Hi", "responses": [" ", ""]}]]
+)
 def test_a_run_without_a_reward_is_no_success_whatever_the_reason(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", rows)
     for command in ("score", "best-of-n"):
