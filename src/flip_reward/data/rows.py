@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 if TYPE_CHECKING:
     from pyarrow import Schema
@@ -61,6 +61,19 @@ class Input:
     size_hint: int | None = None
     remark: str = ""
     schema: Schema | None = None
+
+    @classmethod
+    def in_memory(
+        cls, name: str, read: Callable[[], Iterable[Mapping[str, object]]], *, size_hint: int | None = None
+    ) -> Self:
+        """Return an input of rows that are in memory; `read` is called whenever they are read."""
+
+        def number(skip: Skip) -> Iterator[Row]:
+            for position, values in enumerate(read()):
+                if not skip(position):
+                    yield RawRow(position, position + 1, values)
+
+        return cls(name, number, size_hint=size_hint)
 
     def rows(self, skip: Skip = skip_nothing) -> Iterator[Row]:
         """Yield the rows one by one, in order, holding only a few in memory.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from flip_reward.data.added import added_columns, added_types, free_names, rejec
 from flip_reward.data.frames import Column, Frame
 from flip_reward.data.grouping import find_grouping
 from flip_reward.data.groups import PlacedRow, SourceRow, place_rows, read_sources
-from flip_reward.data.rows import Input, RawRow, Skip
+from flip_reward.data.rows import Input
 from flip_reward.data.shapes import find_shape
 from flip_reward.errors import ConversationError, DataError
 from flip_reward.rewards.waiting import gather_all
@@ -32,7 +32,7 @@ async def score_rows(
     """Return copies of rows with columns added; a row that cannot be read is an error before anything is asked."""
     if not rows:
         return []
-    given = _Rows(Input("rows", lambda skip: _number(rows, skip)), columns)
+    given = _Rows(Input.in_memory("rows", lambda: rows), columns)
     for position, row in enumerate(given.place()):
         if row.rejected is not None:
             raise DataError(f"row {position}: {row.rejected.reason}")
@@ -51,7 +51,7 @@ async def score_rows(
 
 async def score_frame(reward: RewardModel, frame: Frame, columns: Mapping[str, str] | None) -> object:
     """Return a table with columns added; a row that cannot be read has the outcome "rejected"."""
-    given = _Rows(Input("table", lambda skip: _number(frame.rows(), skip), size_hint=len(frame)), columns)
+    given = _Rows(Input.in_memory("table", frame.rows, size_hint=len(frame)), columns)
     scored = await given.score(reward) if len(frame) else []
     types = added_types(given.shape)
     names = free_names(types, frame.names)
@@ -62,12 +62,6 @@ async def score_frame(reward: RewardModel, frame: Frame, columns: Mapping[str, s
 
 
 _NUMBERS = (float | None, list[float | None] | None)
-
-
-def _number(rows: Iterable[Mapping[str, object]], skip: Skip) -> Iterator[RawRow]:
-    for position, values in enumerate(rows):
-        if not skip(position):
-            yield RawRow(position, position + 1, values)
 
 
 class _Rows:

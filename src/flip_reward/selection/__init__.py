@@ -5,5 +5,27 @@ and `candidates` keeps them. `select` chooses training data from the rows of sco
 """
 
 from flip_reward.selection.choice import Selection, TieRule, select_best
+from flip_reward.selection.scored import open_scored
+from flip_reward.selection.select import (
+    LeftOut,
+    Pair,
+    ScoredResponse,
+    select_above,
+    select_best_of_groups,
+    select_pairs,
+    select_top,
+)
 
-__all__ = ["Selection", "TieRule", "select_best"]
+__all__ = [
+    "LeftOut",
+    "Pair",
+    "ScoredResponse",
+    "Selection",
+    "TieRule",
+    "open_scored",
+    "select_above",
+    "select_best",
+    "select_best_of_groups",
+    "select_pairs",
+    "select_top",
+]

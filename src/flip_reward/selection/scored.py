@@ -1,21 +1,59 @@
-"""The rows of a scored file, as `-o` writes them: each response with the reward that stands beside it."""
+"""The rows of a scored file or table: each response with the reward that stands beside it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeGuard
 
 import orjson
 
 from flip_reward.core.conversation import Group
+from flip_reward.data.frames import Table, open_frame
+from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow
+from flip_reward.data.shapes import find_shape
 from flip_reward.errors import DataError
 from flip_reward.selection.select import ScoredResponse, Values
 
 REWARD = "reward"
 _COLUMNS_SHOWN = 12
+
+
+def open_scored(
+    *sources: str | Path | Table,
+    columns: Mapping[str, str] | None = None,
+    reward: str | None = None,
+    group_by: str | None = None,
+) -> ScoredFile:
+    """Open scored rows, so that training data can be selected from them.
+
+    Args:
+        sources: Files as `-o` and `score_file` write them, or tables as `RewardModel.score_table` gives them back.
+        columns: Our column names to theirs, where they were given for scoring.
+        reward: The column of the rewards, where it is not `reward`.
+        group_by: What the rows of a group share. By default the prompt.
+
+    Raises:
+        DataError: They cannot be read, or their columns are not known.
+
+    Example:
+        >>> import pandas as pd
+        >>> from flip_reward.selection import Pair, select_pairs
+        >>> table = pd.DataFrame({"prompt": ["Say hi."] * 2, "response": ["Hm.", "Hi!"], "reward": [0.1, 0.8]})
+        >>> [pair] = [found for found in select_pairs(open_scored(table).read) if isinstance(found, Pair)]
+        >>> pair.chosen.text, pair.to_row()["rejected"]
+        ('Hi!', 'Hm.')
+    """
+    inputs = [_open(source) for source in sources]
+    return ScoredFile(inputs, find_shape(inputs, columns).to_group, reward, group_by)
+
+
+def _open(source: str | Path | Table) -> Input:
+    frame = open_frame(source)
+    return open_input(str(source)) if frame is None else Input.in_memory("the table", frame.rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,10 @@ import typer
 
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.data.files import atomic_file
-from flip_reward.data.readers import open_input
-from flip_reward.data.shapes import find_shape, parse_columns
+from flip_reward.data.shapes import parse_columns
 from flip_reward.data.tables import check_output, write_table
 from flip_reward.errors import OptionError
-from flip_reward.selection.scored import ScoredFile, to_sft_row
+from flip_reward.selection.scored import ScoredFile, open_scored, to_sft_row
 from flip_reward.selection.select import (
     LeftOut,
     Pair,
@@ -83,9 +82,8 @@ def select(
     for path in (output, left_out):
         _check_place(path, inputs)
     with ExitStack() as held:
-        sources = [open_input(name) for name in inputs]
-        shape = find_shape(sources, parse_columns(columns) if columns else {})
-        file = ScoredFile(sources, shape.to_group, reward_column, group_by)
+        names = parse_columns(columns) if columns else None
+        file = open_scored(*inputs, columns=names, reward=reward_column, group_by=group_by)
         if top is not None:
             found: Iterable[ScoredResponse | Pair | LeftOut] = select_top(file.read, top)
         elif threshold is not None:
