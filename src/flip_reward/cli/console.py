@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections import Counter
@@ -39,6 +40,11 @@ _OUTCOME_WIDTH = max(len(word) for outcome in Outcome for word in outcome.split(
 _MOST_REJECTED_SHOWN = 5
 
 
+def can_redraw(console: Console) -> bool:
+    """Whether a line can be drawn again. FORCE_COLOR, which notebooks and CI set, asks for colours alone."""
+    return console.is_terminal and (console.file.isatty() or "FORCE_COLOR" not in os.environ)
+
+
 class ProgressDisplay:
     """Shows a run's progress: a bar on a terminal, a plain line every ten seconds otherwise."""
 
@@ -59,7 +65,7 @@ class ProgressDisplay:
             console=console,
             transient=True,
             expand=True,
-            disable=not console.is_terminal,
+            disable=not can_redraw(console),
             refresh_per_second=5,
         )
         self._task: TaskID = self._bar.add_task(what, total=rows, completed=completed_rows, state="")
@@ -90,7 +96,7 @@ class ProgressDisplay:
 
     def _advance(self) -> None:
         self._rows_done += 1
-        if self._console.is_terminal:
+        if can_redraw(self._console):
             self._bar.update(self._task, advance=1, state=self._short_state())
             return
         now = time.monotonic()

@@ -38,7 +38,8 @@ def test_the_table_keeps_groups_together_and_fits(width: int) -> None:
     assert "\x1b[2J" not in text
 
 
-def test_progress_fits_80_columns() -> None:
+def test_progress_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
     console, shown = terminal()
     display = ProgressDisplay(console, rows=100_000)
     with display.shown():
@@ -51,6 +52,16 @@ def test_progress_fits_80_columns() -> None:
     last = next(line for line in reversed(lines) if "scoring" in line)
     assert "41/100000" in last
     assert "mean 0.500, 40 unscored, 1 rejected" in last
+
+
+def test_no_bar_where_only_colours_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = StringIO()
+    display = ProgressDisplay(Console(file=shown), rows=2)
+    with display.shown():
+        display.scored((SCORED,))
+        display.say("Stopping.")
+    assert shown.getvalue() == "Stopping.\n"
 
 
 @pytest.mark.parametrize(

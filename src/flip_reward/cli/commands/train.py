@@ -19,6 +19,7 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Column
 from rich.text import Text
 
+from flip_reward.cli.console import can_redraw
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.engines.lora.export import export_adapter as export
 from flip_reward.engines.stopping import StopSignal
@@ -171,7 +172,7 @@ class StepsDisplay:
             console=console,
             transient=True,
             expand=True,
-            disable=silent or not console.is_terminal,
+            disable=silent or not can_redraw(console),
             refresh_per_second=2,
         )
         self._task = self._bar.add_task(work, total=None, state="", visible=False)
@@ -199,7 +200,7 @@ class StepsDisplay:
         for name, value in progress.figures.items():
             parts.append(f"{value:,.0f} {name}" if name.endswith("/s") else f"{name} {value:.3f}")
         shown = ", ".join(parts)
-        if self._console.is_terminal:
+        if can_redraw(self._console):
             self._bar.update(self._task, total=progress.steps, completed=progress.step, state=shown, visible=True)
             return
         now = time.monotonic()

@@ -1,0 +1,38 @@
+"""Execute the notebooks of examples/ in a folder of their own.
+
+`python -m tests.notebooks` stores their outputs anew, after a change that shows in them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from tests.e2e.command import environment
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+
+
+def execute(path: Path, folder: Path) -> NotebookNode:
+    """Return a notebook with the outputs that it has now."""
+    shutil.copy(EXAMPLES / "responses.jsonl", folder)
+    notebook = nbformat.read(path, as_version=4)
+    variables = environment(folder, COLUMNS="80", PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    client = NotebookClient(notebook, timeout=300, record_timing=False, coalesce_streams=True, resources={"metadata": {"path": str(folder)}})
+    client.execute(env=variables)
+    notebook.metadata["language_info"] = {"name": "python"}
+    return notebook
+
+
+if __name__ == "__main__":
+    for name in NOTEBOOKS:
+        with TemporaryDirectory() as place:
+            nbformat.write(execute(name, Path(place)), name)
