@@ -21,12 +21,23 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
 
+def read(path: Path) -> NotebookNode:
+    """Read a notebook."""
+    return nbformat.read(path, as_version=4)
+
+
 def execute(path: Path, folder: Path) -> NotebookNode:
     """Return a notebook with the outputs that it has now."""
     shutil.copy(EXAMPLES / "responses.jsonl", folder)
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     variables = environment(folder, COLUMNS="80", PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    client = NotebookClient(notebook, timeout=300, record_timing=False, coalesce_streams=True, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        notebook,
+        timeout=300,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
     client.execute(env=variables)
     notebook.metadata["language_info"] = {"name": "python"}
     return notebook
