@@ -2,7 +2,8 @@
 
 Run `python examples/grpo_loop.py POLICY PROMPTS.jsonl OUTPUT` (needs `pip install "flip-reward[train]"`). The rows
 have a `prompt`. The reward and its model are environment variables, such as FLIP_REWARD_MODEL=Qwen/Qwen3-4B and
-FLIP_REWARD_BASE_URL=http://localhost:8000/v1. `flip-reward train` does the same, resumes, and writes a report.
+FLIP_REWARD_BASE_URL=http://localhost:8000/v1; STEPS and TOKENS say how long it trains and how long a response may be.
+`flip-reward train` does the same, resumes, and writes a report.
 """
 
 # pyright: basic, reportPrivateImportUsage=false, reportArgumentType=false
@@ -21,7 +22,7 @@ from flip_reward.integrations.trl import TrlReward
 
 
 def main(policy: str, prompts: str, output: str) -> None:
-    """Train for a few steps, and print what the reward says of each."""
+    """Train for STEPS steps, and print the mean reward of each."""
     tokenizer = AutoTokenizer.from_pretrained(policy)
     reward = TrlReward(RewardConfig.from_environment(os.environ), processing_class=tokenizer)
     reward.load()  # mistakes show here, not after the policy is loaded
@@ -47,9 +48,10 @@ def main(policy: str, prompts: str, output: str) -> None:
     trainer.train()
     for entry in trainer.state.log_history:
         if "reward" in entry:
-            print(f"step {entry['step']}: reward {entry['reward']:.3f}, unscored responses are left out")
+            scored = entry.get("flip_reward/outcomes/scored", 0.0)  # the rest has no reward, and teaches nothing
+            print(f"step {entry['step']}: reward {entry['reward']:.3f}, {scored:.0%} of the responses scored")
     trainer.save_model(output)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if len(sys.argv) == 4 else sys.exit(__doc__)
