@@ -28,6 +28,7 @@ from flip_reward.rewards.similarities import load_similarity
 from flip_reward.scoring.job import score_file, score_file_async
 from flip_reward.scoring.summary import Summary
 from flip_reward.selection.choice import Selection, TieRule, best_of, select_best
+from flip_reward.selection.training import select_rows
 
 __all__ = [
     "BackwardLikelihoodReward",
@@ -60,5 +61,6 @@ __all__ = [
     "score_file",
     "score_file_async",
     "select_best",
+    "select_rows",
 ]
 __version__ = "0.1.0"

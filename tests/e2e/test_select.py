@@ -30,7 +30,9 @@ def test_rows_come_out_as_they_came_in(tmp_path: Path) -> None:
         (["--top", "0.5", "--pairs"], "--best-of-group"),
         (["--top", "0.5", "--margin", "1"], "--pairs"),
         (["--top", "0.5", "-o", "scored.jsonl"], "overwritten"),
-        (["--top", "0.5", "-o", "x.parquet"], ".jsonl"),
+        (["--top", "0.5", "-o", "x.doc"], ".jsonl"),
+        (["--top", "0.5", "-o", "x.csv", "--left-out", "x.csv"], "both"),
+        (["--top", "nan"], "--top"),
         (["--top", "0.5", "--reward-column", "score"], "'score'"),
     ],
 )
@@ -39,3 +41,16 @@ def test_mistakes(tmp_path: Path, arguments: list[str], named: str) -> None:
     finished = run(tmp_path, "select", "scored.jsonl", *arguments)
     assert finished.returncode == 2
     assert named in finished.stderr
+
+
+def test_a_run_is_taken_as_it_is(tmp_path: Path) -> None:
+    rows = [{"prompt": "Say it.", "response": text, "mine": 1} for text in ("a", "long", "middle one")]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    run(tmp_path, "score", "rows.jsonl", "-r", "longest", "--run-folder", "kept")
+    finished = run(tmp_path, "select", "kept", "--best-of-group", "-o", "best.csv", "--left-out", "rest.parquet")
+    assert finished.stderr.splitlines() == ["Selected: 1 response", "Left out: 2 not the best of its group"]
+    header, row = (tmp_path / "best.csv").read_text("utf-8-sig").splitlines()
+    assert header.startswith("prompt,response,mine,reward,outcome")
+    assert row.startswith("Say it.,middle one,1,10.0,scored")
+    again = run(tmp_path, "select", "rest.parquet", "--pairs")
+    assert json.loads(again.stdout)["chosen"] == "long"

@@ -10,7 +10,8 @@ from flip_reward.data.shapes import Shape
 REJECTED = "rejected"
 """The outcome of a row that cannot be scored; `detail` says why."""
 
-_COLUMNS = ("reward", "outcome", "inferred_instruction", "precision", "recall", "reasoning", "detail", "cautions")
+ADDED = ("reward", "outcome", "inferred_instruction", "precision", "recall", "reasoning", "detail", "cautions")
+"""The columns, in their order, before they get names that are free."""
 _NUMBERS = frozenset({"reward", "precision", "recall"})
 
 
@@ -29,8 +30,8 @@ def added_columns(scores: Sequence[Score | None], shape: Shape) -> dict[str, obj
         >>> added_columns(scores, Shape(many=True))["reward"]
         [0.5, None]
     """
-    laid_out = [[None] * len(_COLUMNS) if one is None else _lay_out(one) for one in scores]
-    return arrange({name: list(values) for name, *values in zip(_COLUMNS, *laid_out, strict=True)}, shape)
+    laid_out = [[None] * len(ADDED) if one is None else _lay_out(one) for one in scores]
+    return arrange({name: list(values) for name, *values in zip(ADDED, *laid_out, strict=True)}, shape)
 
 
 def _lay_out(score: Score) -> list[object]:
@@ -43,12 +44,12 @@ def rejected_columns(reason: str, shape: Shape) -> dict[str, object]:
     """Lay out why a row was rejected, in the columns that its scores would have had."""
     count = 1 if shape.many else len(shape.candidate_columns) or 1
     said = {"outcome": REJECTED, "detail": reason}
-    return arrange({name: [said.get(name)] * count for name in _COLUMNS}, shape)
+    return arrange({name: [said.get(name)] * count for name in ADDED}, shape)
 
 
 def added_types(shape: Shape) -> dict[str, object]:
     """Return the columns that `added_columns` gives, with their types."""
-    return arranged_types({name: float | None if name in _NUMBERS else str | None for name in _COLUMNS}, shape)
+    return arranged_types({name: float | None if name in _NUMBERS else str | None for name in ADDED}, shape)
 
 
 def arranged_types(types: Mapping[str, object], shape: Shape) -> dict[str, object]:

@@ -41,6 +41,14 @@ class Frame(Protocol):
         """Return a new table of the same kind with columns at its end."""
         ...
 
+    def take(self, places: Sequence[int]) -> Any:  # noqa: ANN401 - of the table's kind
+        """Return a new table of the rows at these places."""
+        ...
+
+    def make(self, rows: Sequence[Mapping[str, object]]) -> Any:  # noqa: ANN401 - of the table's kind
+        """Return a new table of other rows."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -99,6 +107,16 @@ class PandasFrame:
         }
         return self._table.assign(**added)
 
+    def take(self, places: Sequence[int]) -> Any:  # noqa: ANN401 - of the table's kind
+        """See `Frame`."""
+        return self._table.iloc[list(places)]
+
+    def make(self, rows: Sequence[Mapping[str, object]]) -> Any:  # noqa: ANN401 - of the table's kind
+        """See `Frame`."""
+        import pandas as pd
+
+        return pd.DataFrame(list(rows))
+
 
 def _read_pandas(column: Any) -> list[object]:  # noqa: ANN401 - pandas has no types here
     cells: list[object] = column.tolist()
@@ -141,6 +159,16 @@ class PolarsFrame:
             for name, column in columns.items()
         )
 
+    def take(self, places: Sequence[int]) -> Any:  # noqa: ANN401 - of the table's kind
+        """See `Frame`."""
+        return self._table[list(places)]
+
+    def make(self, rows: Sequence[Mapping[str, object]]) -> Any:  # noqa: ANN401 - of the table's kind
+        """See `Frame`."""
+        import polars as pl
+
+        return pl.from_dicts(list(rows), infer_schema_length=None) if rows else pl.DataFrame()
+
 
 class DatasetFrame:
     """Features and format stay as they are. Images and sounds are not decoded."""
@@ -167,6 +195,16 @@ class DatasetFrame:
             feature = List(kinds[column.kind]) if column.lists else kinds[column.kind]
             table = table.add_column(name, column.values, feature=feature)
         return table
+
+    def take(self, places: Sequence[int]) -> Any:  # noqa: ANN401 - of the table's kind
+        """See `Frame`."""
+        return self._table.select(list(places))
+
+    def make(self, rows: Sequence[Mapping[str, object]]) -> Any:  # noqa: ANN401 - of the table's kind
+        """See `Frame`."""
+        from datasets import Dataset
+
+        return Dataset.from_list(list(rows))
 
 
 _FRAMES: Mapping[str, Callable[[Any], Frame]] = {

@@ -153,7 +153,7 @@ class Places:
 
     def place(self, position: int, row: RawRow, group: Group) -> Place:
         """Find the group of the next row; `group` is the row by itself. Several responses are a group already."""
-        value = "" if self._column is None else _name_value(row.values.get(self._column))
+        value = "" if self._column is None else name_value(row.values.get(self._column))
         if value is None or len(group.responses) > 1:
             self._last = None
             return Place(position)
@@ -191,7 +191,7 @@ class _Begun(NamedTuple):
     characters: int
 
 
-def _name_value(value: object) -> str | None:
+def name_value(value: object) -> str | None:
     """Write a cell as text, so that 1, 1.0 and "1" are the same; None where there is nothing."""
     if is_missing(value):
         return None

@@ -18,7 +18,7 @@ from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow, skip_nothing
 from flip_reward.data.shapes import Need, Shape, find_shape
-from flip_reward.data.tables import STANDARD_OUTPUT
+from flip_reward.data.tables import STANDARD_OUTPUT, check_overwrites
 from flip_reward.data.tables.survey import Survey
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, OptionError, RunError
@@ -364,13 +364,11 @@ def write_run_output(output: Output, run: Path, folder: Path | None = None) -> l
 
 def _check_output(output: Output, inputs: Sequence[str], folder: Path) -> None:
     if output.path is not None and output.path != STANDARD_OUTPUT:
-        path, place = output.path, output.path.resolve()
-        if place.is_relative_to(folder.resolve()):
+        if output.path.resolve().is_relative_to(folder.resolve()):
             raise OptionError(
                 f"{output.path} lies in the run folder", hint="the run folder holds the records already"
             )
-        if any(place == Path(name).resolve() for name in inputs):
-            raise OptionError(f"{path} is an input and would be overwritten")
+        check_overwrites(output.path, inputs)
     output.check()
 
 

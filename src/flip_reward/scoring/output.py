@@ -17,9 +17,10 @@ import orjson
 
 from flip_reward.core.score import Score
 from flip_reward.data.added import added_columns, added_types, free_names, rejected_columns
+from flip_reward.data.formats.columnar import merge_schemas
 from flip_reward.data.grouping import Grouping
 from flip_reward.data.groups import PlacedRow, place_rows
-from flip_reward.data.rows import Input, InvalidRow
+from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
 from flip_reward.data.shapes import Shape
 from flip_reward.data.tables import Layout, check_output, check_parquet, write_rows, write_table
 from flip_reward.data.tables.arrow import make_fields
@@ -257,8 +258,21 @@ def write_scores(output: Output, survey: Survey | None, folder: Path, rows: RunR
     return write_output(output, survey, lambda: rows.read_scored(folder), added)
 
 
-def read_output_rows(folder: Path, rows: RunRows) -> Iterator[dict[str, object]]:
-    """Read the rows that `write_scores` would write, in the order of the inputs."""
+def open_output(folder: Path, rows: RunRows) -> tuple[Input, Mapping[str, str]]:
+    """Return the rows that `write_scores` would write as an input, and how the added columns are called there."""
     survey = survey_rows(rows.inputs, typed=False, limit=rows.limit)
     added = ScoreColumns(settle(rows.shape, folder, rows.place))
-    return _join(rows.read_scored(folder), added, free_names(added.types, survey.names), None)
+    names = free_names(added.types, survey.names)
+
+    def read(skip: Skip) -> Iterator[Row]:
+        for position, row in enumerate(rows.read_scored(folder)):
+            if skip(position):
+                continue
+            if row.rejected is not None:
+                yield InvalidRow(position, row.placed.row.line, row.rejected, row.placed.source)
+            else:
+                [values] = _join([row], added, names, None)
+                yield RawRow(position, row.placed.row.line, values)
+
+    typed = merge_schemas([source.schema for source in rows.inputs]) is not None
+    return Input(folder.name, read, schema=_make_schema(survey, added, names) if typed else None), names

@@ -28,10 +28,12 @@ class ScoredResponse:
     index: int
     """Which of these responses it is."""
     reward: float | None
-    key: object = None
-    """What the responses of a group share; None for the conversation."""
+    key: str | int | None = None
+    """What the responses of a group share besides the conversation."""
     unscored: str = "not scored"
     """What is said where there is no reward."""
+    place: int = 0
+    """Which row it stands in, from 0."""
 
     @property
     def text(self) -> str:
@@ -39,9 +41,9 @@ class ScoredResponse:
         return self.group.responses[self.index]
 
     def digest(self) -> bytes:
-        """Name the group in a few bytes."""
-        shared = self.key if self.key is not None else self.group.messages
-        return hashlib.sha256(repr(shared).encode(errors="surrogatepass")).digest()[:16]
+        """Name the group in a few bytes. Responses to different conversations are never in one."""
+        named = repr((self.key, self.group.messages))
+        return hashlib.sha256(named.encode(errors="surrogatepass")).digest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

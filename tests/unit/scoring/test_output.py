@@ -13,12 +13,12 @@ import pytest
 from flip_reward import FlipReward, Group, ScriptedEngine
 from flip_reward.core.score import Outcome, Score
 from flip_reward.data.groups import PlacedRow, SourceRow
-from flip_reward.data.rows import RawRow
+from flip_reward.data.rows import InvalidRow, RawRow
 from flip_reward.data.shapes import Shape
 from flip_reward.engines.base import Request
 from flip_reward.errors import OptionError, RunError, RunStoppedError
 from flip_reward.scoring.job import reopen_rows, score_file, write_run_output
-from flip_reward.scoring.output import Output, ScoreColumns, read_output_rows, read_scored_rows, settle
+from flip_reward.scoring.output import Output, ScoreColumns, open_output, read_scored_rows, settle
 from flip_reward.scoring.records import Record
 
 LINES: list[dict[str, object]] = [
@@ -58,7 +58,11 @@ def test_all_rows_come_back_in_order_with_their_columns(tmp_path: Path) -> None:
     assert "empty" in str(rows[1]["detail"])  # told when the row is read,
     assert "no user message" in str(rows[3]["detail"])  # when it is scored,
     assert "rows.jsonl, line 5" in str(rows[4]["detail"])  # and where nothing of it is known
-    assert list(read_output_rows(tmp_path / "run", reopen_rows(tmp_path / "run")))[:3] == rows[:3]
+    opened, names = open_output(tmp_path / "run", reopen_rows(tmp_path / "run"))
+    found = list(opened.rows())
+    assert [row.values for row in found if isinstance(row, RawRow)] == [rows[0], rows[2]]
+    assert [row.line for row in found if isinstance(row, InvalidRow)] == [2, 4, 5]
+    assert (names["reward"], names["outcome"]) == ("flip_reward", "outcome")
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl.zst", "xlsx", "tsv.gz"])

@@ -1,17 +1,11 @@
 """Which of scored rows are kept, which are left out, and why."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.data.readers import open_input
-from flip_reward.data.shapes import find_shape
-from flip_reward.errors import DataError
-from flip_reward.selection.scored import ScoredFile, read_rewards, to_sft_row
 from flip_reward.selection.select import (
     LeftOut,
     Pair,
@@ -100,44 +94,6 @@ def test_pairs_are_laid_out_as_trl_reads_them() -> None:
     assert row["chosen"] == [{"role": "assistant", "content": "good"}]
 
 
-@pytest.mark.parametrize(
-    ("values", "count", "expected"),
-    [
-        ({"reward": 1}, 1, [1.0]),
-        ({"reward": " 0.5"}, 1, [0.5]),
-        ({"reward": ""}, 2, [None, None]),
-        ({"reward": float("nan")}, 1, [None]),
-        ({"reward": [0.5, None]}, 2, [0.5, None]),
-        ({"a": "", "b": "", "reward_a": 1, "reward_b": None}, 2, [1.0, None]),
-    ],
-)
-def test_rewards_of_a_row(values: dict[str, object], count: int, expected: list[float | None]) -> None:
-    assert read_rewards(values, "reward", count) == expected
-
-
-@pytest.mark.parametrize("value", ["much", True, [1, 2, 3], {"a": 1}, [[1], 2], '["x", 1]'])
-def test_what_is_no_reward_is_said(value: object) -> None:
-    with pytest.raises(DataError, match="reward"):
-        read_rewards({"reward": value}, "reward", 2)
-
-
-def test_a_file_of_scored_rows(tmp_path: Path) -> None:
-    rows = [
-        {"g": 1, "prompt": "p", "response": "x", "reward": "mine", "flip_reward": 0.5, "flip_outcome": "scored"},
-        {"g": 1, "prompt": "q", "response": "y", "reward": "mine", "flip_reward": None, "flip_outcome": "refusal"},
-        {"prompt": "q", "response": "y", "flip_reward": 0.1},
-    ]
-    path = tmp_path / "scored.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "broken\n")
-    sources = [open_input(str(path))]
-    file = ScoredFile(sources, find_shape(sources).to_group, group_by="g")
-    assert [(one.reward, one.key, one.unscored) for one in file.read()] == [
-        (0.5, 1, "not scored: scored"),
-        (None, 1, "not scored: refusal"),
-    ]
-    assert [(row.line, row.source) for row in file.read_invalid()] == [(3, "scored.jsonl"), (4, "scored.jsonl")]
-    assert [to_sft_row(one) for one in file.read()] == rows[:2]
-    for column in ("mine", None):
-        path.write_text('{"prompt": "p", "response": "r", "score": 1}\n')
-        with pytest.raises(DataError, match="'score'"):
-            list(ScoredFile(sources, find_shape(sources).to_group, column).read())
+def test_responses_to_different_conversations_are_never_a_pair() -> None:
+    rows = [ScoredResponse({}, Group.of(prompt, "x"), 0, reward, "g") for prompt, reward in (("a", 1.0), ("b", 0.0))]
+    assert reasons(select_pairs(lambda: rows)) == {"the only scored response of its group": 2}

@@ -92,6 +92,18 @@ def check_output(path: Path, *, rows: int | None = None) -> Writer:
     return write
 
 
+def check_overwrites(path: Path, inputs: Iterable[str]) -> None:
+    """Refuse an output that is, or lies in, an input: a file, a folder, a pattern, or a sheet of a workbook."""
+    if path == STANDARD_OUTPUT:
+        return
+    place = path.resolve()
+    for name in inputs:
+        for known in {name, name.rpartition(":")[0] or name}:
+            found = Path(known).resolve()
+            if place == found or (found in place.parents and name != "-") or place.match(str(found)):
+                raise OptionError(f"{path} is an input, or part of one, and would be overwritten")
+
+
 def check_parquet() -> None:
     """Make sure that Parquet can be written."""
     try:

@@ -53,6 +53,16 @@ def make_harmless(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
+def restore_text(text: str) -> str:
+    """Take away what `make_harmless` put before a text.
+
+    Example:
+        >>> restore_text("'- an item"), restore_text("'tis")
+        ('- an item', "'tis")
+    """
+    return text[1:] if text[:1] == "'" and make_harmless(text[1:]) == text else text
+
+
 def _to_cell(value: object) -> object:
     if value is None or isinstance(value, str):
         return value and make_harmless(value)

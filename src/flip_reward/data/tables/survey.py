@@ -37,6 +37,12 @@ class Survey:
     make_fields: Callable[[], list[Field]] = list
     metadata: Mapping[bytes, bytes] | None = None
 
+    def make_schema(self) -> Schema:
+        """Make Arrow's schema of them."""
+        import pyarrow as pa
+
+        return pa.schema(self.make_fields(), metadata=self.metadata)
+
     def fit(self, values: Mapping[str, object]) -> Mapping[str, object]:
         """Turn what is in mixed columns into JSON text."""
         if not self.mixed:

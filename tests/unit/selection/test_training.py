@@ -1,0 +1,105 @@
+"""What is selected is written in every format, and given back as the kind of table that it was."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+
+from flip_reward import select_rows
+from flip_reward.data.readers import open_input
+from flip_reward.data.rows import RawRow
+from flip_reward.data.tables import FORMATS
+from flip_reward.errors import OptionError
+from flip_reward.selection.training import Selected, Wanted, select_file
+
+ROWS: list[dict[str, object]] = [
+    {"prompt": "p", "response": "- one", "reward": 0.25, "left_out": "mine"},
+    {"prompt": "q", "response": "two", "reward": None, "left_out": "mine"},
+    {"prompt": "p", "response": "three", "reward": 0.75, "left_out": "mine"},
+]
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Path:
+    path = tmp_path / "scored.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS) + "broken\n")
+    return path
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_both_files_in_every_format(scored: Path, ending: str) -> None:
+    kept, rest = scored.with_name(f"kept{ending}"), scored.with_name(f"rest{ending}")
+    selected = select_file([str(scored)], Wanted(best_of_group=True), kept, rest)
+    reasons = {"not scored": 1, "not the best of its group": 1, "a row that cannot be read": 1}
+    assert selected == Selected(1, reasons, [])
+    [row] = open_input(str(kept)).rows()
+    assert isinstance(row, RawRow)
+    assert {name: str(value) for name, value in row.values.items()} == {
+        name: str(value) for name, value in ROWS[2].items()
+    }
+    found = [row.values for row in open_input(str(rest)).rows() if isinstance(row, RawRow)]
+    assert [row.get("flip_left_out") or row.get("left_out") for row in found] == [
+        "not the best of its group",
+        "not scored",
+        "a row that cannot be read",
+    ]
+    assert found[2]["detail"]
+
+
+def test_types_of_a_parquet_file_stay(tmp_path: Path) -> None:
+    schema = pa.schema(
+        [("prompt", pa.string()), ("response", pa.string()), ("n", pa.int16()), ("reward", pa.float32())]
+    )
+    table = pa.table([["p", "q"], ["a", "b"], [1, 2], [0.5, 0.25]], schema=schema)
+    pq.write_table(table, tmp_path / "scored.parquet")
+    select_file([str(tmp_path / "scored.parquet")], Wanted(top=0.5), tmp_path / "kept.parquet")
+    assert pq.read_schema(tmp_path / "kept.parquet").equals(schema)
+
+
+def test_an_input_is_never_overwritten(tmp_path: Path, scored: Path) -> None:
+    for source in (scored, tmp_path, tmp_path / "*.jsonl"):
+        with pytest.raises(OptionError, match="overwritten"):
+            select_file([str(source)], Wanted(top=0.5), tmp_path / "x.jsonl", scored)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({}, "--top"),
+        ({"top": 1.5}, "--top"),
+        ({"top": 0.5, "margin": 0.1}, "--pairs"),
+        ({"top": 0.5, "pairs": True}, "one"),
+    ],
+)
+def test_exactly_one_way(options: dict[str, float], named: str) -> None:
+    with pytest.raises(OptionError, match=named):
+        Wanted(**options)  # type: ignore[arg-type]  # mistakes
+
+
+@pytest.mark.parametrize(
+    "make", [pd.DataFrame, pl.from_dicts, Dataset.from_list], ids=["pandas", "polars", "datasets"]
+)
+def test_tables_come_back_as_their_kind(make: object) -> None:
+    table = make(ROWS)  # type: ignore[operator]  # three libraries
+    kept = select_rows(table, threshold=0.5)
+    assert type(kept) is type(table)
+    assert list(kept["response"]) == ["three"]
+    pairs = select_rows(table, pairs=True)
+    assert type(pairs) is type(table)
+    assert (list(pairs["chosen"]), list(pairs["rejected"])) == (["three"], ["- one"])
+    assert select_rows(table, pairs=True, margin=0.9).shape[0] == 0
+
+
+def test_the_index_of_pandas_stays() -> None:
+    table = pd.DataFrame(ROWS, index=["a", "b", "c"])
+    assert list(select_rows(table, top=0.5).index) == ["c"]
+
+
+def test_rows_and_files_give_rows(scored: Path) -> None:
+    assert select_rows(ROWS, top=0.5) == select_rows(scored, top=0.5) == [ROWS[2]]
+    assert select_rows(iter(ROWS), best_of_group=True) == [ROWS[2]]
