@@ -54,3 +54,16 @@ def test_a_run_is_taken_as_it_is(tmp_path: Path) -> None:
     assert row.startswith("Say it.,middle one,1,10.0,scored")
     again = run(tmp_path, "select", "rest.parquet", "--pairs")
     assert json.loads(again.stdout)["chosen"] == "long"
+
+
+def test_responses_that_a_policy_wrote(tmp_path: Path) -> None:
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": "Say it."}, {"prompt": "Say that."}, {"prompt": ""}])
+    models = ("--policy-model", "scripted", "--model", "scripted")
+    run(tmp_path, "best-of-n", "prompts.jsonl", "--generate", "3", *models, "--run-folder", "kept")
+    finished = run(tmp_path, "select", "kept", "--best-of-group")
+    assert [json.loads(line)["prompt"] for line in finished.stdout.splitlines()] == ["Say it.", "Say that."]
+    assert all(json.loads(line)["response"] for line in finished.stdout.splitlines())
+    assert "Left out: 4 not the best of its group" in finished.stderr
+    assert "Left out: 1 a row that cannot be read" in finished.stderr
+    run(tmp_path, "rescore", "kept", "--similarity", "f1:multilingual", "--run-folder", "again")
+    assert run(tmp_path, "select", "again", "--top", "1").stdout.count("\n") == 6

@@ -1,8 +1,8 @@
 """Best of N: choose one of several responses by their scores.
 
-`choice` chooses in one group, `results` in a finished run. Where a policy writes the responses, `policy` samples them
-and `candidates` keeps them. Training data: `select` chooses among the rows of a run or of scored files, which `scored`
-reads, and `training` writes them.
+`choice` chooses in one group, `results` in a finished run. Where a policy writes the responses, `policy` samples
+them and `candidates` keeps them. Training data: `select` chooses among the rows of a run or of scored files, which
+`scored` reads, and `training` writes them.
 """
 
 from flip_reward.selection.choice import Selection, TieRule, select_best

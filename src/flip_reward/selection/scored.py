@@ -17,7 +17,7 @@ import orjson
 from flip_reward.core.conversation import Group, Message
 from flip_reward.data.added import ADDED, free_names
 from flip_reward.data.grouping import name_value
-from flip_reward.data.groups import PlacedRow
+from flip_reward.data.groups import PlacedRow, place_rows
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow, RawRow, Row
 from flip_reward.data.shapes import Need, Shape, find_shape
@@ -208,12 +208,14 @@ def _restore(row: Row) -> Row:
 class _GeneratedRows(RunRows):
     """The rows of a run whose responses a policy wrote, which stand in `responses`."""
 
+    prompts: Shape = Shape()
+    """How the inputs are read, which hold no responses."""
     path: Path = Path()
     count: int = 0
 
     def place(self) -> Iterator[PlacedRow]:
         with closing(LineIndex(self.path, _read_key)) as lines:
-            for row in RunRows.place(self):
+            for row in place_rows(self.inputs, self.prompts, grouping=self.grouping, limit=self.limit):
                 if row.group is None or isinstance(row.row, InvalidRow):
                     yield row
                     continue
@@ -244,7 +246,7 @@ def _reopen_generated(folder: Path) -> RunRows:
     read = replace(
         found, prompts_only=False, candidate_columns=(), alternatives=(Column("responses"),), whole=None, many=True
     )
-    return _GeneratedRows(inputs, read, configuration.grouping, path=folder / CANDIDATES, count=count)
+    return _GeneratedRows(inputs, read, configuration.grouping, prompts=found, path=folder / CANDIDATES, count=count)
 
 
 def _names_of(source: Input) -> Counter[str]:
