@@ -198,7 +198,7 @@ def show_prompts(
     sources = [open_input(name, encoding=encoding) for name in inputs]
     shape = find_shape(sources, columns)
     tell_shape(shape, sources)
-    groups = find_grouping(sources, shape, group_by, limit=limit)
+    groups = find_grouping(sources, shape, group_by)
     tell_groups(groups)
     rows = read_sources(sources, shape, limit=limit, grouping=groups.grouping)
     show_requests(rows, reward.render, unit="response" if reward.independent else "request")

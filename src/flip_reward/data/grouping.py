@@ -75,13 +75,12 @@ class FoundGrouping:
         return f"{self.grouping}: {self.groups} {'group' if self.groups == 1 else 'groups'} of several rows{there}"
 
 
-def find_grouping(
-    inputs: Sequence[Input], shape: Shape, column: str | None = None, *, limit: int | None = None
-) -> FoundGrouping:
+def find_grouping(inputs: Sequence[Input], shape: Shape, column: str | None = None) -> FoundGrouping:
     """Find out whether rows form groups, from the first rows of each input.
 
     They do by a column that the user names; by ids that come again with the same conversation; or by a conversation
-    that comes again in the next row. Rows with several responses are groups already, and prompts never are.
+    that comes again in the next row. Rows with several responses are groups already, and prompts never are. How many
+    rows are wanted makes no difference, so that a run goes on beyond its limit.
     """
     by_id = Grouping(shape.id)
     if shape.prompts_only:
@@ -91,7 +90,7 @@ def find_grouping(
     counts = [_Count(one) for one in ([Grouping(column)] if column else [by_id, Grouping()])]
     columns: dict[str, None] = {}
     position = -1
-    for position, row in enumerate(_first_rows(inputs, limit)):
+    for position, row in enumerate(_first_rows(inputs)):
         if isinstance(row, RawRow):
             columns.update(dict.fromkeys(row.values))
             for one in counts:
@@ -105,8 +104,8 @@ def find_grouping(
     return FoundGrouping(found.grouping, found.several, position + 1) if found else FoundGrouping()
 
 
-def _first_rows(inputs: Sequence[Input], limit: int | None) -> Iterator[Row]:
-    return islice(chain.from_iterable(islice(source.rows(), ROWS_LOOKED_AT) for source in inputs), limit)
+def _first_rows(inputs: Sequence[Input]) -> Iterator[Row]:
+    return chain.from_iterable(islice(source.rows(), ROWS_LOOKED_AT) for source in inputs)
 
 
 class _Count:

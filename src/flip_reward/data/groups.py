@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
@@ -81,6 +81,7 @@ def read_sources(
     shape: Shape,
     *,
     is_completed: Skip = skip_nothing,
+    is_whole: Callable[[SourceRow], bool] = lambda _: False,
     limit: int | None = None,
     grouping: Grouping | None = None,
     ids: UniqueIds | None = None,
@@ -88,7 +89,7 @@ def read_sources(
     """Read the groups of inputs one after the other, each where its first row stands.
 
     A row without an id is called "row-" and its place among all rows, from 0. `ids` gives groups with the same id
-    names of their own.
+    names of their own. What is completed is left out: a row, or a group of several rows as it is now.
     """
     rows = _read_rows(inputs, shape, skip_nothing if grouping else is_completed, limit)
     if ids is not None:
@@ -96,7 +97,7 @@ def read_sources(
     for found in (row.found for row in rows) if grouping is None else _join(_place(rows, grouping), grouping):
         if isinstance(found, InvalidRow) or ids is None:
             yield found
-        elif grouping is None or not is_completed(found.position):
+        elif grouping is None or not is_whole(found):
             yield replace(found, group=replace(found.group, id=ids.claim(found.group.id, row=found.position)))
 
 

@@ -83,11 +83,17 @@ class OpenedJob:
 
     def read_rows(self, *, include_completed: bool = False) -> Iterator[SourceRow | InvalidRow]:
         """Read the rows of the inputs, the completed ones only if wanted; see `read_sources`."""
-        skip = skip_nothing if include_completed else self.folder.completed.__contains__
+        completed = self.folder.completed
+
+        def is_whole(row: SourceRow) -> bool:  # a group may have grown since, under a larger limit
+            size = len(row.group.responses)
+            return not include_completed and not completed.pending(row.position, group_size=size)
+
         return read_sources(
             self.inputs,
             self.shape,
-            is_completed=skip,
+            is_completed=skip_nothing if include_completed else completed.__contains__,
+            is_whole=is_whole,
             limit=self.job.limit,
             grouping=self.groups.grouping,
             ids=self.folder.ids,
@@ -303,7 +309,7 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] | None = No
 
 def _find_groups(job: ScoringJob, inputs: Sequence[Input], shape: Shape) -> FoundGrouping:
     """Find out how rows form groups, and refuse to compare where every group has one response."""
-    groups = find_grouping(inputs, shape, job.group_by, limit=job.limit)
+    groups = find_grouping(inputs, shape, job.group_by)
     if job.compares:
         rows = read_sources(inputs, shape, limit=job.limit, grouping=groups.grouping)
         sizes = (len(row.group.responses) for row in rows if isinstance(row, SourceRow))
@@ -358,7 +364,7 @@ def write_run_output(output: Output, run: Path, folder: Path | None = None) -> l
     if output == Output():
         return []
     rows = reopen_rows(run)
-    _check_output(output, [], folder or run)
+    _check_output(output, [str(run)], folder or run)
     return write_scores(output, output.survey(rows.inputs, limit=rows.limit), folder or run, rows)
 
 

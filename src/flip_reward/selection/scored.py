@@ -110,7 +110,7 @@ class ScoredRows:
         """
         values, group = response.values, response.group
         count, sides = len(group.responses), self.shape.candidate_columns
-        if count == 1 and not sides:
+        if count == 1 and self.unchanged:
             return dict(values)
         gone = {name for names in self.names.values() for name in names} | {*sides}
         if not sides:
@@ -162,8 +162,8 @@ def read_scored(
         if known := _names_of(source):
             names = find_names(known, shape, reward, source.name)
             _check_group_by(group_by, known)
-    columns = frozenset(name for source in inputs for name in _names_of(source))
-    return ScoredRows(inputs, shape, names, columns, group_by)
+    shown = frozenset(name for source in inputs for name in _names_of(source))
+    return ScoredRows(inputs, shape, names, shown, group_by)
 
 
 def _open_run(

@@ -37,7 +37,7 @@ def row(prompt: object, response: object, **cells: object) -> Cells:
 
 
 def groups(*inputs: Input, column: str | None = None, limit: int | None = None) -> dict[str, Sequence[str]]:
-    found = find_grouping(inputs, Shape(), column, limit=limit)
+    found = find_grouping(inputs, Shape(), column)
     rows = read_sources(inputs, Shape(), grouping=found.grouping, limit=limit, ids=UniqueIds())
     return {one.group.id: one.group.responses for one in rows if isinstance(one, SourceRow)}
 
@@ -151,5 +151,13 @@ def test_every_row_is_found_in_its_group_and_a_resumed_run_has_the_rest(
     ids = UniqueIds()
     for position in done:
         ids.claim(whole[position].id, row=position)
-    rest = list(read_sources(inputs, Shape(), grouping=grouping, ids=ids, is_completed=done.__contains__))
+    rows = read_sources(
+        inputs,
+        Shape(),
+        grouping=grouping,
+        ids=ids,
+        is_completed=done.__contains__,
+        is_whole=lambda one: one.position in done,
+    )
+    rest = list(rows)
     assert rest == [one for one in everything if isinstance(one, InvalidRow) or one.position not in done]

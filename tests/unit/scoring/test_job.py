@@ -345,6 +345,19 @@ def test_the_folder_of_a_limited_run_takes_the_rest_and_its_parts(tmp_path: Path
     assert set(inferrer.asked.values()) == {1}
 
 
+def test_a_limit_does_not_hide_that_rows_form_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write_rows(tmp_path / "rows.jsonl", [{"instruction": "say a", "response": text} for text in "aab"])
+    inferrer = Inferrer()
+    for limit, responses in ((1, 1), (2, 2), (None, 3)):
+        opened = open_job(ScoringJob(FlipReward(ScriptedEngine(inferrer)), [source], limit=limit))
+        assert asyncio.run(opened.run()).responses == responses
+        opened.folder.close()
+    assert len(list(Path("runs").iterdir())) == 1
+    records = read_records_in_input_order(opened.folder.path)
+    assert [(record.row, record.response_index) for record in records] == [(0, 0), (0, 1), (0, 2)]
+
+
 def test_a_run_that_never_began_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     source = write_rows(tmp_path / "rows.jsonl", [{"instruction": " ", "response": "nothing was asked"}])

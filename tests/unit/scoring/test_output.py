@@ -152,3 +152,10 @@ def test_candidates_in_columns_of_their_own_have_rewards_of_their_own(tmp_path: 
     assert settle(shape, tmp_path, lambda: place(["a", "b"], own=[(0, 2)])) == shape
     assert settle(shape, tmp_path, lambda: place(["a", "b", "c"], own=[(0, 3)])).many
     assert not settle(Shape(), tmp_path, lambda: place(["a", "b"], own=[(0, 1), (1, 1)])).many
+
+
+def test_what_is_rescored_is_not_written_into_the_run(tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "rows.jsonl", LINES)
+    score_file(REWARD, source, run_folder=tmp_path / "run")
+    with pytest.raises(OptionError, match="overwritten"):
+        write_run_output(Output(tmp_path / "run" / "out.csv"), tmp_path / "run", tmp_path / "again")

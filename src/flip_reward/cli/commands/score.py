@@ -102,5 +102,7 @@ def rescore(
         console = Console(soft_wrap=True, stderr=destination.path == STANDARD_OUTPUT)
         print_summary(console, summary)
         console.print(f"Run folder: {folder}", markup=False)
+        if output not in (None, STANDARD_OUTPUT):
+            console.print(f"Output: {output}", markup=False)
     if not summary.scored_any:
         raise typer.Exit(ExitCode.PARTLY_DONE)
