@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import math
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from heapq import nlargest
 from typing import TypeAlias
 
 from flip_reward.core.conversation import Group, Message
+from flip_reward.data.grouping import TemporaryDatabase
 
 Values: TypeAlias = Mapping[str, object]
 
@@ -131,8 +134,14 @@ def select_pairs(read: Read, margin: float = 0.0) -> Iterator[Pair | LeftOut]:
         margin: Their rewards differ at least by this.
     """
     groups = _find_extremes(read())
-    waiting: dict[bytes, ScoredResponse] = {}
-    for place, response in enumerate(read()):
+    with closing(_Waiting()) as waiting:
+        yield from _pair(read(), groups, waiting, margin)
+
+
+def _pair(
+    responses: Iterable[ScoredResponse], groups: Mapping[bytes, _Extremes], waiting: _Waiting, margin: float
+) -> Iterator[Pair | LeftOut]:
+    for place, response in enumerate(responses):
         if response.reward is None:
             yield LeftOut(response, response.unscored)
             continue
@@ -147,10 +156,28 @@ def select_pairs(read: Read, margin: float = 0.0) -> Iterator[Pair | LeftOut]:
             yield LeftOut(response, f"a difference below {margin:g} in its group")
         elif place not in (first, last):
             yield LeftOut(response, "neither the best nor the worst of its group")
-        elif (other := waiting.pop(name, None)) is None:
-            waiting[name] = response
+        elif (other := waiting.take(name)) is None:
+            waiting.keep(name, response)
         else:
             yield Pair(response, other) if place == first else Pair(other, response)
+
+
+class _Waiting:
+    """The first response of each pair until the other one comes, which may be far away: in a temporary file."""
+
+    def __init__(self) -> None:
+        self._database = TemporaryDatabase("CREATE TABLE waiting (name BLOB PRIMARY KEY, kept BLOB) WITHOUT ROWID")
+
+    def keep(self, name: bytes, response: ScoredResponse) -> None:
+        self._database.execute("INSERT INTO waiting VALUES (?, ?)", (name, pickle.dumps(response)))
+
+    def take(self, name: bytes) -> ScoredResponse | None:
+        found = self._database.execute("SELECT kept FROM waiting WHERE name = ?", (name,)).fetchall()
+        self._database.execute("DELETE FROM waiting WHERE name = ?", (name,))
+        return pickle.loads(found[0][0]) if found else None  # type: ignore[no-any-return]  # noqa: S301 - kept above
+
+    def close(self) -> None:
+        self._database.close()
 
 
 @dataclass(slots=True)

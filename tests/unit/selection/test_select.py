@@ -1,5 +1,6 @@
 """Which of scored rows are kept, which are left out, and why."""
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterable
 
@@ -97,3 +98,17 @@ def test_pairs_are_laid_out_as_trl_reads_them() -> None:
 def test_responses_to_different_conversations_are_never_a_pair() -> None:
     rows = [ScoredResponse({}, Group.of(prompt, "x"), 0, reward, "g") for prompt, reward in (("a", 1.0), ("b", 0.0))]
     assert reasons(select_pairs(lambda: rows)) == {"the only scored response of its group": 2}
+
+
+def test_responses_that_wait_for_their_pair_are_not_in_memory() -> None:
+    def far_apart() -> Iterable[ScoredResponse]:
+        for reward in (0.0, 1.0):
+            for number in range(400):
+                yield ScoredResponse({}, Group.of(f"prompt {number}", f"{reward}" * 10_000), 0, reward)
+
+    tracemalloc.start()
+    pairs = sum(isinstance(one, Pair) for one in select_pairs(far_apart))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert pairs == 400
+    assert most < 4_000_000, "they have 12 MB of text"
