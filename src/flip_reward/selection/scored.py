@@ -16,6 +16,7 @@ import orjson
 
 from flip_reward.core.conversation import Group, Message
 from flip_reward.data.added import ADDED, free_names
+from flip_reward.data.frames import Table, open_frame
 from flip_reward.data.grouping import name_value
 from flip_reward.data.groups import PlacedRow, place_rows
 from flip_reward.data.readers import open_input
@@ -133,19 +134,39 @@ class ScoredRows:
 
 
 def open_scored(
-    sources: Sequence[str],
+    *sources: str | Path | Table,
     columns: Mapping[str, str] | None = None,
-    *,
     reward: str | None = None,
     group_by: str | None = None,
 ) -> ScoredRows:
-    """Open one run folder, or files that `-o` wrote."""
-    if len(sources) == 1 and recognise(Path(sources[0])) is not None:
-        return _open_run(Path(sources[0]), columns, reward=reward, group_by=group_by)
-    for source in sources:
-        if recognise(Path(source)) is not None:
-            raise OptionError(f"{source} is a run: give it alone", hint="or give files, as -o writes them")
-    return read_scored([_open_file(source) for source in sources], columns, reward=reward, group_by=group_by)
+    """Open scored rows, so that training data can be selected from them.
+
+    Args:
+        sources: A run folder; or files as `-o` and `score_file` write them, or tables as `RewardModel.score_table`
+            gives them back.
+        columns: Our column names to theirs, where they were given for scoring.
+        reward: The column of the rewards, where it is not the one that scoring added last.
+        group_by: Rows with the same value of this column form a group. By default those with the same prompt do.
+
+    Raises:
+        DataError: They cannot be read, or have no rewards.
+        OptionError: There is no such column, or a run stands among other sources.
+        RunError: The rows of the run are gone.
+
+    Example:
+        >>> import pandas as pd
+        >>> from flip_reward.selection import Pair, select_pairs
+        >>> table = pd.DataFrame({"prompt": ["Say hi."] * 2, "response": ["Hm.", "Hi!"], "reward": [0.1, 0.8]})
+        >>> [pair] = [found for found in select_pairs(open_scored(table).read) if isinstance(found, Pair)]
+        >>> pair.chosen.text, pair.to_row()["rejected"]
+        ('Hi!', 'Hm.')
+    """
+    runs = [Path(source) for source in sources if isinstance(source, str | Path) and recognise(Path(source))]
+    if runs and len(sources) == 1:
+        return _open_run(runs[0], columns, reward=reward, group_by=group_by)
+    if runs:
+        raise OptionError(f"{runs[0]} is a run: give it alone", hint="or give files, as -o writes them")
+    return read_scored([_open(source) for source in sources], columns, reward=reward, group_by=group_by)
 
 
 def read_scored(
@@ -189,9 +210,12 @@ def _open_run(
     return ScoredRows([output], rows.shape, found, frozenset(known), group_by)
 
 
-def _open_file(source: str) -> Input:
-    opened = open_input(source)
-    if not re.search(r"\.[ct]sv(\.\w+)?$", source, re.IGNORECASE):
+def _open(source: str | Path | Table) -> Input:
+    frame = open_frame(source)
+    if frame is not None:
+        return Input.in_memory("the table", frame.rows)
+    opened = open_input(str(source))
+    if not re.search(r"\.[ct]sv(\.\w+)?$", str(source), re.IGNORECASE):
         return opened
     return replace(opened, read=lambda skip: map(_restore, opened.read(skip)))
 

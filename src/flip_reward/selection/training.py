@@ -6,14 +6,14 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
 from flip_reward.data.added import free_names
 from flip_reward.data.formats.columnar import merge_schemas
 from flip_reward.data.frames import Table, open_frame
-from flip_reward.data.rows import Input, RawRow
+from flip_reward.data.rows import Input
 from flip_reward.data.tables import STANDARD_OUTPUT, Layout, check_output, check_overwrites, write_rows
 from flip_reward.data.tables.survey import survey_rows
 from flip_reward.errors import OptionError
@@ -103,7 +103,7 @@ def select_file(
             check_overwrites(path, sources)
     if left_out is not None and output.resolve() == left_out.resolve():
         raise OptionError(f"{output} cannot take both what is kept and what is left out")
-    rows = open_scored(sources, columns, reward=reward_column, group_by=group_by)
+    rows = open_scored(*sources, columns=columns, reward=reward_column, group_by=group_by)
     reasons: Counter[str] = Counter()
     kept = 0
 
@@ -144,7 +144,8 @@ def _write(path: Path, read: Callable[[], Iterator[Mapping[str, object]]], schem
     if path == STANDARD_OUTPUT or ".jsonl" in path.suffixes:
         return list(write_rows(path, read(), Layout((), _no_schema)))
     parquet = path.name.lower().endswith(".parquet")
-    survey = survey_rows([_number(read, schema)], typed=parquet)
+    source = replace(Input.in_memory("rows", read), schema=schema)
+    survey = survey_rows([source], typed=parquet)
     rows = map(survey.fit, read()) if parquet else read()
     remarks = list(write_rows(path, rows, Layout(survey.names, survey.make_schema)))
     return remarks + [f"the column {name!r} holds values of several types: JSON text" for name in survey.mixed]
@@ -213,11 +214,11 @@ def select_rows(scored: Any, **options: Unpack[SelectOptions]) -> object:
     reading = {name: given.pop(ours, None) for name, ours in _READING.items()}
     wanted = Wanted(**given)  # type: ignore[arg-type]  # SelectOptions has their types
     frame = open_frame(scored)
-    if frame is None and isinstance(scored, str | Path):
-        rows = open_scored([str(scored)], **reading)  # type: ignore[arg-type]  # likewise
+    if frame is not None or isinstance(scored, str | Path):
+        rows = open_scored(scored, **reading)  # type: ignore[arg-type]  # likewise
     else:
-        values = [] if frame is not None else list(scored)
-        rows = read_scored([_number(lambda: values if frame is None else frame.rows())], **reading)  # type: ignore[arg-type]
+        values = list(scored)
+        rows = read_scored([Input.in_memory("rows", lambda: values)], **reading)  # type: ignore[arg-type]  # likewise
     kept: list[ScoredResponse | Pair] = []
     reasons: Counter[str] = Counter()
     for one in wanted.select(rows):
@@ -236,8 +237,3 @@ def select_rows(scored: Any, **options: Unpack[SelectOptions]) -> object:
 
 
 _READING = {"columns": "columns", "reward": "reward_column", "group_by": "group_by"}
-
-
-def _number(read: Callable[[], Iterable[Mapping[str, object]]], schema: Schema | None = None) -> Input:
-    """Make an input of rows."""
-    return Input("rows", lambda _: (RawRow(place, place + 1, row) for place, row in enumerate(read())), schema=schema)
