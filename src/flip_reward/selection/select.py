@@ -174,7 +174,7 @@ class _Waiting:
     def take(self, name: bytes) -> ScoredResponse | None:
         found = self._database.execute("SELECT kept FROM waiting WHERE name = ?", (name,)).fetchall()
         self._database.execute("DELETE FROM waiting WHERE name = ?", (name,))
-        return pickle.loads(found[0][0]) if found else None  # type: ignore[no-any-return]  # noqa: S301 - kept above
+        return pickle.loads(found[0][0]) if found else None  # noqa: S301 - kept above
 
     def close(self) -> None:
         self._database.close()
