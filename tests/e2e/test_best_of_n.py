@@ -399,6 +399,15 @@ def test_a_dry_run_shows_what_would_be_asked(tmp_path: Path) -> None:
     assert "response 0: prompt" in run(tmp_path, "best-of-n", "rows.jsonl", *SCRIPTED, "--dry-run").stdout
 
 
+@pytest.mark.parametrize("more", [["--dry-run"], ["--model", "no.gguf"]])
+def test_one_response_to_each_instruction_is_an_error_before_a_model_loads(tmp_path: Path, more: list[str]) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": "say it", "response": "it"}])
+    finished = run(tmp_path, "best-of-n", "rows.jsonl", *more)
+    assert finished.returncode == 2
+    assert "nothing to choose from" in finished.stderr
+    assert not finished.stdout
+
+
 def test_an_input_that_changed_meanwhile_is_noticed(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", TIED[:2])
     with FaultServer(latency_seconds=0.5) as server:

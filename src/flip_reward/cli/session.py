@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -23,8 +23,9 @@ from flip_reward.cli.console import (
     run_in_event_loop,
 )
 from flip_reward.cli.exit_codes import ExitCode
+from flip_reward.cli.options import RunOptions
 from flip_reward.core.conversation import Group
-from flip_reward.data.grouping import FoundGrouping, find_grouping
+from flip_reward.data.grouping import FoundGrouping
 from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow
@@ -37,7 +38,7 @@ from flip_reward.errors import ConversationError, EngineUnavailableError
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 from flip_reward.rewards.base import Rendered, RewardModel
 from flip_reward.rewards.judges.base import Judge
-from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
+from flip_reward.scoring.job import OpenedJob, ScoringJob, find_groups, open_job
 from flip_reward.scoring.run_folder import REJECTED, read_records_in_input_order
 from flip_reward.scoring.summary import Summary
 
@@ -160,14 +161,13 @@ def run_until_interrupted(
 
 
 def check_rows(
-    inputs: Sequence[str],
-    columns: Mapping[str, str],
-    need: Need = Need.RESPONSES,
-    *,
-    encoding: str | None = None,
+    inputs: Sequence[str], run: RunOptions, need: Need = Need.RESPONSES, *, compares: bool = False
 ) -> None:
-    """Make sure that rows can be read, before a model loads. Standard input is looked at later."""
-    find_shape([open_input(name, encoding=encoding) for name in inputs if name != "-"], columns, need=need)
+    """Make sure that rows can be read, and compared, before a model loads. Standard input is looked at later."""
+    sources = [open_input(name, encoding=run.encoding) for name in inputs if name != "-"]
+    shape = find_shape(sources, run.column_names, need=need)
+    if len(sources) == len(inputs):
+        find_groups(sources, shape, run.group_by, limit=run.limit, compares=compares)
 
 
 def tell_shape(shape: Shape, sources: Sequence[Input]) -> None:
@@ -185,22 +185,14 @@ def tell_groups(groups: FoundGrouping) -> None:
         typer.echo(groups.description, err=True)
 
 
-def show_prompts(
-    reward: RewardModel,
-    inputs: Sequence[str],
-    columns: Mapping[str, str],
-    *,
-    limit: int | None = None,
-    group_by: str | None = None,
-    encoding: str | None = None,
-) -> None:
+def show_prompts(reward: RewardModel, inputs: Sequence[str], run: RunOptions, *, compares: bool = False) -> None:
     """Print the prompts of the first rows, as they would be sent, and call nothing."""
-    sources = [open_input(name, encoding=encoding) for name in inputs]
-    shape = find_shape(sources, columns)
+    sources = [open_input(name, encoding=run.encoding) for name in inputs]
+    shape = find_shape(sources, run.column_names)
     tell_shape(shape, sources)
-    groups = find_grouping(sources, shape, group_by)
+    groups = find_groups(sources, shape, run.group_by, limit=run.limit, compares=compares)
     tell_groups(groups)
-    rows = read_sources(sources, shape, limit=limit, grouping=groups.grouping)
+    rows = read_sources(sources, shape, limit=run.limit, grouping=groups.grouping)
     show_requests(rows, reward.render, unit="response" if reward.independent else "request")
 
 

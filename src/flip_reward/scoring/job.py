@@ -285,7 +285,7 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] | None = No
     open_source = open_source or partial(open_input, encoding=job.encoding)
     inputs = [open_source(name) for name in job.inputs]
     shape = find_shape(inputs, job.columns, need=job.need)
-    groups = _find_groups(job, inputs, shape)
+    groups = find_groups(inputs, shape, job.group_by, limit=job.limit, compares=job.compares)
     configuration = RunConfiguration(
         settings=dict(job.reward.settings),
         inputs=[InputIdentity(name=source.name, fingerprint=source.fingerprint()) for source in inputs],
@@ -307,11 +307,13 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] | None = No
     return OpenedJob(job, inputs, folder, shape, groups, survey)
 
 
-def _find_groups(job: ScoringJob, inputs: Sequence[Input], shape: Shape) -> FoundGrouping:
+def find_groups(
+    inputs: Sequence[Input], shape: Shape, group_by: str | None, *, limit: int | None, compares: bool
+) -> FoundGrouping:
     """Find out how rows form groups, and refuse to compare where every group has one response."""
-    groups = find_grouping(inputs, shape, job.group_by)
-    if job.compares:
-        rows = read_sources(inputs, shape, limit=job.limit, grouping=groups.grouping)
+    groups = find_grouping(inputs, shape, group_by)
+    if compares and not (groups.groups and limit is None):
+        rows = read_sources(inputs, shape, limit=limit, grouping=groups.grouping)
         sizes = (len(row.group.responses) for row in rows if isinstance(row, SourceRow))
         if next(sizes, 0) == 1 and all(size == 1 for size in sizes):
             raise OptionError(

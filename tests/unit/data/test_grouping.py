@@ -129,7 +129,7 @@ tables = st.lists(
 
 
 @given(tables, st.sampled_from([None, Grouping(), Grouping("id"), Grouping("ticket")]), st.data())
-def test_every_row_is_found_in_its_group_and_a_resumed_run_has_the_rest(
+def test_every_row_is_found_in_its_group_and_a_resumed_run_has_the_same_names(
     table: list[Cells], grouping: Grouping | None, data: st.DataObject
 ) -> None:
     inputs = [of(*table[:5]), of(*table[5:])]

@@ -358,6 +358,25 @@ def test_a_limit_does_not_hide_that_rows_form_groups(tmp_path: Path, monkeypatch
     assert [(record.row, record.response_index) for record in records] == [(0, 0), (0, 1), (0, 2)]
 
 
+@pytest.mark.parametrize("scattered", [False, True])
+@pytest.mark.parametrize("limits", [[1, 4, None], [10, 3, None]])
+def test_a_group_that_a_limit_cut_is_finished_by_the_rest(
+    tmp_path: Path, limits: Sequence[int | None], *, scattered: bool
+) -> None:
+    rows: list[Row] = [
+        {"instruction": f"say word{group}", "response": f"{take} word{group}"} for group in range(4) for take in "abc"
+    ]
+    if scattered:
+        rows = [{"id": row["instruction"], **row} for take in range(3) for row in rows[take::3]]
+    source = write_rows(tmp_path / "rows.jsonl", rows)
+    inferrer = Inferrer()
+    for limit in limits:
+        summary = run(job_for(inferrer, tmp_path / "run", source, limit=limit))
+    assert (summary.responses, summary.complete, summary.rows) == (12, True, 4)
+    assert [record.response_index for record in read_records_in_input_order(tmp_path / "run")] == [0, 1, 2] * 4
+    assert set(inferrer.asked.values()) == {3}, "each response once"
+
+
 def test_a_run_that_never_began_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     source = write_rows(tmp_path / "rows.jsonl", [{"instruction": " ", "response": "nothing was asked"}])

@@ -203,12 +203,12 @@ def best_of_n(
     reward = config.check()  # mistakes come to light before a model loads
     if run.dry_run:
         if policy.generate is None:
-            show_prompts(reward, inputs, columns, limit=run.limit, group_by=run.group_by, encoding=run.encoding)
+            show_prompts(reward, inputs, run, compares=True)
         else:
             show_policy_prompts(policy, inputs, columns, limit=run.limit, encoding=run.encoding)
         return
     need = Need.RESPONSES if policy.generate is None else Need.PROMPTS
-    check_rows(inputs, columns, need, encoding=run.encoding)
+    check_rows(inputs, run, need, compares=policy.generate is None)
     output = run.destination
     typer.echo(f"model: {config.describe_model()}", err=True)
     writer = None

@@ -49,9 +49,9 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
     """
     reward = config.check()  # mistakes come to light before a model loads
     if run.dry_run:
-        show_prompts(reward, inputs, run.column_names, limit=run.limit, group_by=run.group_by, encoding=run.encoding)
+        show_prompts(reward, inputs, run)
         return
-    check_rows(inputs, run.column_names, encoding=run.encoding)
+    check_rows(inputs, run)
     output = run.destination
     typer.echo(f"model: {config.describe_model()}", err=True)
     job = ScoringJob(
