@@ -28,6 +28,7 @@ from flip_reward.data.shapes.known import (
     INSTRUCTIONS,
     KNOWN_SHAPES,
     MESSAGES,
+    RATINGS,
     REJECTED,
     RESPONSES,
     WINNERS,
@@ -37,7 +38,7 @@ from flip_reward.data.shapes.known import (
     fold_name,
     is_id_name,
 )
-from flip_reward.data.shapes.preference import Preference, find_first_number
+from flip_reward.data.shapes.preference import Preference, find_first_number, read_label
 from flip_reward.data.shapes.questions import no_instruction, no_response, no_such_column, no_winner, which_of
 from flip_reward.data.shapes.sample import ROWS_SEEN, Sample, Values
 from flip_reward.data.shapes.shape import Shape
@@ -119,6 +120,8 @@ class _Finder:
             self._find_candidates()
         if not self._has(_CONVERSATION):
             self._find_conversation()
+        if self._need is Need.PREFERENCES and not self._sides and self._match_known() is None:
+            self._find_rating()
         if self._columns != self._given and not self._has(("id",)):
             ids = [name for fold, name in self._sample.folded.items() if is_id_name(fold)]
             if len(ids) == 1 and ids != ["id"]:
@@ -254,6 +257,20 @@ class _Finder:
         if winner and not self._has(("winner",)):
             self._columns["winner"] = winner
 
+    def _find_rating(self) -> None:
+        """Find which candidates of a list are better, or whether the only one of a row is good."""
+        sample = self._sample
+        named = ((ours, self._columns.get(ours, ours)) for ours in RESPONSE_COLUMNS)
+        ours, answers = next(((ours, theirs) for ours, theirs in named if sample.get(theirs)), ("", ""))
+        many = sample.holds_many(answers)
+        names = [sample.folded[name] for name in (*WINNERS, *RATINGS) if name in sample.folded]
+        fits = [name for name in names if name != answers and (many or self._holds_labels(name))]
+        if ours and fits and not self._has(("winner",)):
+            self._columns |= {ours: answers, "winner": fits[0]}
+
+    def _holds_labels(self, name: str) -> bool:
+        return all(read_label(value) is not None for value in self._sample.get(name))
+
     def _find_whole(self) -> bool:
         """Find a conversation whose last turn is the response."""
         for fold in ("messages", *MESSAGES):
@@ -335,8 +352,16 @@ class _Finder:
             return Preference(Better.CHOSEN, sides)
         if known:
             return Preference(known.better, sides, winner, marks=known.marks)
-        first = find_first_number(self._sample.get(winner))
-        return Preference(Better.WINNER, sides, winner, first) if sides and winner else None
+        if not winner:
+            return None
+        if sides:
+            first = find_first_number((value, len(sides)) for value in self._sample.get(winner))
+            return Preference(Better.WINNER, sides, winner, first)
+        answers = next((self._columns[ours] for ours in RESPONSE_COLUMNS if ours in self._columns), "")
+        if "response" in self._columns and not self._sample.holds_many(answers):
+            return Preference(Better.LABELLED, (), winner)
+        pairs = ((row.get(winner), self._sample.count_in(row, answers)) for row in self._sample.rows)
+        return Preference(Better.LISTED, (), winner, find_first_number(pairs)) if answers else None
 
     def _find_unread(self) -> str:
         """Say which column was perhaps meant to be read with the instruction: Alpaca's input, Dolly's context."""

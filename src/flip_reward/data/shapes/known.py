@@ -21,6 +21,8 @@ class Better(Enum):
     ONE_IS_FIRST = "a column is 1 where it is the first, 0 where it is the second"
     HIGHEST = "the candidate with the highest rating"
     LOWEST = "the candidate with the lowest rank"
+    LISTED = "a column names one of a list of candidates, counts to it, or has a rating for each"
+    LABELLED = "each row holds one candidate, and a column says whether it is good"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +120,16 @@ _SIDE = re.compile(
     r"(response|answer|completion|output|generation|candidate|reply|summary|assistant|text|model)_?"
     r"([a-d]|\d{1,3}|left|right|[jk])"
 )
+_WINNING_SIDE = re.compile(r"([^\W\d_]+)(?:_(?=[^\W\d])|_?(?=\d))([a-d]|\d{1,3}|left|right|[jk])")
 _BASES = (
     *("response", "answer", "completion", "output", "generation", "candidate", "reply", "summary"),
     *("assistant", "text", "model"),
 )
+RATINGS = (
+    *("best_response", "best_index", "chosen_index", "winner_index", "best_id", "scores", "ratings", "rewards"),
+    *("desirable", "is_good", "is_correct", "correct"),
+)
+"""Beside `WINNERS`, what says it of a list of candidates, or of one."""
 TIES = (
     *("tie", "tied", "both", "both_good", "both_bad", "bothbad", "tie_bothbad", "neither", "draw", "equal", "same"),
     *("none", "neutral"),
@@ -147,6 +155,17 @@ def side_of(folded: str) -> str:
     """Return which of several candidates a column's name stands for: its last letter, number or word."""
     match = _SIDE.fullmatch(folded)
     return match[2] if match else folded.rpartition("_")[2]
+
+
+def side_in(folded: str) -> str:
+    """Return which candidate a winner such as "option_b" stands for; nothing where it may say something else.
+
+    Example:
+        >>> side_in("model_a"), side_in("option_b"), side_in("player2"), side_in("not_a"), side_in("a_over_b")
+        ('a', 'b', '2', '', '')
+    """
+    match = _SIDE.fullmatch(folded) or _WINNING_SIDE.fullmatch(folded)
+    return match[2] if match and match[1] != "not" else ""
 
 
 def find_sides(folded: Mapping[str, str]) -> tuple[str, ...]:

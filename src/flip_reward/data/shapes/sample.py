@@ -70,6 +70,13 @@ class Sample:
         except DataError:
             return bool(lists)
 
+    def count_in(self, row: Values, column: str) -> int:
+        """Return how many candidates a cell holds; 0 where it cannot be read."""
+        try:
+            return len(read_replies(open_cell(column, row.get(column)), column))
+        except DataError:
+            return 0
+
     def columns_in(self, theirs: str) -> list[str]:
         """Return the columns that a mapping names: one, several, or those of a template."""
         return [name for part in split_columns(theirs, self.values) for name in Column.of(part, self.values).needs]

@@ -92,7 +92,8 @@ class Shape:
             raise DataError("nothing says which candidate is better")
         counts = [len(self._read_cell(Column(name), values)) for name in self.candidate_columns]
         found = self._find(self.alternatives, values)
-        return self.preference.choose(values, counts, found.read(values) if found else None)
+        texts = [reply.text for reply in self._read_cell(found, values)] if found else []
+        return self.preference.choose(values, counts, found.read(values) if found else None, texts)
 
     def _read_replies(self, values: Mapping[str, object]) -> list[Reply] | None:
         if self.candidate_columns:

@@ -15,6 +15,7 @@ from flip_reward.data.hub import HubName, open_hub
 from flip_reward.data.readers import FORMATS, open_input
 from flip_reward.data.rows import RawRow, Row
 from flip_reward.data.shapes import Need, find_shape
+from flip_reward.data.shapes.known import Better
 from flip_reward.errors import DataError, OptionError
 from flip_reward.evaluation.benchmarks import judgebench, llmbar, preference, rewardbench2, rm_bench
 from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem, make_benchmark
@@ -125,11 +126,10 @@ def load_benchmark(text: str, *, skip_bad_rows: bool = False, columns: Mapping[s
     else:
         opened = open_input(name.source or "")
         shape = find_shape([opened], columns, need=Need.PREFERENCES)
-        protocol, rows, to_item = (
-            preference.PreferenceProtocol.name,
-            opened.rows(),
-            partial(preference.to_item, shape),
-        )
+        labelled = shape.preference is not None and shape.preference.better is Better.LABELLED
+        protocol = preference.PreferenceProtocol.name
+        rows = preference.join_labelled(opened.rows(), shape) if labelled else opened.rows()
+        to_item = partial(preference.to_item, preference.JOINED if labelled else shape)
         if any(ours != theirs for ours, theirs in shape.columns.items()):
             read_as = shape.description
     source = name.source or name.label

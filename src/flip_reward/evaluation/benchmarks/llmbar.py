@@ -27,10 +27,9 @@ from urllib.request import urlopen
 from flip_reward.core.judgement import measure_position_bias
 from flip_reward.data.formats.json_rows import read_json_values
 from flip_reward.data.rows import RawRow, Row, skip_nothing
-from flip_reward.data.shapes import Need, find_shape
 from flip_reward.errors import DataError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_row
-from flip_reward.evaluation.benchmarks.preference import PreferenceProtocol
+from flip_reward.evaluation.benchmarks.preference import JOINED, PreferenceProtocol
 from flip_reward.evaluation.benchmarks.preference import to_item as to_preference_item
 from flip_reward.evaluation.grading import Figure, Grades, ItemRewards
 
@@ -88,9 +87,6 @@ def _read_file(address: str) -> Iterator[Row]:
         ) from error
 
 
-_PAIRS = find_shape([], {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}, need=Need.PREFERENCES)
-
-
 def to_item(row: RawRow) -> BenchmarkItem:
     """Make an item of a row, or raise a DataError that says why not.
 
@@ -101,7 +97,7 @@ def to_item(row: RawRow) -> BenchmarkItem:
         ('manual', ('7', 'eight'))
     """
     if "output_1" not in row.values:
-        item = to_preference_item(_PAIRS, row)
+        item = to_preference_item(JOINED, row)
         return replace(item, subset=_name_subset(item.subset))
     fields = read_row(LLMBarRow, row)
     better, worse = (fields.output_1, fields.output_2) if fields.label == 1 else (fields.output_2, fields.output_1)

@@ -323,7 +323,7 @@ def test_what_is_missing_or_open_is_asked_for_with_a_line_to_copy(
     ("row", "reason"),
     [
         ({"prompt": ASK, "response": GOOD}, "no columns with better and worse responses"),
-        ({"prompt": ASK, "completion": GOOD, "label": True}, "no columns with better and worse responses"),
+        ({"prompt": ASK, "completion": GOOD, "label": "history"}, "no columns with better and worse responses"),
         ({"prompt": ASK, "answer_a": GOOD, "answer_b": BAD}, "which of 'answer_a', 'answer_b' is better?"),
     ],
 )

@@ -29,6 +29,8 @@ def choose(*winners: object) -> list[tuple[bool, ...]]:
         ([1, 2], [A, B]),
         (["1", "2.0"], [A, B]),
         ([1.0, 2.0], [A, B]),
+        (["A>B", "B>A", "[[A>>B]]", "a < b", "model_b > model_a"], [A, B, A, B, B]),
+        (["option_b", "System A"], [B, A]),
     ],
 )
 def test_winners(winners: list[object], expected: list[tuple[bool, ...]]) -> None:
@@ -41,6 +43,9 @@ def test_winners(winners: list[object], expected: list[tuple[bool, ...]]) -> Non
         (["a", "tie"], "'tie': none of the candidates is better"),
         (["a", "tie (bothbad)"], "none of the candidates is better"),
         (["a", "Both"], "none of the candidates is better"),
+        (["a", "A=B"], "none of the candidates is better"),
+        (["a", "not a"], "'not a', which is none of"),
+        (["a", "a over b"], "'a over b', which is none of"),
         ([1, 2, 0], "is 0: none of the candidates is better"),
         ([1, 2, 3], "is 3: none"),
         (["a", None], "'winner' is empty"),
@@ -53,6 +58,52 @@ def test_what_says_nothing_is_an_error_of_the_row(winners: list[object], reason:
     with pytest.raises(DataError, match="winner") as caught:
         choose(*winners)
     assert reason in str(caught.value)
+
+
+TREES = {"prompt": "Name a tree.", "responses": ["A stone.", "An oak.", "A cup."]}
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("winner", [1, 0]),
+        ("winner", [2, 1, 3]),
+        ("best", ["An oak.", "A stone."]),
+        ("labels", [[0, 1, 0], [True, False, False]]),
+        ("labels", ["[0, 1, 0]", "[1, 0, 0]"]),
+        ("scores", [[0.1, 0.5, 0.2], [3, 2, 1]]),
+    ],
+)
+def test_which_of_a_list_is_better(column: str, values: list[object]) -> None:
+    rows = [{**TREES, column: value} for value in values]
+    shape = find_shape(rows, need=Need.PREFERENCES)
+    assert [shape.choose(row).index(True) for row in rows[:2]] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("winner", "reason"),
+    [
+        ([0, 1], "2 ratings for 3 candidates"),
+        ([1, 1, 1], "rated alike"),
+        ([0, "high", 1], "'high' is neither a candidate nor a number"),
+        (None, "is empty"),
+        (7, "is 7: none of the 3 candidates"),
+        ("A tree.", "'A tree.' is neither"),
+    ],
+)
+def test_what_says_nothing_of_a_list_is_an_error_of_the_row(winner: object, reason: str) -> None:
+    shape = find_shape([{**TREES, "winner": 0}], need=Need.PREFERENCES)
+    with pytest.raises(DataError) as caught:
+        shape.choose({**TREES, "winner": winner})
+    assert reason in str(caught.value)
+
+
+def test_three_columns_count_from_where_their_winners_say() -> None:
+    rows = [
+        {"prompt": "Name a tree.", "a": "No.", "b": "Oak.", "c": "Cup.", "winner": number} for number in (0, 2, 1)
+    ]
+    shape = find_shape(rows, {"responses": "a+b+c", "winner": "winner"}, need=Need.PREFERENCES)
+    assert [shape.choose(row).index(True) for row in rows] == [0, 2, 1]
 
 
 def test_ratings_that_are_equal_or_missing() -> None:
