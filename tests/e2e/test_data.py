@@ -60,3 +60,11 @@ def test_mistakes(tmp_path: Path) -> None:
         finished = run(tmp_path, "data", *arguments)
         assert finished.returncode == 2
         assert named in finished.stderr
+
+
+def test_how_prompts_are_read_is_said(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"Question": "Name a tree.", "Answer": "An oak."}])
+    for command, output in (("convert", "train.jsonl"), ("verl", "train.parquet")):
+        finished = run(tmp_path, "data", command, "rows.jsonl", "-o", output)
+        assert finished.returncode == 0, finished.stderr
+        assert "Read as instruction = 'Question'" in finished.stderr

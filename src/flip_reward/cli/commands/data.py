@@ -13,9 +13,10 @@ from rich.text import Text
 
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import ENCODING
+from flip_reward.cli.session import tell_shape
 from flip_reward.data.readers import INPUTS, open_input
 from flip_reward.data.rows import InvalidRow
-from flip_reward.data.shapes import parse_columns
+from flip_reward.data.shapes import Need, find_shape, parse_columns
 from flip_reward.data.tables import check_output
 from flip_reward.errors import DataError
 from flip_reward.integrations.verl.data import VerlColumns, write_verl_parquet
@@ -47,7 +48,8 @@ Output = Annotated[
     Path, typer.Option("--output", "-o", help="The new file: .jsonl, .jsonl.gz or .parquet.", show_default=False)
 ]
 Columns = Annotated[
-    str | None, typer.Option(help="Your names for our columns: prompt=question.", metavar="OURS=YOURS,...")
+    str | None,
+    typer.Option(help="Your names for our columns, where unrecognised: prompt=q.", metavar="OURS=YOURS,..."),
 ]
 Encoding = Annotated[str | None, typer.Option(help=ENCODING, show_default=False)]
 Reward = Annotated[str, typer.Option("--reward", "-r", help=f"The reward of every row: {', '.join(DATA_REWARDS)}.")]
@@ -63,7 +65,7 @@ def convert(
 ) -> None:
     """Make training rows of prompts or chats, or switch training rows to another reward.
 
-    Reads the columns instruction, prompt, messages or conversation. Rows that cannot be used are listed and left out.
+    Reads prompts in any shape that 'flip-reward score' knows. Rows that cannot be used are listed and left out.
 
     Examples:
 
@@ -72,9 +74,11 @@ def convert(
       flip-reward data convert yikeee/rlvr_general_chat_flip --reward general-quality -o judge.parquet
     """
     check_output(output)
-    rows = list(
-        convert_rows(open_input(source, encoding=encoding), reward, parse_columns(columns) if columns else None)
-    )
+    resolve_data_reward(reward)
+    opened = open_input(source, encoding=encoding)
+    shape = find_shape([opened], parse_columns(columns) if columns else None, need=Need.PROMPTS)
+    tell_shape(shape, [opened])
+    rows = list(convert_rows(opened, reward, shape))
     good = [row for row in rows if isinstance(row, PromptRow)]
     bad = [row for row in rows if isinstance(row, InvalidRow)]
     _list(bad)
@@ -173,7 +177,7 @@ def verl(
     """
     check_output(output)
     constant = VerlColumns(data_source, ability, split, parse_columns(columns) if columns else {}, limit, encoding)
-    count = write_verl_parquet(sources, output, constant)
+    count = write_verl_parquet(sources, output, constant, tell=tell_shape)
     typer.echo(f"{output}: {count:,} {'row' if count == 1 else 'rows'}")
 
 

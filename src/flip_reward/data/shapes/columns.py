@@ -28,6 +28,8 @@ PAIR_COLUMNS = ("chosen", "rejected")
 """Where better and worse responses stand."""
 COLUMNS = (*CONVERSATION_COLUMNS, *RESPONSE_COLUMNS, *PAIR_COLUMNS, "winner", "subset", "id")
 
+ITEM_TYPES = ("text", "output_text", "input_text", "message", "reasoning")
+"""What APIs call the parts of messages, and the items of an answer."""
 _COLUMNS_SHOWN = 12
 _COLUMN_NAME_SHOWN = 40
 COLUMNS_EXAMPLE = "for example --columns instruction=question,response=answer"
@@ -139,11 +141,11 @@ class Column:
         raise DataError(f"{field!r} must be text to stand in a template, not {name_type(value)}")
 
 
-def open_cell(column: str, value: object) -> object:
+def open_cell(column: str, value: object, *, lists: bool = False) -> object:
     """Return the list that stands as JSON in a cell, as tables without lists have it; any other value as it is.
 
-    Lists of messages are opened in any column, lists of texts only where the column's name is plural: a response may
-    be such a list.
+    Lists of messages are opened in any column, lists of texts only where the column's name is plural, or with
+    `lists`: a response may be such a list.
 
     Example:
         >>> open_cell("Responses", '["One.", "Two."]'), open_cell("response", '["One.", "Two."]')
@@ -155,8 +157,12 @@ def open_cell(column: str, value: object) -> object:
         found = orjson.loads(value)
     except orjson.JSONDecodeError:
         return value
-    is_chat = all(isinstance(one, dict) and ("role" in one or "from" in one) for one in found)
-    return found if found and (is_chat or column.lower().endswith("s")) else value
+    is_chat = all(isinstance(one, dict) and _is_message(one) for one in found)
+    return found if found and (lists or is_chat or column.lower().endswith("s")) else value
+
+
+def _is_message(value: Mapping[str, object]) -> bool:
+    return "role" in value or "from" in value or value.get("type") in ITEM_TYPES
 
 
 def split_columns(text: str, known: Iterable[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from flip_reward.core.conversation import ROLES, read_content
 from flip_reward.data.cells import is_missing, read_response
-from flip_reward.data.shapes.columns import name_type
+from flip_reward.data.shapes.columns import ITEM_TYPES, name_type
 from flip_reward.errors import DataError
 
 ChatMessage: TypeAlias = Mapping[str, object]
@@ -24,7 +24,6 @@ _ROLE_NAMES = {
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):[ ]?")
 TRANSCRIPT_START = "\n\nHuman:"
 _PARTS = ("text", "output_text", "input_text")
-_TYPES = (*_PARTS, "message", "reasoning")
 _TEXT_KEYS = (
     "content",
     "value",
@@ -111,7 +110,7 @@ def _open_api_object(value: Mapping[str, object]) -> object:
 def _is_one_reply(value: Sequence[object]) -> bool:
     """Whether a list is one candidate as messages, items of the responses API or parts, not several candidates."""
     if not all(
-        isinstance(one, Mapping) and (_find_role(one) is not None or one.get("type") in _TYPES) for one in value
+        isinstance(one, Mapping) and (_find_role(one) is not None or one.get("type") in ITEM_TYPES) for one in value
     ):
         return False
     alternatives = len(value) > 1 and all(isinstance(one, Mapping) and "type" not in one for one in value)

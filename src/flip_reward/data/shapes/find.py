@@ -143,11 +143,14 @@ class _Finder:
         answers = next((columns[ours] for ours in RESPONSE_COLUMNS if ours in columns), None)
         alternatives = (self._column(answers),) if answers else Shape().alternatives
         transcripts = self._all_transcripts([one.name for one in chats]) or self._all_transcripts(sides)
+        listed = [self._columns[ours] for ours in (*PAIR_COLUMNS, "responses") if ours in self._columns]
+        lists = bool(listed) and all(map(self._sample.holds_lists, listed))
         whole = columns.get("messages") if self._has(_CONVERSATION) else "messages"
         shape = Shape(
             columns={**columns, _SHAPE: _TRANSCRIPTS} if transcripts else columns,
             candidate_columns=() if self._need is Need.PROMPTS and chats else sides,
-            many=any(self._sample.holds_many(name) for name in sides or [one.name for one in alternatives]),
+            many=lists or any(self._sample.holds_many(name) for name in sides or [one.name for one in alternatives]),
+            lists=lists,
             preference=self._make_preference(known),
             id=columns.get("id", "id"),
             subset=columns.get("subset", "subset"),
@@ -310,8 +313,9 @@ class _Finder:
     def _find_alpaca(self) -> bool:
         names = {fold_name(name): name for name in self._sample.values}
         instruction, text = names.get("instruction"), names.get("input")
-        output = self._need is Need.PROMPTS or self._columns.get("response") == names.get("output")
-        if not (instruction and text and "output" in names and output):
+        sides = self._sides or find_sides(names) or [name for name in CHOSEN if name in names]
+        read = self._need is Need.PROMPTS or self._sides or self._columns.get("response") == names.get("output")
+        if not (instruction and text and ("output" in names or sides) and read):
             return False
         self._columns["instruction"] = f"{{{instruction}}}\n\n{{{text}}}"
         self._title = "Alpaca"
@@ -366,7 +370,8 @@ class _Finder:
     def _find_unread(self) -> str:
         """Say which column was perhaps meant to be read with the instruction: Alpaca's input, Dolly's context."""
         sample = self._sample
-        if self._has(_CONVERSATION) or self._sides or not sample.get("instruction"):
+        named = [self._columns.get(ours, "instruction") for ours in _CONVERSATION if ours in self._columns]
+        if "instruction" in self._given or named not in ([], ["instruction"]) or not sample.get("instruction"):
             return ""
         name = next(
             (name for name in ("input", "context") if any(isinstance(v, str) for v in sample.get(name))), None

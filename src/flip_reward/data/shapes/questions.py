@@ -32,10 +32,10 @@ def which_of(sample: Sample, columns: Mapping[str, str], ours: str, found: Seque
 def no_response(sample: Sample, columns: Mapping[str, str]) -> DataError:
     """Ask for the response."""
     chats = [name for name in ("messages", *MESSAGES) if any(map(is_messages, sample.get(name)))]
+    problem = f"there is no column with responses{suggest(RESPONSES[0], sample.values)}"
     if chats:
+        columns = {**columns, "messages": chats[0]}
         problem = f"{chats[0]!r} does not end with an assistant message that could be scored"
-    else:
-        problem = f"there is no column with responses{suggest(RESPONSES[0], sample.values)}"
     return _ask(sample, columns, "response", problem)
 
 
@@ -81,7 +81,8 @@ def _ask(sample: Sample, columns: Mapping[str, str], ours: str, problem: str) ->
     if ours == "response" and len(free) > 1 and not _has_instruction(sample, columns):
         columns, free = {**columns, "instruction": free[0]}, free[1:]
     free.sort(key=lambda name: -max((len(str(value)) for value in sample.get(name)), default=0))
-    hint = f"for example {format_columns({**columns, ours: free[0]})}" if free else "add it to the rows"
+    add = "add it to the rows" + ", or sample some: best-of-n --generate N" * (ours == "response")
+    hint = f"for example {format_columns({**columns, ours: free[0]})}" if free else add
     return DataError(f"{sample.name}: {problem}; {list_columns(sample.values, 'the rows have')}", hint=hint)
 
 

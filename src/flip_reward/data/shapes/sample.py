@@ -70,6 +70,13 @@ class Sample:
         except DataError:
             return bool(lists)
 
+    def holds_lists(self, column: str) -> bool:
+        """Whether every cell of a column is a list as JSON."""
+        cells = self.get(column)
+        return bool(cells) and all(
+            isinstance(cell, str) and open_cell("", cell, lists=True) != cell for cell in cells
+        )
+
     def count_in(self, row: Values, column: str) -> int:
         """Return how many candidates a cell holds; 0 where it cannot be read."""
         try:

@@ -14,6 +14,7 @@ from flip_reward.data.shapes.columns import (
     Column,
     list_columns,
     name_type,
+    open_cell,
     suggest,
 )
 from flip_reward.data.shapes.conversations import (
@@ -51,6 +52,8 @@ class Shape:
     """The columns of the candidates, where each has its own."""
     many: bool = False
     """Whether a cell holds several candidates."""
+    lists: bool = False
+    """Whether cells hold them as JSON, in columns whose names do not say so."""
     preference: Preference | None = None
     """How the rows say which candidates are better, where they do."""
     id: str = "id"
@@ -105,7 +108,7 @@ class Shape:
         return None if found is None else self._read_cell(found, values)
 
     def _read_cell(self, column: Column, values: Mapping[str, object]) -> list[Reply]:
-        value = column.read(values)
+        value = open_cell(column.name, column.read(values), lists=self.lists)
         if isinstance(value, list) and not value:
             if self.candidate_columns:
                 return []

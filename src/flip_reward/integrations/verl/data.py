@@ -6,7 +6,7 @@ and ground truth) and extra_info, which has the conversation once more: verl han
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
@@ -15,8 +15,8 @@ from flip_reward.core.conversation import Message
 from flip_reward.core.response import select_target
 from flip_reward.data.groups import read_sources
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import InvalidRow
-from flip_reward.data.shapes import Need, find_shape
+from flip_reward.data.rows import Input, InvalidRow
+from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.tables import write_table
 from flip_reward.errors import ConversationError, DataError
 
@@ -38,19 +38,29 @@ class VerlColumns:
     """How the inputs' texts are encoded (see `open_input`)."""
 
 
-def write_verl_parquet(inputs: Sequence[str], output: Path, constant: VerlColumns | None = None) -> int:
+def write_verl_parquet(
+    inputs: Sequence[str],
+    output: Path,
+    constant: VerlColumns | None = None,
+    *,
+    tell: Callable[[Shape, Sequence[Input]], None] | None = None,
+) -> int:
     """Write inputs as one Parquet file with verl's columns, and return how many rows it has.
 
     The inputs are files or data sets on the hub whose rows hold prompts; responses are left out, because the policy
-    gives its own. The file appears whole or not at all: a row without a prompt is a `DataError`.
+    gives its own. The file appears whole or not at all: a row without a prompt is a `DataError`. `tell` learns
+    how the rows are read.
     """
-    return write_table(output, to_verl_rows(inputs, constant or VerlColumns()), _VerlRow)
-
-
-def to_verl_rows(inputs: Sequence[str], constant: VerlColumns) -> Iterator[Mapping[str, object]]:
-    """Read inputs as rows of verl's columns."""
+    constant = constant or VerlColumns()
     sources = [open_input(name, encoding=constant.encoding) for name in inputs]
-    for row in read_sources(sources, find_shape(sources, constant.columns, need=Need.PROMPTS), limit=constant.limit):
+    shape = find_shape(sources, constant.columns, need=Need.PROMPTS)
+    if tell:
+        tell(shape, sources)
+    return write_table(output, _to_verl_rows(sources, shape, constant), _VerlRow)
+
+
+def _to_verl_rows(sources: Sequence[Input], shape: Shape, constant: VerlColumns) -> Iterator[Mapping[str, object]]:
+    for row in read_sources(sources, shape, limit=constant.limit):
         if isinstance(row, InvalidRow):
             raise DataError(f"{row.source}, line {row.line}: {row.reason}")
         try:

@@ -11,10 +11,11 @@ import orjson
 
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow
+from flip_reward.data.shapes import Need, find_shape
 from flip_reward.errors import DataError
 from flip_reward.scoring.manifest import InputIdentity
 from flip_reward.training.grpo.recipe import GrpoData
-from flip_reward.training.prompts.rows import PromptRow, convert_rows, read_rows
+from flip_reward.training.prompts.rows import PromptRow, convert_rows, holds_training_rows, read_rows
 
 _MOST_SHOWN = 3
 
@@ -30,6 +31,8 @@ class GrpoRows:
     """The names and hashes of the sources."""
     left_out: int = 0
     """How many rows could not be used."""
+    read_as: Sequence[str] = ()
+    """In words, how sources were read, where that had to be found out."""
 
     @property
     def sha256(self) -> str:
@@ -40,16 +43,17 @@ class GrpoRows:
         return digest.hexdigest()
 
 
-def prepare_rows(data: GrpoData) -> GrpoRows:
-    """Read the rows of a recipe, and hold some of them out."""
+def prepare_rows(data: GrpoData, reward: str = "general-flip") -> GrpoRows:
+    """Read the rows of a recipe, and hold some of them out. Prompts that name no reward get the one given."""
     generator = random.Random(data.seed)  # noqa: S311 - repeatable on purpose
     source = open_input(data.source)
-    rows, left_out = _read(source, data)
+    read_as: list[str] = []
+    rows, left_out = _read(source, data, reward, read_as)
     sources = [source]
     if data.held_out_source is not None:
         other = open_input(data.held_out_source)
         sources.append(other)
-        held_out, more_left_out = _read(other, data)
+        held_out, more_left_out = _read(other, data, reward, read_as)
         left_out += more_left_out
     else:
         held_out = _draw_held_out(rows, data.held_out, generator)
@@ -59,13 +63,18 @@ def prepare_rows(data: GrpoData) -> GrpoRows:
     if not train:
         raise DataError(f"{data.source} has no row to learn from")
     identities = [InputIdentity(name=one.name, fingerprint=one.fingerprint()) for one in sources]
-    return GrpoRows(train, held_out, identities, left_out)
+    return GrpoRows(train, held_out, identities, left_out, read_as)
 
 
-def _read(source: Input, data: GrpoData) -> tuple[list[PromptRow], int]:
-    found: Iterable[PromptRow | InvalidRow] = (
-        read_rows(source) if data.switch_to is None else convert_rows(source, data.switch_to, data.columns)
-    )
+def _read(source: Input, data: GrpoData, reward: str, read_as: list[str]) -> tuple[list[PromptRow], int]:
+    found: Iterable[PromptRow | InvalidRow]
+    if data.switch_to is None and not data.columns and holds_training_rows(source):
+        found = read_rows(source)
+    else:
+        shape = find_shape([source], data.columns, need=Need.PROMPTS)
+        if shape.found:
+            read_as.append(f"{source.name} is read as {shape.description}")
+        found = convert_rows(source, data.switch_to or reward, shape)
     rows: list[PromptRow] = []
     bad: list[InvalidRow] = []
     for row in found:

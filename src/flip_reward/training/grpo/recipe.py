@@ -34,12 +34,12 @@ class GrpoData(RecipePart):
     """Prompts to learn from, and prompts to evaluate on."""
 
     source: str
-    """Rows of `flip-reward data`: a file in any format that `flip-reward score` reads, or a data set on the hub."""
+    """Rows of `flip-reward data`, or prompts or chats in any shape and format that `flip-reward score` reads: a file,
+    or a data set on the hub. Prompts that name no reward get that of the section `reward`."""
     switch_to: str | None = None
-    """Give every row this reward in place of its own, such as "general-quality". The source may then be plain prompts
-    or chats, as for `flip-reward data convert`."""
+    """Give every row this reward in place of its own, such as "general-quality"."""
     columns: dict[str, str] = Field(default={})
-    """With `switch_to`: our column names to theirs, as for `--columns`."""
+    """Our column names to theirs, as for `--columns`: the rows are then prompts, not those of `flip-reward data`."""
     rows: int | None = Field(default=None, ge=1)
     """How many of the rows to learn from, drawn with the seed."""
     held_out: float = Field(default=0.0, ge=0, le=0.5)
@@ -56,8 +56,6 @@ class GrpoData(RecipePart):
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
-        if self.columns and self.switch_to is None:
-            raise PydanticCustomError("data_keys", "columns needs switch_to")
         if self.held_out and self.held_out_source is not None:
             raise PydanticCustomError("data_keys", "held_out has no effect with held_out_source: set it to 0")
         return self

@@ -42,7 +42,7 @@ def train_grpo(
     """
     observer, stop = observer or SilentObserver(), stop or StopSignal()
     require_libraries("trl", "datasets", "pyarrow", *(("peft",) if recipe.lora else ()))
-    rows = prepare_rows(recipe.data)
+    rows = prepare_rows(recipe.data, f"general-{recipe.reward.reward}")
     evaluate = bool(rows.held_out)
     with quiet_libraries():
         from flip_reward.training.grpo.config import find_unsafe_saving, make_grpo_config
@@ -141,6 +141,8 @@ def _is_first() -> bool:
 def _describe(rows: GrpoRows, rewards: GrpoRewards, observer: TrainingObserver) -> None:
     for name, model in rewards.models.items():
         observer.say(f"{name}: model: {model}")
+    for line in rows.read_as:
+        observer.say(line)
     left_out = f"; {rows.left_out} left out" if rows.left_out else ""
     observer.say(f"{len(rows.train):,} prompts to learn from, {len(rows.held_out):,} held out{left_out}")
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypedDict
 
 from flip_reward.core.conversation import Group, Message
-from flip_reward.data.rows import Input, InvalidRow
+from flip_reward.data.rows import Input, InvalidRow, RawRow
 from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.tables import write_table
 from flip_reward.errors import ConversationError, DataError, FlipRewardError
@@ -53,6 +54,7 @@ def resolve_data_reward(name: str, place: str = "dataset") -> str:
 
 
 _COLUMNS = ("messages", "ground_truth", "dataset")
+_ROWS_LOOKED_AT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,12 @@ def read_rows(source: Input) -> Iterator[PromptRow | InvalidRow]:
             yield InvalidRow(row.position, row.line, str(error))
 
 
+def holds_training_rows(source: Input) -> bool:
+    """Whether any of the first rows is one to train on, or names a reward, and not just a prompt."""
+    first = [row.values for row in islice(source.rows(), _ROWS_LOOKED_AT) if isinstance(row, RawRow)]
+    return any(values.keys() >= set(_COLUMNS) or str(values.get("dataset")) in DATA_REWARDS for values in first)
+
+
 def read_messages(value: object) -> tuple[Message, ...]:
     """Read a conversation, without the assistant's turns at its end."""
     if not isinstance(value, list):
@@ -175,15 +183,13 @@ def _read_texts(column: str, value: object) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def convert_rows(
-    source: Input, dataset: str, columns: Mapping[str, str] | None = None
-) -> Iterator[PromptRow | InvalidRow]:
-    """Make training rows of prompts or chats in any shape that `find_shape` knows, or of training rows.
+def convert_rows(source: Input, dataset: str, shape: Shape | None = None) -> Iterator[PromptRow | InvalidRow]:
+    """Make training rows of prompts or chats, by default in the shape that `find_shape` finds, or of training rows.
 
     Training rows are switched to the reward.
     """
     resolve_data_reward(dataset)
-    shape = find_shape([source], columns, need=Need.PROMPTS)
+    shape = shape or find_shape([source], need=Need.PROMPTS)
     for row in source.rows():
         if isinstance(row, InvalidRow):
             yield row

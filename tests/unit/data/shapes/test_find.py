@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -399,3 +400,42 @@ def test_any_rows_have_a_shape_or_a_reason(rows: list[dict[str, object]], need: 
 def rows_of(name: str, *rows: Mapping[str, object]) -> Input:
     bad = InvalidRow(0, 1, "not JSON")
     return Input(name, lambda _: iter([bad, *(RawRow(place, place + 1, row) for place, row in enumerate(rows, 1))]))
+
+
+def test_lists_in_the_cells_of_a_table_are_candidates_where_all_of_them_are() -> None:
+    rows = [{"prompt": ASK, "chosen": '["An oak.", "An elm."]', "rejected": '["A cup."]'}]
+    shape = find_shape(rows, need=Need.PREFERENCES)
+    assert shape.to_group(rows[0], "").responses == ("An oak.", "An elm.", "A cup.")
+    assert shape.choose(rows[0]) == (True, True, False)
+    mixed = [*rows, {"prompt": ASK, "chosen": '["a", "list", "as", "asked"]', "rejected": "No list."}]
+    assert find_shape(mixed).to_group(mixed[1], "").responses == ('["a", "list", "as", "asked"]', "No list.")
+
+
+def test_the_items_of_an_answer_are_read_in_a_table_too() -> None:
+    items = [
+        {"type": "reasoning"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": GOOD}]},
+    ]
+    row = {"input": ASK, "output": json.dumps(items)}
+    assert find_shape([row]).to_group(row, "").responses == (GOOD,)
+    row = {"prompt": ASK, "response": '[{"type": "oak", "height": 30}]'}
+    assert find_shape([row]).to_group(row, "").responses == (row["response"],)
+
+
+@pytest.mark.parametrize("sides", [{"chosen": GOOD, "rejected": BAD}, {"output_1": GOOD, "output_2": BAD}])
+@pytest.mark.parametrize("need", [Need.RESPONSES, Need.PROMPTS])
+def test_alpaca_joins_them_for_pairs_too(sides: dict[str, str], need: Need) -> None:
+    row = {"instruction": "Translate.", "input": "Eiche", **sides}
+    assert find_shape([row], need=need).to_group(row, "").messages[0].content == "Translate.\n\nEiche"
+
+
+def test_a_context_beside_pairs_is_not_passed_over_in_silence() -> None:
+    row = {"instruction": ASK, "context": "A wood.", "response_a": GOOD, "response_b": BAD, "winner": "a"}
+    assert "'context' is not read" in find_shape([row]).description
+
+
+def test_a_conversation_is_not_offered_as_its_own_response() -> None:
+    with pytest.raises(DataError) as caught:
+        find_shape([{"conversations": [human("Hi"), gpt("Hello!"), human(ASK)]}])
+    assert "--columns" not in (caught.value.hint or "")
+    assert "--generate" in (caught.value.hint or "")

@@ -96,7 +96,6 @@ def test_recipes_of_the_paper_have_its_numbers(name: str) -> None:
         (["evaluation.rewards=[]"], "'evaluation' is now 'held_out_rewards'"),
         (["truncated=leave_out"], "'truncated' is now 'mask_truncated_completions'"),
         (["patience_seconds=1"], "'patience_seconds' is now 'outage_timeout_seconds'"),
-        (["data.columns={prompt: q}"], "switch_to"),
         (["data.held_out=0.1", "data.held_out_source=x"], "held_out_source"),
         (["data.hold_out=0.1"], "did you mean 'held_out'?"),
         (["max_unscored_share=2"], "max_unscored_share"),

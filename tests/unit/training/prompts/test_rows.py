@@ -5,6 +5,7 @@ import pytest
 
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow, RawRow
+from flip_reward.data.shapes import Need, find_shape
 from flip_reward.errors import DataError
 from flip_reward.training.prompts.rows import DATA_REWARDS, PromptRow, convert_rows, read_rows, write_rows
 
@@ -76,7 +77,8 @@ def test_converting(values: dict[str, Any]) -> None:
 
 
 def test_converting_with_columns_and_bad_rows() -> None:
-    found = list(convert_rows(rows_of({"q": "Hi there"}, {"q": ""}), "general-flip", {"prompt": "q"}))
+    shape = find_shape([], {"prompt": "q"}, need=Need.PROMPTS)
+    found = list(convert_rows(rows_of({"q": "Hi there"}, {"q": ""}), "general-flip", shape))
     assert isinstance(found[0], PromptRow)
     assert found[0].instruction == "Hi there"
     assert isinstance(found[1], InvalidRow)
