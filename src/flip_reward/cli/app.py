@@ -98,6 +98,7 @@ def _repeat_pairs(options: Sequence[str], arguments: Sequence[str]) -> list[str]
 
 app = typer.Typer(
     name="flip-reward",
+    cls=LazyCommands,
     help="Reward responses by inferring the instruction behind them (FLIP), without references and without rubrics.",
     epilog=EXPLANATION,
     no_args_is_help=True,
