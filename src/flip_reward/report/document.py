@@ -20,6 +20,8 @@ from flip_reward.report.texts import TextTable
 MAX_BYTES = 3_000_000
 """How large a page becomes by default. Texts are cut until it fits."""
 
+_COMPRESSION = 6
+"""The next levels take several times as long, for a twentieth less."""
 _TEXT_LIMITS = (80, 120, 160, 240, 360, 500, 700, 1000, 1400, 2000, 3000, 4500, 7000, 12_000, 20_000)
 
 
@@ -67,7 +69,7 @@ def _encode(payload: object, texts: TextTable, text_limit: int) -> bytes:
     """Return the data as base64, which no text can break out of, of compressed JSON."""
     cut = texts.cut(text_limit)
     content = {"text_limit": text_limit, "texts": cut.texts, "omitted": cut.omitted, "payload": payload}
-    return base64.b64encode(gzip.compress(orjson.dumps(content, default=_dump_model), mtime=0))
+    return base64.b64encode(gzip.compress(orjson.dumps(content, default=_dump_model), _COMPRESSION, mtime=0))
 
 
 def _dump_model(value: object) -> object:

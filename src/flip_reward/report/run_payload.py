@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -26,6 +27,7 @@ from flip_reward.scoring.run_folder import REJECTED, read_records_in_input_order
 from flip_reward.scoring.summary import Quartiles, Summary
 from flip_reward.selection.results import Choice, read_choices
 
+_MOST_CANDIDATES = 100
 _REJECTED_SHOWN = 500
 _REASON_SHOWN = 500
 
@@ -57,11 +59,14 @@ class GroupPayload:
     row: int
     where: str
     size: int
-    """How many responses the row has; fewer are here while the run is not finished."""
+    """How many responses the row has."""
+    recorded: int
+    """How many of them have an outcome so far."""
     instruction: int
     messages: list[tuple[str, int]]
     """The role and the text of each; none where the input is gone."""
     candidates: list[CandidatePayload]
+    """Of very many some stand for the others, the lowest and the highest reward among them."""
     chosen: int | None
     """Its place among the candidates; None also where nothing is chosen, as by `flip-reward score`."""
     top: list[int]
@@ -111,6 +116,8 @@ class RunPayload:
     """Why texts of the inputs are not shown."""
     responses: int
     groups: int
+    unit: str
+    """What a group is to its reader: a row of the input, or several."""
     quartiles: Quartiles | None
     histogram: Histogram | None
     outcomes: list[Count]
@@ -145,6 +152,11 @@ class RunRead:
         return cls(folder, find_origin(folder), manifest, survey, read_summary(folder))
 
     @property
+    def grouped(self) -> bool:
+        """Whether several rows of the input form a group."""
+        return Manifest.read(self.origin / MANIFEST).configuration.grouping is not None
+
+    @property
     def rescored(self) -> bool:
         """Whether another run made the inferences."""
         return self.origin != self.folder
@@ -154,7 +166,8 @@ def make_run_data(run: RunRead, *, most: int) -> tuple[RunPayload, TextTable]:
     """Make the data of a run's page, with about `most` responses at most, in rows that stand for all."""
     survey, texts, settings = run.survey, TextTable(), run.manifest.configuration.settings
     counted = survey.tally.summarise(complete=False, rejected_rows=0, resumed_responses=0, seconds=0)
-    rows = survey.choose_rows(max(1, most * survey.rows // max(counted.responses, 1)))
+    shown = min(counted.responses, survey.rows * _MOST_CANDIDATES)
+    rows = survey.choose_rows(max(1, most * survey.rows // max(shown, 1)))
     found = read_run_texts(run.origin, rows)
     choices, selected = _read_choices(run, rows)
     histogram = survey.draw()
@@ -170,6 +183,7 @@ def make_run_data(run: RunRead, *, most: int) -> tuple[RunPayload, TextTable]:
         missing=found.missing,
         responses=counted.responses,
         groups=survey.rows,
+        unit="group" if run.grouped else "row",
         quartiles=counted.rewards,
         histogram=histogram,
         outcomes=[Count(name, count, OUTCOMES[Outcome(name)]) for name, count in counted.outcomes.items()],
@@ -223,14 +237,15 @@ def _describe_groups(
     measure, _, variant = str(run.manifest.configuration.settings.get("similarity") or "").partition(":")
     normalizer = variant if variant and measure != "embedding" else "english"
     for row, group in groupby(read_records_in_input_order(run.folder, rows), key=attrgetter("row")):
-        records = list(group)
-        known, choice = found.rows.get(row, RowTexts()), choices.get(row)
+        known, choice, recorded = found.rows.get(row, RowTexts()), choices.get(row), list(group)
+        records = _spread_candidates(recorded, choice.chosen if choice else None)
         places = {record.response_index: place for place, record in enumerate(records)}
         yield GroupPayload(
             id=records[0].group_id,
             row=row,
             where=f"{known.source}, line {known.line}" if known.source else f"row {row + 1}",
             size=records[0].group_size,
+            recorded=len(recorded),
             instruction=texts.add(records[0].instruction),
             messages=[(message.role, texts.add(message.content)) for message in known.messages],
             candidates=[
@@ -240,6 +255,21 @@ def _describe_groups(
             chosen=None if choice is None or choice.chosen is None else places.get(choice.chosen),
             top=_find_highest(records),
         )
+
+
+def _spread_candidates(records: list[Record], chosen: int | None) -> list[Record]:
+    """Choose the responses of a row that are shown: the chosen one, and others evenly over the rewards."""
+    last = len(records) - 1
+    if last < _MOST_CANDIDATES:
+        return records
+
+    def reward(place: int) -> float:
+        value = records[place].score.value
+        return -math.inf if value is None else value
+
+    places = sorted(range(len(records)), key=reward)
+    kept = {places[step * last // (_MOST_CANDIDATES - 1)] for step in range(_MOST_CANDIDATES)}
+    return [record for place, record in enumerate(records) if place in kept or record.response_index == chosen]
 
 
 def _find_highest(records: Sequence[Record]) -> list[int]:
@@ -297,7 +327,7 @@ def _describe_effort(run: RunRead, counted: Summary) -> list[tuple[str, str]]:
     summary = run.summary
     if summary is not None and summary.cost is not None:
         facts.append(("Cost, at the prices that were given", f"{summary.cost:,.4f}"))
-    if summary is not None and not run.rescored:
+    if summary is not None and summary.rewards_per_second and not run.rescored:
         speed = f"{summary.rewards_per_second:,.1f} responses/s over {summary.seconds:,.1f} s"
         facts.append(("Speed of the last session", speed))
     return facts

@@ -219,6 +219,19 @@ def test_without_its_input_it_says_so(read: Read, tmp_path: Path) -> None:
     assert page.locator("#sample .inference mark").count() > 0
 
 
+def test_a_run_of_groups_in_which_all_is_scored(read: Read, tmp_path: Path) -> None:
+    rows = [{**row, "id": f"twice-{index // 2}"} for index, row in enumerate(list_rows(8))]
+    run = score_rows(tmp_path, [{**row, "prompt": rows[index // 2 * 2]["prompt"]} for index, row in enumerate(rows)])
+    page = read(shown=Shown(build_run_page(run).as_uri(), "rows.jsonl · flip-reward run", run)).open()
+    assert page.locator(".finding").inner_text().endswith("They belong to 4 groups.")
+    assert count(page) == "4 groups"
+    bars, ticks = (page.locator(f".histogram .{name}").bounding_box() for name in ("bars", "ticks"))
+    assert bars is not None
+    assert ticks is not None
+    assert (ticks["x"], ticks["width"]) == (bars["x"], bars["width"])
+    assert ticks["y"] >= bars["y"] + bars["height"]
+
+
 def test_a_run_without_records_says_so(read: Read, tmp_path: Path) -> None:
     run = score_rows(tmp_path, list_rows(1))
     (run / "records.jsonl").write_bytes(b"")

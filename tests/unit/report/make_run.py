@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flip_reward.engines.base import Request
 from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.flip import FlipReward
 from flip_reward.rewards.waiting import run_blocking
 from flip_reward.scoring.job import ScoringJob, open_job, score_file
@@ -68,10 +69,12 @@ def score_rows(folder: Path, rows: Rows, script: Callable[[Request], str] = infe
     return folder / "run"
 
 
-def choose_from_rows(folder: Path, rows: Rows, *, tie_rule: TieRule = TieRule.FIRST) -> Path:
+def choose_from_rows(
+    folder: Path, rows: Rows, *, tie_rule: TieRule = TieRule.FIRST, reward: RewardModel | None = None
+) -> Path:
     """Score rows and choose in each, and return the run folder."""
     source = write_rows(folder / "candidates.jsonl", rows)
-    job = ScoringJob(FlipReward(ScriptedEngine(infer)), [str(source)], folder=folder / "best")
+    job = ScoringJob(reward or FlipReward(ScriptedEngine(infer)), [str(source)], folder=folder / "best")
 
     async def choose() -> Path:
         opened = open_job(job)

@@ -10,6 +10,7 @@ from flip_reward.core.similarity import TokenF1
 from flip_reward.core.tokens import load_normalizer
 from flip_reward.errors import EngineServerError, RunError
 from flip_reward.report.run import build_run_page, is_run
+from flip_reward.rewards.shared import load_shared
 from flip_reward.scoring.rescore import rescore_run
 from flip_reward.scoring.run_folder import read_summary
 from flip_reward.selection.choice import TieRule
@@ -219,3 +220,18 @@ def test_the_command_says_where_the_page_is(tmp_path: Path) -> None:
     assert finished.returncode == 0, finished.stderr
     assert "run/report.html" in finished.stdout
     assert run_command(tmp_path, "report", "run", "--step", "1").returncode != 0
+
+
+def test_of_thousands_of_candidates_some_stand_for_the_others(tmp_path: Path) -> None:
+    """A row can hold more of them than a page has room for; what is chosen and the ends of the rewards are kept."""
+    texts = [*[f"word {index} " * (index % 7 + 1) for index in range(3000)], "Hi"]
+    rows: list[dict[str, object]] = [{"prompt": "Say hi.", "responses": texts}, *list_rows(2)]
+    run = choose_from_rows(tmp_path, rows, reward=load_shared("shortest", {}))
+    page, kept = read_page(run)
+    assert (page["responses"], page["samples_responses"]) == (3003, sum(len(s["candidates"]) for s in page["samples"]))
+    first = page["samples"][0]
+    assert (first["size"], first["recorded"]) == (3001, 3001)
+    assert 50 < len(first["candidates"]) <= 101
+    assert kept[first["candidates"][first["chosen"]]["response"]] == "Hi"
+    assert first["top"] == [first["chosen"]]
+    assert len(page["samples"]) == 3, "the other rows are there, too"

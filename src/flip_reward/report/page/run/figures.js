@@ -68,7 +68,7 @@ function describeRewards(report, choose) {
 }
 
 /** Say what a run amounts to. */
-function describeFinding({ responses, groups, outcomes, quartiles, selected }) {
+function describeFinding({ responses, groups, unit, outcomes, quartiles, selected }) {
   const scored = outcomes.find(({ name }) => name === "scored")?.count ?? 0;
   const all = scored === responses ? `All ${formatCount(responses, "response")} are scored` : null;
   const parts = [
@@ -79,10 +79,10 @@ function describeFinding({ responses, groups, outcomes, quartiles, selected }) {
         ? `None of ${formatCount(responses, "response")} is scored.`
         : "There are no responses yet.",
   ];
-  if (groups < responses) parts.push(`They belong to ${formatCount(groups, "row")}.`);
+  if (groups < responses) parts.push(`They belong to ${formatCount(groups, unit)}.`);
   if (selected) {
     parts.push(
-      `In ${formatNumber(selected.groups - selected.undecided)} of ${formatCount(selected.groups, "row")} a response is chosen` +
+      `In ${formatNumber(selected.groups - selected.undecided)} of ${formatCount(selected.groups, unit)} a response is chosen` +
         (selected.tied ? `, in ${formatNumber(selected.tied)} of them among equals by the rule “${selected.tie_rule}”.` : "."),
     );
     if (selected.undecided) parts.push(`In ${formatNumber(selected.undecided)} nothing could be decided.`);

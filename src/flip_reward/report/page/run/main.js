@@ -34,7 +34,7 @@ function showRun(data) {
   const view = new RunView(report);
   const byline = [
     formatCount(report.responses, "response"),
-    report.groups < report.responses ? formatCount(report.groups, "row") : null,
+    report.groups < report.responses ? formatCount(report.groups, report.unit) : null,
     report.engine,
   ];
   const page = new Page(report, byline, (state) => {

@@ -3,14 +3,20 @@
 
 /** Everything about one row. */
 function showRow(report, row) {
-  const { id, where, size, messages, instruction, candidates } = row;
-  const some = candidates.length < size ? `${candidates.length} of ${size} responses so far` : null;
+  const { id, where, size, recorded, messages, instruction, candidates } = row;
+  const some = recorded < size ? `${formatNumber(recorded)} of ${formatCount(size, "response")} so far` : null;
   const verdict = size > 1 ? describeVerdict(report, row) : null;
   return [
     element("h3", { id: "sample-title", tabindex: "-1", dir: "auto" }, id),
     paragraph([where, some ?? (size > 1 ? formatCount(size, "response") : null)].filter(Boolean).join(" · "), {
       class: "note",
     }),
+    candidates.length < recorded
+      ? paragraph(
+          `${formatNumber(candidates.length)} of these responses are in this file, evenly from the lowest to the highest reward.`,
+          { class: "note" },
+        )
+      : null,
     verdict ? paragraph(verdict) : null,
     size > 1 ? showRewards(report, row) : null,
     messages.length

@@ -52,7 +52,7 @@ class RunView {
   constructor(report) {
     this.#report = report;
     this.grouped = report.samples.some(({ size }) => size > 1);
-    this.noun = this.grouped ? "row" : "response";
+    this.noun = this.grouped ? report.unit : "response";
     this.total = report.samples.length;
     this.#hide("group", !this.grouped);
     this.#hide("caution", !report.cautions.length);
