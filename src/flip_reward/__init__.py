@@ -25,7 +25,7 @@ from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.rewards.judges.pairwise import PairwiseJudge
 from flip_reward.rewards.judges.pointwise import PointwiseJudge
 from flip_reward.rewards.similarities import load_similarity
-from flip_reward.scoring.job import score_file, score_file_async
+from flip_reward.scoring.files import score_file, score_file_async
 from flip_reward.scoring.summary import Summary
 from flip_reward.selection.choice import Selection, TieRule, best_of, select_best
 from flip_reward.selection.training import select_rows

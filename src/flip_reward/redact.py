@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import lru_cache
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -86,6 +88,15 @@ def mask_arguments(arguments: Sequence[str]) -> list[str]:
         masked.append(name + equals + _mask_value(name or before, value))
         before = argument if argument.startswith("-") and not equals else ""
     return masked
+
+
+current_arguments: ContextVar[tuple[str, ...]] = ContextVar("current_arguments", default=())
+"""What this process was called with: the words of a command line, or the name of a function. Not masked."""
+
+
+def describe_command() -> str:
+    """Return the command line as a shell takes it, without secrets; empty where nobody has said what it is."""
+    return shlex.join(mask_arguments(current_arguments.get()))
 
 
 def _mask_value(name: str, value: str) -> str:

@@ -17,7 +17,7 @@ from flip_reward.core.score import Outcome
 from flip_reward.engines.base import Request
 from flip_reward.errors import EngineUnavailableError, RunMismatchError
 from flip_reward.rewards.config import RewardConfig
-from flip_reward.scoring.job import score_file
+from flip_reward.scoring.files import score_file
 from flip_reward.scoring.run_folder import read_records
 from tests.http.fault_server import Choose, Fault, FaultServer, from_then_on, never
 from tests.http.logprob_servers import LogprobServer

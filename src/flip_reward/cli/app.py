@@ -16,7 +16,7 @@ from flip_reward.cli.exit_codes import EXPLANATION, ExitCode, exit_code
 from flip_reward.cli.help import PlainGroup, build_command
 from flip_reward.cli.streams import unbreakable_output
 from flip_reward.errors import FlipRewardError
-from flip_reward.scoring.command_line import current_arguments
+from flip_reward.redact import current_arguments
 
 COMMANDS = {
     "try": "Score one response, and see why.",

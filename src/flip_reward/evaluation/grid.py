@@ -27,12 +27,12 @@ from flip_reward.evaluation.folder import (
     write_evaluation,
     write_items,
 )
+from flip_reward.redact import describe_command
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig, split_settings
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 from flip_reward.rewards.options import Settings
-from flip_reward.scoring.command_line import describe_command
 from flip_reward.scoring.folders import EVALUATION, FolderKind, how_to_go_on, recognise
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.run_folder import CompletedRows, RunFolder

@@ -187,25 +187,28 @@ class RewardModel(ABC):
         return ScoredGroup(await self.score_responses(group, target), target.instruction)
 
     @overload
-    async def score(self, data: Group, *, columns: ColumnNames = None) -> tuple[Score, ...]: ...
+    async def score(self, data: Group) -> tuple[Score, ...]: ...
     @overload
     async def score(self, data: Mapping[str, object], *, columns: ColumnNames = None) -> dict[str, object]: ...
     @overload
-    async def score(self, data: TableT, *, columns: ColumnNames = None) -> TableT: ...
+    async def score(self, data: TableT, *, columns: ColumnNames = None, group_by: str | None = None) -> TableT: ...
     @overload
-    async def score(self, data: Iterable[Group], *, columns: ColumnNames = None) -> list[tuple[Score, ...]]: ...
+    async def score(self, data: Iterable[Group]) -> list[tuple[Score, ...]]: ...
     @overload
     async def score(
-        self, data: Iterable[Mapping[str, object]], *, columns: ColumnNames = None
+        self, data: Iterable[Mapping[str, object]], *, columns: ColumnNames = None, group_by: str | None = None
     ) -> list[dict[str, object]]: ...
 
-    async def score(self, data: object, *, columns: ColumnNames = None) -> object:
+    async def score(self, data: object, *, columns: ColumnNames = None, group_by: str | None = None) -> object:
         """Score groups, rows or a table; everything is asked at once, and the engine limits what is in flight.
 
         Args:
             data: One group or several; or rows in any shape of a file: a mapping, several of them, a pandas or polars
                 DataFrame, or a `datasets.Dataset`.
             columns: For rows: our column names to theirs, such as {"response": "answer"}.
+            group_by: For rows: those with the same value of this column form a group, which matters to rewards that
+                compare responses. Without it those do that have the same id and prompt, or that follow each other
+                with the same prompt.
 
         Returns:
             For a group a score for each of its responses, for several a list of these. Rows and tables come back as
@@ -232,16 +235,16 @@ class RewardModel(ABC):
             return (await self.score_group(data)).scores
         frame = open_frame(data)
         if frame is not None:
-            return await score_frame(self, frame, columns)
+            return await score_frame(self, frame, columns, group_by)
         if isinstance(data, Mapping):
-            return (await score_rows(self, [data], columns))[0]
+            return (await score_rows(self, [data], columns, group_by))[0]
         given: list[object] = list(data) if isinstance(data, Iterable) and not isinstance(data, str) else [data]
         groups = [one for one in given if isinstance(one, Group)]
         rows = [one for one in given if isinstance(one, Mapping)]
         if len(groups) == len(given):
             return await self._score_groups(groups)
         if len(rows) == len(given):
-            return await score_rows(self, rows, columns)
+            return await score_rows(self, rows, columns, group_by)
         odd = next(place for place, one in enumerate(given) if not isinstance(one, Mapping))
         raise DataError(f"row {odd} is no row, but {type(given[odd]).__name__}", hint=_WHAT_IS_SCORED)
 
@@ -255,33 +258,33 @@ class RewardModel(ABC):
         return await gather_all(map(self.score_responses, groups, targets))
 
     @overload
-    def score_sync(self, data: Group, *, columns: ColumnNames = None) -> tuple[Score, ...]: ...
+    def score_sync(self, data: Group) -> tuple[Score, ...]: ...
     @overload
     def score_sync(self, data: Mapping[str, object], *, columns: ColumnNames = None) -> dict[str, object]: ...
     @overload
-    def score_sync(self, data: TableT, *, columns: ColumnNames = None) -> TableT: ...
+    def score_sync(self, data: TableT, *, columns: ColumnNames = None, group_by: str | None = None) -> TableT: ...
     @overload
-    def score_sync(self, data: Iterable[Group], *, columns: ColumnNames = None) -> list[tuple[Score, ...]]: ...
+    def score_sync(self, data: Iterable[Group]) -> list[tuple[Score, ...]]: ...
     @overload
     def score_sync(
-        self, data: Iterable[Mapping[str, object]], *, columns: ColumnNames = None
+        self, data: Iterable[Mapping[str, object]], *, columns: ColumnNames = None, group_by: str | None = None
     ) -> list[dict[str, object]]: ...
 
-    def score_sync(self, data: Any, *, columns: ColumnNames = None) -> object:
+    def score_sync(self, data: Any, *, columns: ColumnNames = None, group_by: str | None = None) -> object:
         """Score groups, rows or a table from synchronous code; see `score`.
 
         It may be called from several threads at once, and inside a running event loop (a notebook). All calls share
         the engine, its connections and its limit on requests in flight, and leave them open: see `close`.
         """
-        return run_blocking(self.score(data, columns=columns))
+        return run_blocking(self.score(data, columns=columns, group_by=group_by))
 
-    def score_table(self, table: TableT, *, columns: ColumnNames = None) -> TableT:
+    def score_table(self, table: TableT, *, columns: ColumnNames = None, group_by: str | None = None) -> TableT:
         """Score a pandas or polars DataFrame or a `datasets.Dataset`, from synchronous code; see `score`.
 
         Returns:
             A new table of the same kind, with columns added.
         """
-        return self.score_sync(table, columns=columns)
+        return self.score_sync(table, columns=columns, group_by=group_by)
 
 
 _WHAT_IS_SCORED = "score takes Groups, rows as mappings, a pandas or polars DataFrame, or a datasets.Dataset"

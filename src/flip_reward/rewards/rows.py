@@ -13,7 +13,7 @@ from flip_reward.data.added import added_columns, added_types, free_names, rejec
 from flip_reward.data.frames import Column, Frame
 from flip_reward.data.grouping import find_grouping
 from flip_reward.data.groups import PlacedRow, SourceRow, place_rows, read_sources
-from flip_reward.data.rows import Input
+from flip_reward.data.rows import Input, InvalidRow
 from flip_reward.data.shapes import find_shape
 from flip_reward.errors import ConversationError, DataError
 from flip_reward.rewards.waiting import gather_all
@@ -27,20 +27,22 @@ _GROUPS_AT_ONCE = 512
 
 
 async def score_rows(
-    reward: RewardModel, rows: Sequence[Mapping[str, object]], columns: Mapping[str, str] | None
+    reward: RewardModel,
+    rows: Sequence[Mapping[str, object]],
+    columns: Mapping[str, str] | None,
+    group_by: str | None,
 ) -> list[dict[str, object]]:
     """Return copies of rows with columns added; a row that cannot be read is an error before anything is asked."""
     if not rows:
         return []
-    given = _Rows(Input.in_memory("rows", lambda: rows), columns)
-    for position, row in enumerate(given.place()):
-        if row.rejected is not None:
-            raise DataError(f"row {position}: {row.rejected.reason}")
-        if row.group is not None:
-            try:
-                reward.select_target(row.group.group)
-            except ConversationError as error:
-                raise DataError(f"row {position}: {error}", hint=error.hint) from error
+    given = _Rows(Input.in_memory("rows", lambda: rows), columns, group_by)
+    for row in given.read():
+        if isinstance(row, InvalidRow):
+            raise DataError(f"row {row.position}: {row.reason}")
+        try:
+            reward.select_target(row.group)
+        except ConversationError as error:
+            raise DataError(f"row {row.position}: {error}", hint=error.hint) from error
     names = free_names(added_types(given.shape), {name for row in rows for name in row})
     scored = await given.score(reward)
     return [
@@ -49,9 +51,11 @@ async def score_rows(
     ]
 
 
-async def score_frame(reward: RewardModel, frame: Frame, columns: Mapping[str, str] | None) -> object:
+async def score_frame(
+    reward: RewardModel, frame: Frame, columns: Mapping[str, str] | None, group_by: str | None
+) -> object:
     """Return a table with columns added; a row that cannot be read has the outcome "rejected"."""
-    given = _Rows(Input.in_memory("table", frame.rows, size_hint=len(frame)), columns)
+    given = _Rows(Input.in_memory("table", frame.rows, size_hint=len(frame)), columns, group_by)
     scored = await given.score(reward) if len(frame) else []
     types = added_types(given.shape)
     names = free_names(types, frame.names)
@@ -67,20 +71,23 @@ _NUMBERS = (float | None, list[float | None] | None)
 class _Rows:
     """Rows in memory, which are read as those of a file: once for their groups, and once for their places there."""
 
-    def __init__(self, source: Input, columns: Mapping[str, str] | None) -> None:
+    def __init__(self, source: Input, columns: Mapping[str, str] | None, group_by: str | None) -> None:
         self._source = source
         self.shape = find_shape([source], columns)
         if self.shape.found:
             _LOGGER.info("%s: read as %s", source.name, self.shape.description)
-        self._grouping = find_grouping([source], self.shape, None).grouping
+        groups = find_grouping([source], self.shape, group_by)
+        if groups.grouping:
+            _LOGGER.info("%s", groups.description)
+        self._grouping = groups.grouping
 
-    def place(self) -> Iterator[PlacedRow]:
-        """Say for each row where its responses are."""
-        return place_rows([self._source], self.shape, grouping=self._grouping)
+    def read(self) -> Iterator[SourceRow | InvalidRow]:
+        """Read the groups."""
+        return read_sources([self._source], self.shape, grouping=self._grouping)
 
     async def score(self, reward: RewardModel) -> list[dict[str, object]]:
         """Score each group, many at a time, and return what is added to every row."""
-        groups = read_sources([self._source], self.shape, grouping=self._grouping)
+        groups = self.read()
         found: dict[int, tuple[Score, ...] | str] = {}
 
         async def work() -> None:
@@ -89,7 +96,8 @@ class _Rows:
                     found[row.position] = await _score_or_reject(reward, row.group)
 
         await gather_all(work() for _ in range(_GROUPS_AT_ONCE))
-        return [self._lay_out(row, found) for row in self.place()]
+        placed = place_rows([self._source], self.shape, grouping=self._grouping)
+        return [self._lay_out(row, found) for row in placed]
 
     def _lay_out(self, row: PlacedRow, found: Mapping[int, tuple[Score, ...] | str]) -> dict[str, object]:
         if row.group is None:

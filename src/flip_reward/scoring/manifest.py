@@ -22,7 +22,7 @@ from pydantic import (
 from flip_reward.data.files import write_atomically
 from flip_reward.data.grouping import Grouping
 from flip_reward.errors import RunError, RunMismatchError
-from flip_reward.scoring.command_line import describe_command
+from flip_reward.redact import describe_command
 from flip_reward.scoring.folders import FolderKind, how_to_go_on, not_a_run, recognise
 
 FORMAT = 1

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from array import array
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import orjson
 
@@ -306,3 +308,40 @@ def _record(line: bytes, path: Path, number: int) -> Record:
         return Record.from_line(line)
     except ValueError as error:
         raise damaged(path / RECORDS, number) from error
+
+
+def default_folder(configuration: RunConfiguration, model: str | None = None) -> Path:
+    """Name a run folder after the first input, the reward, its model and a hash of the configuration.
+
+    The same configuration finds its folder again, also where an earlier version named it, except where an input
+    cannot be recognised (standard input).
+    """
+    stem = configuration.inputs[0].name.replace("/", "-").partition(".")[0] or "run"
+    if configuration.resumable:
+        ending = configuration.digest[:8]
+    else:
+        ending = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{configuration.digest[:8]}"
+    more = f"+{len(configuration.inputs) - 1}" if len(configuration.inputs) > 1 else ""
+    reward = str(configuration.settings.get("reward", ""))
+    asked = PurePath("" if model in (None, "none") else model).name.removesuffix(".gguf")
+    parts = [_shorten(stem, 40) + more, _shorten(reward, 24), _shorten(asked, 32), ending]
+    path = Path("runs") / "-".join(part for part in parts if part)
+    return path if path.exists() else _find_earlier(stem, configuration) or path
+
+
+def _shorten(name: str, length: int) -> str:
+    """Cut a name, without what shells or file systems might read as something else."""
+    return re.sub(r"[^\w.]+", "-", name)[:length].strip("-.")
+
+
+def _find_earlier(stem: str, configuration: RunConfiguration) -> Path | None:
+    """Find the folder that an earlier version named, which had the limit in its name; the one with most records."""
+    named = re.compile(re.escape(stem) + "-[0-9a-f]{8}")
+    found = []
+    for path in Path("runs").iterdir() if Path("runs").is_dir() else ():
+        with suppress(RunError, OSError):
+            if named.fullmatch(path.name) and not Manifest.read(path / MANIFEST).configuration.differences(
+                configuration
+            ):
+                found.append(((path / RECORDS).stat().st_size, path))
+    return max(found, default=(0, None))[1]

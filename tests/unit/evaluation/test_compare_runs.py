@@ -13,7 +13,7 @@ from flip_reward.evaluation.compare_runs import compare_runs, read_pairs
 from flip_reward.evaluation.statistics import estimate_mean
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.flip import FlipReward
-from flip_reward.scoring.job import score_file
+from flip_reward.scoring.files import score_file
 from flip_reward.scoring.rescore import rescore_run
 
 GROUPS = [["a", "a b c", "a b"], ["x y", "x"], ["u v w", ""], ["one"], ["two three"]]

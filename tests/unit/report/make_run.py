@@ -12,7 +12,8 @@ from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.flip import FlipReward
 from flip_reward.rewards.waiting import run_blocking
-from flip_reward.scoring.job import ScoringJob, open_job, score_file
+from flip_reward.scoring.files import score_file
+from flip_reward.scoring.job import ScoringJob, open_job
 from flip_reward.selection.choice import TieRule
 from flip_reward.selection.results import choose_in_run, keep_choices
 from tests.unit.report.make_evaluation import HOSTILE

@@ -228,7 +228,7 @@ def test_of_thousands_of_candidates_some_stand_for_the_others(tmp_path: Path) ->
     rows: list[dict[str, object]] = [{"prompt": "Say hi.", "responses": texts}, *list_rows(2)]
     run = choose_from_rows(tmp_path, rows, reward=load_shared("shortest", {}))
     page, kept = read_page(run)
-    assert (page["responses"], page["samples_responses"]) == (3003, sum(len(s["candidates"]) for s in page["samples"]))
+    assert page["responses"] == 3003
     first = page["samples"][0]
     assert (first["size"], first["recorded"]) == (3001, 3001)
     assert 50 < len(first["candidates"]) <= 101

@@ -18,8 +18,9 @@ from flip_reward.core.conversation import Group, Message
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import ConversationError, DataError
 from flip_reward.rewards.flip import FlipReward
-from flip_reward.scoring.job import score_file
-from flip_reward.scoring.run_folder import read_records_in_input_order
+from flip_reward.rewards.judges.pairwise import PairwiseJudge
+from flip_reward.scoring.files import score_file
+from tests.unit.rewards.scripted_judges import ScriptedJudge
 
 ROWS: list[dict[str, object]] = [
     {"prompt": "Name a fruit.", "response": "A pear is a fruit.", "source": "a"},
@@ -64,14 +65,59 @@ async def test_rows_are_given_back_with_columns_added(reward: FlipReward) -> Non
     assert await reward.score(nothing) == []
 
 
-@pytest.mark.parametrize("kind", sorted(TABLES))
-def test_the_same_scores_from_a_file_from_rows_and_from_tables(reward: FlipReward, kind: str, tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
-    score_file(reward, tmp_path / "rows.jsonl", run_folder=tmp_path / "run")
-    from_file = [record.score.value for record in read_records_in_input_order(tmp_path / "run")]
-    scored = reward.score_sync(ROWS)
-    assert from_file == [row["reward"] for row in scored]
-    assert read_table(reward.score_table(TABLES[kind](ROWS))) == scored
+def _turns(text: str, response: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}, {"role": "assistant", "content": response}]
+
+
+SHAPES: dict[str, list[dict[str, object]]] = {
+    "plain": ROWS,
+    "several rows a group": [
+        {"qid": "b", "question": "Name a fruit.", "answer": "A pear is a fruit."},
+        {"qid": "a", "question": "Count to three.", "answer": "One, two, three."},
+        {"qid": "a", "question": "Count to three.", "answer": "Four."},
+        {"qid": "b", "question": "Name a fruit.", "answer": None},
+        {"qid": "b", "question": "Name a fruit.", "answer": "Rye."},
+    ],
+    "a column each": [
+        {"prompt": "Name a fruit.", "response_a": "A pear is a fruit.", "response_b": "Rye."},
+        {"prompt": "Count to three.", "response_a": "One, two, three.", "response_b": ""},
+    ],
+    "chosen and rejected": [
+        {"prompt": "Name a fruit.", "chosen": "A pear is a fruit.", "rejected": "Rye."},
+        {"prompt": None, "chosen": "One, two, three.", "rejected": "Four."},
+    ],
+    "conversations chosen and rejected": [
+        {"chosen": _turns("Name a fruit.", "A pear is a fruit."), "rejected": _turns("Name a fruit.", "Rye.")}
+    ],
+    "lists": [
+        {"prompt": "Name a fruit.", "responses": ["A pear is a fruit.", "Rye.", ""]},
+        {"prompt": "Count to three.", "responses": ["One, two, three.", "Four."]},
+        {"prompt": "Say nothing.", "responses": []},
+    ],
+    "messages": [{"messages": _turns("Name a fruit.", "A pear is a fruit.")}, {"messages": _turns("Say hi.", "Hi!")}],
+}
+
+
+@pytest.mark.parametrize("model", ["flip", "pairwise"])
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+def test_the_same_from_a_file_from_rows_and_from_tables(shape: str, model: str, tmp_path: Path) -> None:
+    """A judge that compares gives other rewards where rows form other groups."""
+    rows, column = SHAPES[shape], "qid" if shape.startswith("several") else None
+    judge = PairwiseJudge(ScriptedEngine(ScriptedJudge(lambda shown: shown.index(max(shown)))))
+    reward = judge if model == "pairwise" else FlipReward(ScriptedEngine())
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    output = tmp_path / "scored.jsonl"
+    score_file(reward, tmp_path / "rows.jsonl", output, run_folder=tmp_path / "run", group_by=column)
+    expected = [json.loads(line) for line in output.read_text().splitlines()]
+    for make in TABLES.values():
+        assert read_table(reward.score_table(make(rows), group_by=column)) == expected
+    if any(name.startswith("outcome") and "rejected" in cell for row in expected for name, cell in row.items()):
+        with pytest.raises(DataError, match="row "):
+            reward.score_sync(rows, group_by=column)
+    else:
+        assert reward.score_sync(rows, group_by=column) == expected
+    if model == "pairwise" and column:
+        assert [row["reward"] for row in expected] == [0.0, 1.0, 0.0, None, 1.0]
 
 
 @pytest.mark.parametrize("kind", sorted(TABLES))

@@ -34,11 +34,12 @@ from flip_reward.errors import (
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.options import Settings
-from flip_reward.scoring.job import ScoringJob, default_folder, open_job, reopen_inputs, score_file, score_file_async
+from flip_reward.scoring.files import score_file, score_file_async
+from flip_reward.scoring.job import ScoringJob, open_job, reopen_inputs
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.output import Output
 from flip_reward.scoring.rescore import rescore_run
-from flip_reward.scoring.run_folder import RunFolder, read_records, read_records_in_input_order
+from flip_reward.scoring.run_folder import RunFolder, default_folder, read_records, read_records_in_input_order
 from flip_reward.scoring.runner import FAILURES_BEFORE_STOP, RunLimits
 from flip_reward.scoring.summary import Summary
 

@@ -9,8 +9,8 @@ from flip_reward.core.similarity import TokenF1
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import RunError, RunLockedError
 from flip_reward.rewards.flip import FlipReward
+from flip_reward.scoring.files import score_file
 from flip_reward.scoring.folders import FolderKind
-from flip_reward.scoring.job import score_file
 from flip_reward.scoring.listing import ListedRun, RunState, find_run, list_runs, remove_run
 from flip_reward.scoring.rescore import rescore_run
 from flip_reward.scoring.run_folder import locked

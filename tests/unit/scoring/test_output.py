@@ -17,7 +17,8 @@ from flip_reward.data.rows import InvalidRow, RawRow
 from flip_reward.data.shapes import Shape
 from flip_reward.engines.base import Request
 from flip_reward.errors import OptionError, RunError, RunStoppedError
-from flip_reward.scoring.job import reopen_rows, score_file, write_run_output
+from flip_reward.scoring.files import score_file
+from flip_reward.scoring.job import reopen_rows, write_run_output
 from flip_reward.scoring.output import Output, ScoreColumns, open_output, read_scored_rows, settle
 from flip_reward.scoring.records import Record
 
