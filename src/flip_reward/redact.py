@@ -65,11 +65,15 @@ def strip_user_info(address: str) -> str:
 def show_address(address: str) -> str:
     """Return an address as it may be shown: without credentials, and without the query, which may hold a key.
 
+    In a pattern of files, such as s3://bucket/part-?.jsonl, it is no query.
+
     Example:
         >>> show_address("https://bob:hunter2@host/v1?api-key=sk-1")
         'https://host/v1'
     """
-    return strip_user_info(address.partition("?")[0])
+    before, _, query = address.partition("?")
+    pattern = "=" not in query and "://" in before and not before.lower().lstrip().startswith("http")
+    return strip_user_info(address if pattern else before)
 
 
 def mask_arguments(arguments: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from flip_reward.engines.http.engine import HttpEngine
-from flip_reward.redact import is_secret_field, mask_arguments, mask_secrets
+from flip_reward.redact import is_secret_field, mask_arguments, mask_secrets, show_address
 
 SECRET = (
     "api_key", "apikey", "APIKEY", "apiKey", "X-Api-Key", "openaikey", "key_id", "token", "access_token",
@@ -91,3 +91,17 @@ def test_no_secret_of_a_command_line_is_shown(arguments: list[str]) -> None:
 )
 def test_what_is_no_secret_of_a_command_line_stays(arguments: list[str]) -> None:
     assert mask_arguments(arguments) == arguments
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("s3://bucket/part-?.jsonl", "s3://bucket/part-?.jsonl"),
+        ("s3://bucket/rows.jsonl?versionId=1&X-Amz-Signature=hunter2", "s3://bucket/rows.jsonl"),
+        ("https://bob:hunter2@host/rows.jsonl?hunter2", "https://host/rows.jsonl"),
+        ("HTTPS://host/v1?hunter2", "HTTPS://host/v1"),
+        ("host/v1?hunter2", "host/v1"),
+    ],
+)
+def test_an_address_is_shown_without_what_may_be_a_key(address: str, shown: str) -> None:
+    assert show_address(address) == shown

@@ -205,7 +205,10 @@ def write_output(
     A file appears whole or not at all.
     """
     names = free_names(added.types, survey.names)
-    said = [f"the rows have a column {name!r}: ours is {free!r}" for name, free in names.items() if name != free]
+    said = []
+    if renamed := [name for name, free in names.items() if name != free]:
+        calls = ", ".join([f"{name} is {names[name]}" for name in renamed])
+        said.append(f"the rows have columns of these names, so others are added: {calls}")
     layout = Layout([*survey.names, *names.values()], lambda: _make_schema(survey, added, names))
 
     def write(path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from flip_reward.core.conversation import Group
@@ -631,3 +632,28 @@ def test_standard_input_is_resumed_but_not_read_again_later(tmp_path: Path, monk
         assert summary.resumed_responses == resumed
     with pytest.raises(RunError, match="were not kept"):
         reopen_inputs(tmp_path / "run")
+
+
+def test_the_key_in_an_address_is_not_kept_and_a_pattern_is(tmp_path: Path) -> None:
+    files = fsspec.filesystem("memory")
+    rows = b'{"prompt": "Say hi.", "response": "Hi!"}\n'
+    files.pipe({"/keys/a.jsonl?key=hunter2": rows, "/parts/part-1.jsonl": rows, "/parts/part-2.jsonl": rows})
+    for name, address in (("key", "memory://keys/a.jsonl?key=hunter2"), ("pattern", "memory://parts/part-?.jsonl")):
+        score_file(address, tmp_path / f"{name}.csv", run_folder=tmp_path / name, reward="longest")
+    written = [path.read_text() for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    assert len(written) > 6
+    assert not [text for text in written if "hunter2" in text]
+    assert Manifest.read(tmp_path / "key" / "manifest.json").sessions[0].sources == ["memory://keys/a.jsonl"]
+    [found] = reopen_inputs(tmp_path / "pattern")
+    assert len(list(found.rows())) == 2
+
+
+def test_only_scores_from_python(tmp_path: Path) -> None:
+    source, output = tmp_path / "rows.jsonl", tmp_path / "scores.jsonl"
+    source.write_text('{"prompt": "Say hi.", "response": "Hi!"}\n')
+    score_file(source, output, run_folder=tmp_path / "run", reward="longest", only_scores=True)
+    [record] = map(json.loads, output.read_text().splitlines())
+    assert record["group_id"] == "row-0"
+    assert "prompt" not in record
+    with pytest.raises(OptionError, match="push"):
+        score_file(source, run_folder=tmp_path / "other", reward="longest", push_to_hub="no owner")
