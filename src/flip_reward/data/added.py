@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import count, takewhile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 
 from flip_reward.core.score import Score
 from flip_reward.data.shapes import Shape
@@ -86,19 +86,6 @@ def free_names(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     for name in names:
         found[name] = next(free for free in _spell(name) if free not in taken and free not in found.values())
     return found
-
-
-def newest_name(name: str, has: Callable[[str], bool]) -> str | None:
-    """Find the name that a column was given when it was added last: of those of `free_names` the last one there.
-
-    Example:
-        >>> newest_name("reward", {"prompt", "reward", "flip_reward", "flip_2_reward"}.__contains__)
-        'flip_2_reward'
-    """
-    names = _spell(name)
-    first = next(names)
-    found = [*([first] if has(first) else []), *takewhile(has, names)]
-    return found[-1] if found else None
 
 
 def _spell(name: str) -> Iterator[str]:

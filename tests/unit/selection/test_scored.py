@@ -12,7 +12,7 @@ import pytest
 from flip_reward import FlipReward, ScriptedEngine
 from flip_reward.errors import DataError, OptionError
 from flip_reward.rewards.config import RewardConfig
-from flip_reward.scoring.job import score_file
+from flip_reward.scoring.files import score_file
 from flip_reward.selection import LeftOut, Pair, select_above, select_best_of_groups, select_pairs
 from flip_reward.selection.scored import ScoredRows, open_scored, read_rewards
 
