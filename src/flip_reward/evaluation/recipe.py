@@ -51,6 +51,8 @@ class Recipe(BaseModel):
     skip_bad_rows: bool = False
     columns: dict[str, str] = {}
     """Our column names to those of benchmarks that are files of preferences."""
+    encoding: str | None = None
+    """How the texts of benchmarks that are files are written; None for UTF-8, or UTF-16 where that is certain."""
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -95,3 +95,10 @@ def test_the_papers_recipe() -> None:
     assert {len(reward.runs) for reward in rewards} == {5}
     text = (RECIPES / "paper_table.yaml").read_text()
     assert all(f"vllm serve {model.model} " in text for model in recipe.models)
+
+
+def test_a_recipe_names_the_encoding_of_its_files(tmp_path: Path) -> None:
+    recipe = Recipe.read(write(tmp_path / "r.yaml", "{benchmarks: [pairs.csv], rewards: [flip], encoding: cp1252}"))
+    assert recipe.encoding == "cp1252"
+    with pytest.raises(OptionError, match="encoding is set by the recipe"):
+        recipe.joined(Recipe(encoding="utf-16"))

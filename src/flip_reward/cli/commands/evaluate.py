@@ -17,7 +17,16 @@ from rich.text import Text
 from flip_reward.cli.commands.compare import format_interval, print_comparisons
 from flip_reward.cli.console import ProgressDisplay, drain_on_interrupt, printable, run_in_event_loop
 from flip_reward.cli.exit_codes import ExitCode
-from flip_reward.cli.options import AsJson, PriceCompletion, PricePrompt, RetryRefused, SameModel, expand_options
+from flip_reward.cli.options import (
+    ENCODING,
+    AsJson,
+    PriceCompletion,
+    PricePrompt,
+    RetryRefused,
+    SameModel,
+    complete,
+    expand_options,
+)
 from flip_reward.cli.session import STOPPED
 from flip_reward.core.score import Outcome
 from flip_reward.data.shapes import parse_columns
@@ -64,6 +73,7 @@ def evaluate(
             "-r",
             help="flip, backward-likelihood, pointwise, pairwise or listwise; or without a model longest, shortest, "
             "copy or constant.",
+            autocompletion=complete(REWARDS),
             rich_help_panel=_GRID,
         ),
     ] = None,
@@ -113,6 +123,9 @@ def evaluate(
             rich_help_panel=_GRID,
         ),
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help=ENCODING, hidden=True, show_default=False, rich_help_panel=_GRID)
+    ] = None,
     run_folder: Annotated[
         Path | None,
         typer.Option(
@@ -151,6 +164,7 @@ def evaluate(
         limit=limit,
         skip_bad_rows=skip_bad_rows,
         columns=parse_columns(columns) if columns else {},
+        encoding=encoding,
     )
     if recipe is not None:
         wanted = Recipe.read(recipe).joined(wanted)
@@ -193,7 +207,9 @@ def _refuse_rows(recipe: Path | None) -> None:
 
 
 def _load(text: str, wanted: Recipe, sample_seed: int) -> Benchmark:
-    loaded = load_benchmark(text, skip_bad_rows=wanted.skip_bad_rows, columns=wanted.columns)
+    loaded = load_benchmark(
+        text, skip_bad_rows=wanted.skip_bad_rows, columns=wanted.columns, encoding=wanted.encoding
+    )
     return loaded if wanted.limit is None else sample_items(loaded, wanted.limit, seed=sample_seed)
 
 

@@ -111,20 +111,26 @@ def _unknown(name: str) -> OptionError:
     )
 
 
-def load_benchmark(text: str, *, skip_bad_rows: bool = False, columns: Mapping[str, str] | None = None) -> Benchmark:
+def load_benchmark(
+    text: str,
+    *,
+    skip_bad_rows: bool = False,
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+) -> Benchmark:
     """Load a benchmark by name.
 
     It is one of `BENCHMARKS`, which is downloaded; a file of preferences in any format that `flip-reward score`
     reads, whose columns are recognised or named by `columns`; or NAME=FILE for a file with a published benchmark's
-    rows and protocol. ":SUBSET,SUBSET" after any of them keeps only these subsets.
+    rows and protocol. ":SUBSET,SUBSET" after any of them keeps only these subsets. Texts of files are in `encoding`.
     """
     name = BenchmarkName.parse(text)
     read_as = ""
     if name.name is not None:
         published = _PUBLISHED[name.name]
-        protocol, rows, to_item = published.protocol, _open(name, published), published.to_item
+        protocol, rows, to_item = published.protocol, _open(name, published, encoding), published.to_item
     else:
-        opened = open_input(name.source or "")
+        opened = open_input(name.source or "", encoding=encoding)
         shape = find_shape([opened], columns, need=Need.PREFERENCES)
         labelled = shape.preference is not None and shape.preference.better is Better.LABELLED
         protocol = preference.PreferenceProtocol.name
@@ -138,12 +144,12 @@ def load_benchmark(text: str, *, skip_bad_rows: bool = False, columns: Mapping[s
     return benchmark.keep_subsets(name.subsets) if name.subsets else benchmark
 
 
-def _open(name: BenchmarkName, published: _Published) -> Iterator[Row]:
+def _open(name: BenchmarkName, published: _Published, encoding: str | None) -> Iterator[Row]:
     if name.source is None:
         return published.open_rows()
     if name.name == "llmbar" and Path(name.source).is_dir():
         return llmbar.open_repository(name.source)
-    return open_input(name.source).rows()
+    return open_input(name.source, encoding=encoding).rows()
 
 
 _PROTOCOLS = MappingProxyType(

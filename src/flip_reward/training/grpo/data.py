@@ -46,12 +46,12 @@ class GrpoRows:
 def prepare_rows(data: GrpoData, reward: str = "general-flip") -> GrpoRows:
     """Read the rows of a recipe, and hold some of them out. Prompts that name no reward get the one given."""
     generator = random.Random(data.seed)  # noqa: S311 - repeatable on purpose
-    source = open_input(data.source)
+    source = open_input(data.source, encoding=data.encoding)
     read_as: list[str] = []
     rows, left_out = _read(source, data, reward, read_as)
     sources = [source]
     if data.held_out_source is not None:
-        other = open_input(data.held_out_source)
+        other = open_input(data.held_out_source, encoding=data.encoding)
         sources.append(other)
         held_out, more_left_out = _read(other, data, reward, read_as)
         left_out += more_left_out

@@ -40,6 +40,8 @@ class GrpoData(RecipePart):
     """Give every row this reward in place of its own, such as "general-quality"."""
     columns: dict[str, str] = Field(default={})
     """Our column names to theirs, as for `--columns`: the rows are then prompts, not those of `flip-reward data`."""
+    encoding: str | None = None
+    """How the texts of files are written; by default UTF-8, or UTF-16 where that is certain."""
     rows: int | None = Field(default=None, ge=1)
     """How many of the rows to learn from, drawn with the seed."""
     held_out: float = Field(default=0.0, ge=0, le=0.5)
@@ -133,7 +135,8 @@ class GrpoRecipe(RecipePart):
         return {
             "model": self.model,
             "truncated": "leave_out" if self.mask_truncated_completions else "score",  # as it was called before
-            **to_settings(self.data.model_dump(mode="json"), "data."),
+            # Another encoding makes other rows, whose fingerprint stands beside the settings.
+            **to_settings(self.data.model_dump(mode="json", exclude={"encoding"}), "data."),
             **to_settings(self.lora.model_dump() if self.lora else {}, "lora."),
             **to_settings(trained, "grpo."),
         }

@@ -250,7 +250,7 @@ class TuningInputs:
     @classmethod
     def open(cls, recipe: InferrerRecipe) -> TuningInputs:
         """Find everything, and read nothing of it yet."""
-        data = [open_input(recipe.locate(one.source)) for one in recipe.data]
+        data = [open_input(recipe.locate(one.source), encoding=one.encoding) for one in recipe.data]
         excluded = [name if name in BENCHMARKS else recipe.locate(name) for name in recipe.exclude]
         files = [open_input(name) for name in excluded if name not in BENCHMARKS]
         for one in recipe.data:

@@ -88,6 +88,8 @@ class DataSource(RecipePart):
     """How often an epoch has each of its rows: 2 is twice, 0.5 is every other row."""
     columns: dict[str, str] = Field(default={})
     """Our column names to theirs, as for `--columns`."""
+    encoding: str | None = None
+    """How the texts of files are written; by default UTF-8, or UTF-16 where that is certain."""
 
 
 class ContrastOptions(RecipePart):

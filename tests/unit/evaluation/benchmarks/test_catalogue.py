@@ -47,3 +47,23 @@ def test_labels_are_safe_as_file_names(tmp_path: Path) -> None:
 def test_an_unknown_protocol() -> None:
     with pytest.raises(DataError, match="unknown protocol 'x'"):
         load_protocol("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("pairs.csv", "prompt,chosen,rejected\nGrüße?,Äpfel,Öl\n"),
+        (
+            "llmbar=rows.jsonl",
+            '{"input": "Grüße?", "output_1": "Äpfel", "output_2": "Öl", "label": 1, "subset": "natural"}',
+        ),
+    ],
+)
+def test_a_file_in_another_encoding(tmp_path: Path, name: str, content: str) -> None:
+    published, equals, file = name.rpartition("=")
+    (tmp_path / file).write_bytes(content.encode("cp1252"))
+    text = f"{published}{equals}{tmp_path / file}"
+    with pytest.raises(DataError, match="not UTF-8"):
+        load_benchmark(text)
+    [item] = load_benchmark(text, encoding="cp1252").items
+    assert item.group.responses == ("Äpfel", "Öl")

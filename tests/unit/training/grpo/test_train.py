@@ -473,6 +473,17 @@ def test_rows_without_a_user_turn_end_it_before_it_begins(folder: Path) -> None:
     assert len({row.instruction for row in (*rows.train, *rows.held_out)}) == 20
 
 
+def test_prompts_in_another_encoding(folder: Path) -> None:
+    (folder / "prompts.csv").write_bytes("prompt\nGrüße die Bäckerin!\n".encode("cp1252"))
+    data = {"source": str(folder / "prompts.csv"), "switch_to": "general-flip"}
+    with pytest.raises(DataError, match="not UTF-8"):
+        prepare_rows(make_recipe(folder, data=data).data)
+    recipe = make_recipe(folder, data={**data, "encoding": "cp1252"})
+    [row] = prepare_rows(recipe.data).train
+    assert row.instruction == "Grüße die Bäckerin!"
+    assert recipe.settings() == make_recipe(folder, data=data).settings()  # so that older trainings go on
+
+
 def test_an_engine_error_of_flip_is_an_outcome_and_not_a_crash(folder: Path) -> None:
     def fail(_: Request) -> str:
         raise EngineConnectionError("cut off")

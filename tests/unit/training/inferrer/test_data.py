@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flip_reward.data.rows import RawRow
 from flip_reward.errors import DataError
 from flip_reward.training.inferrer.data import (
     TuningData,
+    TuningInputs,
     draw,
     find_duplicates,
     find_evaluated,
@@ -118,3 +121,12 @@ def test_nothing_left_says_where_it_went() -> None:
 
 def test_the_same_seed_gives_the_same_data() -> None:
     assert prepare(source(*PAIRS), held_out=0.1, rows=50) == prepare(source(*PAIRS), held_out=0.1, rows=50)
+
+
+def test_data_in_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes("instruction,response\nGrüße?,Äpfel\n".encode("cp1252"))
+    data = [DataSource(source=str(tmp_path / "rows.csv"), encoding="cp1252")]
+    [opened] = TuningInputs.open(RECIPE.model_copy(update={"data": data})).data
+    [row] = opened.rows()
+    assert isinstance(row, RawRow)
+    assert row.values == {"instruction": "Grüße?", "response": "Äpfel"}
