@@ -1,8 +1,7 @@
-"""One browser and one report for all tests of the page."""
+"""One report for all tests of the page."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +18,6 @@ from tests.unit.report.make_run import choose_from_rows, list_rows, score_rows
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-QUIET = (
-    "--no-sandbox", "--headless=new", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -49,18 +43,6 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     ]
     run = choose_from_rows(tmp_path_factory.mktemp("chosen"), rows)
     return Shown(build_run_page(run).as_uri(), "candidates.jsonl · flip-reward run", run)
-
-
-@pytest.fixture(scope="module")  # while one is open an event loop runs in this thread, so it must not outlive a file
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("there is no Chromium to show the report in: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=list(QUIET))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
