@@ -32,6 +32,8 @@ class Setting:
     """What stands for its value in help."""
     common: bool = False
     """Many people need it: help shows it without `--help-all`."""
+    choices: tuple[str, ...] = ()
+    """Values that a shell completes, where any text may be given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import partial, wraps
@@ -229,6 +229,15 @@ class _Group:
         return check_settings(self._kind, changed, _flag)
 
 
+def complete(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """Make what a shell asks for the values of an option."""
+
+    def complete_one(incomplete: str) -> list[str]:
+        return [one for one in choices if one.startswith(incomplete)]
+
+    return complete_one
+
+
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
@@ -253,6 +262,7 @@ def _to_parameter(option: Option) -> inspect.Parameter:
         metavar=metavar,
         hidden=not option.setting.common,
         rich_help_panel=option.panel,
+        autocompletion=complete(option.setting.choices) if option.setting.choices else None,
         **{name: bound for name, bound in bounds.items() if bound is not None},
     )
     return _parameter(option.name, default, Annotated[kind, declared])

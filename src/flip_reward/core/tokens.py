@@ -53,8 +53,7 @@ def load_normalizer(name: str) -> Normalizer:
     for normalizer in _NORMALIZERS:
         if normalizer.name == name:
             return normalizer
-    known = ", ".join(normalizer.name for normalizer in _NORMALIZERS)
-    raise OptionError(f"unknown normalizer {name!r}", hint=f"normalizers are {known}")
+    raise OptionError(f"unknown normalizer {name!r}", hint=f"normalizers are {', '.join(NORMALIZERS)}")
 
 
 def normalize_answer(text: str) -> str:
@@ -171,3 +170,5 @@ def _split_multilingual(text: str) -> list[str]:
 
 _ENGLISH = Normalizer("english", _split_english, ignored=_ARTICLES)
 _NORMALIZERS = (_ENGLISH, Normalizer("multilingual", _split_multilingual))
+NORMALIZERS = tuple(one.name for one in _NORMALIZERS)
+"""The names of the normalisers."""

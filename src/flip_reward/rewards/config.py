@@ -103,7 +103,7 @@ class RewardConfig(FlatSettings):
             "'pointwise' rates each response from 1 to 10, 'pairwise' compares two at a time, 'listwise' chooses the "
             "best of all; or without a model 'longest', 'shortest', 'copy', 'constant'."
         ),
-        Setting(short="-r", metavar="NAME", common=True),
+        Setting(short="-r", metavar="NAME", common=True, choices=REWARDS),
     ] = "flip"
     engine: EngineConfig = EngineConfig()
     flip: FlipOptions = FlipOptions()

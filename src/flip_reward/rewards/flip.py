@@ -16,11 +16,12 @@ from flip_reward.core.replies.parse import ReplyFormat, ReplyPolicy, parse_infer
 from flip_reward.core.response import InferenceTarget, Target, select_target
 from flip_reward.core.score import Aggregation, Cost, Outcome, Sample, Score, aggregate
 from flip_reward.core.similarity import Reference, Similarity
+from flip_reward.core.tokens import NORMALIZERS
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel, ask, fail_as, score_each
 from flip_reward.rewards.options import ReplyOptions, ReplyPolicySetting, Settings, TargetSetting, record_options
-from flip_reward.rewards.similarities import load_similarity
+from flip_reward.rewards.similarities import SIMILARITIES, load_similarity
 from flip_reward.settings import Setting
 
 INFERENCE_SCHEMA = JsonSchema(
@@ -50,10 +51,12 @@ class FlipOptions(ReplyOptions):
     similarity: Annotated[
         str,
         Field(description="How instructions are compared: f1, rouge-l, chrf, bleu or embedding."),
-        Setting(metavar="NAME", common=True),
+        Setting(metavar="NAME", common=True, choices=SIMILARITIES),
     ] = "f1"
     normalizer: Annotated[
-        str, Field(description="What a token is: english or multilingual."), Setting(metavar="NAME", common=True)
+        str,
+        Field(description="What a token is: english or multilingual."),
+        Setting(metavar="NAME", common=True, choices=NORMALIZERS),
     ] = "english"
     embedding_model: Annotated[
         str | None, Field(description="For --similarity embedding: a model2vec model or folder.")

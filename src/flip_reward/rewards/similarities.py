@@ -54,10 +54,12 @@ def load_similarity(name: str, *, normalizer: str = "english", embedding_model: 
     measure, _, variant = name.partition(":")
     if measure == "embedding":
         return EmbeddingCosine(variant or embedding_model or DEFAULT_EMBEDDING_MODEL)
-    if measure not in _NAMES:
-        near = get_close_matches(measure.lower(), _NAMES, n=1)
+    if measure not in SIMILARITIES:
+        near = get_close_matches(measure.lower(), SIMILARITIES, n=1)
         suggestion = f"; did you mean {near[0]!r}?" if near else ""
-        raise OptionError(f"unknown similarity {name!r}{suggestion}", hint=f"similarities are {', '.join(_NAMES)}")
+        raise OptionError(
+            f"unknown similarity {name!r}{suggestion}", hint=f"similarities are {', '.join(SIMILARITIES)}"
+        )
     if embedding_model is not None:
         raise OptionError(f"an embedding model makes no sense with the similarity {name!r}")
     if measure == "f1":
@@ -158,7 +160,8 @@ def _load_sacrebleu(metric: str, **settings: object) -> PrepareTokens:
 
 
 _LOADERS = MappingProxyType({"rouge-l": _load_rouge_l, "chrf": _load_chrf, "bleu": _load_bleu})
-_NAMES = ("f1", *_LOADERS, "embedding")
+SIMILARITIES = ("f1", *_LOADERS, "embedding")
+"""The names of the similarities."""
 
 
 class EmbeddingCosine:

@@ -33,6 +33,11 @@ def complete(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         ("flip-reward score --aggr", "--aggregation", "--reward"),
         ("flip-reward score --aggregation me", "median", "max"),
         ("flip-reward data ch", "check", "convert"),
+        ("flip-reward score --reward p", "pairwise", "longest"),
+        ("flip-reward evaluate -r p", "pairwise", "longest"),
+        ("flip-reward serve --similarity r", "rouge-l", "chrf"),
+        ("flip-reward try --normalizer m", "multilingual", "english"),
+        ("flip-reward data convert --reward general-p", "general-pairwise", "general-flip"),
     ],
 )
 def test_commands_options_and_values(

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from flip_reward.cli.exit_codes import ExitCode
-from flip_reward.cli.options import ENCODING
+from flip_reward.cli.options import ENCODING, complete
 from flip_reward.cli.session import tell_shape
 from flip_reward.data.readers import INPUTS, open_input
 from flip_reward.data.rows import InvalidRow
 from flip_reward.data.shapes import Need, find_shape, parse_columns
 from flip_reward.data.tables import check_output
-from flip_reward.errors import DataError
+from flip_reward.errors import DataError, OptionError
 from flip_reward.integrations.verl.data import VerlColumns, write_verl_parquet
 from flip_reward.training.prompts.rows import (
     DATA_REWARDS,
@@ -52,7 +52,15 @@ Columns = Annotated[
     typer.Option(help="Your names for our columns, where unrecognised: prompt=q.", metavar="OURS=YOURS,..."),
 ]
 Encoding = Annotated[str | None, typer.Option(help=ENCODING, show_default=False)]
-Reward = Annotated[str, typer.Option("--reward", "-r", help=f"The reward of every row: {', '.join(DATA_REWARDS)}.")]
+Reward = Annotated[
+    str,
+    typer.Option(
+        "--reward",
+        "-r",
+        help=f"The reward of every row: {', '.join(DATA_REWARDS)}.",
+        autocompletion=complete(list(DATA_REWARDS)),
+    ),
+]
 
 
 @app.command()
@@ -175,6 +183,8 @@ def verl(
 
       flip-reward data verl prompts.jsonl -o train.parquet
     """
+    if output.suffix != ".parquet":
+        raise OptionError(f"{output} is no .parquet file, which verl reads", hint=f"-o {output.stem}.parquet")
     check_output(output)
     constant = VerlColumns(data_source, ability, split, parse_columns(columns) if columns else {}, limit, encoding)
     count = write_verl_parquet(sources, output, constant, tell=tell_shape)
