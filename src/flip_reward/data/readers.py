@@ -79,6 +79,8 @@ def open_input(source: str, *, encoding: str | None = None) -> Input:
     """
     if source == "-":
         return _open_standard_input(encoding)
+    if not source.strip():
+        raise DataError("the name of an input is empty", hint="name a file, or '-' for standard input")
     if _is_hub_name(source) and (name := HubName.parse(source)) is not None:
         return open_hub(name)
     source, part = _split_part(source)
@@ -121,7 +123,21 @@ def _open_file(file: StoredFile, part: str | None, encoding: str | None) -> Inpu
         )
     if ending in _SHEETS:
         return open_spreadsheet(file, part)
-    return _TEXTS[ending](file, encoding) if ending in _TEXTS else _OTHERS[ending](file)
+    if ending not in _TEXTS:
+        return _OTHERS[ending](file)
+    _refuse_other_content(file)
+    return _TEXTS[ending](file, encoding)
+
+
+def _refuse_other_content(file: StoredFile) -> None:
+    """Refuse a file that is no text, whatever its name says."""
+    if PurePath(file.name).suffix.lower() in COMPRESSIONS:
+        return
+    with file.reported(), file.open() as stream:
+        head = stream.read(8)
+    found = next((what for first, what in _NO_TEXT if head.startswith(first)), None)
+    if found is not None:
+        raise DataError(f"{file.address} is no text but {found}", hint="give it the name that fits, or unpack it")
 
 
 def _open_folder(found: FoundFiles, part: str | None, encoding: str | None) -> Input:
@@ -139,7 +155,7 @@ def _open_folder(found: FoundFiles, part: str | None, encoding: str | None) -> I
         listed = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
         raise DataError(
             f"{found.address} holds files of several formats: {listed}",
-            hint=f"name one of them: '{found.address.rstrip('/')}/**/*{min(endings)}'",
+            hint=f"name one of them: '{_narrow(found.address, min(endings))}'",
         )
     if not endings:
         raise DataError(f"{found.address} holds no file that can be read", hint=f"formats are {', '.join(FORMATS)}")
@@ -147,6 +163,19 @@ def _open_folder(found: FoundFiles, part: str | None, encoding: str | None) -> I
     left_out = [file.place for file in files if file not in read]
     remark = f"{len(read)} file{'s' * (len(read) != 1)}" + (f" (not {', '.join(left_out[:3])})" if left_out else "")
     return _chain(found.name, read, [_open_file(file, None, encoding) for file in read], remark)
+
+
+def _narrow(address: str, ending: str) -> str:
+    """Make a pattern for one format of that for a folder, or of a pattern.
+
+    Example:
+        >>> _narrow("data/", ".csv"), _narrow("data/*", ".csv"), _narrow("data/**", ".csv")
+        ('data/**/*.csv', 'data/*.csv', 'data/**/*.csv')
+    """
+    folder, slash, last = address.rpartition("/")
+    if is_pattern(address) and last != "**":
+        return f"{folder}{slash}*{ending}"
+    return f"{address.rstrip('/').removesuffix('/**')}/**/*{ending}"
 
 
 def _choose_split(found: FoundFiles, listing: StoredFile, part: str | None) -> str:
@@ -230,6 +259,13 @@ def _open_standard_input(encoding: str | None) -> Input:
 
 
 _COMPRESSED = ((b"\x1f\x8b", ".gz"), (b"\x28\xb5\x2f\xfd", ".zst"))
+_NO_TEXT = (
+    (b"PK\x03\x04", "a zip archive or an .xlsx workbook"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an .xls workbook: save it as .xlsx"),
+    (b"PAR1", "a .parquet file"),
+    (b"ARROW1", "an .arrow file"),
+    *((first, f"a {ending} file") for first, ending in _COMPRESSED),
+)
 _FIRST_BYTES = (
     (re.compile(rb"PK\x03\x04"), ".xlsx"),
     (re.compile(rb"PAR1"), ".parquet"),

@@ -170,6 +170,8 @@ def _reported(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
+        if path.is_symlink():
+            raise DataError(f"{path} is a link to {path.readlink()}, which is not there") from None
         raise DataError(f"there is no file {path}", hint=_suggest_near_names(path)) from None
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())

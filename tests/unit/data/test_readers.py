@@ -317,3 +317,50 @@ def test_the_pages_name_every_format() -> None:
     page = Path("docs/scoring.md").read_text(encoding="utf-8")
     assert [ending for ending in FORMATS if f"`{ending}`" not in page] == []
     assert all(ending in INPUTS for ending in FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"PK\x03\x04rest", "xlsx"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1rest", "xls"),
+        (write_parquet(), "parquet"),
+        (b"ARROW1\0\0", "arrow"),
+        (gzip.compress(b"a,b\n1,2\n"), "gz"),
+        (zstandard.compress(b"a,b\n1,2\n"), "zst"),
+    ],
+)
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_what_is_no_text_is_called_by_its_name(tmp_path: Path, name: str, content: bytes, named: str) -> None:
+    with pytest.raises(DataError, match=rf"{name} is no text but .*\.{named}\b"):
+        open_bytes(tmp_path, name, content)
+
+
+@pytest.mark.parametrize("name", ["rows.csv.gz", "rows.csv.zst"])
+def test_a_table_that_is_not_compressed_as_its_name_says_is_no_empty_one(tmp_path: Path, name: str) -> None:
+    [row] = open_bytes(tmp_path, name, b"instruction,response\nHi,Hello\n").rows()
+    assert isinstance(row, InvalidRow)
+    assert "damaged" in row.reason
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_an_error(name: str) -> None:
+    with pytest.raises(DataError, match="empty"):
+        open_input(name)
+
+
+def test_a_link_to_nowhere_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").symlink_to("elsewhere.csv")
+    with pytest.raises(DataError, match=r"link to elsewhere\.csv"):
+        open_input(str(tmp_path / "rows.csv"))
+
+
+@pytest.mark.parametrize("pattern", ["", "/*", "/**"])
+def test_the_pattern_offered_for_one_of_several_formats_finds_its_files(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    (tmp_path / "b.jsonl").write_text('{"a": 2}\n')
+    with pytest.raises(DataError, match="several formats") as caught:
+        open_input(f"{tmp_path}{pattern}")
+    [row] = open_input(str(caught.value.hint).split("'")[1]).rows()
+    assert isinstance(row, RawRow)
+    assert row.values == {"a": "1"}

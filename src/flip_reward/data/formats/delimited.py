@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import PurePath
 from typing import BinaryIO, TextIO
 
-from flip_reward.data.formats.compressed import DamagedStreamError
+from flip_reward.data.formats.compressed import DamagedStreamError, read_some
 from flip_reward.data.formats.header import Header
 from flip_reward.data.formats.limits import LONGEST_ROW, TOO_LONG, read_line
-from flip_reward.data.formats.text import HEAD_BYTES, TextFile
+from flip_reward.data.formats.text import HEAD_BYTES, OFFERED, TextFile
 from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
 from flip_reward.data.storage import StoredFile
 from flip_reward.errors import DataError
@@ -59,10 +59,6 @@ def _refuse_other_encodings(head: bytes, address: str) -> None:
             f"{address} is not UTF-8: byte 0x{byte:02x} in line {line}",
             hint=f"name its encoding, in most spreadsheets --encoding {OFFERED}, or save it as UTF-8",
         )
-
-
-OFFERED = "cp1252"
-"""The encoding of most files that are not UTF-8: Windows' for western Europe and America."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +147,10 @@ def read_delimited(stream: BinaryIO, skip: Skip, layout: DelimitedLayout) -> Ite
     goes on with the next line, so that a quote that is never closed does not swallow the rows after it.
     """
     if layout.header is None:
+        try:
+            read_some(stream, 1)
+        except DamagedStreamError as error:
+            yield InvalidRow(0, 1, str(error))
         return
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_ROW))
     to_values, position = layout.header.to_values, -1

@@ -16,12 +16,13 @@ import orjson
 
 from flip_reward.data.formats.compressed import COMPRESSIONS, DamagedStreamError, read_some
 from flip_reward.data.formats.limits import LONGEST_ROW, TOO_LONG, read_line
-from flip_reward.data.formats.text import TextFile
+from flip_reward.data.formats.text import OFFERED, TextFile
 from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
 from flip_reward.data.storage import StoredFile
 
 _PIECE_BYTES = 1 << 18
 _LARGE = 2.0**63
+_OFFER = f" (or in another encoding: --encoding {OFFERED})"
 # {"version": 1, "data": [{...
 _LIST_IN_OBJECT = re.compile(
     r'\{\s*(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[-+.\w]+)\s*,\s*)*"(data|rows|records|examples|items|instances|samples)"'
@@ -139,7 +140,7 @@ def _read_json_again(position: int, line_number: int, line: bytes) -> Row:
     try:
         values = json.loads(line.rstrip().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        reason = f"not UTF-8: byte 0x{error.object[error.start]:02x} at column {error.start + 1}"
+        reason = f"not UTF-8: byte 0x{error.object[error.start]:02x} at column {error.start + 1}{_OFFER}"
     except json.JSONDecodeError as error:
         reason = f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
     except (ValueError, RecursionError) as error:
@@ -200,7 +201,7 @@ class _FoundValue(NamedTuple):
     is_utf8: bool
 
     def reject(self, position: int) -> InvalidRow:
-        return InvalidRow(position, self.line, "not UTF-8")
+        return InvalidRow(position, self.line, f"not UTF-8{_OFFER}")
 
 
 class _JsonValues:

@@ -12,6 +12,8 @@ from flip_reward.data.storage import StoredFile
 from flip_reward.errors import OptionError
 
 HEAD_BYTES = 1 << 16
+OFFERED = "cp1252"
+"""The encoding of most files that are not UTF-8: Windows' for western Europe and America."""
 _PIECE_BYTES = 1 << 18
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins like the mark of UTF-16

@@ -81,8 +81,10 @@ def _ask(sample: Sample, columns: Mapping[str, str], ours: str, problem: str) ->
     if ours == "response" and len(free) > 1 and not _has_instruction(sample, columns):
         columns, free = {**columns, "instruction": free[0]}, free[1:]
     free.sort(key=lambda name: -max((len(str(value)) for value in sample.get(name)), default=0))
-    add = "add it to the rows" + ", or sample some: best-of-n --generate N" * (ours == "response")
-    hint = f"for example {format_columns({**columns, ours: free[0]})}" if free else add
+    if not free or (len(sample.values) == 1 and not columns):
+        hint = "add it to the rows" + ", or sample some: best-of-n --generate N" * (ours == "response")
+    else:
+        hint = f"for example {format_columns({**columns, ours: free[0]})}"
     return DataError(f"{sample.name}: {problem}; {list_columns(sample.values, 'the rows have')}", hint=hint)
 
 
