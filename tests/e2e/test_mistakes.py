@@ -10,6 +10,7 @@ from tests.e2e.command import COMMAND, environment, read, run, run_process, writ
 from tests.http.fault_server import FaultServer
 
 GOOD = {"instruction": "say hello", "response": "hello"}
+WITHOUT_MODEL = ("rescore", "train", "data", "report", "compare")
 SCRIPTED = ("--model", "scripted", "--cache", "off", "--no-table")
 
 
@@ -55,12 +56,17 @@ SCRIPTED = ("--model", "scripted", "--cache", "off", "--no-table")
         (["evaluate", "longest"], "-r longest"),
         (["evaluate", "-b", "rows.jsonl"], "-r flip"),
         (["train", "rows.jsonl"], ".yaml"),
+        (["score", "rows.jsonl", "--dry-run", "-o", "out.txt"], ".parquet"),
+        (["score", "rows.jsonl", "--model", "missing.gguf", "--group-by", "question"], "--group-by"),
+        (["data", "verl", "rows.jsonl", "-o", "out.csv"], "out.parquet"),
+        (["report", "nowhere"], "there is no folder nowhere"),
+        (["compare", "nowhere", "elsewhere"], "there is no folder nowhere"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, arguments: list[str], named: str) -> None:
     write_rows(tmp_path / "rows.jsonl", [GOOD])
     write_rows(tmp_path / "empty.jsonl", [])
-    model: tuple[str, ...] = () if "--model" in arguments or arguments[0] in ("rescore", "train") else SCRIPTED
+    model: tuple[str, ...] = () if "--model" in arguments or arguments[0] in WITHOUT_MODEL else SCRIPTED
     if arguments[0] in ("evaluate", "try"):
         model = model[:-1]  # they have no table
     finished = run(tmp_path, *arguments, *model)

@@ -175,6 +175,8 @@ def read_file(path: Path, model: type[FileT]) -> FileT:
     try:
         content = path.read_bytes()
     except OSError as error:
+        if not path.parent.exists():
+            raise RunError(f"there is no folder {path.parent}", hint="'flip-reward runs' lists the runs") from error
         kind = recognise(path.parent)
         if kind not in (None, FolderKind.EVALUATE):
             raise RunError(

@@ -200,7 +200,7 @@ def best_of_n(
         check_columns(columns)
         engine, policy_engine = policy.split_engines(config.engine)
         config = config.updated(engine=engine)
-    reward = config.check()  # mistakes come to light before a model loads
+    reward, output = config.check(), run.destination  # mistakes come to light before a model loads
     if run.dry_run:
         if policy.generate is None:
             show_prompts(reward, inputs, run, compares=True)
@@ -209,7 +209,6 @@ def best_of_n(
         return
     need = Need.RESPONSES if policy.generate is None else Need.PROMPTS
     check_rows(inputs, run, need, compares=policy.generate is None)
-    output = run.destination
     typer.echo(f"model: {config.describe_model()}", err=True)
     writer = None
     if policy.generate is not None:

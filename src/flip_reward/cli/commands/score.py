@@ -47,12 +47,11 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
 
       flip-reward score best_of_n.jsonl -r listwise --orders 4 --model PATH.gguf
     """
-    reward = config.check()  # mistakes come to light before a model loads
+    reward, output = config.check(), run.destination  # mistakes come to light before a model loads
     if run.dry_run:
         show_prompts(reward, inputs, run)
         return
     check_rows(inputs, run)
-    output = run.destination
     typer.echo(f"model: {config.describe_model()}", err=True)
     job = ScoringJob(
         config.load(),
