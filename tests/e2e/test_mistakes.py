@@ -58,6 +58,8 @@ SCRIPTED = ("--model", "scripted", "--cache", "off", "--no-table")
         (["train", "rows.jsonl"], ".yaml"),
         (["score", "rows.jsonl", "--dry-run", "-o", "out.txt"], ".parquet"),
         (["score", "rows.jsonl", "--model", "missing.gguf", "--group-by", "question"], "--group-by"),
+        (["score", "empty.jsonl", "--model", "missing.gguf"], "there are no rows"),
+        (["best-of-n", "rows.jsonl", "--model", "missing.gguf"], "nothing to choose from"),
         (["data", "verl", "rows.jsonl", "-o", "out.csv"], "out.parquet"),
         (["report", "nowhere"], "there is no folder nowhere"),
         (["compare", "nowhere", "elsewhere"], "there is no folder nowhere"),

@@ -163,11 +163,15 @@ def run_until_interrupted(
 def check_rows(
     inputs: Sequence[str], run: RunOptions, need: Need = Need.RESPONSES, *, compares: bool = False
 ) -> None:
-    """Make sure that rows can be read, and compared, before a model loads. Standard input is looked at later."""
+    """Make sure that there are rows that can be read, grouped and compared, before a model loads.
+
+    Where standard input is among the inputs, only the shape of the others is looked at.
+    """
     sources = [open_input(name, encoding=run.encoding) for name in inputs if name != "-"]
     shape = find_shape(sources, run.column_names, need=need)
     if len(sources) == len(inputs):
         find_groups(sources, shape, run.group_by, limit=run.limit, compares=compares)
+        next(read_sources(sources, shape, limit=run.limit))
 
 
 def tell_shape(shape: Shape, sources: Sequence[Input]) -> None:

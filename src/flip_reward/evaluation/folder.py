@@ -184,7 +184,7 @@ def read_file(path: Path, model: type[FileT]) -> FileT:
             ) from error
         raise RunError(
             f"{path.parent} is not an evaluation folder: {path.name} cannot be read ({error.strerror or error})",
-            hint="evaluation folders are written by 'flip-reward evaluate'",
+            hint="'flip-reward evaluate' writes evaluation folders; 'flip-reward runs' lists runs",
         ) from error
     try:
         found = orjson.loads(content)

@@ -32,7 +32,8 @@ def render_docs(document: Mapping[str, Any]) -> str:
     parts = "".join(_render_schema(name, schema) for name, schema in schemas.items())
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,"><style>{_STYLE}</style>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><style>{_STYLE}</style>'
         f"<h1>{title}</h1><p>{escape(info['description'])} For programs: <a href='openapi.json'>openapi.json</a></p>"
         f"<h2>Paths</h2>{operations}<h2>Schemas</h2>{parts}</html>"
     )

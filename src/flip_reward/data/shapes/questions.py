@@ -78,6 +78,7 @@ def _ask(sample: Sample, columns: Mapping[str, str], ours: str, problem: str) ->
         *(name for theirs in columns.values() for name in sample.columns_in(theirs)),
     }
     free = [name for name in sample.values if name not in taken and sample.holds_texts(name)]
+    free = [name for name in free if not all(map(_is_number, sample.get(name)))] or free
     if ours == "response" and len(free) > 1 and not _has_instruction(sample, columns):
         columns, free = {**columns, "instruction": free[0]}, free[1:]
     free.sort(key=lambda name: -max((len(str(value)) for value in sample.get(name)), default=0))
@@ -86,6 +87,11 @@ def _ask(sample: Sample, columns: Mapping[str, str], ours: str, problem: str) ->
     else:
         hint = f"for example {format_columns({**columns, ours: free[0]})}"
     return DataError(f"{sample.name}: {problem}; {list_columns(sample.values, 'the rows have')}", hint=hint)
+
+
+def _is_number(value: object) -> bool:
+    """Whether a cell holds a number, such as a ticket's; in CSV all cells are texts."""
+    return isinstance(value, str) and value.replace(".", "", 1).isdecimal()
 
 
 def _has_instruction(sample: Sample, columns: Mapping[str, str]) -> bool:

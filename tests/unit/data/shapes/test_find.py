@@ -297,6 +297,7 @@ def test_ids_are_recognised_by_what_they_name(names: list[str], expected: str) -
         ),
         ({"prompt": ASK, "reponse": GOOD}, "did you mean 'reponse'?", "--columns response=reponse"),
         ({"Frage": ASK, "Antwort": GOOD}, "the rows have 'Frage', 'Antwort'", "instruction=Frage,response=Antwort"),
+        ({"Nr": "17", "Frage": ASK, "Antwort": GOOD}, "'Nr'", "instruction=Frage,response=Antwort"),
         ({"frage": ASK, "answer": GOOD}, "there is no column with instructions", "instruction=frage,response=answer"),
         ({"prompt": ASK}, "there is no column with responses", "add it to the rows"),
         ({"messages": [SYSTEM, USER]}, "'messages' does not end with an assistant message", "add it to the rows"),
