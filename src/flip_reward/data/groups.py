@@ -130,7 +130,8 @@ def _read_rows(inputs: Sequence[Input], shape: Shape, is_completed: Skip, limit:
         first += count
     if first == 0:
         names = ", ".join(source.name for source in inputs)
-        raise DataError(f"{names}: there are no rows")
+        read_as = "; ".join(source.remark for source in inputs if source.remark)  # such as a sheet of several
+        raise DataError(f"{names}: there are no rows", hint=f"read was {read_as}" if read_as else None)
 
 
 def _read_row(row: RawRow | InvalidRow, position: int, source: str, shape: Shape) -> PlacedRow:

@@ -9,8 +9,10 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import pytest
 from openpyxl import Workbook
 
+from flip_reward.data.groups import read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import RawRow
+from flip_reward.data.shapes import find_shape
 from flip_reward.errors import DataError, MissingDependencyError
 from tests.unit.data.formats.rows import reason_of
 
@@ -121,3 +123,11 @@ def test_a_workbook_without_its_library_names_the_command(tmp_path: Path, monkey
     with pytest.raises(MissingDependencyError) as caught:
         open_input(str(path))
     assert caught.value.hint == 'pip install "flip-reward[xlsx]"'
+
+
+def test_an_empty_sheet_is_named_where_there_are_others(tmp_path: Path) -> None:
+    source = open_input(str(write_book(tmp_path / "book.xlsx", [], [["prompt", "response"]])))
+    shape = find_shape([{"prompt": "Hi", "response": "Hello"}])
+    with pytest.raises(DataError, match="there are no rows") as caught:
+        list(read_sources([source], shape))
+    assert "'Sheet' of 2" in str(caught.value.hint)
