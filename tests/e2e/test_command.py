@@ -86,7 +86,7 @@ def test_rows_on_standard_output_are_alone_there(tmp_path: Path) -> None:
     finished = run_process(tmp_path, "score", "-", *SCRIPTED, "-o", "-", stdin=given)
     row = json.loads(finished.stdout)
     assert (row["reward"], row["outcome"], type(row["flip_reward"])) == ("much", "scored", float)
-    assert "'flip_reward'" in finished.stderr
+    assert "reward is flip_reward" in finished.stderr
     rescored = run_process(tmp_path, "rescore", str(next((tmp_path / "runs").iterdir())), "-o", "again.csv")
     assert (rescored.returncode, "not kept" in rescored.stderr) == (2, True)
 
