@@ -37,7 +37,7 @@ class Frame(Protocol):
         """Yield its rows in order, a missing cell as None."""
         ...
 
-    def with_columns(self, columns: Mapping[str, Column]) -> Any:  # noqa: ANN401 - of the table's kind
+    def with_columns(self, columns: Mapping[str, FrameColumn]) -> Any:  # noqa: ANN401 - of the table's kind
         """Return a new table of the same kind with columns at its end."""
         ...
 
@@ -51,7 +51,7 @@ class Frame(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class FrameColumn:
     """A column to be added: a value for each row."""
 
     kind: type
@@ -95,7 +95,7 @@ class PandasFrame:
             for cells in zip(*columns, strict=True):
                 yield dict(zip(self.names, cells, strict=True))
 
-    def with_columns(self, columns: Mapping[str, Column]) -> Any:  # noqa: ANN401 - of the table's kind
+    def with_columns(self, columns: Mapping[str, FrameColumn]) -> Any:  # noqa: ANN401 - of the table's kind
         """See `Frame`."""
         import pandas as pd
 
@@ -149,7 +149,7 @@ class PolarsFrame:
         """See `Frame`."""
         yield from self._table.iter_rows(named=True)
 
-    def with_columns(self, columns: Mapping[str, Column]) -> Any:  # noqa: ANN401 - of the table's kind
+    def with_columns(self, columns: Mapping[str, FrameColumn]) -> Any:  # noqa: ANN401 - of the table's kind
         """See `Frame`."""
         import polars as pl
 
@@ -185,7 +185,7 @@ class DatasetFrame:
         for batch in self._table.with_format("arrow").iter(_ROWS_AT_ONCE):
             yield from batch.to_pylist()
 
-    def with_columns(self, columns: Mapping[str, Column]) -> Any:  # noqa: ANN401 - of the table's kind
+    def with_columns(self, columns: Mapping[str, FrameColumn]) -> Any:  # noqa: ANN401 - of the table's kind
         """See `Frame`."""
         from datasets import List, Value
 

@@ -26,7 +26,7 @@ _TEXT_LIMITS = (80, 120, 160, 240, 360, 500, 700, 1000, 1400, 2000, 3000, 4500, 
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PageLayout:
     """What a kind of page is made of: files below `page/`, and libraries of `assets/`."""
 
     template: str
@@ -36,7 +36,7 @@ class Layout:
 
 
 def write_document(
-    layout: Layout, title: str, payload: object, texts: TextTable, *, max_bytes: int, shortest: int = 0
+    layout: PageLayout, title: str, payload: object, texts: TextTable, *, max_bytes: int, shortest: int = 0
 ) -> bytes:
     """Return a page with its data; larger than `max_bytes` only where that takes shorter texts than `shortest`.
 
@@ -78,7 +78,7 @@ def _dump_model(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def _fill(layout: Layout, title: str) -> tuple[bytes, bytes]:
+def _fill(layout: PageLayout, title: str) -> tuple[bytes, bytes]:
     """Return the page up to its data, and what follows them."""
     template, parts = _read(layout)
     values = {**parts, "title": html.escape(title)}
@@ -94,7 +94,7 @@ _PLACEHOLDER = re.compile(r"\{\{ (\w+) \}\}")
 
 
 @cache
-def _read(layout: Layout) -> tuple[str, Mapping[str, str]]:
+def _read(layout: PageLayout) -> tuple[str, Mapping[str, str]]:
     """Read the template and the parts of every page of a kind: style, libraries, scripts and their hashes."""
     room = files("flip_reward.report")
     page, assets = room / "page", room / "assets"

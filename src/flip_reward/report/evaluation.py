@@ -7,12 +7,12 @@ from pathlib import Path
 from flip_reward.data.files import write_atomically
 from flip_reward.evaluation.tabulate import EvaluationData, read_data
 from flip_reward.report import REPORT
-from flip_reward.report.document import MAX_BYTES, Layout, write_document
+from flip_reward.report.document import MAX_BYTES, PageLayout, write_document
 from flip_reward.report.payload import make_report_data
 
 _SHARED = ("dom", "format", "data", "texts")
 _OWN = ("payload", "filters", "charts", "accuracy", "conduct", "sample")
-_LAYOUT = Layout(
+_LAYOUT = PageLayout(
     template="evaluation/template.html",
     scripts=(*_SHARED, *(f"evaluation/{name}" for name in _OWN), "explorer", "page", "evaluation/main"),
     libraries=("d3.min.js", "plot.umd.min.js"),

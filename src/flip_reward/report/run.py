@@ -6,14 +6,14 @@ from pathlib import Path
 
 from flip_reward.data.files import write_atomically
 from flip_reward.report import REPORT
-from flip_reward.report.document import MAX_BYTES, Layout, write_document
+from flip_reward.report.document import MAX_BYTES, PageLayout, write_document
 from flip_reward.report.run_payload import RunRead, make_run_data
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.run_folder import RECORDS
 
 _SHARED = ("dom", "format", "data", "texts")
 _OWN = ("view", "figures", "sample")
-_LAYOUT = Layout(
+_LAYOUT = PageLayout(
     template="run/template.html",
     scripts=(*_SHARED, *(f"run/{name}" for name in _OWN), "explorer", "page", "run/main"),
 )

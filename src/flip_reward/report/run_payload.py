@@ -17,7 +17,7 @@ from flip_reward.errors import RunError
 from flip_reward.report.facts import Facts, describe_software, list_facts
 from flip_reward.report.meanings import CAUTIONS, OUTCOMES
 from flip_reward.report.run_texts import RowTexts, RunTexts, read_run_texts
-from flip_reward.report.survey import Histogram, Survey
+from flip_reward.report.survey import Histogram, RunSurvey
 from flip_reward.report.texts import REPLY_PLACE, ScoreRow, TextTable, score_row
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import Manifest
@@ -140,7 +140,7 @@ class RunRead:
     origin: Path
     """The folder that knows the inputs: another one for a run that was rescored."""
     manifest: Manifest
-    survey: Survey
+    survey: RunSurvey
     summary: Summary | None
     """As the last session left it."""
 
@@ -148,7 +148,7 @@ class RunRead:
     def of(cls, folder: Path) -> RunRead:
         """Read a run folder."""
         manifest = Manifest.read(folder / MANIFEST)
-        survey = Survey.of(read_records_in_input_order(folder))
+        survey = RunSurvey.of(read_records_in_input_order(folder))
         return cls(folder, find_origin(folder), manifest, survey, read_summary(folder))
 
     @property

@@ -25,7 +25,7 @@ class Histogram:
 
 
 @dataclass(slots=True)
-class Survey:
+class RunSurvey:
     """Counts the records of a run as they come, in the order of the rows; takes 16 bytes of memory a response."""
 
     tally: Tally = field(default_factory=Tally)
@@ -36,7 +36,7 @@ class Survey:
     _odd_rows: dict[str, array[int]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, records: Iterable[Record]) -> Survey:
+    def of(cls, records: Iterable[Record]) -> RunSurvey:
         """Count all of some records."""
         survey = cls()
         for record in records:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flip_reward.core.conversation import Group
 from flip_reward.core.score import Score
 from flip_reward.data.added import added_columns, added_types, free_names, rejected_columns
-from flip_reward.data.frames import Column, Frame
+from flip_reward.data.frames import Frame, FrameColumn
 from flip_reward.data.grouping import find_grouping
 from flip_reward.data.groups import PlacedRow, SourceRow, place_rows, read_sources
 from flip_reward.data.rows import Input, InvalidRow
@@ -59,10 +59,13 @@ async def score_frame(
     scored = await given.score(reward) if len(frame) else []
     types = added_types(given.shape)
     names = free_names(types, frame.names)
-    return frame.with_columns({
-        names[name]: Column(float if kind in _NUMBERS else str, [cells[name] for cells in scored], given.shape.many)
-        for name, kind in types.items()
-    })  # fmt: skip
+    many = given.shape.many
+    return frame.with_columns(
+        {
+            names[name]: FrameColumn(float if kind in _NUMBERS else str, [cells[name] for cells in scored], many)
+            for name, kind in types.items()
+        }
+    )
 
 
 _NUMBERS = (float | None, list[float | None] | None)

@@ -81,13 +81,13 @@ class RunRows:
         """Read all rows as they stand in the inputs."""
         return place_rows(self.inputs, self.shape, grouping=self.grouping, limit=self.limit)
 
-    def read_scored(self, folder: Path) -> Iterator[ScoredRow]:
+    def read_scored(self, folder: Path) -> Iterator[RowResult]:
         """Read all rows with the scores that a run folder has for them."""
         return read_scored_rows(folder, self.place())
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredRow:
+class RowResult:
     """A user's row and the scores of the responses in it."""
 
     placed: PlacedRow
@@ -112,7 +112,7 @@ class AddedColumns(Protocol):
         """The columns in their order, with types as annotations have them."""
         ...
 
-    def add(self, row: ScoredRow) -> Mapping[str, object] | None:
+    def add(self, row: RowResult) -> Mapping[str, object] | None:
         """Return the columns of a row; None leaves the row out."""
         ...
 
@@ -124,14 +124,14 @@ class ScoreColumns:
         self._shape = shape
         self.types = added_types(shape)
 
-    def add(self, row: ScoredRow) -> Mapping[str, object]:
+    def add(self, row: RowResult) -> Mapping[str, object]:
         """Lay out the scores of a row, or why it has none."""
         if row.rejected is not None:
             return rejected_columns(row.rejected, self._shape)
         return added_columns(row.scores, self._shape)
 
 
-def read_scored_rows(folder: Path, placed: Iterable[PlacedRow]) -> Iterator[ScoredRow]:
+def read_scored_rows(folder: Path, placed: Iterable[PlacedRow]) -> Iterator[RowResult]:
     """Read the rows of a run with their scores, in the order of the inputs.
 
     Args:
@@ -144,7 +144,7 @@ def read_scored_rows(folder: Path, placed: Iterable[PlacedRow]) -> Iterator[Scor
         last: tuple[int, str | None] = (-1, None)
         for row in placed:
             if row.group is None:
-                yield ScoredRow(row, (), rejected=_say(row))
+                yield RowResult(row, (), rejected=_say(row))
                 continue
             position = row.group.position
             found = [records.find(position, row.first + index) for index in range(row.count)]
@@ -152,7 +152,7 @@ def read_scored_rows(folder: Path, placed: Iterable[PlacedRow]) -> Iterator[Scor
                 last = position, reasons.find(row)  # of a group of several rows the first one is listed
             scores = tuple(None if record is None else record.score for record in found)
             size = next((record.group_size for record in found if record), row.count)
-            yield ScoredRow(row, scores, size, last[1] if last[0] == position else None)
+            yield RowResult(row, scores, size, last[1] if last[0] == position else None)
 
 
 def _say(row: PlacedRow) -> str:
@@ -198,7 +198,7 @@ def settle(shape: Shape, folder: Path, place: Callable[[], Iterable[PlacedRow]])
 
 
 def write_output(
-    output: Output, survey: Survey, rows: Callable[[], Iterable[ScoredRow]], added: AddedColumns
+    output: Output, survey: Survey, rows: Callable[[], Iterable[RowResult]], added: AddedColumns
 ) -> list[str]:
     """Write rows with what is added to where they go, and return what is to be said about it.
 
@@ -228,7 +228,7 @@ def write_output(
 
 
 def _join(
-    rows: Iterable[ScoredRow], added: AddedColumns, names: Mapping[str, str], survey: Survey | None
+    rows: Iterable[RowResult], added: AddedColumns, names: Mapping[str, str], survey: Survey | None
 ) -> Iterator[dict[str, object]]:
     for row in rows:
         columns = added.add(row)

@@ -11,7 +11,7 @@ from flip_reward.core.score import Score
 from flip_reward.data.added import arrange, arranged_types
 from flip_reward.data.groups import PlacedRow
 from flip_reward.data.shapes import Shape
-from flip_reward.scoring.output import ScoreColumns, ScoredRow
+from flip_reward.scoring.output import RowResult, ScoreColumns
 from flip_reward.selection.candidates import CandidateFile, SampledGroup
 from flip_reward.selection.policy import Policy, put_candidates
 from flip_reward.selection.results import Result
@@ -44,13 +44,13 @@ class Choices:
             self._ranks.extend(_rank(result.scores))
             yield result
 
-    def chosen(self, row: ScoredRow) -> int | None:
+    def chosen(self, row: RowResult) -> int | None:
         """Say which of a row's own responses was chosen."""
         position, first = _position(row), row.placed.first
         found = self._chosen[position] if position < len(self._chosen) else -1
         return found - first if first <= found < first + row.placed.count else None
 
-    def ranks(self, row: ScoredRow) -> list[object]:
+    def ranks(self, row: RowResult) -> list[object]:
         """Return the ranks of a row's own responses; None for those without a value."""
         position = _position(row)
         if position >= len(self._starts) or self._starts[position] < 0:
@@ -59,7 +59,7 @@ class Choices:
         return [rank or None for rank in self._ranks[start : start + row.placed.count]]
 
 
-def _position(row: ScoredRow) -> int:
+def _position(row: RowResult) -> int:
     assert row.placed.group is not None  # noqa: S101 - it was scored
     return row.placed.group.position
 
@@ -100,7 +100,7 @@ class ChoiceColumns:
             types["responses"] = list[str | None] | None
         return types
 
-    def add(self, row: ScoredRow) -> Mapping[str, object] | None:
+    def add(self, row: RowResult) -> Mapping[str, object] | None:
         """Lay out the scores of a row and the choice; None where only the chosen rows are kept and this is none."""
         if row.placed.group is None or row.rejected is not None:
             return self._scores.add(row) if self._several or self._keep is Keep.ALL else None

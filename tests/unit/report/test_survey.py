@@ -3,12 +3,12 @@ import pytest
 from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Outcome, Score
 from flip_reward.report.meanings import CAUTIONS, OUTCOMES
-from flip_reward.report.survey import Survey, spread
+from flip_reward.report.survey import RunSurvey, spread
 from flip_reward.scoring.records import Record
 
 
-def survey_of(values: list[float | None], *, cautious: int = -1) -> Survey:
-    return Survey.of(
+def survey_of(values: list[float | None], *, cautious: int = -1) -> RunSurvey:
+    return RunSurvey.of(
         Record(
             row,
             str(row),

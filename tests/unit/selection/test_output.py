@@ -10,7 +10,7 @@ from flip_reward.core.score import Outcome, Score
 from flip_reward.data.groups import PlacedRow, SourceRow
 from flip_reward.data.rows import InvalidRow, RawRow
 from flip_reward.data.shapes import Shape
-from flip_reward.scoring.output import ScoredRow
+from flip_reward.scoring.output import RowResult
 from flip_reward.selection.choice import TieRule, select_best
 from flip_reward.selection.output import ChoiceColumns, Choices, Keep
 from flip_reward.selection.results import Result
@@ -21,7 +21,7 @@ PAIR = Shape(candidate_columns=("answer_a", "answer_b"))
 CHOICES = Choices()
 
 
-def rows_of(values: Sequence[float | None], parts: Sequence[tuple[int, int]], position: int = 0) -> list[ScoredRow]:
+def rows_of(values: Sequence[float | None], parts: Sequence[tuple[int, int]], position: int = 0) -> list[RowResult]:
     """Rows of one group, in which something was chosen: each has the responses from one index on so many."""
     scores = tuple(Score(None, Outcome.EMPTY_REPLY) if one is None else Score(one, Outcome.SCORED) for one in values)
     group = Group.of("say it", [f"response {index}" for index in range(len(values))], id=f"g{position}")
@@ -31,15 +31,15 @@ def rows_of(values: Sequence[float | None], parts: Sequence[tuple[int, int]], po
     for number, (first, count) in enumerate(parts):
         own = replace(group, responses=group.responses[first : first + count])
         placed = PlacedRow(RawRow(number, number + 1, {}), "rows", SourceRow(position, "rows", 1, own), first, count)
-        rows.append(ScoredRow(placed, scores[first : first + count], len(values)))
+        rows.append(RowResult(placed, scores[first : first + count], len(values)))
     return rows
 
 
-def rejected() -> ScoredRow:
-    return ScoredRow(PlacedRow(InvalidRow(9, 10, "not JSON"), "rows", None), (), rejected="not JSON")
+def rejected() -> RowResult:
+    return RowResult(PlacedRow(InvalidRow(9, 10, "not JSON"), "rows", None), (), rejected="not JSON")
 
 
-def add(shape: Shape, keep: Keep, rows: Sequence[ScoredRow]) -> list[Mapping[str, object] | None]:
+def add(shape: Shape, keep: Keep, rows: Sequence[RowResult]) -> list[Mapping[str, object] | None]:
     columns = ChoiceColumns(shape, keep, CHOICES)
     added = [columns.add(row) for row in rows]
     assert all(one is None or set(one) <= set(columns.types) for one in added)

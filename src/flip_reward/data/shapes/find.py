@@ -40,7 +40,7 @@ from flip_reward.data.shapes.known import (
 )
 from flip_reward.data.shapes.preference import Preference, find_first_number, read_label
 from flip_reward.data.shapes.questions import no_instruction, no_response, no_such_column, no_winner, which_of
-from flip_reward.data.shapes.sample import ROWS_SEEN, Sample, Values
+from flip_reward.data.shapes.sample import ROWS_SEEN, RowSample, Values
 from flip_reward.data.shapes.shape import Shape
 from flip_reward.errors import DataError
 
@@ -85,8 +85,8 @@ def find_shape(
     columns = dict(columns or {})
     columns.pop(_SHAPE, None)  # it is found again
     check_columns(columns)
-    samples = [Sample.of_input(one) for one in rows if isinstance(one, Input)] or [
-        Sample([row for row in islice(rows, ROWS_SEEN) if isinstance(row, Mapping)])
+    samples = [RowSample.of_input(one) for one in rows if isinstance(one, Input)] or [
+        RowSample([row for row in islice(rows, ROWS_SEEN) if isinstance(row, Mapping)])
     ]
     full = [sample for sample in samples if sample.rows]
     if not full:
@@ -104,7 +104,7 @@ def find_shape(
 class _Finder:
     """Finds the shape of one sample: what the user did not name is recognised, and the columns make the shape."""
 
-    def __init__(self, sample: Sample, columns: Mapping[str, str], need: Need) -> None:
+    def __init__(self, sample: RowSample, columns: Mapping[str, str], need: Need) -> None:
         self._sample = sample
         self._given = columns
         self._columns = dict(columns)
@@ -382,7 +382,7 @@ class _Finder:
         return f"; {name!r} is not read, to join it: {joined}"
 
 
-def _describe(shape: Shape, sample: Sample) -> str:
+def _describe(shape: Shape, sample: RowSample) -> str:
     """Say in words which column is what."""
     asked = [column for column in shape.conversations if sample.get(column.name) or column.fields]
     columns = shape.columns

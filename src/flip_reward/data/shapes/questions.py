@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from flip_reward.data.shapes.columns import CONVERSATION_COLUMNS, format_columns, list_columns, suggest
 from flip_reward.data.shapes.conversations import is_messages
 from flip_reward.data.shapes.known import INSTRUCTIONS, MESSAGES, RESPONSES
-from flip_reward.data.shapes.sample import Sample
+from flip_reward.data.shapes.sample import RowSample
 from flip_reward.errors import DataError
 
 
-def no_such_column(sample: Sample, name: str, ours: str) -> DataError:
+def no_such_column(sample: RowSample, name: str, ours: str) -> DataError:
     """Say that a column that the user named is not there."""
     known = sample.values
     return DataError(
@@ -20,7 +20,7 @@ def no_such_column(sample: Sample, name: str, ours: str) -> DataError:
     )
 
 
-def which_of(sample: Sample, columns: Mapping[str, str], ours: str, found: Sequence[str]) -> DataError:
+def which_of(sample: RowSample, columns: Mapping[str, str], ours: str, found: Sequence[str]) -> DataError:
     """Ask which of several columns is meant."""
     return DataError(
         f"{sample.name}: which column is the {ours}, {' or '.join(map(repr, found))}? "
@@ -29,7 +29,7 @@ def which_of(sample: Sample, columns: Mapping[str, str], ours: str, found: Seque
     )
 
 
-def no_response(sample: Sample, columns: Mapping[str, str]) -> DataError:
+def no_response(sample: RowSample, columns: Mapping[str, str]) -> DataError:
     """Ask for the response."""
     chats = [name for name in ("messages", *MESSAGES) if any(map(is_messages, sample.get(name)))]
     problem = f"there is no column with responses{suggest(RESPONSES[0], sample.values)}"
@@ -39,7 +39,7 @@ def no_response(sample: Sample, columns: Mapping[str, str]) -> DataError:
     return _ask(sample, columns, "response", problem)
 
 
-def no_instruction(sample: Sample, columns: Mapping[str, str]) -> DataError:
+def no_instruction(sample: RowSample, columns: Mapping[str, str]) -> DataError:
     """Ask for the instruction."""
     if any(isinstance(answer, Mapping) and "body" in answer for answer in sample.get("response")):
         return DataError(
@@ -56,7 +56,7 @@ def no_instruction(sample: Sample, columns: Mapping[str, str]) -> DataError:
     )
 
 
-def no_winner(sample: Sample, columns: Mapping[str, str], sides: Sequence[str]) -> DataError:
+def no_winner(sample: RowSample, columns: Mapping[str, str], sides: Sequence[str]) -> DataError:
     """Ask which candidates are the better ones."""
     if sides:
         return DataError(
@@ -71,7 +71,7 @@ def no_winner(sample: Sample, columns: Mapping[str, str], sides: Sequence[str]) 
     )
 
 
-def _ask(sample: Sample, columns: Mapping[str, str], ours: str, problem: str) -> DataError:
+def _ask(sample: RowSample, columns: Mapping[str, str], ours: str, problem: str) -> DataError:
     taken = {
         "id",
         *CONVERSATION_COLUMNS,
@@ -94,6 +94,6 @@ def _is_number(value: object) -> bool:
     return isinstance(value, str) and value.replace(".", "", 1).isdecimal()
 
 
-def _has_instruction(sample: Sample, columns: Mapping[str, str]) -> bool:
+def _has_instruction(sample: RowSample, columns: Mapping[str, str]) -> bool:
     known = any(name in sample.folded for names in INSTRUCTIONS for name in names)
     return known or any(ours in columns for ours in CONVERSATION_COLUMNS)

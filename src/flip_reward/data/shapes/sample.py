@@ -1,4 +1,4 @@
-"""`Sample`: the first rows of an input, by which their shape is recognised."""
+"""`RowSample`: the first rows of an input, by which their shape is recognised."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Values: TypeAlias = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Sample:
+class RowSample:
     """The first rows of an input."""
 
     rows: Sequence[Values]
     name: str = "the rows"
 
     @classmethod
-    def of_input(cls, source: Input) -> Sample:
+    def of_input(cls, source: Input) -> RowSample:
         """Read the first rows of an input."""
         if source.name == "stdin" and source.fingerprint() is None:  # it cannot be read a second time
             return cls([], source.name)

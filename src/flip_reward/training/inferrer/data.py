@@ -27,9 +27,9 @@ from flip_reward.training.common.folder import SourceSummary
 from flip_reward.training.common.progress import TrainingObserver
 from flip_reward.training.inferrer.near_duplicates import NearIndex, Words
 from flip_reward.training.inferrer.pairs import (
-    Pair,
     Removal,
     SourcePairs,
+    TrainingPair,
     read_evaluation_prompts,
     read_pairs,
 )
@@ -83,7 +83,7 @@ def prepare_data(
     sources: Sequence[SourcePairs],
     evaluated: Iterable[str],
     recipe: InferrerRecipe,
-    encode: Callable[[Pair], TuningText | Removal],
+    encode: Callable[[TrainingPair], TuningText | Removal],
 ) -> TuningData:
     """Choose, split and mix pairs. `encode` makes tokens of a pair, or says why it cannot."""
     warnings = [warning for source in sources if (warning := warn_of_swapped_columns(source))]
@@ -92,7 +92,7 @@ def prepare_data(
     tagged = _without(tagged, find_evaluated([pair for _, pair in tagged], evaluated), counts)
     repeated = find_duplicates([pair for _, pair in tagged], near=not recipe.keep_near_duplicates)
     tagged = _without(tagged, repeated, counts)
-    texts: list[tuple[int, Pair, TuningText]] = []
+    texts: list[tuple[int, TrainingPair, TuningText]] = []
     for number, pair in tagged:
         text = encode(pair)
         if isinstance(text, TuningText) and (
@@ -107,7 +107,7 @@ def prepare_data(
 
 
 def _split_and_mix(
-    texts: Sequence[tuple[int, Pair, TuningText]],
+    texts: Sequence[tuple[int, TrainingPair, TuningText]],
     sources: Sequence[SourcePairs],
     counts: list[SourceCounts],
     recipe: InferrerRecipe,
@@ -133,7 +133,7 @@ def _split_and_mix(
     return TuningData(train, held_out, counts, warnings)
 
 
-def find_evaluated(pairs: Sequence[Pair], evaluated: Iterable[str]) -> list[Removal | None]:
+def find_evaluated(pairs: Sequence[TrainingPair], evaluated: Iterable[str]) -> list[Removal | None]:
     """Tell for each pair whether its instruction is one of an evaluation, or near to one.
 
     An instruction that contains a prompt, or is contained in one, is near to it.
@@ -154,7 +154,7 @@ def find_evaluated(pairs: Sequence[Pair], evaluated: Iterable[str]) -> list[Remo
     return reasons
 
 
-def find_duplicates(pairs: Sequence[Pair], *, near: bool = True) -> list[Removal | None]:
+def find_duplicates(pairs: Sequence[TrainingPair], *, near: bool = True) -> list[Removal | None]:
     """Tell for each pair whether one before it has the same words, or with `near` nearly the same."""
     seen: set[tuple[str, ...]] = set()
     index = NearIndex([pair.words for pair in pairs] if near else [], contained=False)
@@ -216,9 +216,9 @@ def warn_of_swapped_columns(source: SourcePairs) -> str | None:
 
 
 def _without(
-    tagged: Sequence[tuple[int, Pair]], reasons: Collection[Removal | None], counts: Sequence[SourceCounts]
-) -> list[tuple[int, Pair]]:
-    left: list[tuple[int, Pair]] = []
+    tagged: Sequence[tuple[int, TrainingPair]], reasons: Collection[Removal | None], counts: Sequence[SourceCounts]
+) -> list[tuple[int, TrainingPair]]:
+    left: list[tuple[int, TrainingPair]] = []
     for (number, pair), reason in zip(tagged, reasons, strict=True):
         if reason is None:
             left.append((number, pair))
@@ -297,8 +297,8 @@ def _find_start(recipe: InferrerRecipe) -> PeftAdapter | None:
     return adapter
 
 
-def _encoder(text: InferrerTokenizer) -> Callable[[Pair], TuningText | Removal]:
-    def encode(pair: Pair) -> TuningText | Removal:
+def _encoder(text: InferrerTokenizer) -> Callable[[TrainingPair], TuningText | Removal]:
+    def encode(pair: TrainingPair) -> TuningText | Removal:
         try:
             return text.encode(pair.group) or Removal.NO_ANSWER
         except RequestRefusedError:

@@ -41,7 +41,7 @@ class Removal(StrEnum):
 
 
 @dataclass(frozen=True)
-class Pair:
+class TrainingPair:
     """One response and the instruction it answers, as a group with this response alone."""
 
     group: Group
@@ -72,7 +72,7 @@ class SourcePairs:
     """The pairs of one source, in its order."""
 
     name: str
-    pairs: list[Pair]
+    pairs: list[TrainingPair]
     weight: float = 1.0
     """How often an epoch has each pair."""
     rows: int = 0
@@ -85,7 +85,7 @@ class SourcePairs:
 
 def read_pairs(source: Input, *, columns: Mapping[str, str] | None = None, weight: float = 1.0) -> SourcePairs:
     """Read the pairs of a source. A row with several responses makes several."""
-    pairs: list[Pair] = []
+    pairs: list[TrainingPair] = []
     removed: Counter[Removal] = Counter()
     complaints: list[str] = []
     shape, rows = find_shape([source], columns), 0
@@ -105,7 +105,7 @@ def read_pairs(source: Input, *, columns: Mapping[str, str] | None = None, weigh
             if isinstance(visible_answer(response), Outcome):
                 removed[Removal.NO_ANSWER] += 1
             else:
-                pairs.append(Pair(group.only([index])))
+                pairs.append(TrainingPair(group.only([index])))
     if not rows:
         raise DataError(f"{source.name} has no rows")
     return SourcePairs(source.name, pairs, weight, rows, removed, complaints)

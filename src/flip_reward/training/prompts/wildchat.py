@@ -16,7 +16,7 @@ from flip_reward.training.prompts.rows import PromptRow
 WILDCHAT = "allenai/WildChat-1M:train"
 
 
-class LeftOut(StrEnum):
+class LeftOutReason(StrEnum):
     """Why a row of WildChat is not taken."""
 
     UNREADABLE = "unreadable"
@@ -48,7 +48,7 @@ class WildChatPrompts:
     """The prompts in the order of the source, and how many rows were left out and why."""
 
     rows: Sequence[PromptRow]
-    left_out: Counter[LeftOut] = field(default_factory=Counter)
+    left_out: Counter[LeftOutReason] = field(default_factory=Counter)
 
 
 def build_wildchat(source: Input, options: WildChatOptions) -> WildChatPrompts:
@@ -57,7 +57,7 @@ def build_wildchat(source: Input, options: WildChatOptions) -> WildChatPrompts:
     Only these are in memory (reservoir sampling, Vitter 1985, algorithm R), so a million rows can be streamed.
     """
     generator = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
-    left_out: Counter[LeftOut] = Counter()
+    left_out: Counter[LeftOutReason] = Counter()
     drawn: list[tuple[int, str]] = []
     count = 0
     for text in _take(source, options, left_out):
@@ -66,38 +66,38 @@ def build_wildchat(source: Input, options: WildChatOptions) -> WildChatPrompts:
             drawn.append((count, text))
         elif (place := generator.randrange(count)) < options.count:
             drawn[place] = (count, text)
-    left_out[LeftOut.NOT_DRAWN] += count - len(drawn)
+    left_out[LeftOutReason.NOT_DRAWN] += count - len(drawn)
     rows = [PromptRow.of((Message("user", text),), options.dataset) for _, text in sorted(drawn)]
     return WildChatPrompts(rows, +left_out)
 
 
-def _take(source: Input, options: WildChatOptions, left_out: Counter[LeftOut]) -> Iterator[str]:
+def _take(source: Input, options: WildChatOptions, left_out: Counter[LeftOutReason]) -> Iterator[str]:
     seen: set[int] = set()
     for row in source.rows():
-        found = LeftOut.UNREADABLE if isinstance(row, InvalidRow) else _first_turn(row.values, options)
-        if isinstance(found, LeftOut):
+        found = LeftOutReason.UNREADABLE if isinstance(row, InvalidRow) else _first_turn(row.values, options)
+        if isinstance(found, LeftOutReason):
             left_out[found] += 1
             continue
         key = hash(tuple(load_normalizer("multilingual").tokenize(found)))
         if key in seen:
-            left_out[LeftOut.REPEATED] += 1
+            left_out[LeftOutReason.REPEATED] += 1
             continue
         seen.add(key)
         yield found
 
 
-def _first_turn(values: Mapping[str, object], options: WildChatOptions) -> str | LeftOut:
+def _first_turn(values: Mapping[str, object], options: WildChatOptions) -> str | LeftOutReason:
     conversation = values.get("conversation")
     first = conversation[0] if isinstance(conversation, list) and conversation else None
     if not isinstance(first, Mapping) or first.get("role") != "user" or not isinstance(first.get("content"), str):
-        return LeftOut.UNREADABLE
+        return LeftOutReason.UNREADABLE
     if any(where.get("language") != options.language for where in (values, first)):
-        return LeftOut.LANGUAGE
+        return LeftOutReason.LANGUAGE
     if values.get("toxic") or first.get("toxic"):
-        return LeftOut.TOXIC
+        return LeftOutReason.TOXIC
     if values.get("redacted") or first.get("redacted"):
-        return LeftOut.REDACTED
+        return LeftOutReason.REDACTED
     text = str(first["content"]).strip()
     if len(text.split()) < options.min_words or len(text) > options.max_characters:
-        return LeftOut.LENGTH
+        return LeftOutReason.LENGTH
     return text

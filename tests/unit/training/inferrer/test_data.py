@@ -20,7 +20,7 @@ from flip_reward.training.inferrer.data import (
     repeat,
     warn_of_swapped_columns,
 )
-from flip_reward.training.inferrer.pairs import Pair, Removal, SourcePairs
+from flip_reward.training.inferrer.pairs import Removal, SourcePairs, TrainingPair
 from flip_reward.training.inferrer.recipe import DataSource, InferrerRecipe
 from flip_reward.training.inferrer.text import TuningText
 from tests.unit.training.pairs import pair, source
@@ -32,7 +32,7 @@ PAIRS = [
 ]
 
 
-def encode(one: Pair) -> TuningText | Removal:
+def encode(one: TrainingPair) -> TuningText | Removal:
     """A token for each letter; the instruction and the end are learned."""
     return TuningText([1] * (len(one.response) + len(one.instruction) + 1), len(one.instruction) + 1)
 
@@ -80,7 +80,7 @@ def test_a_prompt_is_held_out_with_all_its_responses_and_is_never_learned() -> N
     several = [replace(one) for one in PAIRS] + [pair(one.instruction, "Something else.") for one in PAIRS]
     known: dict[int, str] = {}
 
-    def encode_numbered(one: Pair) -> TuningText:
+    def encode_numbered(one: TrainingPair) -> TuningText:
         known[len(known)] = one.instruction
         return TuningText([len(known) - 1, 0], 1)
 

@@ -1,7 +1,7 @@
 from typing import Any
 
 from flip_reward.data.rows import Input, InvalidRow, RawRow
-from flip_reward.training.prompts.wildchat import LeftOut, WildChatOptions, build_wildchat
+from flip_reward.training.prompts.wildchat import LeftOutReason, WildChatOptions, build_wildchat
 
 
 def chat(text: str, **changes: Any) -> dict[str, Any]:
@@ -42,9 +42,8 @@ def test_what_is_taken_and_what_is_left_out() -> None:
     assert [row.instruction for row in found.rows] == ["Write a poem about the sea", "Explain how bread is made"]
     assert {row.datasets for row in found.rows} == {("general-quality",)}
     assert all(len(row.messages) == 1 for row in found.rows)
-    assert found.left_out == {
-        LeftOut.REPEATED: 1, LeftOut.LANGUAGE: 2, LeftOut.TOXIC: 2, LeftOut.REDACTED: 1, LeftOut.LENGTH: 2,
-        LeftOut.UNREADABLE: 3,
+    assert {reason.name: count for reason, count in found.left_out.items()} == {
+        "REPEATED": 1, "LANGUAGE": 2, "TOXIC": 2, "REDACTED": 1, "LENGTH": 2, "UNREADABLE": 3,
     }  # fmt: skip
 
 
@@ -53,7 +52,7 @@ def test_the_seed_draws_the_same_ones_again() -> None:
 
     def draw(seed: int) -> list[str]:
         found = build_wildchat(source(*rows), WildChatOptions(count=20, seed=seed))
-        assert found.left_out[LeftOut.NOT_DRAWN] == 180
+        assert found.left_out[LeftOutReason.NOT_DRAWN] == 180
         return [row.instruction for row in found.rows]
 
     assert draw(1) == draw(1)
