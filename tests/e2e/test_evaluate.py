@@ -231,7 +231,7 @@ def test_mistakes_end_in_one_line_and_status_2(tmp_path: Path) -> None:
         (["evaluate", "none.yaml"], "cannot be read"),
         (["compare", "whole", "part"], "items only in the first"),
         (["compare", "whole", "whole"], "the same folder"),
-        (["compare", "whole", "none"], "evaluation.json"),
+        (["compare", "whole", "none"], "no folder none"),
         (["compare", "whole", "run"], "two folders of the same kind"),
     ]:
         finished = run(tmp_path, *arguments)
