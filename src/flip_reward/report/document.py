@@ -95,7 +95,7 @@ _PLACEHOLDER = re.compile(r"\{\{ (\w+) \}\}")
 
 @cache
 def _read(layout: PageLayout) -> tuple[str, Mapping[str, str]]:
-    """Read the template and the parts of every page of a kind: style, libraries, scripts and their hashes."""
+    """Read the template of a kind of page, and its parts: style, libraries, scripts and their hashes."""
     room = files("flip_reward.report")
     page, assets = room / "page", room / "assets"
     libraries = [(assets / name).read_text(encoding="utf-8") for name in layout.libraries]
@@ -105,6 +105,7 @@ def _read(layout: PageLayout) -> tuple[str, Mapping[str, str]]:
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     return (page / layout.template).read_text(encoding="utf-8"), {
         "style": (page / "style.css").read_text(encoding="utf-8"),
+        "explorer": (page / "explorer.html").read_text(encoding="utf-8"),
         "script_hashes": " ".join([f"'sha256-{one}'" for one in hashes]),
         "scripts": "\n".join([f"<script>{script}</script>" for script in scripts]),
     }

@@ -141,18 +141,13 @@ def _read_left_out(rows: ScoredRows, wanted: Wanted) -> Iterator[Mapping[str, ob
 
 
 def _write(path: Path, read: Callable[[], Iterator[Mapping[str, object]]], schema: Schema | None = None) -> list[str]:
-    if path == STANDARD_OUTPUT or ".jsonl" in path.suffixes:
-        return list(write_rows(path, read(), Layout((), _no_schema)))
     parquet = path.name.lower().endswith(".parquet")
+    names_itself = path == STANDARD_OUTPUT or ".jsonl" in path.suffixes  # so the rows need not be read for it
     source = replace(Input.in_memory("rows", read), schema=schema)
-    survey = survey_rows([source], typed=parquet)
+    survey = survey_rows([] if names_itself else [source], typed=parquet)
     rows = map(survey.fit, read()) if parquet else read()
     remarks = list(write_rows(path, rows, Layout(survey.names, survey.make_schema)))
     return remarks + [f"the column {name!r} holds values of several types: JSON text" for name in survey.mixed]
-
-
-def _no_schema() -> Schema:
-    raise NotImplementedError("JSON lines have no schema")
 
 
 class SelectOptions(TypedDict, total=False):
