@@ -122,6 +122,15 @@ class Likelihood:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What another reward gave the response, where a reward is made of others; `value` as in `Score`."""
+
+    name: str
+    value: float | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """What one response earned, or why it could not be scored.
 
@@ -142,6 +151,7 @@ class Score:
         samples: Every sample, where several were drawn; `flip_reward.core.score` says how they become one.
         likelihood: How likely the instruction was, for rewards that ask for that.
         cautions: Why the value has low confidence, where the inferrer's limits are known.
+        parts: What the rewards gave that the value is made of, where there are such.
 
     Raises:
         ValueError: `value` and `outcome` disagree.
@@ -167,6 +177,7 @@ class Score:
     samples: tuple[Sample, ...] = ()
     likelihood: Likelihood | None = None
     cautions: tuple[Caution, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.value is not None) != (self.outcome is Outcome.SCORED):

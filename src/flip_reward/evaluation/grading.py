@@ -63,6 +63,8 @@ class Figure:
     estimate: Estimate | None
     """None where a subset that it needs has no verdict at all."""
     note: str
+    headline: bool = False
+    """It is the one that the authors compare models by."""
 
 
 class Protocol(ABC):

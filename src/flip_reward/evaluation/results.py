@@ -40,6 +40,9 @@ class Accuracy(ResultModel):
     """As `fractional`, with unscored items as wrong."""
     as_chance: Estimate | None
     """`fractional` by another name."""
+    length_balanced: Estimate | None = None
+    """The mean of the accuracies where the better response is longer and where it is shorter; None where one of the
+    two does not occur."""
 
 
 class SubsetAccuracy(Accuracy):
@@ -72,6 +75,8 @@ class ProtocolFigure(ResultModel):
     low: float
     high: float
     note: str
+    headline: bool = False
+    """It is the one that the authors compare models by."""
 
 
 class Tokens(ResultModel):

@@ -189,6 +189,7 @@ def _summarise(experiment: GradedExperiment, prices: Prices | None) -> Experimen
                 low=figure.estimate.low,
                 high=figure.estimate.high,
                 note=figure.note,
+                headline=figure.headline,
             )
             for figure in grades.protocol.figures(grades)
             if figure.estimate is not None

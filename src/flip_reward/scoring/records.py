@@ -10,7 +10,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from flip_reward.core.cautions import Caution
-from flip_reward.core.score import Cost, Likelihood, Outcome, Sample, Score, Usage
+from flip_reward.core.score import Cost, Likelihood, Outcome, Part, Sample, Score, Usage
 
 MOST_ROWS = 1 << 30
 """Of an input. A run folder remembers each row in a byte."""
@@ -77,6 +77,7 @@ def _read_score(fields: RecordLine) -> Score:
         samples=tuple(Sample(one.reward, one.outcome, **_texts_and_parts(one)) for one in fields.samples),
         likelihood=fields.likelihood,
         cautions=fields.cautions,
+        parts=fields.parts,
     )
 
 
@@ -140,6 +141,7 @@ class RecordLine:
     samples: tuple[SampleLine, ...] = ()
     likelihood: Likelihood | None = None
     cautions: tuple[Caution, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -168,6 +170,7 @@ class RecordLine:
             tuple(map(SampleLine.of, score.samples)),
             score.likelihood,
             score.cautions,
+            score.parts,
         )
 
 

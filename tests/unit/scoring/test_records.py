@@ -3,7 +3,7 @@ from __future__ import annotations
 import orjson
 
 from flip_reward.core.cautions import Caution
-from flip_reward.core.score import Cost, Likelihood, Outcome, Sample, Score, Usage
+from flip_reward.core.score import Cost, Likelihood, Outcome, Part, Sample, Score, Usage
 from flip_reward.scoring.records import Record
 
 SAMPLES = (
@@ -24,6 +24,7 @@ SCORE = Score(
     samples=SAMPLES,
     likelihood=Likelihood(-12.5, 5, -20.0),
     cautions=(Caution.SHORT_RESPONSE,),
+    parts=(Part("flip", 0.5, Outcome.SCORED), Part("pointwise", None, Outcome.EMPTY_REPLY)),
 )
 
 
@@ -34,10 +35,11 @@ def test_a_record_comes_back_as_it_was_written() -> None:
 
 def test_a_record_of_an_earlier_version_lacks_the_newer_fields() -> None:
     fields = orjson.loads(Record(0, "row-0", 1, 0, "Hi", SCORE).to_line())
-    for name in ("spread", "samples", "likelihood", "cautions"):
+    for name in ("spread", "samples", "likelihood", "cautions", "parts"):
         del fields[name]
     score = Record.from_line(orjson.dumps(fields)).score
-    assert (score.value, score.spread, score.samples, score.likelihood, score.cautions) == (0.5, None, (), None, ())
+    assert (score.value, score.spread, score.samples, score.likelihood) == (0.5, None, (), None)
+    assert (score.cautions, score.parts) == ((), ())
 
 
 def test_a_line_holds_the_fields_of_a_record_flat_and_in_their_order() -> None:
@@ -50,7 +52,9 @@ def test_a_line_holds_the_fields_of_a_record_flat_and_in_their_order() -> None:
         '"inferred_instruction":"Name fruits.","reasoning":"They are fruits.","raw_reply":"raw"},'
         '{"outcome":"truncated_reply","reward":null,"precision":null,"recall":null,"inferred_instruction":null,'
         '"reasoning":null,"raw_reply":"{"}],"likelihood":{"log_probability":-12.5,"tokens":5,'
-        '"prior_log_probability":-20.0},"cautions":["short_response"]}\n'
+        '"prior_log_probability":-20.0},"cautions":["short_response"],'
+        '"parts":[{"name":"flip","value":0.5,"outcome":"scored"},'
+        '{"name":"pointwise","value":null,"outcome":"empty_reply"}]}\n'
     )
     blank = Score(None, Outcome.EMPTY_REPLY, cost=Cost(latency_seconds=0.12345678))
     assert Record(1, "é", 1, 0, "Say 🍎\n", blank).to_line().decode() == (
@@ -58,5 +62,5 @@ def test_a_line_holds_the_fields_of_a_record_flat_and_in_their_order() -> None:
         '"precision":null,"recall":null,"instruction":"Say 🍎\\n","inferred_instruction":null,"reasoning":null,'
         '"raw_reply":null,"detail":null,"usage":{"prompt_tokens":0,"completion_tokens":0,"cached_tokens":0},'
         '"attempts":0,"latency_seconds":0.123457,"cached":false,"spread":null,"samples":[],"likelihood":null,'
-        '"cautions":[]}\n'
+        '"cautions":[],"parts":[]}\n'
     )
