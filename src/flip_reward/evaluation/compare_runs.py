@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flip_reward.errors import OptionError, RunError
-from flip_reward.evaluation.statistics import CONFIDENCE, Estimate, estimate_mean
+from flip_reward.evaluation.statistics import CONFIDENCE, Estimate, Quantity, estimate_mean
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import Manifest, RunConfiguration
 from flip_reward.scoring.records import Record
@@ -97,20 +97,22 @@ def compare_runs(a: Path, b: Path) -> RunComparison:
     names = [str(one.settings.get("reward", "")) for one in (first, second)]
     if names[0] == names[1]:
         names = [f"{names[0]} ({a})", f"{names[1]} ({b})"]
-    rows = [""] * len(counts.means_a)  # one stratum
+    rows = len(counts.means_a)
     return RunComparison(
         a=names[0],
         b=names[1],
-        rows=len(rows),
+        rows=rows,
         responses=len(counts.differences),
         only_a=counts.only_a,
         only_b=counts.only_b,
         same_scale=same_scale,
-        mean_a=estimate_mean(counts.means_a, rows) if rows else None,
-        mean_b=estimate_mean(counts.means_b, rows) if rows else None,
+        mean_a=_estimate(counts.means_a, counts.prompts) if rows else None,
+        mean_b=_estimate(counts.means_b, counts.prompts) if rows else None,
         difference=_difference(counts) if rows and same_scale else None,
         rank_correlation=_correlate_ranks(counts.means_a, counts.means_b),
-        same_best=estimate_mean(counts.agreed, [""] * len(counts.agreed)) if counts.agreed else None,
+        same_best=(
+            _estimate(counts.agreed, counts.agreed_prompts, quantity=Quantity.SHARE) if counts.agreed else None
+        ),
         same_best_by_chance=sum(counts.chances) / len(counts.chances) if counts.chances else None,
         outcomes={", ".join(pair): count for pair, count in counts.outcomes.most_common()},
         most_different=_most_different(a, b, counts, same_scale=same_scale),
@@ -189,10 +191,14 @@ class _Counts:
     values_b: array[float] = field(default_factory=lambda: array("d"))
     means_a: array[float] = field(default_factory=lambda: array("d"))
     means_b: array[float] = field(default_factory=lambda: array("d"))
+    prompts: array[int] = field(default_factory=lambda: array("q"))
+    """A hash of each mean's instruction."""
     agreed: array[float] = field(default_factory=lambda: array("d"))
+    agreed_prompts: array[int] = field(default_factory=lambda: array("q"))
     chances: array[float] = field(default_factory=lambda: array("d"))
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     _row: int = -1
+    _prompt: int = 0
     _group: list[tuple[float | None, float | None]] = field(default_factory=list)
 
     def add(self, one: Record | None, other: Record | None) -> None:
@@ -202,7 +208,7 @@ class _Counts:
             return
         if one.row != self._row:
             self.end_group()
-            self._row = one.row
+            self._row, self._prompt = one.row, hash(one.instruction)
         a, b = one.score, other.score
         if a.outcome is not b.outcome:
             self.outcomes[a.outcome.value, b.outcome.value] += 1
@@ -218,9 +224,11 @@ class _Counts:
         if both:
             self.means_a.append(math.fsum(a for a, _ in both) / len(both))
             self.means_b.append(math.fsum(b for _, b in both) / len(both))
+            self.prompts.append(self._prompt)
         ours, theirs = (_best([pair[run] for pair in self._group]) for run in (0, 1))
         if len(self._group) > 1 and ours and theirs:
             self.agreed.append(len(ours & theirs) / (len(ours) * len(theirs)))
+            self.agreed_prompts.append(self._prompt)
             self.chances.append(1 / len(self._group))
         self._group = []
 
@@ -230,9 +238,14 @@ def _best(values: list[float | None]) -> set[int]:
     return {index for index, value in enumerate(values) if value is not None and value == highest}
 
 
+def _estimate(values: Sequence[float], prompts: Sequence[int], *, quantity: Quantity = Quantity.NUMBER) -> Estimate:
+    """Estimate a mean over rows. Those with the same instruction are no independent draws."""
+    return estimate_mean(values, [""] * len(values), prompts, quantity=quantity)
+
+
 def _difference(counts: _Counts) -> Estimate:
     differences = [a - b for a, b in zip(counts.means_a, counts.means_b, strict=True)]
-    return estimate_mean(differences, [""] * len(differences))
+    return _estimate(differences, counts.prompts)
 
 
 def _correlate_ranks(a: array[float], b: array[float]) -> Estimate | None:

@@ -6,7 +6,7 @@ Every benchmark has a `Protocol`; `Grades` applies it to what a reward gave each
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from math import isnan, nan
@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 from flip_reward.core.judgement import Judgement
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
-from flip_reward.evaluation.statistics import Estimate, estimate_mean, estimate_mean_of_strata
+from flip_reward.evaluation.layout import Layout, grade_by_length
+from flip_reward.evaluation.statistics import (
+    Estimate,
+    Quantity,
+    estimate_combination,
+    estimate_mean,
+    estimate_mean_of_strata,
+)
 
 if TYPE_CHECKING:
     from flip_reward.evaluation.statistics import Values
@@ -90,18 +97,29 @@ class Grades:
 
     Attributes:
         subsets: The subset of each item.
+        clusters: A number for each item; items that share their prompt have the same, and count as one draw.
         strict: Ties and unscored items are wrong: no credit without a decision.
         fractional: Ties count 1/k and unscored items as chance: a coin decides what the reward does not.
         as_wrong: Ties count 1/k and unscored items are wrong.
         excluded: Ties count 1/k; NaN where an item is unscored in every run.
         unscored: The share of the runs in which an item is unscored.
+        by_length: For each item the share of its pairs that are right, where the better response is longer and where
+            it is shorter; NaN where it has no such pair. Ties and unscored items count one half.
     """
 
     def __init__(
-        self, protocol: Protocol, items: Sequence[BenchmarkItem], runs: Sequence[Sequence[ItemRewards]]
+        self,
+        protocol: Protocol,
+        items: Sequence[BenchmarkItem],
+        runs: Sequence[Sequence[ItemRewards]],
+        layout: Layout | None = None,
     ) -> None:
+        layout = layout or Layout.of(items)
         self.protocol, self.items, self.runs = protocol, items, runs
         self.subsets = [item.subset for item in items]
+        self.clusters = layout.clusters
+        lengths = dict(zip([item.id for item in items], layout.lengths, strict=True))
+        self.by_length = self.average(lambda item, rewards: grade_by_length(item, lengths[item.id], rewards.scored))
         self.strict, self.fractional, self.as_wrong, self.excluded, self.unscored = self.average(self._grade).T
 
     def _grade(self, item: BenchmarkItem, rewards: ItemRewards) -> tuple[float, float, float, float, float]:
@@ -133,7 +151,9 @@ class Grades:
         as.
         """
         selected, strata = self.select(values, subsets)
-        return estimate_mean(selected, strata) if selected and self.answered(subsets) else None
+        if not selected or not self.answered(subsets):
+            return None
+        return estimate_mean(selected, strata, self._select_clusters(values, subsets))
 
     def mean_of_subsets(self, values: Values, subsets: Collection[str] | None = None) -> Estimate | None:
         """Estimate the mean of the subsets' means, of all or of some; every subset counts the same.
@@ -141,8 +161,42 @@ class Grades:
         None where one of them has no verdict.
         """
         selected, strata = self.select(values, subsets)
-        answered = self.answered(subsets).issuperset(strata)
-        return estimate_mean_of_strata(selected, strata) if selected and answered else None
+        if not selected or not self.answered(subsets).issuperset(strata):
+            return None
+        return estimate_mean_of_strata(selected, strata, self._select_clusters(values, subsets))
+
+    def weighted_mean(self, values: Values, weights: Mapping[str, float]) -> Estimate | None:
+        """Estimate the sum of the subsets' means, each times its weight; None where one of them has no verdict."""
+        selected, strata = self.select(values, weights)
+        if not self.answered(weights).issuperset(weights):
+            return None
+        return estimate_combination(selected, strata, weights, self._select_clusters(values, weights))
+
+    def length_balanced(self, subsets: Collection[str] | None = None) -> Estimate | None:
+        """Estimate the mean of the accuracies where the better response is longer and where it is shorter.
+
+        None where one of the two does not occur, and where no item is scored.
+        """
+        return self.balance_lengths(self.by_length, subsets) if self.answered(subsets) else None
+
+    def balance_lengths(
+        self, by_length: Values, subsets: Collection[str] | None = None, *, quantity: Quantity = Quantity.SHARE
+    ) -> Estimate | None:
+        """Estimate the mean of two means of `by_length`, or of its difference to another reward's."""
+        import numpy as np
+
+        wanted = np.array([subsets is None or subset in subsets for subset in self.subsets])
+        item, side = np.nonzero(~np.isnan(by_length) & wanted[:, np.newaxis])
+        if len(set(side.tolist())) < 2:
+            return None
+        return estimate_combination(
+            by_length[item, side],
+            [_SIDES[one] for one in side],
+            dict.fromkeys(_SIDES, 0.5),
+            np.array(self.clusters)[item].tolist(),
+            quantity=quantity,
+            items=len(set(item.tolist())),
+        )
 
     def select(self, values: Values, subsets: Collection[str] | None = None) -> tuple[list[float], list[str]]:
         """Return the values of all items, or of those in some subsets, and the subset of each; without NaN."""
@@ -153,3 +207,14 @@ class Grades:
                 selected.append(value)
                 strata.append(subset)
         return selected, strata
+
+    def _select_clusters(self, values: Values, subsets: Collection[str] | None) -> list[int]:
+        """The clusters of what `select` returns."""
+        return [
+            cluster
+            for value, subset, cluster in zip(values.tolist(), self.subsets, self.clusters, strict=True)
+            if (subsets is None or subset in subsets) and not isnan(value)
+        ]
+
+
+_SIDES = ("longer", "shorter")

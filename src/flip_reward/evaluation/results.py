@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flip_reward.data.files import write_atomically
 from flip_reward.evaluation.folder import FORMAT, RESULTS, RESULTS_CSV, RewardEntry, read_file
@@ -41,8 +41,8 @@ class Accuracy(ResultModel):
     as_chance: Estimate | None
     """`fractional` by another name."""
     length_balanced: Estimate | None = None
-    """The mean of the accuracies where the better response is longer and where it is shorter; None where one of the
-    two does not occur."""
+    """The mean of the accuracies where the better response is longer and where it is shorter, over all pairs of a
+    better and a worse one; ties and unscored items count one half. None where one of the two does not occur."""
 
 
 class SubsetAccuracy(Accuracy):
@@ -128,12 +128,24 @@ class ComparisonResult(ResultModel):
     """Accuracy of a minus that of b, by the fractional rule."""
     strict_difference: Estimate
     """The same by the strict rule."""
-    mcnemar_p: float
-    """McNemar's exact test of the strict decisions."""
+    length_balanced_difference: Estimate | None = None
+    """The same of `length_balanced`; None where that is None."""
+    test: str = "McNemar's exact test of the strict decisions"
+    """What `p` is of; the default is that of earlier versions."""
+    p: float
+    """That there is no difference: of the test by itself."""
     holm_p: float
     """The same, corrected for all comparisons of the evaluation."""
     verdict: Verdict
-    """Better only where the interval of `difference` excludes 0, `holm_p` is below .05, and both rules agree."""
+    """Better only where `holm_p` is below .05 and both rules agree on who is."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier(cls, fields: object) -> object:
+        """Earlier versions knew one test, and named the p after it."""
+        if isinstance(fields, dict) and "p" not in fields and "mcnemar_p" in fields:
+            return {**fields, "p": fields["mcnemar_p"]}
+        return fields
 
 
 class EvaluationResults(ResultModel):
@@ -161,7 +173,7 @@ def write_results(folder: Path, results: EvaluationResults) -> None:
     write_atomically(folder / RESULTS_CSV, text.getvalue().encode())
 
 
-_RULES = ("strict", "fractional", "excluded", "as_wrong")
+_RULES = ("strict", "fractional", "excluded", "as_wrong", "length_balanced")
 _COLUMNS = (
     "benchmark", "reward", "model", "kind", "name", "items", "unscored_items",
     *(f"{rule}{end}" for rule in _RULES for end in ("", "_low", "_high")),
@@ -182,8 +194,9 @@ def _rows(results: EvaluationResults) -> Iterator[list[object]]:
 
 
 def _accuracy(accuracy: Accuracy) -> list[object]:
-    if accuracy.fractional is None:
-        return [accuracy.unscored_items, accuracy.unscored_items, *[""] * (len(_RULES) * 3)]
-    estimates: list[Estimate] = [getattr(accuracy, rule) for rule in _RULES]
-    numbers = [number for estimate in estimates for number in (estimate.value, estimate.low, estimate.high)]
-    return [accuracy.fractional.n, accuracy.unscored_items, *numbers]
+    estimates: list[Estimate | None] = [getattr(accuracy, rule) for rule in _RULES]
+    numbers: list[object] = []
+    for estimate in estimates:
+        numbers += [""] * 3 if estimate is None else [estimate.value, estimate.low, estimate.high]
+    items = accuracy.unscored_items if accuracy.fractional is None else accuracy.fractional.n
+    return [items, accuracy.unscored_items, *numbers]

@@ -24,6 +24,7 @@ from flip_reward.evaluation.folder import (
     read_items,
 )
 from flip_reward.evaluation.grading import Grades, ItemRewards, Protocol
+from flip_reward.evaluation.layout import Layout
 from flip_reward.evaluation.paired import RewardGrades, compare_pairs
 from flip_reward.evaluation.results import (
     Accuracy,
@@ -115,15 +116,21 @@ def grade_experiments(folder: Path, evaluation: Evaluation, items: Items) -> Ite
     rewards = {entry.label: entry for entry in evaluation.rewards}
     for benchmark in evaluation.benchmarks:
         protocol = load_protocol(benchmark.protocol)
+        layout = Layout.of(items[benchmark.name])
         for entry in evaluation.cells:
             if entry.benchmark == benchmark.name:
-                graded = _grade(folder, entry, rewards[entry.reward], protocol, items[benchmark.name])
+                graded = _grade(folder, entry, rewards[entry.reward], protocol, items[benchmark.name], layout)
                 if graded is not None:
                     yield graded
 
 
 def _grade(
-    folder: Path, entry: ExperimentEntry, reward: RewardEntry, protocol: Protocol, items: Sequence[BenchmarkItem]
+    folder: Path,
+    entry: ExperimentEntry,
+    reward: RewardEntry,
+    protocol: Protocol,
+    items: Sequence[BenchmarkItem],
+    layout: Layout,
 ) -> GradedExperiment | None:
     first_run: RunRecords = []
     outcomes: Counter[str] = Counter()
@@ -141,7 +148,8 @@ def _grade(
         first_run = first_run or records
     speeds = [summary.rewards_per_second for run in entry.runs if (summary := read_summary(folder / run))]
     speed = sum(speeds) / len(speeds) if speeds else 0.0
-    return GradedExperiment(entry, reward, Grades(protocol, items, runs), first_run, outcomes, usage, speed)
+    grades = Grades(protocol, items, runs, layout)
+    return GradedExperiment(entry, reward, grades, first_run, outcomes, usage, speed)
 
 
 def read_run(folder: Path, items: Sequence[BenchmarkItem]) -> RunRecords:
@@ -215,6 +223,7 @@ def _measure_accuracy(grades: Grades, subsets: set[str]) -> Accuracy:
         excluded=excluded,
         as_wrong=as_wrong,
         as_chance=fractional,
+        length_balanced=grades.length_balanced(subsets),
     )
 
 

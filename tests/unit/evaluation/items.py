@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flip_reward.core.judgement import Judgement
 from flip_reward.core.score import Outcome
@@ -23,6 +24,12 @@ def item(name: str, subset: str = "all", chosen: int = 1, rejected: int = 1) -> 
         [f"{name} good {index}" for index in range(chosen)],
         [f"{name} bad {index}" for index in range(rejected)],
     )
+
+
+def turned(one: BenchmarkItem) -> BenchmarkItem:
+    """The item with its rejected response as the chosen one; both stay where they are in length."""
+    group = replace(one.group, responses=one.group.responses[::-1])
+    return replace(one, group=group)
 
 
 def said(*values: float | None, judgements: Sequence[Judgement] = ()) -> ItemRewards:

@@ -5,11 +5,11 @@ import pytest
 from scipy import stats
 
 from flip_reward.evaluation.statistics import (
+    Quantity,
     correct_holm,
+    estimate_combination,
     estimate_mean,
     estimate_mean_of_strata,
-    mcnemar_p,
-    resample_stratum_means,
 )
 
 
@@ -27,17 +27,16 @@ def test_the_interval_of_a_mean_is_that_of_scipys_bootstrap() -> None:
 def test_few_and_many_values_are_drawn_from_the_same_distribution() -> None:
     """One path counts values, the other draws items; noise too small to matter sends the same values down both."""
     few = np.array([1.0] * 60 + [0.5] * 20 + [0.0] * 40)
-    many = few + np.arange(120) * 1e-9
-    one, other = (resample_stratum_means(values, ["a"] * 120)["a"] for values in (few, many))
-    assert one.mean() == pytest.approx(other.mean(), abs=0.002)
-    assert one.std() == pytest.approx(other.std(), rel=0.05)
-    assert one.std() == pytest.approx(few.std() / np.sqrt(120), rel=0.05)
+    one, other = (estimate_mean(values, ["a"] * 120) for values in (few, few + np.arange(120) * 1e-9))
+    assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=0.005)
+    assert one.high - one.low == pytest.approx(2 * 1.96 * few.std() / np.sqrt(119), rel=0.05)
 
 
 def test_items_are_drawn_within_their_stratum() -> None:
-    """Between strata that differ, but not within themselves, there is nothing left to chance."""
-    estimate = estimate_mean([1, 1, 1, 0], ["a", "a", "a", "b"])
-    assert (estimate.value, estimate.low, estimate.high) == (0.75, 0.75, 0.75)
+    """What strata differ by is not left to chance."""
+    values = [1.0] * 45 + [0.0] * 5 + [1.0] * 5 + [0.0] * 45
+    within, all_alike = (estimate_mean(values, strata) for strata in (["a"] * 50 + ["b"] * 50, ["a"] * 100))
+    assert within.high - within.low < 0.65 * (all_alike.high - all_alike.low)
 
 
 def test_the_mean_of_strata_counts_every_stratum_the_same() -> None:
@@ -52,12 +51,67 @@ def test_the_same_values_give_the_same_interval() -> None:
     assert estimate_mean(values, ["a"] * 60) == estimate_mean(values, ["a"] * 60)
 
 
-@pytest.mark.parametrize(("only_a", "only_b", "expected"), [(0, 0, 1.0), (5, 0, 2 / 32), (8, 2, 0.109375)])
-def test_mcnemar_counts_the_items_on_which_one_is_right(only_a: int, only_b: int, expected: float) -> None:
-    a = [True] * only_a + [False] * only_b + [True] * 7 + [False] * 3
-    b = [False] * only_a + [True] * only_b + [True] * 7 + [False] * 3
-    assert mcnemar_p(a, b) == pytest.approx(expected)
-    assert mcnemar_p(b, a) == pytest.approx(expected)
+def test_items_of_a_prompt_are_drawn_together() -> None:
+    """Copies of the same grade add nothing."""
+    once = np.array([1.0] * 60 + [0.0] * 40)
+    copied = estimate_mean(np.repeat(once, 4), ["a"] * 400, np.repeat(np.arange(100), 4).tolist())
+    alone = estimate_mean(once, ["a"] * 100)
+    assert copied.value == pytest.approx(alone.value)
+    assert (copied.low, copied.high) == pytest.approx((alone.low, alone.high), abs=0.012)
+
+
+def test_a_prompt_that_spans_strata_is_drawn_as_a_whole() -> None:
+    """Its copies in another stratum add nothing, and opposite grades there leave nothing to chance."""
+    once = np.array([1.0] * 60 + [0.0] * 40)
+    strata, prompts = ["a"] * 100 + ["b"] * 100, [*range(100), *range(100)]
+    alike = estimate_mean([*once, *once], strata, prompts)
+    assert alike.high - alike.low == pytest.approx(2 * 1.96 * np.sqrt(0.24 / 99), rel=0.05)
+    opposite = estimate_mean([*once, *(1 - once)], strata, prompts)
+    assert opposite.low <= 0.5 <= opposite.high
+    assert opposite.high - opposite.low < 0.05
+
+
+@pytest.mark.parametrize("n", [2, 5, 10, 46, 1000])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_few_items_that_agree_prove_little(n: int, value: float) -> None:
+    found = estimate_mean([value] * n, ["a"] * n)
+    far = found.high if value == 0 else 1 - found.low
+    assert found.value == value
+    assert 0 <= found.low <= found.high <= 1
+    assert 2 / (n + 1) < far, "the rule of three, which holds for many"
+    assert estimate_mean([0.0] * n, ["a"] * n, quantity=Quantity.DIFFERENCE).high > 0
+
+
+@pytest.mark.parametrize(("n", "p"), [(10, 0.5), (10, 0.95), (20, 0.8), (20, 0.95), (50, 0.95), (200, 0.95)])
+def test_coverage_by_the_binomial_distribution(n: int, p: float) -> None:
+    """The percentile bootstrap has 0.40 at 10 and .95."""
+    held = 0.0
+    for right in range(n + 1):
+        found = estimate_mean([1.0] * right + [0.0] * (n - right), ["a"] * n)
+        held += stats.binom.pmf(right, n, p) * (found.low <= p <= found.high)
+    assert held > 0.93
+
+
+def test_a_stratum_of_few_items_with_much_weight_makes_the_interval_wide() -> None:
+    values, strata = [1, 1, 0] + [1, 0] * 50, ["small"] * 3 + ["large"] * 100
+    small, large = (
+        estimate_combination(values, strata, {"small": weight, "large": 1 - weight}) for weight in (0.5, 0.03)
+    )
+    assert small.high - small.low > 2 * (large.high - large.low)
+
+
+def test_strata_of_one_item_each_are_measured_from_the_mean_of_all() -> None:
+    grades = [1.0, 0.0] * 20
+    each = estimate_mean(grades, [str(number) for number in range(40)])
+    together = estimate_mean(grades, ["a"] * 40)
+    assert (each.low, each.high) == pytest.approx((together.low, together.high), abs=0.02)
+
+
+def test_few_numbers_have_students_interval() -> None:
+    numbers = [3.0, 5.0, 4.0, 9.0, 7.0]
+    found = estimate_mean(numbers, ["a"] * 5, quantity=Quantity.NUMBER)
+    expected = stats.t.interval(0.95, 4, np.mean(numbers), stats.sem(numbers))
+    assert (found.low, found.high) == pytest.approx(expected)
 
 
 def test_holm() -> None:

@@ -38,7 +38,7 @@ def test_every_reward_on_every_benchmark(tmp_path: Path) -> None:
     assert found["words/longest"].tokens.prompt == 0
     [first, second] = results.comparisons
     assert (first.benchmark, first.verdict, first.difference.value) == ("words", "a better", 1.0)
-    assert (first.mcnemar_p, first.holm_p) == pytest.approx((2 / 2**12, 4 / 2**12))
+    assert (first.p, first.holm_p) == pytest.approx((2 / 2**12, 4 / 2**12))
     assert (second.benchmark, second.items) == ("others", 4)
     assert (second.holm_p, second.verdict) == (0.125, "not told apart"), "four items prove little"
 
@@ -49,7 +49,7 @@ def test_a_reward_without_any_score_has_no_verdict_and_is_compared_with_nothing(
     data = tabulate(tmp_path)
     [comparison] = data.results.comparisons
     assert (comparison.a, comparison.b) == ("longest", "shortest")
-    assert comparison.holm_p == comparison.mcnemar_p, "the pairs without a verdict do not count"
+    assert comparison.holm_p == comparison.p, "the pairs without a verdict do not count"
     cell = data.results.cells[0]
     for accuracy in (cell.overall, *cell.subsets):
         rules = accuracy.strict, accuracy.fractional, accuracy.excluded, accuracy.as_wrong, accuracy.as_chance

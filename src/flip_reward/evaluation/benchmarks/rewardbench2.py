@@ -26,18 +26,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
-from math import comb, copysign, inf, nan, tanh
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from math import comb, copysign, inf, isnan, nan, tanh
+from statistics import fmean
 
 from flip_reward.data.hub import HubName
 from flip_reward.data.rows import RawRow
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_row
 from flip_reward.evaluation.grading import Figure, Grade, Grades, ItemRewards, Protocol, grade_best
-from flip_reward.evaluation.statistics import RESAMPLES, SEED, Estimate, interval_of, resample_stratum_means
-
-if TYPE_CHECKING:
-    from flip_reward.evaluation.statistics import Values
+from flip_reward.evaluation.statistics import Estimate, estimate_combination
 
 HUB = HubName("allenai/reward-bench-2", split="test")
 TIES = "Ties"
@@ -92,9 +89,9 @@ class RewardBench2Protocol(Protocol):
         """Return the Ties score, the leaderboard's average of six subsets, and the FLIP paper's of four."""
         present = set(grades.subsets)
         figures = []
-        ties = score_ties(grades.items, grades.runs)
+        ties = _collect_ties(grades.items, grades.runs)
         if ties is not None and TIES in grades.answered():
-            figures.append(Figure("Ties score", interval_of(ties.value, ties.resampled, ties.items), _TIES_NOTE))
+            figures.append(Figure("Ties score", score_ties(grades.items, grades.runs), _TIES_NOTE))
             if present.issuperset(SUBSETS):
                 figures.append(Figure("average of six subsets", _average_six(grades, ties), _SIX_NOTE))
         if present.issuperset(FOUR_SUBSETS):
@@ -108,14 +105,19 @@ _SIX_NOTE = "Unweighted mean of the subsets' accuracies and the Ties score, as o
 _FOUR_NOTE = "Unweighted mean of Factuality, Precise IF, Math and Focus, as in the FLIP paper."
 
 
-def _average_six(grades: Grades, ties: TiesScore) -> Estimate | None:
+def _average_six(grades: Grades, ties: _Ties) -> Estimate | None:
     others = [name for name in SUBSETS if name != TIES]
-    five = grades.mean_of_subsets(grades.fractional, others)
-    if five is None:
+    if not grades.answered(others).issuperset(others):
         return None
-    resampled = sum(resample_stratum_means(*grades.select(grades.fractional, others)).values()) + ties.resampled
-    value = (five.value * len(others) + ties.value) / len(SUBSETS)
-    return interval_of(value, resampled / len(SUBSETS), len(grades.items))
+    places = [place for place, subset in enumerate(grades.subsets) if subset in others]
+    weights = {**dict.fromkeys(others, 1.0), **_WEIGHT_OF_PART}
+    return estimate_combination(
+        [*grades.fractional[places].tolist(), *ties.values],
+        [*(grades.subsets[place] for place in places), *ties.parts],
+        {name: weight / len(SUBSETS) for name, weight in weights.items()},
+        [*(grades.clusters[place] for place in places), *ties.prompts],
+        items=len(grades.items),
+    )
 
 
 def _split(item: BenchmarkItem, rewards: Sequence[float]) -> tuple[list[float], list[float]]:
@@ -127,38 +129,38 @@ def _split(item: BenchmarkItem, rewards: Sequence[float]) -> tuple[list[float], 
     return correct, incorrect
 
 
+def score_ties(items: Sequence[BenchmarkItem], runs: Sequence[Sequence[ItemRewards]]) -> Estimate | None:
+    """Compute the Ties score, 0 to 1.01, with prompts drawn with both halves; None where `_collect_ties` has None."""
+    ties = _collect_ties(items, runs)
+    if ties is None:
+        return None
+    size = sum(item.subset == TIES for item in items)
+    return estimate_combination(ties.values, ties.parts, _WEIGHT_OF_PART, ties.prompts, items=size)
+
+
 @dataclass(frozen=True, slots=True)
-class TiesScore:
-    """The score of the subset Ties, 0 to 1.01, and what it becomes when its prompts are drawn again."""
+class _Ties:
+    """The terms of the Ties score, one after the other, each the mean over the runs."""
 
-    value: float
-    resampled: Values
-    items: int
+    values: list[float]
+    parts: list[str]
+    """Which part of the score each adds to."""
+    prompts: list[str]
+    """Which prompt, with both of its halves, each is of."""
 
 
-def score_ties(items: Sequence[BenchmarkItem], runs: Sequence[Sequence[ItemRewards]]) -> TiesScore | None:
-    """Compute the Ties score from the mean of the runs' terms.
-
-    None unless there are prompts of both kinds and at least one with both halves.
-    """
-    import numpy as np
-
-    terms = np.array([[astuple(term) for term in collect_terms(items, run)] for run in runs])
-    if not terms.size:
+def _collect_ties(items: Sequence[BenchmarkItem], runs: Sequence[Sequence[ItemRewards]]) -> _Ties | None:
+    """Collect the terms; None unless there are prompts of both kinds and at least one with both halves."""
+    collected: dict[tuple[str, str], list[float]] = {}
+    for run in runs:
+        for prompt, terms in enumerate(collect_terms(items, run)):
+            for part, value in asdict(terms).items():
+                if not isnan(value):
+                    collected.setdefault((part, f"{TIES} {prompt}"), []).append(value)
+    parts = [part for part, _ in collected]
+    if not set(parts).issuperset(_WEIGHT_OF_PART):
         return None
-    terms = terms.mean(axis=0)
-    if np.isnan(terms).all(axis=0).any():
-        return None
-    generator = np.random.default_rng(SEED)
-    resamples = terms[generator.integers(len(terms), size=(RESAMPLES, len(terms)))]
-    known = ~np.isnan(resamples)
-    means = np.where(known, resamples, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    value = float(np.nanmean(terms, axis=0) @ WEIGHTS)
-    return TiesScore(value, means @ WEIGHTS, sum(item.subset == TIES for item in items))
-
-
-WEIGHTS = (0.30, 0.30, 0.20, 0.20, 0.01)
-"""Of the fields of `TieTerms`."""
+    return _Ties([fmean(values) for values in collected.values()], parts, [prompt for _, prompt in collected])
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,11 @@ def _margin_term(lower: float, within: float) -> float:
     if within == 0:
         return 0.0 if lower == 0 else copysign(1.0, lower)
     return tanh(lower / within - 1)
+
+
+WEIGHTS = (0.30, 0.30, 0.20, 0.20, 0.01)
+"""Of the fields of `TieTerms`."""
+_WEIGHT_OF_PART = dict(zip(TieTerms.__match_args__, WEIGHTS, strict=True))
 
 
 def collect_terms(items: Sequence[BenchmarkItem], run: Sequence[ItemRewards]) -> list[TieTerms]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from flip_reward.errors import RunError
-from flip_reward.evaluation.statistics import Estimate, check_libraries, estimate_mean
+from flip_reward.evaluation.statistics import Estimate, Quantity, check_libraries, estimate_mean
 from flip_reward.report.training import Split, TrainingSample, list_steps, read_samples
 
 
@@ -21,7 +21,7 @@ class EvalDelta:
     before: float | None
     after: float | None
     change: Estimate | None
-    """The mean change of a prompt, with the 95 % bootstrap interval over prompts within each seed. All three are None
+    """The mean change of a prompt, with the 95 % interval over prompts, each with all its seeds. All three are None
     where no prompt has the figure at both times."""
 
 
@@ -32,7 +32,7 @@ def measure_eval_deltas(folders: Sequence[Path], *, step: int | None = None) -> 
     responses are averaged first.
     """
     check_libraries()
-    pairs: dict[str, list[tuple[str, float, float]]] = {}
+    pairs: dict[str, list[tuple[str, int, float, float]]] = {}
     for number, folder in enumerate(folders):
         steps = list_steps(folder, Split.HELD_OUT)
         if len(steps) < 2:
@@ -46,18 +46,23 @@ def measure_eval_deltas(folders: Sequence[Path], *, step: int | None = None) -> 
             found = pairs.setdefault(name, [])
             for row, value in known.items():
                 if (later := after.get(name, {}).get(row)) is not None:
-                    found.append((str(number), value, later))
+                    found.append((str(number), row, value, later))
     return [_measure(name, found) for name, found in pairs.items()]
 
 
-def _measure(name: str, found: Sequence[tuple[str, float, float]]) -> EvalDelta:
+def _measure(name: str, found: Sequence[tuple[str, int, float, float]]) -> EvalDelta:
     if not found:
         return EvalDelta(name, None, None, None)
     return EvalDelta(
         name,
-        fmean(before for _, before, _ in found),
-        fmean(after for _, _, after in found),
-        estimate_mean([after - before for _, before, after in found], [seed for seed, _, _ in found]),
+        fmean(before for *_, before, _ in found),
+        fmean(after for *_, after in found),
+        estimate_mean(
+            [after - before for *_, before, after in found],
+            [seed for seed, *_ in found],
+            [row for _, row, _, _ in found],
+            quantity=Quantity.NUMBER,
+        ),
     )
 
 
