@@ -30,6 +30,7 @@ PROGRAMS = (
     "reward_wait",
     "start_up",
     "call_counts",
+    "coverage",
 )
 ELSEWHERE = ("gpu",)
 """Run by name alone, on a machine that has what they need."""

@@ -109,7 +109,7 @@ def compare_runs(a: Path, b: Path) -> RunComparison:
         mean_a=_estimate(counts.means_a, counts.prompts) if rows else None,
         mean_b=_estimate(counts.means_b, counts.prompts) if rows else None,
         difference=_difference(counts) if rows and same_scale else None,
-        rank_correlation=_correlate_ranks(counts.means_a, counts.means_b),
+        rank_correlation=_correlate_ranks(counts.means_a, counts.means_b, len(set(counts.prompts))),
         same_best=(
             _estimate(counts.agreed, counts.agreed_prompts, quantity=Quantity.SHARE) if counts.agreed else None
         ),
@@ -248,21 +248,21 @@ def _difference(counts: _Counts) -> Estimate:
     return _estimate(differences, counts.prompts)
 
 
-def _correlate_ranks(a: array[float], b: array[float]) -> Estimate | None:
+def _correlate_ranks(a: array[float], b: array[float], prompts: int) -> Estimate | None:
     """Spearman's correlation, with the interval of Bonett and Wright (2000): Fisher's z, (1 + r²/2) / (n - 3).
 
-    A bootstrap would have to rank every resample again.
+    n is the number of prompts. A bootstrap would have to rank every resample again.
     """
     from statistics import NormalDist
 
     import numpy as np
 
-    if len(a) < _FEWEST_RANKED or min(a) == max(a) or min(b) == max(b):
+    if prompts < _FEWEST_RANKED or min(a) == max(a) or min(b) == max(b):
         return None
     r = float(np.clip(np.corrcoef(_rank(a), _rank(b))[0, 1], -1.0, 1.0))
     if abs(r) == 1:
         return Estimate(r, r, r, len(a))
-    reach = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt((1 + r * r / 2) / (len(a) - 3))
+    reach = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt((1 + r * r / 2) / (prompts - 3))
     return Estimate(r, math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach), len(a))
 
 

@@ -29,11 +29,10 @@ SEED = 20260213
 """Every interval has its own generator with this seed, so that the same scores give the same interval."""
 
 _DIGITS = 12  # sums of the same grades differ in later digits by order, which would put a value outside its interval
-_ENOUGH = 20.0  # clusters that matter: with fewer, bootstrap intervals are too narrow (bench/coverage.py)
+_ENOUGH = 50  # clusters that matter: with fewer, bootstrap intervals are too narrow (bench/coverage.py)
 _FEW_VALUES = 50
-_FEWER = 10  # to draw how often a value comes takes as long as to draw ten items
 _BLOCK = 500  # resamples drawn at once, so that memory stays small
-_MANY = 20_000
+_MANY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ def estimate_combination(
 ) -> Estimate:
     """Estimate the weighted sum of the strata's means, with an interval as the docs of evaluation describe it.
 
-    The interval is the percentile bootstrap over clusters (Efron and Tibshirani 1993, chapter 13) where at least 20
+    The interval is the percentile bootstrap over clusters (Efron and Tibshirani 1993, chapter 13) where at least 50
     clusters matter. With fewer, imaginary clusters are added: two of the highest and two of the lowest grade (Agresti
     and Coull 1998), or to a difference one each way, as far off as the farthest (Bonett and Price 2012).
 
@@ -143,7 +142,7 @@ def estimate_combination(
         np.array([weights[name] for name in dict.fromkeys(strata)]),
         np.arange(len(strata)) if clusters is None else _number(clusters),
     )
-    if sample.mattering >= _ENOUGH:
+    if _count_mattering(sample.moves) >= _ENOUGH:
         low, high = sample.bootstrap()
     elif quantity is Quantity.NUMBER:
         low, high = sample.reach_by_t()
@@ -183,17 +182,11 @@ class _Sample:
         self._share = (weights / counts)[strata]
         width = int(clusters.max()) + 1
         self._sizes = np.bincount(np.unique(strata * width + clusters) // width)  # clusters of each stratum
-        # Deviations from a mean that the cluster is part of are too small. A stratum's only cluster has none, so it is
-        # measured from the mean of all.
+        # Deviations from a mean that the cluster is part of are too small; the only cluster of a stratum has none,
+        # and is measured from the mean of all.
         stretch = np.sqrt(self._sizes / np.maximum(self._sizes - 1, 1))
         centres = np.where(self._sizes > 1, means, self.value / weights.sum())
         self.moves: Values = np.bincount(clusters, self._share * (values - centres[strata]) * stretch[strata])
-
-    @property
-    def mattering(self) -> float:
-        """How many clusters matter, which is their number over the kurtosis: about 50 of 1,000 grades, 50 wrong."""
-        squares = self.moves**2
-        return float(squares.sum() ** 2 / (squares @ squares)) if squares.any() else 0.0
 
     def bounds(self, quantity: Quantity) -> tuple[float, float]:
         """The lowest and the highest value that there may be, 0 to 1 or -1 to 1 unless some values lie beyond."""
@@ -263,10 +256,16 @@ class _Sample:
         return min(float(freedom), len(self.moves) - 1)
 
 
-def _t(freedom: float) -> float:
-    from scipy.stats import t
+def _count_mattering(moves: Values) -> float:
+    """How many clusters matter, their number over the kurtosis: of 1,000 grades, 50 of them wrong, about 50."""
+    squares = moves**2
+    return float(squares.sum() ** 2 / (squares @ squares)) if squares.any() else 0.0
 
-    return float(t.ppf((1 + CONFIDENCE) / 2, max(freedom, 1.0)))
+
+def _t(freedom: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(max(freedom, 1.0), (1 + CONFIDENCE) / 2))
 
 
 def _resample_sum(moves: Values, generator: np.random.Generator) -> Values:
@@ -274,16 +273,16 @@ def _resample_sum(moves: Values, generator: np.random.Generator) -> Values:
 
     How often a cluster is drawn matters only through its move, so where few moves occur it is enough to draw how
     often each of them comes: the same distribution from three numbers a resample instead of thousands. The sum of
-    very many is normal, whatever they are (central limit theorem), and drawing them one by one would take minutes.
+    many that matter is normal, to less than what the draws differ by (central limit theorem).
     """
     import numpy as np
 
     n = len(moves)
     distinct, counts = np.unique(moves, return_counts=True)
-    if len(distinct) <= max(_FEW_VALUES, n // _FEWER):
+    if len(distinct) <= _FEW_VALUES:
         few: Values = generator.multinomial(n, counts / n, size=RESAMPLES) @ distinct
         return few
-    if n > _MANY:
+    if _count_mattering(moves - moves.mean()) > _MANY:
         return generator.normal(moves.sum(), moves.std() * n**0.5, size=RESAMPLES)
     blocks = (generator.integers(n, size=(_BLOCK, n), dtype=np.int32) for _ in range(RESAMPLES // _BLOCK))
     return np.concatenate([moves[drawn].sum(axis=1) for drawn in blocks])

@@ -214,6 +214,7 @@ def _describe_experiment(
                 values[label].append(value)
         asked = next((message.content for message in reversed(item.group.messages) if message.role == "user"), "")
         scores.append([None if record is None else score_row(record, asked, normalizer, texts) for record in found])
+    prompts = [item.group.messages for item in items]
     return ExperimentPayload(
         reward=position,
         runs=len(result.runs),
@@ -224,8 +225,8 @@ def _describe_experiment(
         order_flips=result.order_flips,
         effort=_measure_effort(result),
         distribution=count_rewards(values[True], values[False]),
-        lengths=bin_by_quintile(lengths.means, shares),
-        length_differences=bin_by_quintile(lengths.differences, shares),
+        lengths=bin_by_quintile(lengths.means, shares, prompts),
+        length_differences=bin_by_quintile(lengths.differences, shares, prompts),
         decisions="".join(map(decide, shares)),
         scores=scores,
     )

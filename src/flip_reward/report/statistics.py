@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -46,27 +46,29 @@ class Bin:
     """The 95 % Wilson interval of the share of right ones, 0 to 1; None without an item."""
 
 
-def bin_by_quintile(keys: Sequence[float], shares: Sequence[float | None]) -> list[Bin]:
+def bin_by_quintile(keys: Sequence[float], shares: Sequence[float | None], prompts: Sequence[Hashable]) -> list[Bin]:
     """Group items into fifths by a key, and add up their credits. Equal keys stay together.
 
     Items without a credit count for the bounds of the fifths, which are thus the same for every reward, and not in
-    them.
+    them. Items that share a prompt are one trial.
     """
-    ordered = sorted(zip(keys, shares, strict=True), key=itemgetter(0))
-    fifths: dict[int, list[tuple[float, float | None]]] = {}
+    ordered = sorted(zip(keys, shares, prompts, strict=True), key=itemgetter(0))
+    fifths: dict[int, list[tuple[float, float | None, Hashable]]] = {}
     rank = 0
     for _, tied in groupby(ordered, key=itemgetter(0)):
-        pairs = list(tied)
-        middle = rank + (len(pairs) - 1) / 2
-        fifths.setdefault(int(5 * middle / len(ordered)), []).extend(pairs)
-        rank += len(pairs)
-    return [_count_bin(pairs) for _, pairs in sorted(fifths.items())]
+        items = list(tied)
+        middle = rank + (len(items) - 1) / 2
+        fifths.setdefault(int(5 * middle / len(ordered)), []).extend(items)
+        rank += len(items)
+    return [_count_bin(items) for _, items in sorted(fifths.items())]
 
 
-def _count_bin(pairs: Sequence[tuple[float, float | None]]) -> Bin:
-    decided = [share for _, share in pairs if share is not None]
+def _count_bin(items: Sequence[tuple[float, float | None, Hashable]]) -> Bin:
+    decided = [share for _, share, _ in items if share is not None]
+    trials = len({prompt for _, share, prompt in items if share is not None})
     right = sum(decided)
-    return Bin(pairs[0][0], pairs[-1][0], len(decided), right, wilson_interval(right, len(decided)))
+    interval = wilson_interval(right / len(decided) * trials, trials) if decided else None
+    return Bin(items[0][0], items[-1][0], len(decided), right, interval)
 
 
 def wilson_interval(successes: float, trials: int) -> tuple[float, float] | None:

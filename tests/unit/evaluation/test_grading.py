@@ -1,9 +1,13 @@
 """Grades of items and their means, on cases small enough to be computed by hand."""
 
+import random
+from dataclasses import replace
+
 import pytest
 
+from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 from flip_reward.evaluation.grading import Grade, grade_best
-from tests.unit.evaluation.items import figure, figures, grade, item, known, said
+from tests.unit.evaluation.items import figure, figures, grade, item, known, said, turned
 
 
 @pytest.mark.parametrize(
@@ -88,3 +92,68 @@ def test_ties_that_were_never_answered_have_no_score() -> None:
     items = [item(name, "Ties", chosen=2, rejected=2) for name in ("ref:1", "tied:1")]
     assert "Ties score" in figures(grade("rewardbench2", items, [said(2, 2, 1, 1)] * 2))
     assert figures(grade("rewardbench2", items, [said(None, 2, 1, 1)] * 2)) == {}
+
+
+class TestLengths:
+    """In these items "good" is longer than "bad" by one letter, unless they are turned."""
+
+    def test_the_accuracies_where_the_better_response_is_longer_and_shorter_count_the_same(self) -> None:
+        items = [item("a"), item("b"), item("c"), turned(item("d"))]
+        graded = grade("preference", items, [said(1, 0), said(1, 0), said(0, 1), said(1, 0)])
+        found = known(graded.length_balanced())
+        assert found.value == pytest.approx((2 / 3 + 1) / 2)
+        assert found.n == 4
+        assert 0 <= found.low < found.value < found.high <= 1
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    @pytest.mark.parametrize("name", ["llmbar", "preference", "rewardbench2", "rm-bench"])
+    def test_length_itself_has_one_half(self, name: str, sign: int) -> None:
+        lengths = random.Random(3)
+        sizes = (3, 3) if name == "rm-bench" else (1, 3) if name == "rewardbench2" else (1, 1)
+        items = [
+            BenchmarkItem.of(
+                str(number),
+                "natural" if name == "llmbar" else "Math",
+                f"Do {number}.",
+                *([lengths.randrange(1, 9) * "x" + str(index) for index in range(size)] for size in sizes),
+            )
+            for number in range(40)
+        ]
+        given = [said(*(float(sign * len(text)) for text in one.group.responses)) for one in items]
+        assert known(grade(name, items, given).length_balanced()).value == 0.5
+
+    def test_ties_and_unscored_items_count_one_half_and_equal_lengths_not_at_all(self) -> None:
+        alike = BenchmarkItem.of("e", "all", "Do e.", ["long"], ["four"])
+        items = [item("a"), item("b"), turned(item("c")), alike]
+        graded = grade("preference", items, [said(1, 1), said(None, 0), said(1, 0), said(1, 0)])
+        found = known(graded.length_balanced())
+        assert (found.value, found.n) == (0.75, 3)
+
+    def test_without_both_kinds_or_a_verdict_there_is_none(self) -> None:
+        longer, both = [item("a"), item("b")], [item("a"), turned(item("b"))]
+        assert grade("preference", longer, [said(1, 0)] * 2).length_balanced() is None
+        assert grade("preference", both, [said(None, 0)] * 2).length_balanced() is None
+
+    def test_an_item_of_several_pairs_counts_by_their_mean(self) -> None:
+        """Of the pairs of the first item, one is right where the better is longer, and one of two where shorter."""
+        one = BenchmarkItem.of("a", "all", "Do a.", ["four"], ["one", "longer", "longest"])
+        graded = grade("preference", [one], [said(2, 1, 1, 3)])
+        assert known(graded.length_balanced()).value == (1 + 1 / 2) / 2
+
+    def test_thinking_has_no_length(self) -> None:
+        one = BenchmarkItem.of("a", "all", "Do a.", ["<think>Hm, let me see.</think>Yes."], ["Never."])
+        both = [one, item("b")]
+        assert known(grade("preference", both, [said(1, 0), said(0, 1)]).length_balanced()).value == 0.5
+
+
+def test_items_with_the_same_conversation_are_a_cluster() -> None:
+    items = [item("a"), item("b"), item("c")]
+    items[2] = replace(items[2], group=replace(items[2].group, messages=items[0].group.messages))
+    assert grade("preference", items, [said(1, 0)] * 3).clusters == (0, 1, 0)
+
+
+def test_weighted_means() -> None:
+    items = [item(f"{subset}{n}", subset) for subset in "ab" for n in range(4)]
+    graded = grade("preference", items, [said(1, 0)] * 5 + [said(0, 1)] * 3)
+    assert known(graded.weighted_mean(graded.fractional, {"a": 0.9, "b": 0.1})).value == pytest.approx(0.925)
+    assert graded.weighted_mean(graded.fractional, {"a": 0.9, "c": 0.1}) is None

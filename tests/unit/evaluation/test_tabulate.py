@@ -9,12 +9,12 @@ import pytest
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.evaluation.benchmarks.base import Benchmark
 from flip_reward.evaluation.grid import GridReward
-from flip_reward.evaluation.results import write_results
+from flip_reward.evaluation.results import read_results, write_results
 from flip_reward.evaluation.tabulate import read_data, tabulate
 from flip_reward.report.evaluation import build_report
 from flip_reward.rewards.config import RewardConfig
 from tests.unit.evaluation.grids import BENCHMARK, ITEMS, Inferrer, control, evaluate, experiments, flip, results_of
-from tests.unit.evaluation.items import known
+from tests.unit.evaluation.items import known, turned
 
 
 def test_every_reward_on_every_benchmark(tmp_path: Path) -> None:
@@ -99,3 +99,31 @@ def test_what_is_handed_over_is_what_stands_in_the_folder(tmp_path: Path) -> Non
     write_results(tmp_path, data.results)
     assert read_data(tmp_path) == data
     assert build_report(tmp_path, data).read_bytes() == build_report(tmp_path).read_bytes()
+
+
+def test_length_balanced_accuracy_stands_beside_the_others(tmp_path: Path) -> None:
+    items = tuple(turned(one) if number % 3 else one for number, one in enumerate(ITEMS))
+    evaluate(tmp_path, [control("longest"), control("shortest")], [Benchmark("words", "preference", items)])
+    results = results_of(tmp_path)
+    for cell in results.cells:
+        for accuracy in (cell.overall, *cell.subsets):
+            assert known(accuracy.length_balanced).value == 0.5
+    assert known(results.comparisons[0].length_balanced_difference).value == 0
+    assert results.comparisons[0].difference.value != 0
+    write_results(tmp_path, results)
+    [overall, *_] = csv.DictReader((tmp_path / "results.csv").read_text().splitlines())
+    assert float(overall["length_balanced"]) == 0.5
+    assert float(overall["length_balanced_low"]) < 0.5 < float(overall["length_balanced_high"])
+
+
+def test_comparisons_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    evaluate(tmp_path, [control("longest"), control("shortest")])
+    write_results(tmp_path, tabulate(tmp_path).results)
+    written = json.loads((tmp_path / "results.json").read_text())
+    earlier = written["comparisons"][0]
+    earlier["mcnemar_p"] = earlier.pop("p")
+    del earlier["test"], earlier["length_balanced_difference"]
+    (tmp_path / "results.json").write_text(json.dumps(written))
+    [comparison] = read_results(tmp_path).comparisons
+    assert comparison.p == earlier["mcnemar_p"] == comparison.holm_p
+    assert "McNemar" in comparison.test

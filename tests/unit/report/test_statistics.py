@@ -18,22 +18,29 @@ def test_decisions(credit: float | None, decision: Decision) -> None:
 
 
 def test_fifths_hold_a_fifth_of_the_items_each() -> None:
-    fifths = bin_by_quintile(list(range(100)), [1.0] * 100)
+    fifths = bin_by_quintile(list(range(100)), [1.0] * 100, range(100))
     assert [(fifth.low, fifth.high, fifth.items) for fifth in fifths] == [
         (0, 19, 20), (20, 39, 20), (40, 59, 20), (60, 79, 20), (80, 99, 20),
     ]  # fmt: skip
 
 
 def test_items_of_equal_length_stay_together() -> None:
-    assert [fifth.items for fifth in bin_by_quintile([7] * 10, [1.0] * 10)] == [10]
-    assert [fifth.items for fifth in bin_by_quintile([1, 1, 1, 1, 9], [1.0] * 5)] == [4, 1]
+    assert [fifth.items for fifth in bin_by_quintile([7] * 10, [1.0] * 10, range(10))] == [10]
+    assert [fifth.items for fifth in bin_by_quintile([1, 1, 1, 1, 9], [1.0] * 5, range(5))] == [4, 1]
 
 
 def test_unscored_items_count_for_the_fifths_but_not_in_them() -> None:
-    first, *_, last = bin_by_quintile([1, 2, 3, 4, 5], [None, 1.0, 1.0, 1.0, 0.5])
+    first, *_, last = bin_by_quintile([1, 2, 3, 4, 5], [None, 1.0, 1.0, 1.0, 0.5], range(5))
     assert (first.items, first.interval) == (0, None)
     assert (last.items, last.right) == (1, 0.5)
-    assert bin_by_quintile([], []) == []
+    assert bin_by_quintile([], [], []) == []
+
+
+def test_items_that_share_a_prompt_are_one_trial() -> None:
+    [alone] = bin_by_quintile([7] * 10, [1.0, 0.0] * 5, range(10))
+    [shared] = bin_by_quintile([7] * 50, [1.0, 0.0] * 25, [item // 5 for item in range(50)])
+    assert (shared.items, shared.right) == (50, 25)
+    assert shared.interval == pytest.approx(alone.interval)
 
 
 def test_wilson_interval() -> None:

@@ -284,13 +284,14 @@ def _warn(console: Console, benchmark: Benchmark) -> None:
     warnings = []
     if benchmark.read_as:
         typer.echo(f"{benchmark.name}: read as {benchmark.read_as}", err=True)
+    if benchmark.shared_prompts:
+        typer.echo(
+            f"{benchmark.name}: {benchmark.shared_prompts} of {len(benchmark.items)} items share their prompt with "
+            "another; intervals and tests count them as one draw",
+            err=True,
+        )
     if benchmark.bad_rows:
         warnings.append(f"left out {len(benchmark.bad_rows)} rows that cannot be used")
-    if benchmark.shared_prompts:
-        warnings.append(
-            f"{benchmark.shared_prompts} of {len(benchmark.items)} items share their prompt with another; the "
-            "intervals assume that items are independent and may be too narrow"
-        )
     for warning in warnings:
         console.print(Text(f"{benchmark.name}: {warning}", style="yellow"))
 

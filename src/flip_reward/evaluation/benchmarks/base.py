@@ -112,7 +112,7 @@ class Benchmark:
 
     @property
     def shared_prompts(self) -> int:
-        """How many items share their conversation with another one. Intervals assume that items are independent."""
+        """How many items share their conversation with another one, and so are no independent draws."""
         counts = Counter([item.group.messages for item in self.items])
         return sum([count for count in counts.values() if count > 1])
 

@@ -41,7 +41,7 @@ def test_prompts_are_paired_over_seeds(folders: list[Path]) -> None:
     change = known(deltas["reward"].change)
     assert change.value == pytest.approx(0.15)
     assert (change.n, deltas["reward"].before) == (4, 0.25)
-    assert change.low >= 0.1
+    assert change.low < 0 < change.high, "two prompts prove little, however many the seeds"
     judged = known(deltas["judge"].change)
     assert (judged.value, judged.n) == (-1.0, 6)
     assert known(deltas["characters"].change).value == 0.0
