@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 
 from figures import Figure, report
 from flip_reward.evaluation.paired import compare_differences
-from flip_reward.evaluation.statistics import estimate_mean
+from flip_reward.evaluation.statistics import Quantity, estimate_mean
 
 Grades: TypeAlias = NDArray[np.float64]
 """Prompts x items."""
@@ -57,13 +57,15 @@ class Case:
     draw: Draw
     mean: float
     by_row: bool = False
+    quantity: Quantity = Quantity.SHARE
 
     def try_intervals(self, generator: np.random.Generator) -> tuple[bool, bool]:
         """Draw grades once; say whether our interval holds the mean, and whether the naive one does."""
         grades = self.draw(generator)
         rows = np.repeat(np.arange(len(grades)), grades.shape[1])
         strata = [str(row) if self.by_row else "" for row in rows]
-        found = estimate_mean(grades.ravel(), strata, None if self.by_row else rows.tolist())
+        prompts = None if self.by_row else rows.tolist()
+        found = estimate_mean(grades.ravel(), strata, prompts, quantity=self.quantity)
         low, high = bootstrap(grades if self.by_row else grades.reshape(1, -1), generator)
         return found.low <= self.mean <= found.high, low <= self.mean <= high
 
@@ -137,6 +139,20 @@ def list_cases() -> Iterator[Case]:
         yield Case(f"ties, {items}x1, 0.6", with_ties(items, 0.6), 0.6)
     for prompts, items in ((20, 1), (100, 1), (30, 4)):
         yield Case(f"ninths, {prompts}x{items}, 0.7", ninths(prompts, items, 0.7), 0.7)
+    for prompts, items, one, other in (
+        (20, 1, 0.95, 0.8),
+        (200, 1, 0.8, 0.65),
+        (40, 5, 0.8, 0.65),
+        (30, 10, 0.8, 0.65),
+    ):
+        draw = subtract(right_or_wrong(prompts, items, one), right_or_wrong(prompts, items, other))
+        name = f"{one} - {other}, {prompts}x{items}"
+        yield Case(name, draw, one - other, quantity=Quantity.DIFFERENCE)
+
+
+def subtract(one: Draw, other: Draw) -> Draw:
+    """Grades of one reward minus those of another."""
+    return lambda generator: one(generator) - other(generator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +173,8 @@ def list_pairs() -> Iterator[Pair]:
         draw = ninths(prompts, items, 0.65)
         yield Pair(f"equal, ninths, {prompts}x{items}", draw, draw, equal=True)
     for prompts, items in ((200, 1), (40, 5)):
-        draws = (right_or_wrong(prompts, items, accuracy) for accuracy in (0.65, 0.8))
-        yield Pair(f"0.65 and 0.80, {prompts}x{items}", *draws, equal=False)
+        one, other = (right_or_wrong(prompts, items, accuracy) for accuracy in (0.65, 0.8))
+        yield Pair(f"0.65 and 0.80, {prompts}x{items}", one, other, equal=False)
     yield Pair("0.65 and 0.75, ninths, 100x1", ninths(100, 1, 0.65), ninths(100, 1, 0.75), equal=False)
 
 

@@ -103,7 +103,9 @@ def compare_differences(differences: Sequence[float] | Values, clusters: Sequenc
 
     values = np.asarray(differences, dtype=np.float64)
     independent = len(set(clusters)) == len(clusters)
-    sums = values if independent else np.bincount(np.unique(clusters, return_inverse=True)[1], values)
+    sums: Values = values
+    if not independent:
+        sums = np.bincount(np.unique(clusters, return_inverse=True)[1], values).astype(np.float64)
     sums = sums[np.abs(sums) > 1e-9]
     if independent and np.isin(values, (-1, 0, 1)).all():
         up = int((sums > 0).sum())

@@ -186,7 +186,8 @@ class _Sample:
         # and is measured from the mean of all.
         stretch = np.sqrt(self._sizes / np.maximum(self._sizes - 1, 1))
         centres = np.where(self._sizes > 1, means, self.value / weights.sum())
-        self.moves: Values = np.bincount(clusters, self._share * (values - centres[strata]) * stretch[strata])
+        deviations = self._share * (values - centres[strata]) * stretch[strata]
+        self.moves: Values = np.bincount(clusters, deviations).astype(np.float64)
 
     def bounds(self, quantity: Quantity) -> tuple[float, float]:
         """The lowest and the highest value that there may be, 0 to 1 or -1 to 1 unless some values lie beyond."""
@@ -278,9 +279,10 @@ def _resample_sum(moves: Values, generator: np.random.Generator) -> Values:
     import numpy as np
 
     n = len(moves)
-    distinct, counts = np.unique(moves, return_counts=True)
+    largest = np.abs(moves).max() or 1.0
+    distinct, counts = np.unique(np.round(moves / largest, _DIGITS), return_counts=True)
     if len(distinct) <= _FEW_VALUES:
-        few: Values = generator.multinomial(n, counts / n, size=RESAMPLES) @ distinct
+        few: Values = generator.multinomial(n, counts / n, size=RESAMPLES) @ distinct * largest
         return few
     if _count_mattering(moves - moves.mean()) > _MANY:
         return generator.normal(moves.sum(), moves.std() * n**0.5, size=RESAMPLES)

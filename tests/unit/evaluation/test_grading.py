@@ -115,7 +115,8 @@ class TestLengths:
                 str(number),
                 "natural" if name == "llmbar" else "Math",
                 f"Do {number}.",
-                *([lengths.randrange(1, 9) * "x" + str(index) for index in range(size)] for size in sizes),
+                [lengths.randrange(1, 9) * "x" + str(index) for index in range(sizes[0])],
+                [lengths.randrange(1, 9) * "x" + str(index) for index in range(sizes[1])],
             )
             for number in range(40)
         ]
