@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from math import isnan, nan
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flip_reward.core.judgement import Judgement
@@ -25,6 +26,9 @@ from flip_reward.evaluation.statistics import (
 
 if TYPE_CHECKING:
     from flip_reward.evaluation.statistics import Values
+
+
+_MOST_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class Protocol(ABC):
     """The rules of a benchmark, known by their name."""
 
     name: str
+    needs: Mapping[str, Collection[str]] = MappingProxyType({})
+    """The figures that are made of several subsets, and which. Without all of them there is no such figure."""
 
     @abstractmethod
     def grade(self, item: BenchmarkItem, rewards: Sequence[float]) -> Grade:
@@ -90,6 +96,24 @@ class Protocol(ABC):
     def figures(self, grades: Grades) -> list[Figure]:  # noqa: ARG002 - for those that have some
         """Compute the figures that the benchmark's authors report; none by default."""
         return []
+
+    def has_all(self, figure: str, grades: Grades) -> bool:
+        """Whether all subsets that a figure needs are there."""
+        return set(grades.subsets).issuperset(self.needs[figure])
+
+    def describe_missing(self, subsets: Collection[str]) -> str | None:
+        """Say which figures are left out, and for want of which subsets; None where none is, or one subset is all."""
+        lacking = {figure: [name for name in needed if name not in subsets] for figure, needed in self.needs.items()}
+        figures = [figure for figure, names in lacking.items() if names]
+        if not figures or len(subsets) == 1:
+            return None
+        missing = list(dict.fromkeys(name for names in lacking.values() for name in names))
+        more = f" and {len(missing) - _MOST_SHOWN} more" if len(missing) > _MOST_SHOWN else ""
+        return f"there is no {', '.join(figures)}: the subsets {', '.join(missing[:_MOST_SHOWN])}{more} are missing"
+
+    def unit(self, item: BenchmarkItem) -> str:
+        """Return what the items have in common that a sample takes together; by default what their row says."""
+        return item.unit or item.id
 
 
 class Grades:

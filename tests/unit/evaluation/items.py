@@ -58,3 +58,10 @@ def figures(graded: Grades) -> dict[str, float]:
 
 def figure(graded: Grades, name: str) -> Figure:
     return next(figure for figure in graded.protocol.figures(graded) if figure.name == name)
+
+
+def headline(graded: Grades) -> str | None:
+    """The name of the figure that the authors compare by."""
+    names = [figure.name for figure in graded.protocol.figures(graded) if figure.headline]
+    assert len(names) <= 1
+    return names[0] if names else None

@@ -32,8 +32,9 @@ from flip_reward.core.score import Outcome
 from flip_reward.data.shapes import parse_columns
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import EngineUnavailableError, OptionError
-from flip_reward.evaluation.benchmarks.base import Benchmark, sample_items
-from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
+from flip_reward.evaluation.benchmarks.base import Benchmark
+from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS, load_benchmark, load_protocol
+from flip_reward.evaluation.benchmarks.sampling import sample_items
 from flip_reward.evaluation.folder import EvaluationOptions, open_folder
 from flip_reward.evaluation.grid import ExperimentGrid, GridRun, load_rewards, prepare_folder, run_grid
 from flip_reward.evaluation.recipe import Recipe, RecipeModel
@@ -60,7 +61,7 @@ def evaluate(
         typer.Option(
             "--benchmark",
             "-b",
-            help="rewardbench2, rm-bench, judgebench, judgebench-claude or llmbar; a file of preferences, such as "
+            help=f"{', '.join(BENCHMARKS)}; a file of preferences, such as "
             "{prompt, chosen, rejected}; or NAME=FILE for a file with its rows. ':SUBSET,SUBSET' after any of them "
             "keeps only these.",
             rich_help_panel=_GRID,
@@ -292,6 +293,9 @@ def _warn(console: Console, benchmark: Benchmark) -> None:
         )
     if benchmark.bad_rows:
         warnings.append(f"left out {len(benchmark.bad_rows)} rows that cannot be used")
+    missing = load_protocol(benchmark.protocol).describe_missing(benchmark.subsets)
+    if missing is not None:
+        warnings.append(missing)
     for warning in warnings:
         console.print(Text(f"{benchmark.name}: {warning}", style="yellow"))
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -37,6 +36,8 @@ class BenchmarkItem:
     """For each response, whether it is a correct or preferred one."""
     tags: tuple[str, ...] = ()
     """For each response, another label that the protocol needs; may be empty."""
+    unit: str = field(default="", compare=False)
+    """What it shares with others that a sample takes together, where its row says so. It is not kept in folders."""
 
     def __post_init__(self) -> None:
         responses = self.group.responses
@@ -57,10 +58,11 @@ class BenchmarkItem:
         cls,
         item_id: str,
         subset: str,
-        prompt: str | list[dict[str, str]],
+        prompt: str | Sequence[Mapping[str, str]],
         chosen: Iterable[str],
         rejected: Iterable[str],
         tags: tuple[str, ...] = (),
+        unit: str = "",
     ) -> BenchmarkItem:
         """Make an item of chosen and rejected responses. The chosen ones come first in its group."""
         chosen, rejected = tuple(chosen), tuple(rejected)
@@ -70,7 +72,7 @@ class BenchmarkItem:
             group = Group.of(prompt, chosen + rejected, id=item_id)
         except ConversationError as error:
             raise DataError(str(error)) from error
-        return cls(item_id, subset, group, (True,) * len(chosen) + (False,) * len(rejected), tags)
+        return cls(item_id, subset, group, (True,) * len(chosen) + (False,) * len(rejected), tags, unit)
 
     def to_json(self) -> dict[str, object]:
         """Return the item's fields as they stand in an evaluation folder."""
@@ -133,48 +135,63 @@ def make_benchmark(
     name: str,
     protocol: str,
     rows: Iterable[Row],
-    to_item: Callable[[RawRow], BenchmarkItem],
+    to_item: Callable[[RawRow], BenchmarkItem | None],
     *,
     source: str,
     skip_bad_rows: bool = False,
+    may_repeat: bool = False,
+    guess: Callable[[RawRow], str | None] = lambda _row: None,
 ) -> Benchmark:
     """Make a benchmark of a source's rows.
 
     Rows that cannot be used are refused with a DataError that lists them. Accuracy on the others is accuracy on
-    another benchmark, so to leave them out (`skip_bad_rows`) is never the default.
+    another benchmark, so to leave them out (`skip_bad_rows`) is never the default. A row of which `to_item` makes
+    None is none of the benchmark's, such as a tie. Where no row has the benchmark's columns, `guess` says whose the
+    first one is. Prompts with the same responses are refused unless the benchmark `may_repeat` them.
     """
     items: list[BenchmarkItem] = []
     bad: list[InvalidRow] = []
+    alien: list[tuple[RawRow, ColumnError]] = []
     lines: dict[object, int] = {}
     for row in rows:
         if not isinstance(row, RawRow):
             bad.append(row)
             continue
         try:
-            item = to_item(row)
-            _refuse_repetition(lines, item.id, row.line, f"the id {item.id!r}")
-            content = (item.group.messages, frozenset(item.group.responses))
-            _refuse_repetition(lines, content, row.line, "the prompt with these responses")
+            if (item := to_item(row)) is not None:
+                _refuse_repetition(lines, item, row.line, may_repeat=may_repeat)
+                items.append(item)
         except DataError as error:
             bad.append(InvalidRow(row.position, row.line, str(error)))
-        else:
-            items.append(item)
+            if isinstance(error, ColumnError):
+                alien.append((row, error))
+    if len(alien) == len(bad) > 1 and not items:
+        row, reason = alien[0]
+        raise DataError(f"{source}: none of its {len(bad)} rows can be used: {reason}", hint=guess(row))
     if bad and not skip_bad_rows:
-        shown = "".join(f"\n  line {row.line}: {row.reason}" for row in bad[:_MOST_BAD_ROWS_SHOWN])
-        more = f"\n  and {len(bad) - _MOST_BAD_ROWS_SHOWN} more" if len(bad) > _MOST_BAD_ROWS_SHOWN else ""
-        raise DataError(
-            f"{source}: {len(bad)} of {len(bad) + len(items)} rows cannot be used:{shown}{more}",
-            hint="correct them, or leave them out with --skip-bad-rows",
-        )
+        raise _list_bad_rows(source, bad, len(bad) + len(items))
     if not items:
         raise DataError(f"{source}: there are no rows" + (" that can be used" if bad else ""))
     return Benchmark(name, protocol, tuple(items), tuple(bad))
 
 
-def _refuse_repetition(lines: dict[object, int], key: object, line: int, what: str) -> None:
-    if key in lines:
-        raise DataError(f"{what} is already in line {lines[key]}")
-    lines[key] = line
+def _list_bad_rows(source: str, bad: Sequence[InvalidRow], count: int) -> DataError:
+    shown = "".join(f"\n  line {row.line}: {row.reason}" for row in bad[:_MOST_BAD_ROWS_SHOWN])
+    more = f"\n  and {len(bad) - _MOST_BAD_ROWS_SHOWN} more" if len(bad) > _MOST_BAD_ROWS_SHOWN else ""
+    return DataError(
+        f"{source}: {len(bad)} of {count} rows cannot be used:{shown}{more}",
+        hint="correct them, or leave them out with --skip-bad-rows",
+    )
+
+
+def _refuse_repetition(lines: dict[object, int], item: BenchmarkItem, line: int, *, may_repeat: bool) -> None:
+    keys: dict[object, str] = {item.id: f"the id {item.id!r}"}
+    if not may_repeat:
+        keys[item.group.messages, frozenset(item.group.responses)] = "the prompt with these responses"
+    for key, what in keys.items():
+        if key in lines:
+            raise DataError(f"{what} is already in line {lines[key]}")
+        lines[key] = line
 
 
 class RowModel(BaseModel):
@@ -183,7 +200,18 @@ class RowModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
 
 
+class MessageModel(RowModel):
+    """A message of a conversation in a row."""
+
+    role: str
+    content: str
+
+
 RowT = TypeVar("RowT", bound=RowModel)
+
+
+class ColumnError(DataError):
+    """A row lacks a column of its benchmark, or holds something else there."""
 
 
 def read_row(model: type[RowT], row: RawRow) -> RowT:
@@ -194,35 +222,13 @@ def read_row(model: type[RowT], row: RawRow) -> RowT:
         first = error.errors(include_url=False)[0]
         column = ".".join(map(str, first["loc"]))
         if first["type"] == "missing":
-            raise DataError(f"no column {column!r}; the row has {', '.join(map(repr, row.values))}") from None
-        raise DataError(f"{column!r}: {first['msg'].removeprefix('Value error, ')}") from None
+            raise ColumnError(f"no column {column!r}; the row has {', '.join(map(repr, row.values))}") from None
+        raise ColumnError(f"{column!r}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
-def sample_items(benchmark: Benchmark, limit: int, *, seed: int = 0) -> Benchmark:
-    """Take `limit` items, from every subset in proportion to its size (largest remainders), in the original order.
-
-    Every subset keeps at least one item as long as there are as many places as subsets. The same seed takes the same
-    items; a benchmark that is no larger than the limit is returned as it is.
-    """
-    if limit >= len(benchmark.items):
-        return benchmark
-    draw = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    members: dict[str, list[int]] = defaultdict(list)
-    for index, item in enumerate(benchmark.items):
-        members[item.subset].append(index)
-    places = share_places({name: len(indices) for name, indices in members.items()}, limit)
-    taken = sorted(index for name, indices in members.items() for index in draw.sample(indices, places[name]))
-    return replace(benchmark, items=tuple(benchmark.items[index] for index in taken))
-
-
-def share_places(sizes: dict[str, int], places: int) -> dict[str, int]:
-    """Share places among subsets in proportion to their sizes, by largest remainders."""
-    total = sum(sizes.values())
-    reserved = 1 if places >= len(sizes) else 0
-    shares = {name: max(reserved, places * size // total) for name, size in sizes.items()}
-    while sum(shares.values()) != places:
-        step = 1 if sum(shares.values()) < places else -1
-        open_to_change = [name for name, size in sizes.items() if reserved <= shares[name] + step <= size]
-        lacking = {name: places * sizes[name] / total - shares[name] for name in open_to_change}
-        shares[max(open_to_change, key=lambda name: step * lacking[name])] += step
-    return shares
+def match_subset(benchmark: str, text: str, names: Iterable[str]) -> str:
+    """Return the one of a benchmark's subsets that is meant, however it is capitalised; a ColumnError for another."""
+    known = {name.casefold(): name for name in names}
+    if text.strip().casefold() not in known:
+        raise ColumnError(f"{benchmark} has no subset {text!r}; its subsets are {', '.join(known.values())}")
+    return known[text.strip().casefold()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
@@ -17,18 +18,34 @@ from flip_reward.data.rows import RawRow, Row
 from flip_reward.data.shapes import Need, find_shape
 from flip_reward.data.shapes.known import Better
 from flip_reward.errors import DataError, OptionError
-from flip_reward.evaluation.benchmarks import judgebench, llmbar, preference, rewardbench2, rm_bench
-from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem, make_benchmark
+from flip_reward.evaluation.benchmarks import (
+    helpsteer3,
+    judgebench,
+    llmbar,
+    ppe,
+    preference,
+    rewardbench,
+    rewardbench2,
+    rm_bench,
+    rmb,
+)
+from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem, RowModel, make_benchmark
+from flip_reward.evaluation.benchmarks.files import ColumnsOf, read_files
 from flip_reward.evaluation.grading import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class _Published:
-    """A published benchmark: the name of its protocol, how a row becomes an item, and where the rows are."""
+    """A published benchmark: its rows, how one becomes an item, where they are, and the name of its protocol."""
 
-    protocol: str
-    to_item: Callable[[RawRow], BenchmarkItem]
+    row: type[RowModel]
+    to_item: Callable[[RawRow], BenchmarkItem | None]
     open_rows: Callable[[], Iterator[Row]]
+    protocol: str
+    columns_of: ColumnsOf | None = None
+    """The columns that paths say, where its authors keep several files."""
+    may_repeat: bool = False
+    """Whether a prompt may have the same responses twice, which then count twice as in the authors' numbers."""
 
 
 def _read_hub(name: HubName) -> Iterator[Row]:
@@ -37,11 +54,62 @@ def _read_hub(name: HubName) -> Iterator[Row]:
 
 _PUBLISHED = MappingProxyType(
     {
-        "rewardbench2": _Published("rewardbench2", rewardbench2.to_item, partial(_read_hub, rewardbench2.HUB)),
-        "rm-bench": _Published("rm-bench", rm_bench.to_item, partial(_read_hub, rm_bench.HUB)),
-        "judgebench": _Published("judgebench", judgebench.to_item, partial(_read_hub, judgebench.HUB_GPT)),
-        "judgebench-claude": _Published("judgebench", judgebench.to_item, partial(_read_hub, judgebench.HUB_CLAUDE)),
-        "llmbar": _Published("llmbar", llmbar.to_item, llmbar.open_repository),
+        "rewardbench": _Published(
+            rewardbench.RewardBenchRow,
+            rewardbench.to_item,
+            partial(_read_hub, rewardbench.HUB),
+            "rewardbench",
+            may_repeat=True,
+        ),
+        "rewardbench-prior": _Published(
+            rewardbench.RewardBenchRow,
+            rewardbench.to_item,
+            rewardbench.open_with_prior,
+            "rewardbench",
+            may_repeat=True,
+        ),
+        "rewardbench2": _Published(
+            rewardbench2.RewardBench2Row, rewardbench2.to_item, partial(_read_hub, rewardbench2.HUB), "rewardbench2"
+        ),
+        "rm-bench": _Published(
+            rm_bench.RMBenchRow,
+            rm_bench.to_item,
+            partial(_read_hub, rm_bench.HUB),
+            "rm-bench",
+            columns_of=rm_bench.columns_of,
+        ),
+        "judgebench": _Published(
+            judgebench.JudgeBenchRow, judgebench.to_item, partial(_read_hub, judgebench.HUB_GPT), "judgebench"
+        ),
+        "judgebench-claude": _Published(
+            judgebench.JudgeBenchRow, judgebench.to_item, partial(_read_hub, judgebench.HUB_CLAUDE), "judgebench"
+        ),
+        "llmbar": _Published(llmbar.LLMBarRow, llmbar.to_item, llmbar.open_repository, "llmbar"),
+        "ppe-preference": _Published(
+            ppe.PreferenceRow,
+            ppe.to_preference_item,
+            partial(_read_hub, ppe.HUB_PREFERENCE),
+            "ppe-preference",
+            may_repeat=True,
+        ),
+        "ppe-correctness": _Published(
+            ppe.CorrectnessRow,
+            ppe.to_correctness_item,
+            ppe.open_correctness,
+            "ppe-correctness",
+            columns_of=ppe.columns_of,
+            may_repeat=True,
+        ),
+        "rmb": _Published(
+            rmb.RMBRow, rmb.to_item, rmb.open_repository, "rmb", columns_of=rmb.columns_of, may_repeat=True
+        ),
+        "helpsteer3": _Published(
+            helpsteer3.HelpSteer3Row,
+            helpsteer3.to_item,
+            partial(_read_hub, helpsteer3.HUB),
+            "helpsteer3",
+            may_repeat=True,
+        ),
     }
 )
 BENCHMARKS = tuple(_PUBLISHED)
@@ -125,23 +193,46 @@ def load_benchmark(
     rows and protocol. ":SUBSET,SUBSET" after any of them keeps only these subsets. Texts of files are in `encoding`.
     """
     name = BenchmarkName.parse(text)
-    read_as = ""
     if name.name is not None:
         published = _PUBLISHED[name.name]
-        protocol, rows, to_item = published.protocol, _open(name, published, encoding), published.to_item
+        benchmark = make_benchmark(
+            name.label,
+            published.protocol,
+            _open(name, published, encoding),
+            published.to_item,
+            source=name.source or name.label,
+            skip_bad_rows=skip_bad_rows,
+            may_repeat=published.may_repeat,
+            guess=partial(_guess, name.name),
+        )
     else:
-        opened = open_input(name.source or "", encoding=encoding)
-        shape = find_shape([opened], columns, need=Need.PREFERENCES)
-        labelled = shape.preference is not None and shape.preference.better is Better.LABELLED
-        protocol = preference.PreferenceProtocol.name
-        rows = preference.join_labelled(opened.rows(), shape) if labelled else opened.rows()
-        to_item = partial(preference.to_item, preference.JOINED if labelled else shape)
-        if any(ours != theirs for ours, theirs in shape.columns.items()):
-            read_as = shape.description
-    source = name.source or name.label
-    benchmark = make_benchmark(name.label, protocol, rows, to_item, source=source, skip_bad_rows=skip_bad_rows)
-    benchmark = replace(benchmark, read_as=read_as)
+        benchmark = _load_preferences(name, columns, encoding, skip_bad_rows=skip_bad_rows)
     return benchmark.keep_subsets(name.subsets) if name.subsets else benchmark
+
+
+def _load_preferences(
+    name: BenchmarkName, columns: Mapping[str, str] | None, encoding: str | None, *, skip_bad_rows: bool
+) -> Benchmark:
+    source = name.source or ""
+    opened = open_input(source, encoding=encoding)
+    shape = find_shape([opened], columns, need=Need.PREFERENCES)
+    labelled = shape.preference is not None and shape.preference.better is Better.LABELLED
+    rows = preference.join_labelled(opened.rows(), shape) if labelled else opened.rows()
+    to_item = partial(preference.to_item, preference.JOINED if labelled else shape)
+    protocol = preference.PreferenceProtocol.name
+    benchmark = make_benchmark(name.label, protocol, rows, to_item, source=source, skip_bad_rows=skip_bad_rows)
+    renamed = any(ours != theirs for ours, theirs in shape.columns.items())
+    return replace(benchmark, read_as=shape.description if renamed else "")
+
+
+def _guess(name: str, row: RawRow) -> str:
+    """Say whose row this is that lacks columns of a benchmark, or which columns that one has."""
+    for other, published in _PUBLISHED.items():
+        with suppress(DataError):
+            published.to_item(row)
+            return f"they look like rows of {other}: -b {other}=FILE"
+    columns = [column for column, field in _PUBLISHED[name].row.model_fields.items() if field.is_required()]
+    return f"rows of {name} have the columns {', '.join(columns)}; other preferences are given as -b FILE"
 
 
 def _open(name: BenchmarkName, published: _Published, encoding: str | None) -> Iterator[Row]:
@@ -149,6 +240,8 @@ def _open(name: BenchmarkName, published: _Published, encoding: str | None) -> I
         return published.open_rows()
     if name.name == "llmbar" and Path(name.source).is_dir():
         return llmbar.open_repository(name.source)
+    if published.columns_of is not None:
+        return read_files(name.source, published.columns_of, encoding)
     return open_input(name.source, encoding=encoding).rows()
 
 
@@ -157,10 +250,15 @@ _PROTOCOLS = MappingProxyType(
         protocol.name: protocol
         for protocol in (
             preference.PreferenceProtocol(),
+            rewardbench.RewardBenchProtocol(),
             rewardbench2.RewardBench2Protocol(),
             rm_bench.RMBenchProtocol(),
             judgebench.JudgeBenchProtocol(),
             llmbar.LLMBarProtocol(),
+            ppe.PPEPreferenceProtocol(),
+            ppe.PPECorrectnessProtocol(),
+            rmb.RMBProtocol(),
+            helpsteer3.HelpSteer3Protocol(),
         )
     }
 )

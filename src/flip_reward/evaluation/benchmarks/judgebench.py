@@ -10,8 +10,8 @@ reports; "claude" 270 by Claude 3.5 Sonnet. A row, with texts of our own:
 
 The subset is the paper's category, which follows from the source: knowledge, reasoning, math or coding.
 
-Figures: the authors' score, which sums the verdicts over both orders of a pair, and the share of pairs with the right
-verdict in both.
+Figures: the authors' score, which sums the verdicts over both orders of a pair, a missing one being 0, and the share
+of pairs with the right verdict in both.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from flip_reward.data.hub import HubName
 from flip_reward.data.rows import RawRow
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_row
 from flip_reward.evaluation.benchmarks.preference import PreferenceProtocol
+from flip_reward.evaluation.benchmarks.rules import mark_headline
 from flip_reward.evaluation.grading import Figure, Grades, ItemRewards, grade_best
 
 HUB_GPT = HubName("ScalerLab/JudgeBench", split="gpt")
@@ -60,22 +61,31 @@ def to_item(row: RawRow) -> BenchmarkItem:
     return BenchmarkItem.of(fields.pair_id, category, fields.question, [better], [worse])
 
 
+SCORE = "summed over both orders"
+
+
 class JudgeBenchProtocol(PreferenceProtocol):
     """The correct response of a pair must have the higher reward."""
 
     name = "judgebench"
+    needs = MappingProxyType({SCORE: tuple(_CATEGORIES.values())})
 
     def figures(self, grades: Grades) -> list[Figure]:
-        """Return both of the paper's ways to count two orders; none for a judge that was shown only one."""
+        """Return both of the paper's ways to count two orders, for all categories or for the only one that is there.
+
+        There are none for a judge that was shown only one order.
+        """
+        if not self.has_all(SCORE, grades) and len(set(grades.subsets)) > 1:
+            return []
         figures = []
         for name, is_right, note in (
-            ("summed over both orders", _is_right_in_sum, _SUM_NOTE),
+            (SCORE, _is_right_in_sum, _SUM_NOTE),
             ("position-consistent", _is_right_in_both, "The verdict must be right in both orders."),
         ):
             values = grades.average(is_right)
             if grades.select(values)[0]:
                 figures.append(Figure(name, grades.mean(values), note))
-        return figures
+        return mark_headline(figures, SCORE)
 
 
 _SUM_NOTE = "As the authors count: a right verdict is +1, a wrong one -1, none 0, and the sum must be above 0."

@@ -12,6 +12,9 @@ datasets library no longer runs scripts. A row, with texts of our own:
 Figures: the authors average accuracy over both orders of presentation. A pairwise judge whose verdict changes with
 the order is right in one of the two, and its tie counts one half: the fractional rule is that average. They also
 report how often the verdicts in both orders agree.
+
+Authors' rule: each order counts by itself, and a missing verdict is wrong. Of ratings of single responses a tie, or a
+missing one, counts one half.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from dataclasses import replace
 from math import nan
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.request import urlopen
 
 from flip_reward.core.judgement import measure_position_bias
@@ -31,7 +34,11 @@ from flip_reward.errors import DataError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_row
 from flip_reward.evaluation.benchmarks.preference import JOINED, PreferenceProtocol
 from flip_reward.evaluation.benchmarks.preference import to_item as to_preference_item
-from flip_reward.evaluation.grading import Figure, Grades, ItemRewards
+from flip_reward.evaluation.benchmarks.rules import AUTHORS, average_verdicts, mark_headline
+from flip_reward.evaluation.grading import Figure, Grades, ItemRewards, grade_best
+
+if TYPE_CHECKING:
+    from flip_reward.evaluation.statistics import Values
 
 REPOSITORY = (
     "https://raw.githubusercontent.com/princeton-nlp/LLMBar/caa7bee794bfed74baed038b99229fa3f0c4c511/Dataset/LLMBar"
@@ -112,31 +119,41 @@ def _name_subset(text: str) -> str:
     return name
 
 
+ADVERSARIAL_MEAN, AVERAGE = "adversarial mean", "average"
+
+
 class LLMBarProtocol(PreferenceProtocol):
     """The response that follows the instruction must have the higher reward of the two."""
 
     name = "llmbar"
+    needs = MappingProxyType({NATURAL: (NATURAL,), ADVERSARIAL_MEAN: ADVERSARIAL, AVERAGE: (NATURAL, *ADVERSARIAL)})
 
     def figures(self, grades: Grades) -> list[Figure]:
-        """Return the natural accuracy, the adversarial mean, their mean, and the agreement between the orders."""
-        present = set(grades.subsets)
-        accuracy = grades.fractional
-        figures = []
-        if NATURAL in present:
-            figures.append(Figure("natural", grades.mean(accuracy, {NATURAL}), _ORDERS_NOTE))
-        if present.issuperset(ADVERSARIAL):
-            estimate = grades.mean_of_subsets(accuracy, ADVERSARIAL)
-            figures.append(Figure("adversarial mean", estimate, f"Mean of the adversarial subsets. {_ORDERS_NOTE}"))
-        if present.issuperset((NATURAL, *ADVERSARIAL)):
-            estimate = grades.mean_of_subsets(accuracy)
-            figures.append(Figure("average", estimate, f"Unweighted mean of the five subsets. {_ORDERS_NOTE}"))
+        """Return natural accuracy, the adversarial mean and their mean by both rules, and the orders' agreement."""
+        figures = [
+            *self._means(grades, grades.fractional, "", _ORDERS_NOTE),
+            *self._means(grades, grades.average(_grade_as_authors), AUTHORS, f"{_ORDERS_NOTE} {_MISSING_NOTE}"),
+        ]
         agreement = grades.average(_agree)
         if grades.select(agreement)[0]:
             figures.append(Figure("agreement between orders", grades.mean(agreement), _AGREEMENT_NOTE))
-        return figures
+        return mark_headline(figures, *(name + AUTHORS for name in reversed(self.needs)))
+
+    def _means(self, grades: Grades, values: Values, rule: str, note: str) -> list[Figure]:
+        return [
+            Figure(name + rule, grades.mean_of_subsets(values, subsets), f"{_MEANS_NOTES[name]}{note}")
+            for name, subsets in self.needs.items()
+            if self.has_all(name, grades)
+        ]
 
 
+_MEANS_NOTES = {
+    NATURAL: "",
+    ADVERSARIAL_MEAN: "Mean of the adversarial subsets. ",
+    AVERAGE: "Unweighted mean of the five subsets. ",
+}
 _ORDERS_NOTE = "Accuracy, averaged over both orders of the pair."
+_MISSING_NOTE = "Each order by itself; a missing verdict is wrong, and a missing rating one half."
 _AGREEMENT_NOTE = (
     "Share of the pairs judged in both orders with the same verdict; all, where each response is scored by itself."
 )
@@ -147,3 +164,10 @@ def _agree(_item: BenchmarkItem, rewards: ItemRewards) -> float:
         bias = measure_position_bias(rewards.judgements)
         return nan if bias.rate is None else 1 - bias.rate
     return 1.0 if rewards.scored else nan
+
+
+def _grade_as_authors(item: BenchmarkItem, rewards: ItemRewards) -> float:
+    verdicts = average_verdicts(item, rewards, missing=0.0)
+    if verdicts is not None:
+        return verdicts
+    return 0.5 if rewards.scored is None else grade_best(item.chosen, rewards.scored).fractional

@@ -16,7 +16,7 @@ from flip_reward.data.rows import InvalidRow, RawRow, Row
 from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.shapes.columns import list_columns, suggest
 from flip_reward.errors import DataError
-from flip_reward.evaluation.benchmarks.base import BenchmarkItem
+from flip_reward.evaluation.benchmarks.base import BenchmarkItem, ColumnError
 from flip_reward.evaluation.grading import Grade, Protocol, grade_best
 
 ONLY_SUBSET = "all"
@@ -67,7 +67,7 @@ def to_item(shape: Shape, row: RawRow) -> BenchmarkItem:
     """
     for column in shape.candidate_columns:
         if column not in row.values:
-            raise DataError(f"no column {column!r}{suggest([column], row.values)}; {list_columns(row.values)}")
+            raise ColumnError(f"no column {column!r}{suggest([column], row.values)}; {list_columns(row.values)}")
     group = shape.to_group(row.values, f"row-{row.position}")
     subset = row.values.get(shape.subset)
     return BenchmarkItem(

@@ -20,21 +20,30 @@ asks for one correct response, "tied:3" for any of several. With the rewards of 
             + .01 mean(tanh(m / d_tied - 1))
 
 where the last three are over prompts that have both. As in the authors' code, 0/0 counts as 0 in the last term.
+
+Authors' rule: a rating that failed is left out of the choice of the best; where all failed, 1/4 counts. In Ties it is
+-1, below the ratings 1 to 10; where rewards go lower, it is as low as the lowest of its prompt.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import comb, copysign, inf, isnan, nan, tanh
 from statistics import fmean
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from flip_reward.data.hub import HubName
 from flip_reward.data.rows import RawRow
-from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_row
+from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, match_subset, read_row
+from flip_reward.evaluation.benchmarks.rules import AUTHORS, mark_headline
 from flip_reward.evaluation.grading import Figure, Grade, Grades, ItemRewards, Protocol, grade_best
 from flip_reward.evaluation.statistics import Estimate, estimate_combination
+
+if TYPE_CHECKING:
+    from flip_reward.evaluation.statistics import Values
 
 HUB = HubName("allenai/reward-bench-2", split="test")
 TIES = "Ties"
@@ -56,8 +65,11 @@ class RewardBench2Row(RowModel):
 def to_item(row: RawRow) -> BenchmarkItem:
     """Make an item of a row, or raise a DataError that says why not."""
     fields = read_row(RewardBench2Row, row)
-    subset = TIES if fields.subset.lower() == TIES.lower() else fields.subset
+    subset = match_subset("RewardBench 2", fields.subset, SUBSETS)
     return BenchmarkItem.of(fields.id, subset, fields.prompt, fields.chosen, fields.rejected)
+
+
+SIX, FOUR = "average of six subsets", "average of four subsets"
 
 
 class RewardBench2Protocol(Protocol):
@@ -68,6 +80,11 @@ class RewardBench2Protocol(Protocol):
     """
 
     name = "rewardbench2"
+    needs = MappingProxyType({SIX: SUBSETS, FOUR: FOUR_SUBSETS})
+
+    def unit(self, item: BenchmarkItem) -> str:
+        """Return the number that both prompts of a pair in Ties have."""
+        return _split_id(item.id)[1] if item.subset == TIES else item.id
 
     def grade(self, item: BenchmarkItem, rewards: Sequence[float]) -> Grade:
         """Grade the choice of the best response or, in Ties, the separation of the correct ones."""
@@ -86,33 +103,60 @@ class RewardBench2Protocol(Protocol):
         return 1 / comb(len(item.chosen), good) if item.subset == TIES else good / len(item.chosen)
 
     def figures(self, grades: Grades) -> list[Figure]:
-        """Return the Ties score, the leaderboard's average of six subsets, and the FLIP paper's of four."""
-        present = set(grades.subsets)
+        """Return the Ties score, the leaderboard's average of six and the FLIP paper's of four, by both rules."""
+        rated = grades.average(_grade_as_authors)
+        runs = [[_rate_unscored(rewards) for rewards in run] for run in grades.runs]
+        figures = [
+            *self._by_rule(grades, grades.fractional, grades.runs, ""),
+            *self._by_rule(grades, rated, runs, AUTHORS),
+        ]
+        return mark_headline(figures, SIX + AUTHORS, FOUR + AUTHORS)
+
+    def _by_rule(
+        self, grades: Grades, values: Values, runs: Sequence[Sequence[ItemRewards]], rule: str
+    ) -> list[Figure]:
         figures = []
-        ties = _collect_ties(grades.items, grades.runs)
+        note = _AUTHORS_NOTE if rule else ""
+        ties = _collect_ties(grades.items, runs)
         if ties is not None and TIES in grades.answered():
-            figures.append(Figure("Ties score", score_ties(grades.items, grades.runs), _TIES_NOTE))
-            if present.issuperset(SUBSETS):
-                figures.append(Figure("average of six subsets", _average_six(grades, ties), _SIX_NOTE))
-        if present.issuperset(FOUR_SUBSETS):
-            estimate = grades.mean_of_subsets(grades.fractional, FOUR_SUBSETS)
-            figures.append(Figure("average of four subsets", estimate, _FOUR_NOTE))
+            score = score_ties(grades.items, runs)
+            figures.append(Figure(f"Ties score{rule}", score, _AUTHORS_TIES_NOTE if rule else _TIES_NOTE))
+            if self.has_all(SIX, grades):
+                figures.append(Figure(SIX + rule, _average_six(grades, values, ties), _SIX_NOTE + note))
+        if self.has_all(FOUR, grades):
+            estimate = grades.mean_of_subsets(values, FOUR_SUBSETS)
+            figures.append(Figure(FOUR + rule, estimate, _FOUR_NOTE + note))
         return figures
 
 
+def _grade_as_authors(item: BenchmarkItem, rewards: ItemRewards) -> float:
+    """The share of chosen ones among the best-rated; without any rating, among all."""
+    highest = max((value for value in rewards.values if value is not None), default=None)
+    at_top = [good for good, value in zip(item.chosen, rewards.values, strict=True) if value == highest]
+    return sum(at_top) / len(at_top)
+
+
+def _rate_unscored(rewards: ItemRewards) -> ItemRewards:
+    lowest = min([_FAILED_RATING, *(value for value in rewards.values if value is not None)])
+    return replace(rewards, values=tuple(lowest if value is None else value for value in rewards.values))
+
+
+_FAILED_RATING = -1.0
+_AUTHORS_NOTE = " A response without a rating is left out."
+_AUTHORS_TIES_NOTE = "The authors' weighted score of accuracy and margins; a response without a rating has -1."
 _TIES_NOTE = "The authors' weighted score of accuracy and margins; an unscored prompt earns nothing in any part."
 _SIX_NOTE = "Unweighted mean of the subsets' accuracies and the Ties score, as on the leaderboard."
 _FOUR_NOTE = "Unweighted mean of Factuality, Precise IF, Math and Focus, as in the FLIP paper."
 
 
-def _average_six(grades: Grades, ties: _Ties) -> Estimate | None:
+def _average_six(grades: Grades, values: Values, ties: _Ties) -> Estimate | None:
     others = [name for name in SUBSETS if name != TIES]
     if not grades.answered(others).issuperset(others):
         return None
     places = [place for place, subset in enumerate(grades.subsets) if subset in others]
     weights = {**dict.fromkeys(others, 1.0), **_WEIGHT_OF_PART}
     return estimate_combination(
-        [*grades.fractional[places].tolist(), *ties.values],
+        [*values[places].tolist(), *ties.values],
         [*(grades.subsets[place] for place in places), *ties.parts],
         {name: weight / len(SUBSETS) for name, weight in weights.items()},
         [*(grades.clusters[place] for place in places), *ties.prompts],
@@ -233,12 +277,17 @@ WEIGHTS = (0.30, 0.30, 0.20, 0.20, 0.01)
 _WEIGHT_OF_PART = dict(zip(TieTerms.__match_args__, WEIGHTS, strict=True))
 
 
+def _split_id(item_id: str) -> tuple[str, str]:
+    """Which half of which prompt of Ties an item is."""
+    found = re.fullmatch(r"(ref|tied):(.+)", item_id)
+    return (found[1], found[2]) if found else ("tied", item_id)
+
+
 def collect_terms(items: Sequence[BenchmarkItem], run: Sequence[ItemRewards]) -> list[TieTerms]:
     """Compute the terms of every prompt of the subset Ties in one run, in the order of the prompts' numbers."""
     halves: dict[str, dict[str, Margins]] = {}
     for item, rewards in zip(items, run, strict=True):
         if item.subset == TIES:
-            found = re.fullmatch(r"(ref|tied):(.+)", item.id)
-            kind, number = (found[1], found[2]) if found else ("tied", item.id)
+            kind, number = _split_id(item.id)
             halves.setdefault(number, {})[kind] = Margins.of(item, rewards)
     return [TieTerms.of(half.get("ref"), half.get("tied")) for _, half in sorted(halves.items())]

@@ -1,6 +1,7 @@
 r"""RM-Bench (Liu et al. 2024, arXiv 2410.16184): does a reward see content through style?
 
-Rows: THU-KEG/RM-Bench on the hub, or its total_dataset.json. Each has three chosen and three rejected responses, in
+Rows: THU-KEG/RM-Bench on the hub; its total_dataset.json; or the authors' files per domain, such as
+chat_filtered.json, one of them or the folder that holds them. Each has three chosen and three rejected responses, in
 the same three styles and in this order: concise, detailed as plain text, detailed with Markdown. A row, with texts of
 our own:
 
@@ -8,26 +9,32 @@ our own:
      "chosen": ["Jupiter.", "The largest planet is Jupiter, ...", "## Answer\n**Jupiter** ..."],
      "rejected": ["Saturn.", "The largest planet is Saturn, ...", "## Answer\n**Saturn** ..."]}
 
-The domain is chat, code, math, safety-refuse or safety-response; the last two are one domain in the results.
+The domain is chat, code, math, safety-refuse or safety-response, which a file's name says where its rows do not; the
+last two are one domain in the results.
 
 Figures: each chosen response is compared with each rejected one, a 3 x 3 matrix with the chosen response's style as
 the row. Its upper triangle is hard (the chosen response has the plainer style), its diagonal normal, its lower
-triangle easy. A domain is the mean of the three, and the average that of the domains.
+triangle easy. A domain is the mean of the three, and the average that of the domains. All is as the authors count;
+they have no rule for responses without a reward, which here win nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from flip_reward.data.hub import HubName
 from flip_reward.data.rows import RawRow
 from flip_reward.errors import DataError
-from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, read_row
+from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, match_subset, read_row
+from flip_reward.evaluation.benchmarks.rules import mark_headline
 from flip_reward.evaluation.grading import Figure, Grade, Grades, ItemRewards, Protocol
 
 HUB = HubName("THU-KEG/RM-Bench")
 STYLES = ("concise", "plain", "markdown")
 SAFETY = "safety"
+DOMAINS = ("chat", "code", "math", SAFETY)
 
 
 class RMBenchRow(RowModel):
@@ -40,6 +47,12 @@ class RMBenchRow(RowModel):
     rejected: list[str]
 
 
+def columns_of(path: str) -> Mapping[str, object] | None:
+    """Find the domain in the name of one of the authors' files per domain; None for another file."""
+    found = re.search(r"(?:^|/)(chat|code|math|safety-refuse|safety-response)(?:_filtered)?\.json[^/]*$", path)
+    return {"domain": found[1]} if found else None
+
+
 def to_item(row: RawRow) -> BenchmarkItem:
     """Make an item of a row, or raise a DataError that says why not. Its tags are the styles."""
     fields = read_row(RMBenchRow, row)
@@ -47,9 +60,12 @@ def to_item(row: RawRow) -> BenchmarkItem:
         if len(responses) != len(STYLES):
             styles = ", ".join(STYLES)
             raise DataError(f"{name!r} must have {len(STYLES)} responses ({styles}), not {len(responses)}")
-    domain = SAFETY if fields.domain.startswith(SAFETY) else fields.domain
+    domain = SAFETY if fields.domain.startswith(SAFETY) else match_subset("RM-Bench", fields.domain, DOMAINS)
     item_id = f"{fields.domain}/{fields.id}"
     return BenchmarkItem.of(item_id, domain, fields.prompt, fields.chosen, fields.rejected, STYLES * 2)
+
+
+AVERAGE = "average"
 
 
 class RMBenchProtocol(Protocol):
@@ -59,6 +75,7 @@ class RMBenchProtocol(Protocol):
     """
 
     name = "rm-bench"
+    needs = MappingProxyType(dict.fromkeys((AVERAGE, "hard", "normal", "easy"), DOMAINS))
 
     def grade(self, item: BenchmarkItem, rewards: Sequence[float]) -> Grade:  # noqa: ARG002 - the labels are the order
         """Grade the nine comparisons."""
@@ -75,19 +92,22 @@ class RMBenchProtocol(Protocol):
 
         levels = [(name, grades.average(_share_won(counts)), where) for name, counts, where in _LEVELS]
         total = np.mean([values for _, values, _ in levels], axis=0)
-        note = "Mean of the domains, each the mean of hard, normal and easy."
-        figures = [Figure("average", grades.mean_of_subsets(total), note)]
-        figures += [
-            Figure(name, grades.mean_of_subsets(values), f"Mean of the domains; {where}.")
-            for name, values, where in levels
-        ]
-        for domain in dict.fromkeys(grades.subsets):
+        figures = []
+        if self.has_all(AVERAGE, grades):
+            note = "Mean of the domains, each the mean of hard, normal and easy."
+            figures.append(Figure(AVERAGE, grades.mean_of_subsets(total, DOMAINS), note))
+            figures += [
+                Figure(name, grades.mean_of_subsets(values, DOMAINS), f"Mean of the domains; {where}.")
+                for name, values, where in levels
+            ]
+        domains = list(dict.fromkeys(grades.subsets))
+        for domain in domains:
             figures.append(Figure(domain, grades.mean(total, {domain}), "Mean of hard, normal and easy."))
             figures += [
                 Figure(f"{domain}, {name}", grades.mean(values, {domain}), f"{where.capitalize()}.")
                 for name, values, where in levels
             ]
-        return figures
+        return mark_headline(figures, AVERAGE, *(domains if len(domains) == 1 else ()))
 
 
 _Counts = Callable[[int, int], bool]

@@ -6,7 +6,8 @@ import pytest
 
 from flip_reward.errors import DataError, OptionError
 from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS, BenchmarkName, load_benchmark, load_protocol
-from tests.unit.evaluation.benchmarks.rows import PAIR, write
+from flip_reward.evaluation.benchmarks.rewardbench2 import FOUR_SUBSETS, SUBSETS
+from tests.unit.evaluation.benchmarks.rows import PAIR, Row, write
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_names(text: str, expected: BenchmarkName) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "near"), [("rewardbench", "rewardbench2"), ("lmbar=x.jsonl", "llmbar"), ("xyz", "")]
+    ("text", "near"), [("rewardbnch2", "rewardbench2"), ("lmbar=x.jsonl", "llmbar"), ("xyz", "")]
 )
 def test_unknown_benchmarks(text: str, near: str) -> None:
     with pytest.raises(OptionError, match="unknown benchmark") as caught:
@@ -42,6 +43,55 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_labels_are_safe_as_file_names(tmp_path: Path) -> None:
     assert load_benchmark(write(tmp_path / "my pairs (2).jsonl", [PAIR])).name == "my-pairs-2-"
     assert BenchmarkName.parse("hf://datasets/a/b:test").label == "b-test"
+
+
+JUDGED: Row = {
+    "pair_id": "1", "source": "livebench-math", "question": "1 + 1?", "response_A": "2", "response_B": "3",
+    "label": "A>B",
+}  # fmt: skip
+BEST_OF_FOUR: Row = {"id": "1", "subset": "Math", "prompt": "1 + 1?", "chosen": ["2"], "rejected": ["3", "4", "5"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "reason", "hint"),
+    [
+        ("rewardbench2", JUDGED, "no column 'id'", "rows of judgebench"),
+        ("judgebench", BEST_OF_FOUR, "no column 'pair_id'", "rows of rewardbench2"),
+        ("llmbar", JUDGED, "no column 'chosen'", "rows of judgebench"),
+        ("rewardbench2", {**BEST_OF_FOUR, "subset": "Maths"}, "no subset 'Maths'", "have the columns id, subset"),
+        ("rewardbench", BEST_OF_FOUR, "'chosen': Input should be a valid string", "rows of rewardbench2"),
+        ("rmb", PAIR, "no column 'category_path'", "other preferences are given as -b FILE"),
+    ],
+)
+def test_a_file_of_another_benchmark_is_told_in_one_line(
+    tmp_path: Path, name: str, row: Row, reason: str, hint: str
+) -> None:
+    source = write(tmp_path / "rows.jsonl", [row] * 30)
+    with pytest.raises(DataError, match="none of its 30 rows can be used") as caught:
+        load_benchmark(f"{name}={source}")
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "subsets", "expected"),
+    [
+        ("rewardbench2", SUBSETS, None),
+        ("rewardbench2", FOUR_SUBSETS, "there is no average of six subsets: the subsets Safety, Ties are missing"),
+        ("rewardbench2", ("Math",), None),
+        (
+            "rm-bench",
+            ("chat", "code"),
+            "there is no average, hard, normal, easy: the subsets math, safety are missing",
+        ),
+        ("rewardbench", ("hep-go", "hep-js"), "and 15 more are missing"),
+        ("preference", ("a", "b"), None),
+    ],
+)
+def test_figures_that_lack_subsets_are_named(protocol: str, subsets: tuple[str, ...], expected: str | None) -> None:
+    found = load_protocol(protocol).describe_missing(subsets)
+    assert found is expected is None or str(expected) in str(found)
 
 
 def test_an_unknown_protocol() -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from flip_reward.evaluation.benchmarks.judgebench import SCORE
 from tests.unit.evaluation.benchmarks.rows import Row, read, refuse
-from tests.unit.evaluation.items import figures, grade, item, said, verdict
+from tests.unit.evaluation.items import figures, grade, headline, item, said, verdict
 
 JUDGE_BENCH: Row = {
     "pair_id": "81ec", "original_id": "1", "source": "mmlu-pro-law", "question": "Which?", "response_model": "m",
@@ -60,3 +61,10 @@ class TestJudgeBench:
     def test_a_judge_that_was_shown_one_order_has_neither_figure(self) -> None:
         once = said(1, 0, judgements=[verdict((1, 0), 0)])
         assert figures(grade("judgebench", [item("1")], [once])) == {}
+
+    def test_the_score_needs_all_categories_or_is_of_one(self) -> None:
+        categories = ("knowledge", "reasoning", "math", "coding")
+        for present, name in ((categories, SCORE), (categories[:1], SCORE), (categories[:2], None)):
+            graded = grade("judgebench", [item(one, one) for one in present], [said(1, 0)] * len(present))
+            assert headline(graded) == name
+            assert (SCORE in figures(graded)) is (name is not None)

@@ -8,7 +8,7 @@ import pytest
 from flip_reward.errors import DataError
 from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
 from tests.unit.evaluation.benchmarks.rows import PAIR, Row, read, refuse
-from tests.unit.evaluation.items import figure, figures, grade, item, said, verdict
+from tests.unit.evaluation.items import figure, figures, grade, headline, item, said, verdict
 
 LLMBAR: Row = {"input": "Write seven in words.", "output_1": "7", "output_2": "seven", "label": 2}
 
@@ -50,8 +50,12 @@ class TestLLMBar:
             "natural": 1,
             "adversarial mean": (0.5 + 0 + 0 + 0.5) / 4,
             "average": (1 + 0.5 + 0 + 0 + 0.5) / 5,
+            "natural, authors' rule": 1,
+            "adversarial mean, authors' rule": (0.5 + 0 + 0 + 0.5) / 4,
+            "average, authors' rule": (1 + 0.5 + 0 + 0 + 0.5) / 5,
             "agreement between orders": 1,
         }
+        assert headline(graded) == "average, authors' rule"
         assert "by itself" in figure(graded, "agreement between orders").note
 
     def test_a_verdict_that_follows_the_order_is_half_right_and_no_agreement(self) -> None:
@@ -62,8 +66,22 @@ class TestLLMBar:
         graded = grade("llmbar", items, [flipped, steady, steady, broken])
         assert figures(graded) == {
             "natural": (0.5 + 1 + 1 + 0.5) / 4,
+            "natural, authors' rule": (0.5 + 1 + 1 + 0.5) / 4,
             "agreement between orders": round(2 / 3, 9),
         }
         agreement = figure(graded, "agreement between orders").estimate
         assert agreement is not None
         assert agreement.n == 3
+
+    def test_by_the_authors_rule_each_order_counts_by_itself(self) -> None:
+        """Right and missing is one half of two, wrong and missing none; a missing rating is one half."""
+        rewards = [
+            said(None, None, judgements=[verdict((0, 1), 0), verdict((1, 0), None)]),
+            said(None, None, judgements=[verdict((0, 1), 1), verdict((1, 0), None)]),
+            said(None, None, judgements=[verdict((0, 1), None), verdict((1, 0), None)]),
+            said(1, 0, judgements=[verdict((0, 1), 0)]),
+            said(None, 7),
+        ]
+        graded = grade("llmbar", [item(str(number), "natural") for number in range(5)], rewards)
+        assert figures(graded)["natural, authors' rule"] == (0.5 + 0 + 0 + 1 + 0.5) / 5
+        assert headline(graded) == "natural, authors' rule"

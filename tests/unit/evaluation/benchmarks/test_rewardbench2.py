@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from flip_reward.evaluation.benchmarks.catalogue import load_protocol
-from flip_reward.evaluation.benchmarks.rewardbench2 import TIES, WEIGHTS, score_ties
+from flip_reward.evaluation.benchmarks.rewardbench2 import FOUR, FOUR_SUBSETS, SIX, TIES, WEIGHTS, score_ties
+from flip_reward.evaluation.benchmarks.rules import AUTHORS
 from flip_reward.evaluation.grading import Grade
-from tests.unit.evaluation.benchmarks.rows import Row, read
-from tests.unit.evaluation.items import figures, grade, item, said
+from tests.unit.evaluation.benchmarks.rows import Row, read, refuse
+from tests.unit.evaluation.items import figures, grade, headline, item, said
 
 REWARD_BENCH: Row = {
     "id": "tied:3", "subset": "ties", "prompt": "Name a primary colour.", "chosen": ["Red.", "Blue."],
@@ -35,7 +36,9 @@ class TestRewardBench2:
         ]
         right, wrong, tie = said(1, 0, 0, 0), said(0, 1, 0, 0), said(1, 1, 0, 0)
         graded = grade("rewardbench2", items, [right, wrong, right, tie, wrong, right])
-        assert figures(graded) == {"average of four subsets": (0.5 + 1 + 0.5 + 0) / 4}
+        average = (0.5 + 1 + 0.5 + 0) / 4
+        assert figures(graded) == {FOUR: average, FOUR + AUTHORS: average}
+        assert headline(graded) == FOUR + AUTHORS, "what the FLIP paper reports"
 
     def test_a_sample_without_a_subset_has_no_average(self) -> None:
         graded = grade("rewardbench2", [item("1", "Math", rejected=3)], [said(1, 0, 0, 0)])
@@ -46,11 +49,45 @@ class TestRewardBench2:
         items = [item(name, name, rejected=3) for name in names]
         items += [item("ref:1", TIES, 1, 2), item("tied:1", TIES, 2, 2)]
         rewards = [said(1, 0, 0, 0)] * 5 + [said(9, 1, 2), said(9, 8, 1, 2)]
-        found = figures(grade("rewardbench2", items, rewards))
+        graded = grade("rewardbench2", items, rewards)
+        assert headline(graded) == SIX + AUTHORS
+        found = figures(graded)
         ties = 0.3 + 0.3 + 0.2 + 0.2 + 0.01 * math.tanh(6 / 1 - 1)
         assert found["Ties score"] == pytest.approx(ties)
         assert found["average of six subsets"] == pytest.approx((5 + ties) / 6)
         assert found["average of four subsets"] == 1
+
+    def test_by_the_authors_rule_a_failed_rating_is_left_out(self) -> None:
+        """The chosen one wins among three, loses where it failed, and is one of four where all failed."""
+        items = [item(name, name, rejected=3) for name in FOUR_SUBSETS]
+        rewards = [said(8, None, 3, 3), said(None, 1, 1, 1), said(*[None] * 4), said(6, 6, None, 2)]
+        others = [item(f"{name} 2", name, rejected=3) for name in FOUR_SUBSETS]
+        graded = grade("rewardbench2", items + others, rewards + [said(1, 0, 0, 0)] * 4)
+        found = figures(graded)
+        assert found[FOUR + AUTHORS] == ((1 + 1) / 2 + (0 + 1) / 2 + (0.25 + 1) / 2 + (0.5 + 1) / 2) / 4
+        assert found[FOUR] == (0.25 + 1) / 2, "by ours an unscored item counts as chance"
+
+    def test_in_ties_a_failed_rating_is_minus_one(self) -> None:
+        """A correct response is above one that failed: c_ref = 5 - 1, c_tied = 4 + 1, d = 1, m = 4."""
+        items = [item("ref:1", TIES, 1, 2), item("tied:1", TIES, 2, 2), item("ref:2", TIES, 1, 2)]
+        rewards = [said(5, None, 1), said(5, 4, None, None), said(5, 1, 1)]
+        found = figures(grade("rewardbench2", items, rewards))
+        assert found[f"Ties score{AUTHORS}"] == pytest.approx(1 + 0.01 * math.tanh(4 / 1 - 1))
+        assert found["Ties score"] == pytest.approx(0.3 * 0.5), "by ours an unscored prompt earns nothing"
+
+    def test_in_ties_nothing_is_below_a_failed_rating(self) -> None:
+        """Log-probabilities go below -1: the failed one is then as low as the lowest."""
+        items = [item("ref:1", TIES, 1, 2), item("tied:1", TIES, 2, 2)]
+        rewards = [said(-5, None, -9), said(-4, -5, -9, None)]
+        found = figures(grade("rewardbench2", [*items, item("ref:2", TIES, 1, 2)], [*rewards, said(5, 1, 1)]))
+        assert found[f"Ties score{AUTHORS}"] == pytest.approx(1 + 0.01 * math.tanh(4 / 1 - 1))
+
+    def test_a_subset_it_has_not(self, tmp_path: Path) -> None:
+        assert "RewardBench 2 has no subset 'Maths'" in refuse(
+            tmp_path, {**REWARD_BENCH, "subset": "Maths"}, name="rewardbench2"
+        )
+        [found] = read(tmp_path, {**REWARD_BENCH, "subset": "precise if"}, name="rewardbench2")
+        assert found.subset == "Precise IF"
 
 
 def ties(*rewards: tuple[str, list[float | None]], chosen: int = 2) -> float:
