@@ -19,6 +19,7 @@ from flip_reward.errors import FlipRewardError
 from flip_reward.metrics import f1_score, normalize_answer
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.composite.reward import CompositeReward
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.judges.listwise import ListwiseJudge
@@ -33,6 +34,7 @@ from flip_reward.selection.training import select_rows
 __all__ = [
     "BackwardLikelihoodReward",
     "Completion",
+    "CompositeReward",
     "Cost",
     "Engine",
     "FlipOptions",

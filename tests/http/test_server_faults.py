@@ -16,6 +16,7 @@ from flip_reward import FlipReward, Outcome, ScriptedEngine
 from flip_reward.engines.base import Completion, Request
 from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.engines.middleware import RetryPolicy, build_stack
+from flip_reward.errors import EngineServerError
 from flip_reward.server.run import allow_many_connections
 from flip_reward.server.scorer import EngineHealth
 from flip_reward.server.settings import Limits, ServerSettings
@@ -329,6 +330,16 @@ def test_a_key_or_quota_that_ends_is_no_result_of_any_route(fault: Fault) -> Non
                 assert engine_server.base_url in answer.json()["detail"]
                 assert "retry-after" in answer.headers
             assert [server.get("/ready").status for _ in range(3)] == [503] * 3
+
+
+async def test_every_model_of_a_reward_has_to_answer() -> None:
+    def fail(_: Request) -> str:
+        raise EngineServerError("gone")
+
+    health = EngineHealth(ScriptedEngine(), ScriptedEngine(fail))
+    assert not await health.check()
+    await health.aclose()
+    assert await EngineHealth().check()
 
 
 async def test_a_probe_is_shared_and_costs_one_token() -> None:

@@ -35,6 +35,7 @@ from flip_reward.engines.http.wire import decode_completion, read_error, read_re
 from flip_reward.errors import FlipRewardError
 from flip_reward.metrics import f1_score
 from flip_reward.report.highlight import find_shared_tokens
+from flip_reward.rewards.composite.rules import JsonRule, LanguageRule, LengthRule, MatchRule
 from flip_reward.rewards.similarities import load_similarity
 from flip_reward.training.inferrer.near_duplicates import NearIndex, Words
 from tests.hostile_texts import FRAMES, UNITS, VERDICT, make
@@ -105,6 +106,10 @@ TEXTS: dict[str, Callable[[str], object]] = {
     "echo": lambda text: is_template_echo(text, TEMPLATE.fixed_text),
     "echo of everything": lambda text: is_template_echo(text, text),
     "f1": lambda text: f1_score(text, text),
+    "rule, length": LengthRule(max=9, unit="words").holds,
+    "rule, pattern": MatchRule("(a|aa|[^b]*)*(a*)*$x").holds,
+    "rule, JSON": JsonRule().holds,
+    "rule, language": LanguageRule("en").holds,
     "highlight": lambda text: find_shared_tokens(text, text),
     "highlight, multilingual": lambda text: find_shared_tokens(text, text, "multilingual"),
     "near duplicates": find_near,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
@@ -229,11 +230,20 @@ class _Group:
         return check_settings(self._kind, changed, _flag)
 
 
+_LAST_NAME = re.compile(r"(.*?)([A-Za-z][\w-]*|)", re.DOTALL)
+
+
 def complete(choices: Sequence[str]) -> Callable[[str], list[str]]:
-    """Make what a shell asks for the values of an option."""
+    """Make what a shell asks for the values of an option; of a formula, the name at its end.
+
+    Example:
+        >>> complete(["flip", "pointwise"])("0.5*flip+0.5*p")
+        ['0.5*flip+0.5*pointwise']
+    """
 
     def complete_one(incomplete: str) -> list[str]:
-        return [one for one in choices if one.startswith(incomplete)]
+        before, begun = _LAST_NAME.fullmatch(incomplete).groups()  # type: ignore[union-attr]  # any text matches
+        return [before + one for one in choices if one.startswith(begun)]
 
     return complete_one
 

@@ -37,6 +37,7 @@ from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import ConversationError, EngineUnavailableError
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 from flip_reward.rewards.base import Rendered, RewardModel
+from flip_reward.rewards.composite.reward import CompositeReward
 from flip_reward.rewards.judges.base import Judge
 from flip_reward.scoring.job import OpenedJob, ScoringJob, find_groups, open_job
 from flip_reward.scoring.run_folder import REJECTED, read_records_in_input_order
@@ -131,8 +132,9 @@ def _count_rows(count: int) -> str:
 
 def warn_of_tiny_model(reward: RewardModel, console: Console) -> None:
     """Say what the model that comes with the package is worth, where its replies are asked for."""
-    asks_for_replies = reward.engine is not None and not isinstance(reward, BackwardLikelihoodReward)
-    if asks_for_replies and reward.model_name.startswith(SMOLLM2_135M.name):
+    parts = reward.parts.values() if isinstance(reward, CompositeReward) else (reward,)
+    asked = [part for part in parts if part.engine is not None and not isinstance(part, BackwardLikelihoodReward)]
+    if any(part.model_name.startswith(SMOLLM2_135M.name) for part in asked):
         console.print(Text(_TINY_MODEL, style="yellow"), soft_wrap=True)
 
 
@@ -197,7 +199,8 @@ def show_prompts(reward: RewardModel, inputs: Sequence[str], run: RunOptions, *,
     groups = find_groups(sources, shape, run.group_by, limit=run.limit, compares=compares)
     tell_groups(groups)
     rows = read_sources(sources, shape, limit=run.limit, grouping=groups.grouping)
-    show_requests(rows, reward.render, unit="response" if reward.independent else "request")
+    one_each = reward.independent and not isinstance(reward, CompositeReward)
+    show_requests(rows, reward.render, unit="response" if one_each else "request")
 
 
 def show_requests(

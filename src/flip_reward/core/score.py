@@ -30,6 +30,8 @@ class Outcome(StrEnum):
     """Nothing of the original instruction is left after normalisation: no similarity is defined."""
     NOTHING_TO_COMPARE = "nothing_to_compare"
     """The reward compares responses, and no other response of the group has an answer."""
+    UNDEFINED_VALUE = "undefined_value"
+    """The reward is a formula, and what it says is no number here: a division by zero, or a number too large."""
     UNPARSEABLE_REPLY = "unparseable_reply"
     """The model answered, but no verdict could be read from its reply."""
     TRUNCATED_REPLY = "truncated_reply"

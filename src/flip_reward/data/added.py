@@ -13,14 +13,16 @@ REJECTED = "rejected"
 
 ADDED = ("reward", "outcome", "inferred_instruction", "precision", "recall", "reasoning", "detail", "cautions")
 """The columns, in their order, before they get names that are free."""
-_NUMBERS = frozenset({"reward", "precision", "recall"})
+_NUMBERS = ("reward", "precision", "recall")
+_PART = "part_"
+"""Before the name of a part, where rewards are made of others; these columns come last, and hold numbers."""
 
 
-def added_columns(scores: Sequence[Score | None], shape: Shape) -> dict[str, object]:
+def added_columns(scores: Sequence[Score | None], shape: Shape, parts: Sequence[str] = ()) -> dict[str, object]:
     """Lay out the scores of a row's responses as columns; None is a response without a score.
 
     A row with one response gets plain values. Where each candidate has a column of its own, so has its reward. A row
-    with a list of responses gets lists.
+    with a list of responses gets lists. Where rewards are made of others, `parts` names these.
 
     Example:
         >>> from flip_reward import Outcome
@@ -31,26 +33,33 @@ def added_columns(scores: Sequence[Score | None], shape: Shape) -> dict[str, obj
         >>> added_columns(scores, Shape(many=True))["reward"]
         [0.5, None]
     """
-    laid_out = [[None] * len(ADDED) if one is None else _lay_out(one) for one in scores]
-    return arrange({name: list(values) for name, *values in zip(ADDED, *laid_out, strict=True)}, shape)
+    names = _list_names(parts)
+    laid_out = [[None] * len(names) if one is None else _lay_out(one, parts) for one in scores]
+    return arrange({name: list(values) for name, *values in zip(names, *laid_out, strict=True)}, shape)
 
 
-def _lay_out(score: Score) -> list[object]:
+def _list_names(parts: Sequence[str]) -> list[str]:
+    return [*ADDED, *(f"{_PART}{part}" for part in parts)]
+
+
+def _lay_out(score: Score, parts: Sequence[str]) -> list[object]:
     cautions = ", ".join(score.cautions) or None
-    parts = (score.inferred_instruction, score.precision, score.recall, score.reasoning, score.detail)
-    return [score.value, score.outcome.value, *parts, cautions]
+    texts = (score.inferred_instruction, score.precision, score.recall, score.reasoning, score.detail)
+    values = {part.name: part.value for part in score.parts}
+    return [score.value, score.outcome.value, *texts, cautions, *map(values.get, parts)]
 
 
-def rejected_columns(reason: str, shape: Shape) -> dict[str, object]:
+def rejected_columns(reason: str, shape: Shape, parts: Sequence[str] = ()) -> dict[str, object]:
     """Lay out why a row was rejected, in the columns that its scores would have had."""
     count = 1 if shape.many else len(shape.candidate_columns) or 1
     said = {"outcome": REJECTED, "detail": reason}
-    return arrange({name: [said.get(name)] * count for name in ADDED}, shape)
+    return arrange({name: [said.get(name)] * count for name in _list_names(parts)}, shape)
 
 
-def added_types(shape: Shape) -> dict[str, object]:
+def added_types(shape: Shape, parts: Sequence[str] = ()) -> dict[str, object]:
     """Return the columns that `added_columns` gives, with their types."""
-    return arranged_types({name: float | None if name in _NUMBERS else str | None for name in ADDED}, shape)
+    texts = [name for name in ADDED if name not in _NUMBERS]
+    return arranged_types({name: str | None if name in texts else float | None for name in _list_names(parts)}, shape)
 
 
 def arranged_types(types: Mapping[str, object], shape: Shape) -> dict[str, object]:

@@ -325,6 +325,11 @@ def _find_adapter(model: str) -> ModelWithAdapter | None:
     return lora
 
 
+def runs_in_process(model: str) -> bool:
+    """Whether a model's name says that it runs in this process, whatever server there is."""
+    return model == "scripted" or model.startswith(_BY_TRANSFORMERS) or _is_embedded(model)
+
+
 def _is_embedded(model: str | None) -> bool:
     if model is None:
         return False

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from flip_reward.core.response import Target
 from flip_reward.core.score import Aggregation, Outcome
 from flip_reward.data.groups import SourceRow
-from flip_reward.engines.base import Engine
-from flip_reward.engines.config import EngineConfig, resolve_engine, split_engine_options
+from flip_reward.engines.config import EngineConfig, split_engine_options
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import OptionError, RunError
 from flip_reward.evaluation.benchmarks.base import Benchmark
@@ -30,8 +29,7 @@ from flip_reward.evaluation.folder import (
 from flip_reward.redact import describe_command
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.base import RewardModel
-from flip_reward.rewards.config import RewardConfig, split_settings
-from flip_reward.rewards.controls import CONTROLS, ControlReward
+from flip_reward.rewards.config import RewardConfig, SharedEngines, split_settings
 from flip_reward.rewards.options import Settings
 from flip_reward.scoring.folders import EVALUATION, FolderKind, how_to_go_on, recognise
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
@@ -228,35 +226,56 @@ def load_rewards(
     """
     config = config or RewardConfig()
     names = list(dict.fromkeys(rewards))
-    with_model = [name for name in names if name not in CONTROLS]
+    with_model = [name for name in names if RewardConfig(reward=name).asks_model]
     engines = split_engine_options(models) if with_model else []
-    configs = [config.updated(reward=name, engine=engine) for engine in engines for name in with_model]
+    configs = [
+        config.updated(reward=name, engine=engine)
+        for number, engine in enumerate(engines)
+        for name in with_model
+        if number == 0 or not _names_models(name)
+    ]
     configs = split_settings(configs or [config.updated(reward=name) for name in names]) if names else []
     for one in configs:
         one.check()
     if runs > 1 and configs and not any("seed" in one.own_settings for one in configs):
         raise OptionError("several runs of rewards that sample nothing are all the same", hint="leave out --runs")
-    loaded = [GridReward(name, None, (ControlReward(name, config.control),)) for name in names if name in CONTROLS]
+    without = [RewardConfig(reward=name, control=config.control) for name in names if name not in with_model]
+    loaded = [GridReward(_name_settings(one, {}), None, (one.load(),)) for one in without]
     asking = [one for one in configs if one.reward in with_model]
+    shared = SharedEngines()
     while asking:  # rewards with the same model share its engine, and stand together
         answering = asking[0].answering
-        engine = resolve_engine(answering)
-        loaded += [_with_model(one, engine, runs) for one in asking if one.answering == answering]
+        loaded += [_with_model(one, shared, runs) for one in asking if one.answering == answering]
         asking = [one for one in asking if one.answering != answering]
     return loaded
 
 
-def _with_model(config: RewardConfig, engine: Engine, runs: int) -> GridReward:
-    if flatten(config.part).get("order_seed", 0) is None:
+def _names_models(reward: str) -> bool:
+    """Whether a formula names the model of each of its parts, so that no other model changes it."""
+    parts = RewardConfig(reward=reward).parts.values()
+    return bool(parts) and all(part.engine.model is not None for part in parts if part.asks_model)
+
+
+def _with_model(config: RewardConfig, shared: SharedEngines, runs: int) -> GridReward:
+    if any(own.get("order_seed", 0) is None for own in _list_options(config)):
         config = config.updated(order_seed=0)  # runs differ in their samples, not in the orders that judges see
     seeds = _draw_seeds(config, runs)
-    rewards = tuple((config if seed is None else config.updated(seed=seed)).load(engine) for seed in seeds)
-    label = f"{_name_settings(config, rewards[0].settings)} @ {engine.model}"
-    return GridReward(label, engine.model, rewards, config.describe_model())
+    rewards = tuple((config if seed is None else config.updated(seed=seed)).load(shared=shared) for seed in seeds)
+    model = rewards[0].model_name
+    label = _name_settings(config, rewards[0].settings) + ("" if _names_models(config.reward) else f" @ {model}")
+    return GridReward(label, model, rewards, config.describe_model())
+
+
+def _list_options(config: RewardConfig) -> list[dict[str, Any]]:
+    """The options of the reward, or of each part of a formula."""
+    return [flatten(one.part) for one in config.parts.values() or (config,)]
 
 
 def _name_settings(config: RewardConfig, settings: Settings) -> str:
     """The reward's name with the settings that tell it from others of its kind."""
+    if config.formula is not None:
+        told = config.changed_own().difference(_NOT_TOLD, flatten(config.engine))
+        return " ".join([str(config.formula), *(f"{name}={config.flat()[name]}" for name in sorted(told))])
     own = flatten(config.part)
     words = [config.reward]
     if config.reward in ("flip", "backward-likelihood"):
@@ -273,11 +292,15 @@ def _name_settings(config: RewardConfig, settings: Settings) -> str:
     return " ".join(words)
 
 
+_NOT_TOLD = ("reward", "seed", "order_seed")
+
+
 def _draw_seeds(config: RewardConfig, runs: int) -> list[int | None]:
     """A seed for each run; None leaves the reward's own. The samples of a run have seeds that follow one another."""
-    own = flatten(config.part)
-    if runs == 1 or "seed" not in own:
+    drawing = [own for own in _list_options(config) if "seed" in own]
+    if runs == 1 or not drawing:
         return [None] * runs
-    if own["temperature"] == 0:
+    if all(own["temperature"] == 0 for own in drawing):
         raise OptionError("several runs at temperature 0 are all the same", hint="give a --temperature above 0")
-    return [(own["seed"] or 0) + run * own.get("samples", 1) for run in range(runs)]
+    most = max(own.get("samples", 1) for own in drawing)
+    return [(drawing[0]["seed"] or 0) + run * most for run in range(runs)]

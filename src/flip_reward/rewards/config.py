@@ -22,19 +22,25 @@ from flip_reward.engines.config import (
     describe_model,
     find_tuning,
     resolve_engine,
+    runs_in_process,
+    split_engine_options,
+    supported_by,
 )
 from flip_reward.engines.files import TUNED
 from flip_reward.errors import OptionError
 from flip_reward.redact import mask_secrets, show_address
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
 from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.composite.formula import Formula, FormulaPart, is_formula, parse_formula
+from flip_reward.rewards.composite.reward import CompositeReward
+from flip_reward.rewards.composite.rules import RULES, RuleReward
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
 from flip_reward.rewards.judges.pairwise import PairwiseJudge, PairwiseOptions
 from flip_reward.rewards.judges.pointwise import PointwiseJudge, PointwiseOptions
 from flip_reward.rewards.options import ResponseOptions
-from flip_reward.settings import FlatSettings, Setting, find_changed, flatten, read_environment
+from flip_reward.settings import FlatSettings, Setting, check_settings, find_changed, flatten, read_environment
 
 _PREFIX = "FLIP_REWARD_"
 _FOR_OTHERS = (f"{_PREFIX}ON_", f"{_PREFIX}LOCK")  # options of integrations, and how run folders are locked
@@ -51,6 +57,9 @@ _JUDGES: Mapping[str, Callable[..., RewardModel]] = MappingProxyType(
 WITH_MODEL = (*_INFERRING, *_JUDGES)
 REWARDS = (*WITH_MODEL, *CONTROLS)
 """The names of the rewards; the settings of one with a model stand in the part of `RewardConfig` of its name."""
+
+_OF_THE_WHOLE = ("reward", "policy_tokenizer", "extra_body", "api_key_env")
+"""What a part of a formula cannot have for itself. A formula is written down as it is, so it holds no secret."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,8 @@ class RewardConfig(FlatSettings):
         Field(
             description="'flip'; 'backward-likelihood', how likely the instruction is after the response; a judge: "
             "'pointwise' rates each response from 1 to 10, 'pairwise' compares two at a time, 'listwise' chooses the "
-            "best of all; or without a model 'longest', 'shortest', 'copy', 'constant'."
+            "best of all; or without a model 'longest', 'shortest', 'copy', 'constant'. Or a formula of them: "
+            "'0.5*z(flip) + 0.5*z(pointwise)'."
         ),
         Setting(short="-r", metavar="NAME", common=True, choices=REWARDS),
     ] = "flip"
@@ -147,6 +157,8 @@ class RewardConfig(FlatSettings):
 
     def _make(self, *, check_model: bool) -> RewardModel:
         [config] = split_settings([self])
+        if self.formula is not None:
+            return CompositeReward(self.formula, self._make_parts(self.formula, check_model=check_model))
         if config.reward in CONTROLS:
             return ControlReward(config.reward, config.control)
         if check_model:
@@ -162,17 +174,77 @@ class RewardConfig(FlatSettings):
             options = replace(options, template=tuning.template)
         return make(None, options, limits=tuning.reliability_limits)
 
-    def load(self, engine: Engine | None = None) -> RewardModel:
+    def _make_parts(self, formula: Formula, *, check_model: bool) -> dict[str, RewardModel]:
+        rules = {name: part for name, part in formula.parts.items() if part.reward in RULES}
+        rewards = {name: config._make(check_model=check_model) for name, config in self.parts.items()}
+        return rewards | {
+            name: RuleReward(part.reward, dict(part.settings), self.control) for name, part in rules.items()
+        }
+
+    def load(self, engine: Engine | None = None, *, shared: SharedEngines | None = None) -> RewardModel:
         """Make the reward.
 
         Args:
             engine: The language model behind it, in place of the one that is named here.
+            shared: The engines of other rewards, which are used again where they are those that are wanted.
 
         Raises:
             FlipRewardError: See `check`; or the model cannot be loaded.
         """
-        reward = self._make(check_model=engine is None)
-        return reward if self.reward in CONTROLS else reward.with_engine(engine or resolve_engine(self.answering))
+        reward, shared = self._make(check_model=engine is None), shared or SharedEngines()
+        if isinstance(reward, CompositeReward):
+            asking = {name: part for name, part in self.parts.items() if part.asks_model}
+            return reward.with_engines({name: engine or shared.find(part) for name, part in asking.items()})
+        return reward.with_engine(engine or shared.find(self)) if self.asks_model else reward
+
+    def load_engine(self) -> Engine:
+        """Make the engine of the model behind the reward."""
+        return resolve_engine(self.answering)
+
+    @property
+    def formula(self) -> Formula | None:
+        """The formula, where the reward is one.
+
+        Raises:
+            OptionError: There is no such reward, or the formula cannot be read.
+        """
+        if self.reward in REWARDS:
+            return None
+        folder = Path(self.reward).is_dir()
+        if not folder and is_formula(self.reward, REWARDS):
+            return parse_formula(self.reward, REWARDS)
+        near = get_close_matches(self.reward.lower(), REWARDS, n=1)
+        suggestion = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"rewards are {', '.join(REWARDS)}"
+        if not near and (folder or "/" in self.reward):
+            hint = f"a folder for the run is named with --run-folder; {hint}"
+        raise OptionError(f"unknown reward {self.reward!r}{suggestion}", hint=hint)
+
+    @property
+    def parts(self) -> Mapping[str, RewardConfig]:
+        """The configuration of each reward of a formula, by its name; empty where there is none.
+
+        It has the settings that stand in its brackets, and of the others those that concern it.
+        """
+        found = {} if self.formula is None else self.formula.parts
+        parts = {name: part for name, part in found.items() if part.reward not in RULES}
+        shared = split_settings([self.updated(reward=part.reward) for part in parts.values()])
+        configs = {name: _with_own(config, parts[name]) for name, config in zip(parts, shared, strict=True)}
+        asking = {name: config for name, config in configs.items() if config.asks_model}
+        engines = split_engine_options([config.answering for config in asking.values()]) if asking else []
+        for (name, config), engine in zip(asking.items(), engines, strict=True):
+            configs[name] = config.updated(engine=replace(engine, model=config.engine.model))
+        return configs
+
+    @property
+    def _names(self) -> list[str]:
+        """The rewards and rules that it is made of."""
+        return [self.reward] if self.formula is None else [part.reward for part in self.formula.parts.values()]
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether there is a model behind it."""
+        return any(name in WITH_MODEL for name in self._names)
 
     @property
     def answering(self) -> EngineConfig:
@@ -186,8 +258,12 @@ class RewardConfig(FlatSettings):
             >>> RewardConfig(reward="pointwise", model="embedded").describe_model()
             'smollm2-135m+infer-en-1 (embedded, tuned to infer), which is not tuned to judge'
         """
-        if self.reward in CONTROLS:
+        if not self.asks_model:
             return "none"
+        models = {name: part.describe_model() for name, part in self.parts.items() if part.asks_model}
+        if models:
+            said = [f"{name}: {model}" for name, model in models.items()]
+            return "; ".join(said) if len(set(models.values())) > 1 else next(iter(models.values()))
         tuned = self.reward in _JUDGES and find_tuning(self.answering) is not None
         return describe_model(self.answering) + (", which is not tuned to judge" if tuned else "")
 
@@ -198,6 +274,8 @@ class RewardConfig(FlatSettings):
             setting: What names the model here, such as "FLIP_REWARD_MODEL".
             address: What names its server. Trainers show the message alone, so it says both.
         """
+        for part in self.parts.values():
+            part.require_model(setting, address)
         if self.reward in WITH_MODEL and self.engine.model is None:
             raise OptionError(
                 f"the reward {self.reward!r} asks a model, and none was named: set {setting}, and {address} for one "
@@ -207,8 +285,11 @@ class RewardConfig(FlatSettings):
 
     @property
     def part(self) -> Any:  # noqa: ANN401 - the options of one of the rewards
-        """The settings of the reward itself."""
-        return self.control if self.reward in CONTROLS else getattr(self, self.reward.replace("-", "_"))
+        """The settings of the reward itself; of a formula, those of its rules."""
+        return self._options_of(self.reward)
+
+    def _options_of(self, name: str) -> Any:  # noqa: ANN401 - the options of one of the rewards
+        return getattr(self, name.replace("-", "_")) if name in WITH_MODEL else self.control
 
     @property
     def own_settings(self) -> set[str]:
@@ -217,21 +298,19 @@ class RewardConfig(FlatSettings):
         Raises:
             OptionError: There is no such reward.
         """
-        if self.reward in CONTROLS:
-            return {"reward", "concurrency", *flatten(self.policy), *flatten(self.control)}
-        if self.reward not in WITH_MODEL:
-            near = get_close_matches(self.reward.lower(), REWARDS, n=1)
-            suggestion = f"; did you mean {near[0]!r}?" if near else ""
-            hint = f"rewards are {', '.join(REWARDS)}"
-            if not near and ("/" in self.reward or Path(self.reward).is_dir()):
-                hint = f"a folder for the run is named with --run-folder; {hint}"
-            raise OptionError(f"unknown reward {self.reward!r}{suggestion}", hint=hint)
-        return {"reward", *flatten(self.engine), *flatten(self.policy), *flatten(self.part)}
+        own = {"reward", "concurrency", *flatten(self.policy)}
+        for name in self._names:
+            own |= flatten(self._options_of(name)).keys() | (
+                flatten(self.engine).keys() if name in WITH_MODEL else ()
+            )
+        return own
 
     def changed_own(self) -> set[str]:
         """Return the flat names of the settings that are not at their defaults where this reward looks for them."""
-        own = self.own_settings
-        return own & {"reward", *find_changed(self.engine, self.policy, self.part)}
+        return self.own_settings & {
+            "reward",
+            *find_changed(self.engine, self.policy, *map(self._options_of, self._names)),
+        }
 
     def to_record(self) -> dict[str, object]:
         """Return the settings as JSON values that may be written down: without passwords and keys.
@@ -246,6 +325,22 @@ class RewardConfig(FlatSettings):
         if self.engine.base_url is not None:
             record["base_url"] = show_address(self.engine.base_url)
         return record
+
+
+class SharedEngines:
+    """The engines of several rewards: those that reach the same model have one between them."""
+
+    def __init__(self) -> None:
+        self._made: list[tuple[EngineConfig, Engine]] = []
+
+    def find(self, config: RewardConfig) -> Engine:
+        """Return the engine of a reward that asks a model; make it where there is none yet."""
+        wanted = config.answering
+        known = next((engine for other, engine in self._made if other == wanted), None)
+        if known is None:
+            known = config.load_engine()
+            self._made.append((wanted, known))
+        return known
 
 
 def split_settings(configs: Sequence[RewardConfig]) -> list[RewardConfig]:
@@ -276,9 +371,34 @@ def split_settings(configs: Sequence[RewardConfig]) -> list[RewardConfig]:
 
 
 def _without_foreign_template(config: RewardConfig) -> RewardConfig:
-    if config.reward in CONTROLS or config.part.template is None or config.part.template_dir is not None:
+    if config.reward not in WITH_MODEL or config.part.template is None or config.part.template_dir is not None:
         return config
     _, own = _INFERRING.get(config.reward, (None, ()))
     others = {name for reward, (_, names) in _INFERRING.items() if reward != config.reward for name in names}
     foreign = config.reward in _JUDGES or config.part.template in others.difference(own)
     return config.updated(template=None) if foreign else config
+
+
+def _with_own(config: RewardConfig, part: FormulaPart) -> RewardConfig:
+    """Give a part of a formula the settings that stand in its brackets."""
+    own: dict[str, object] = dict(part.settings)
+    known = config.own_settings.difference(_OF_THE_WHOLE)
+    for name in own:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            suggestion = f"; did you mean {near[0]!r}?" if near else ""
+            hint = "it is chosen outside of the formula" if name in _OF_THE_WHOLE else None
+            raise OptionError(f"{part.reward!r} has no option {name!r} in a formula{suggestion}", hint=hint)
+    check_settings(RewardConfig, own, lambda name: f"{part.reward}[{name}]")
+    address = str(own.get("base_url", ""))
+    if show_address(address) != address:
+        raise OptionError(f"an address in a formula has no password and no query: {show_address(address)}")
+    if "base_url" not in own and runs_in_process(str(own.get("model", ""))):
+        own["base_url"] = None  # it is for the models of the other parts
+    config = config.updated(**own)
+    for name in config.answering.unsupported() if config.asks_model else ():
+        if name in own:
+            raise OptionError(
+                f"{part.reward!r} has a model without the option {name!r}", hint=f"{supported_by(name)} have it"
+            )
+    return config

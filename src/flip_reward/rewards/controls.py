@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from types import MappingProxyType
+from typing import Self
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Outcome, Score
 from flip_reward.core.similarity import TokenF1
+from flip_reward.engines.base import Engine
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.options import ResponseOptions, Settings, record_options
@@ -46,7 +49,27 @@ CONTROLS = tuple(_MEASURES)
 """The names of the controls."""
 
 
-class ControlReward(RewardModel):
+class ModelFreeReward(RewardModel):
+    """A reward that needs no model: each visible answer is measured by itself."""
+
+    @abstractmethod
+    def measure(self, instruction: str, answer: str) -> Score:
+        """Score the visible answer of a response."""
+
+    def with_engine(self, engine: Engine) -> Self:  # noqa: ARG002 - others ask it
+        """Return the reward itself."""
+        return self
+
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
+        """Measure every response."""
+        answers = map(self.visible_answer, group.responses)
+        return tuple(
+            Score(None, answer) if isinstance(answer, Outcome) else self.measure(target.instruction, answer)
+            for answer in answers
+        )
+
+
+class ControlReward(ModelFreeReward):
     """A reward that looks at the surface of a response.
 
     - "longest": how many characters it has. Many preference data sets favour the longer response.
@@ -69,10 +92,6 @@ class ControlReward(RewardModel):
         """The control's name, and how it reads responses where that is not the usual way."""
         return {"reward": self._name, **record_options(self.response_options, (), ())}
 
-    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
-        """Measure every response."""
-        return tuple(self._score(target.instruction, response) for response in group.responses)
-
-    def _score(self, instruction: str, response: str) -> Score:
-        answer = self.visible_answer(response)
-        return Score(None, answer) if isinstance(answer, Outcome) else self._measure(instruction, answer)
+    def measure(self, instruction: str, answer: str) -> Score:
+        """Look at the surface of an answer."""
+        return self._measure(instruction, answer)

@@ -116,6 +116,19 @@ class ReplyOptions(PromptOptions):
     sampling: Sampling = Sampling()
 
 
+def find_parts(settings: Settings) -> list[str]:
+    """Return the names of the rewards that a reward with these settings is made of.
+
+    Example:
+        >>> find_parts({"reward": "min(flip, copy)", "flip.reward": "flip", "flip.samples": 4, "copy.reward": "copy"})
+        ['flip', 'copy']
+    """
+    return [name.removesuffix(_REWARD_OF_PART) for name in settings if name.endswith(_REWARD_OF_PART)]
+
+
+_REWARD_OF_PART = ".reward"
+
+
 def record_options(
     options: PromptOptions | ResponseOptions, besides: Collection[str], always: Collection[str]
 ) -> dict[str, Recorded]:

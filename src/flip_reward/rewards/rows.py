@@ -16,6 +16,7 @@ from flip_reward.data.groups import PlacedRow, SourceRow, place_rows, read_sourc
 from flip_reward.data.rows import Input, InvalidRow
 from flip_reward.data.shapes import find_shape
 from flip_reward.errors import ConversationError, DataError
+from flip_reward.rewards.options import find_parts
 from flip_reward.rewards.waiting import gather_all
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ async def score_rows(
     """Return copies of rows with columns added; a row that cannot be read is an error before anything is asked."""
     if not rows:
         return []
-    given = _Rows(Input.in_memory("rows", lambda: rows), columns, group_by)
+    given = _Rows(Input.in_memory("rows", lambda: rows), columns, group_by, find_parts(reward.settings))
     for row in given.read():
         if isinstance(row, InvalidRow):
             raise DataError(f"row {row.position}: {row.reason}")
@@ -43,7 +44,7 @@ async def score_rows(
             reward.select_target(row.group)
         except ConversationError as error:
             raise DataError(f"row {row.position}: {error}", hint=error.hint) from error
-    names = free_names(added_types(given.shape), {name for row in rows for name in row})
+    names = free_names(given.types, {name for row in rows for name in row})
     scored = await given.score(reward)
     return [
         {**row, **{names[name]: cell for name, cell in cells.items()}}
@@ -55,15 +56,15 @@ async def score_frame(
     reward: RewardModel, frame: Frame, columns: Mapping[str, str] | None, group_by: str | None
 ) -> object:
     """Return a table with columns added; a row that cannot be read has the outcome "rejected"."""
-    given = _Rows(Input.in_memory("table", frame.rows, size_hint=len(frame)), columns, group_by)
+    source = Input.in_memory("table", frame.rows, size_hint=len(frame))
+    given = _Rows(source, columns, group_by, find_parts(reward.settings))
     scored = await given.score(reward) if len(frame) else []
-    types = added_types(given.shape)
-    names = free_names(types, frame.names)
+    names = free_names(given.types, frame.names)
     many = given.shape.many
     return frame.with_columns(
         {
             names[name]: FrameColumn(float if kind in _NUMBERS else str, [cells[name] for cells in scored], many)
-            for name, kind in types.items()
+            for name, kind in given.types.items()
         }
     )
 
@@ -74,8 +75,11 @@ _NUMBERS = (float | None, list[float | None] | None)
 class _Rows:
     """Rows in memory, which are read as those of a file: once for their groups, and once for their places there."""
 
-    def __init__(self, source: Input, columns: Mapping[str, str] | None, group_by: str | None) -> None:
+    def __init__(
+        self, source: Input, columns: Mapping[str, str] | None, group_by: str | None, parts: Sequence[str]
+    ) -> None:
         self._source = source
+        self._parts = parts
         self.shape = find_shape([source], columns)
         if self.shape.found:
             _LOGGER.info("%s: read as %s", source.name, self.shape.description)
@@ -83,6 +87,7 @@ class _Rows:
         if groups.grouping:
             _LOGGER.info("%s", groups.description)
         self._grouping = groups.grouping
+        self.types = added_types(self.shape, parts)
 
     def read(self) -> Iterator[SourceRow | InvalidRow]:
         """Read the groups."""
@@ -104,11 +109,11 @@ class _Rows:
 
     def _lay_out(self, row: PlacedRow, found: Mapping[int, tuple[Score, ...] | str]) -> dict[str, object]:
         if row.group is None:
-            return rejected_columns(row.rejected.reason if row.rejected else "", self.shape)
+            return rejected_columns(row.rejected.reason if row.rejected else "", self.shape, self._parts)
         scores = found[row.group.position]
         if isinstance(scores, str):
-            return rejected_columns(scores, self.shape)
-        return added_columns(scores[row.first : row.first + row.count], self.shape)
+            return rejected_columns(scores, self.shape, self._parts)
+        return added_columns(scores[row.first : row.first + row.count], self.shape, self._parts)
 
 
 async def _score_or_reject(reward: RewardModel, group: Group) -> tuple[Score, ...] | str:

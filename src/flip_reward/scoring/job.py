@@ -19,6 +19,7 @@ from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, OptionError, RunError
 from flip_reward.redact import show_address
 from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.options import find_parts
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.output import Output, RunRows, write_scores
@@ -94,7 +95,9 @@ class OpenedJob:
     @property
     def all_rows(self) -> RunRows:
         """The rows of the inputs as they stand there."""
-        return RunRows(self.inputs, self.shape, self.groups.grouping, self.job.limit)
+        return RunRows(
+            self.inputs, self.shape, self.groups.grouping, self.job.limit, find_parts(self.job.reward.settings)
+        )
 
     async def run(
         self,
@@ -204,7 +207,7 @@ def reopen_rows(folder: Path) -> RunRows:
     configuration = Manifest.read(folder / MANIFEST).configuration
     inputs = reopen_inputs(folder)
     shape = find_shape(inputs, configuration.columns)
-    return RunRows(inputs, shape, configuration.grouping)
+    return RunRows(inputs, shape, configuration.grouping, parts=find_parts(configuration.settings))
 
 
 def write_run_output(output: Output, run: Path, folder: Path | None = None) -> list[str]:

@@ -76,6 +76,8 @@ class RunRows:
     shape: Shape
     grouping: Grouping | None = None
     limit: int | None = None
+    parts: Sequence[str] = ()
+    """The names of what its rewards are made of."""
 
     def place(self) -> Iterator[PlacedRow]:
         """Read all rows as they stand in the inputs."""
@@ -118,17 +120,17 @@ class AddedColumns(Protocol):
 
 
 class ScoreColumns:
-    """The reward, the outcome and the other parts of each score."""
+    """The reward, the outcome and the other fields of each score; `parts` are what it is made of."""
 
-    def __init__(self, shape: Shape) -> None:
-        self._shape = shape
-        self.types = added_types(shape)
+    def __init__(self, shape: Shape, parts: Sequence[str] = ()) -> None:
+        self._shape, self._parts = shape, parts
+        self.types = added_types(shape, parts)
 
     def add(self, row: RowResult) -> Mapping[str, object]:
         """Lay out the scores of a row, or why it has none."""
         if row.rejected is not None:
-            return rejected_columns(row.rejected, self._shape)
-        return added_columns(row.scores, self._shape)
+            return rejected_columns(row.rejected, self._shape, self._parts)
+        return added_columns(row.scores, self._shape, self._parts)
 
 
 def read_scored_rows(folder: Path, placed: Iterable[PlacedRow]) -> Iterator[RowResult]:
@@ -257,14 +259,17 @@ def write_scores(output: Output, survey: Survey | None, folder: Path, rows: RunR
         write_table(output.path, map(RecordLine.of, records), RecordLine)
     if survey is None:
         return []
-    added = ScoreColumns(settle(rows.shape, folder, rows.place))
-    return write_output(output, survey, lambda: rows.read_scored(folder), added)
+    return write_output(output, survey, lambda: rows.read_scored(folder), _find_columns(folder, rows))
+
+
+def _find_columns(folder: Path, rows: RunRows) -> ScoreColumns:
+    return ScoreColumns(settle(rows.shape, folder, rows.place), rows.parts)
 
 
 def open_output(folder: Path, rows: RunRows) -> tuple[Input, Mapping[str, str]]:
     """Return the rows that `write_scores` would write as an input, and how the added columns are called there."""
     survey = survey_rows(rows.inputs, typed=False, limit=rows.limit)
-    added = ScoreColumns(settle(rows.shape, folder, rows.place))
+    added = _find_columns(folder, rows)
     names = free_names(added.types, survey.names)
 
     def read(skip: Skip) -> Iterator[Row]:

@@ -78,13 +78,15 @@ class ChoiceColumns:
     Of rows with one response each, all are kept or the chosen ones; where all are, `chosen` is true or false. A row
     with several responses names the chosen one, by its place from 0 or by its column, and repeats it as
     `chosen_response`. `rank` is 1 for the highest reward, and equal rewards have the same. With `generated` a row
-    also gets the `responses` that a policy wrote.
+    also gets the `responses` that a policy wrote. `parts` are what the rewards are made of.
     """
 
-    def __init__(self, shape: Shape, keep: Keep, choices: Choices, *, generated: bool = False) -> None:
+    def __init__(
+        self, shape: Shape, keep: Keep, choices: Choices, *, parts: Sequence[str] = (), generated: bool = False
+    ) -> None:
         self._shape, self._keep, self._choices, self._generated = shape, keep, choices, generated
         self._several = shape.many or bool(shape.candidate_columns)
-        self._scores = ScoreColumns(shape)
+        self._scores = ScoreColumns(shape, parts)
 
     @property
     def types(self) -> Mapping[str, object]:

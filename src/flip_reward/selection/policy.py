@@ -72,6 +72,15 @@ class SampledReward(RewardModel):
         self._reward = reward
         self._policy = policy
 
+    async def aclose(self) -> None:
+        """Close the engines of the reward; the policy's is closed when all is sampled."""
+        await self._reward.aclose()
+
+    @property
+    def model_name(self) -> str:
+        """What the reward's model is called."""
+        return self._reward.model_name
+
     @property
     def engines(self) -> Mapping[str, Engine]:
         """The language models of the reward and of the policy."""

@@ -45,7 +45,7 @@ class Scorer:
         self.reward_name = str(reward.settings["reward"])
         self.model = reward.model_name
         self.admission = Admission(limits.max_pending)
-        self.health = EngineHealth(reward.engine)
+        self.health = EngineHealth(*reward.engines.values())
         self._limits = limits
         self._metrics = metrics
 
@@ -169,14 +169,14 @@ class Admission:
 
 
 class EngineHealth:
-    """Knows when the engine last answered, and asks it for one token when that was too long ago.
+    """Knows when the engines last answered, and asks each for one token when that was too long ago.
 
     The probe goes to the engine inside its middleware, so that it fails at once and with the cause. A reward without
     an engine always answers.
     """
 
-    def __init__(self, engine: Engine | None) -> None:
-        self._engine = None if engine is None else innermost(engine)
+    def __init__(self, *engines: Engine) -> None:
+        self._engines = list(dict.fromkeys(map(innermost, engines)))
         self._answered_at = float("-inf")
         self._trouble = ""
         self._probe: asyncio.Task[bool] | None = None
@@ -195,15 +195,15 @@ class EngineHealth:
 
     def note_lost(self) -> None:
         """Learn that the engine failed: it is not ready before it has answered."""
-        if not self._trouble and self._engine is not None:
+        if not self._trouble and self._engines:
             self._answered_at = float("-inf")
-            self._start_probe(self._engine)  # its failure can be logged in full: it quotes no client
+            self._start_probe()  # its failure can be logged in full: it quotes no client
 
     async def check(self) -> bool:
-        """Tell whether the engine answers."""
-        if self._engine is None or time.monotonic() - self._answered_at < FRESH_SECONDS:
+        """Tell whether the engines answer."""
+        if not self._engines or time.monotonic() - self._answered_at < FRESH_SECONDS:
             return True
-        return await asyncio.shield(self._start_probe(self._engine))
+        return await asyncio.shield(self._start_probe())
 
     async def aclose(self) -> None:
         """End a probe that is under way."""
@@ -211,15 +211,15 @@ class EngineHealth:
             self._probe.cancel()
             await asyncio.gather(self._probe, return_exceptions=True)
 
-    def _start_probe(self, engine: Engine) -> asyncio.Task[bool]:
+    def _start_probe(self) -> asyncio.Task[bool]:
         if self._probe is None or self._probe.done():
-            self._probe = asyncio.get_running_loop().create_task(self._ask(engine))
+            self._probe = asyncio.get_running_loop().create_task(self._ask())
         return self._probe
 
-    async def _ask(self, engine: Engine) -> bool:
+    async def _ask(self) -> bool:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await engine.complete(_PROBE)
+                await gather_all(engine.complete(_PROBE) for engine in self._engines)
         except (FlipRewardError, TimeoutError) as error:
             trouble = str(error) or f"no answer within {PROBE_SECONDS:g} s"
             if trouble != self._trouble:  # once, however often somebody asks

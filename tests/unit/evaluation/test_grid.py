@@ -57,6 +57,25 @@ def test_every_reward_takes_the_options_that_concern_it() -> None:
     assert (flip.runs[0].settings["max_tokens"], listwise.runs[0].settings["orders"]) == (64, 3)
 
 
+def test_formulas_are_named_after_themselves_and_share_engines() -> None:
+    formulas = ["z(flip)+0.5*pointwise", "copy*json", "flip[model=scripted]+copy"]
+    options = RewardConfig(samples=2, temperature=0.5)
+    rewards = load_rewards([*formulas, "flip"], [SCRIPTED, SERVER], options, runs=2)
+    assert [reward.label for reward in rewards] == [
+        "copy * json",
+        "z(flip) + 0.5 * pointwise samples=2 temperature=0.5 @ scripted",
+        "flip[model=scripted] + copy samples=2 temperature=0.5",
+        "flip reasoned x2 @ scripted",
+        "z(flip) + 0.5 * pointwise samples=2 temperature=0.5 @ m",
+        "flip reasoned x2 @ m",
+    ]
+    assert [reward.model for reward in rewards] == [None, "scripted", "scripted", "scripted", "m", "m"]
+    engines = {id(engine) for reward in rewards[1:4] for engine in reward.runs[0].engines.values()}
+    assert len(engines) == 1, "a model is loaded once"
+    seeds = [run.settings["flip.seed"] for run in rewards[1].runs]
+    assert seeds == [0, 2]
+
+
 def test_runs_differ_in_their_seed() -> None:
     [flip] = load_rewards(["flip"], [SCRIPTED], RewardConfig(temperature=0.7, seed=5), runs=3)
     assert [reward.settings["seed"] for reward in flip.runs] == [5, 6, 7]

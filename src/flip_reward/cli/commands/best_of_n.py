@@ -293,7 +293,7 @@ def _write_rows(
         return
     folder = opened.folder.path
     shape = replace(opened.shape, many=True) if generated else settle(opened.shape, folder, place)
-    added = ChoiceColumns(shape, keep, choices, generated=generated)
+    added = ChoiceColumns(shape, keep, choices, parts=opened.all_rows.parts, generated=generated)
     for line in write_output(opened.job.output, opened.survey, lambda: read_scored_rows(folder, place()), added):
         print_note(line)
 

@@ -30,6 +30,7 @@ _OUTCOMES = {
     Outcome.UNFINISHED_THINKING: "the response never left its thinking: there is no answer",
     Outcome.EMPTY_INSTRUCTION: "the instruction has no words to compare",
     Outcome.NOTHING_TO_COMPARE: "this reward compares responses: give it two or more",
+    Outcome.UNDEFINED_VALUE: "the formula is no number here",
     Outcome.UNPARSEABLE_REPLY: "no verdict could be read from the model's reply",
     Outcome.TRUNCATED_REPLY: "the model's reply was cut off",
     Outcome.EMPTY_REPLY: "the model answered nothing",
@@ -120,7 +121,7 @@ def _to_json(instruction: str, config: RewardConfig, tried: Sequence[_Tried]) ->
             "rank": None if one.score.value is None else ranked.index(one) + 1,
             "reward": one.score.value,
             **{name: getattr(one.score, name) for name in ("outcome", "inferred_instruction", "precision", "recall")},
-            **{name: getattr(one.score, name) for name in ("reasoning", "detail", "cautions")},
+            **{name: getattr(one.score, name) for name in ("reasoning", "detail", "cautions", "parts")},
         }
         for one in tried
     ]
@@ -163,6 +164,9 @@ def _describe(instruction: str, one: _Tried, config: RewardConfig, *, plain: boo
         lines.append(("precision", Text(f"{score.precision:.3f} of the inferred words are in the instruction")))
     if score.recall is not None:
         lines.append(("recall", Text(f"{score.recall:.3f} of the instruction's words are in the inferred one")))
+    for part in score.parts:
+        known = f"{part.value:.3f}" if part.value is not None else f"none: {_OUTCOMES[part.outcome]}"
+        lines.append((part.name, Text(known)))
     if score.value is None:
         lines.append(("reward", Text(f"none: {_OUTCOMES[score.outcome]} ({score.outcome.value})", style="yellow")))
     else:

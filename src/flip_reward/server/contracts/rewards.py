@@ -73,7 +73,8 @@ class RewardRequest(BaseModel):
 
     groups: list[RewardGroup] = Field(description="Each is scored on its own; a mistake in one fails no other.")
     details: bool = Field(
-        default=False, description="Also return replies, reasoning, samples, likelihoods, attempts and latency."
+        default=False,
+        description="Also return replies, reasoning, samples, likelihoods, parts, attempts and latency.",
     )
 
 
@@ -104,6 +105,9 @@ class ScoreOut(BaseModel):
     latency_seconds: float | None = Field(default=None, description="With details.")
     samples: list[dict[str, object]] | None = Field(default=None, description="With details.")
     likelihood: dict[str, float | None] | None = Field(default=None, description="With details.")
+    parts: list[dict[str, object]] | None = Field(
+        default=None, description="With details: name, value and outcome of what the reward is made of."
+    )
 
 
 class RowErrorOut(BaseModel):
@@ -206,6 +210,7 @@ def _show(score: Score, *, details: bool) -> dict[str, object]:
             "latency_seconds": round(score.cost.latency_seconds, 6),
             "samples": [SampleLine.of(sample) for sample in score.samples],
             "likelihood": score.likelihood,
+            "parts": score.parts,
         }
     return shown
 

@@ -22,6 +22,7 @@ from flip_reward.training.common.progress import SilentObserver, TrainingObserve
 from flip_reward.training.grpo.data import GrpoRows, prepare_rows
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.rewards import GrpoRewards
+from flip_reward.training.prompts.rows import name_data_reward
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -42,7 +43,7 @@ def train_grpo(
     """
     observer, stop = observer or SilentObserver(), stop or StopSignal()
     require_libraries("trl", "datasets", "pyarrow", *(("peft",) if recipe.lora else ()))
-    rows = prepare_rows(recipe.data, f"general-{recipe.reward.reward}")
+    rows = prepare_rows(recipe.data, name_data_reward(recipe.reward.reward))
     evaluate = bool(rows.held_out)
     with quiet_libraries():
         from flip_reward.training.grpo.config import find_unsafe_saving, make_grpo_config

@@ -24,7 +24,8 @@ from flip_reward.core.conversation import Group, Message
 from flip_reward.data.rows import Input, InvalidRow, RawRow
 from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.tables import write_table
-from flip_reward.errors import ConversationError, DataError, FlipRewardError
+from flip_reward.errors import ConversationError, DataError, FlipRewardError, OptionError
+from flip_reward.rewards.composite.formula import is_formula, parse_formula
 from flip_reward.rewards.config import REWARDS
 
 DATA_REWARDS: MappingProxyType[str, str] = MappingProxyType(
@@ -37,8 +38,18 @@ DATA_REWARDS: MappingProxyType[str, str] = MappingProxyType(
 """The names in the column "dataset", and the rewards that they stand for. Published sets have the first two."""
 
 
+def name_data_reward(reward: str) -> str:
+    """Return the name in the column "dataset" that asks for a reward.
+
+    Example:
+        >>> name_data_reward("flip"), name_data_reward("min(flip, copy)")
+        ('general-flip', 'min(flip, copy)')
+    """
+    return f"general-{reward}" if reward in REWARDS else reward
+
+
 def resolve_data_reward(name: str, place: str = "dataset") -> str:
-    """Return the reward that a name in the column "dataset" asks for.
+    """Return the reward that a name in the column "dataset" asks for; a formula asks for itself.
 
     Example:
         >>> resolve_data_reward("general-quality")
@@ -46,6 +57,12 @@ def resolve_data_reward(name: str, place: str = "dataset") -> str:
     """
     if name in DATA_REWARDS:
         return DATA_REWARDS[name]
+    if is_formula(name, REWARDS):
+        try:
+            parse_formula(name, REWARDS)
+        except OptionError as error:
+            raise DataError(f"unknown reward {name!r} in {place!r}: {error}", hint=error.hint) from None
+        return name
     near = get_close_matches(name, DATA_REWARDS, n=1)
     suggestion = f"; did you mean {near[0]!r}?" if near else ""
     raise DataError(

@@ -76,6 +76,15 @@ def test_converting(values: dict[str, Any]) -> None:
         assert row.to_columns() == {**GOOD, "dataset": name}
 
 
+def test_a_formula_is_the_reward_of_a_row() -> None:
+    formula = "0.5*flip + copy"
+    [row] = convert_rows(rows_of({"prompt": "Name a fruit."}), formula)
+    assert isinstance(row, PromptRow)
+    assert row.datasets == (formula,)
+    with pytest.raises(DataError, match="did you mean 'flip'"):
+        next(convert_rows(rows_of({"prompt": "Name a fruit."}), "0.5*flop"))
+
+
 def test_converting_with_columns_and_bad_rows() -> None:
     shape = find_shape([], {"prompt": "q"}, need=Need.PROMPTS)
     found = list(convert_rows(rows_of({"q": "Hi there"}, {"q": ""}), "general-flip", shape))
