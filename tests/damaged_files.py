@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from flip_reward.core.conversation import Message
 from flip_reward.core.score import Cost, Outcome, Sample, Score, Usage
 from flip_reward.core.similarity import TokenF1
 from flip_reward.data.readers import open_input
-from flip_reward.engines.base import Completion, Request, TokenLogprobs
+from flip_reward.engines.base import Classification, Completion, Request, TokenLogprobs
 from flip_reward.engines.cache import ResponseCache, cache_key
 from flip_reward.engines.config import INFERRER, describe_inferrer, read_inferrer_template
 from flip_reward.engines.lora.adapter import (
@@ -101,6 +102,7 @@ def read_gguf(folder: Path) -> None:
 
 def write_cache(folder: Path) -> None:
     with ResponseCache(folder / "cache.sqlite3") as cache:
+        cache.put(b"r" * 32, Classification(-1.5))
         cache.put(cache_key("engine", REQUEST), Completion("Apples.", "stop", others=(Completion("Pears.", "stop"),)))
         for number in range(200):
             cache.put(bytes([number]) * 32, TokenLogprobs((-1.5, -2.5)))
@@ -108,12 +110,17 @@ def write_cache(folder: Path) -> None:
 
 def read_cache(folder: Path) -> None:
     with ResponseCache(folder / "cache.sqlite3") as cache:
-        found = [cache.get(key) for key in (cache_key("engine", REQUEST), *(bytes([one]) * 32 for one in range(200)))]
+        found = [
+            cache.get(key)
+            for key in (cache_key("engine", REQUEST), b"r" * 32, *(bytes([one]) * 32 for one in range(200)))
+        ]
         cache.put(b"k" * 32, Completion("Plums.", "stop"))
         cache.info()
     for each in found:
         if isinstance(each, TokenLogprobs):
             assert all(isinstance(value, float) for value in each.values)
+        elif isinstance(each, Classification):
+            assert math.isfinite(each.value)
         elif each is not None:
             assert isinstance(each.text, str | None)
 

@@ -26,6 +26,7 @@ from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.rewards.judges.pairwise import PairwiseJudge
 from flip_reward.rewards.judges.pointwise import PointwiseJudge
 from flip_reward.rewards.similarities import load_similarity
+from flip_reward.rewards.trained import TrainedReward
 from flip_reward.scoring.files import score_file, score_file_async
 from flip_reward.scoring.summary import Summary
 from flip_reward.selection.choice import Selection, TieRule, best_of, select_best
@@ -55,6 +56,7 @@ __all__ = [
     "Selection",
     "Summary",
     "TieRule",
+    "TrainedReward",
     "best_of",
     "f1_score",
     "load_engine",

@@ -24,7 +24,8 @@
         ├── ContextTooLongError       the prompt does not fit the model
         ├── RequestRefusedError       any other 4xx, while others are answered
         └── EngineUnavailableError    nothing will be answered: wrong address, key or model, no credit
-            └── NoLogprobsError       the engine cannot say how likely a given text is
+            ├── NoLogprobsError       the engine cannot say how likely a given text is
+            └── NoClassifierError     the engine has no trained reward model
 
 An `EngineError` concerns one request and becomes an `Outcome` of one score, except `EngineUnavailableError`, which
 concerns all of them and ends the run.
@@ -203,4 +204,16 @@ class NoLogprobsError(EngineUnavailableError):
         super().__init__(
             f"{engine} cannot give the log-probabilities of a given text",
             hint=hint or "use a model in this process, --model transformers:NAME, or a vLLM or SGLang server",
+        )
+
+
+class NoClassifierError(EngineUnavailableError):
+    """The engine has no trained reward model, or no way to ask it."""
+
+    def __init__(self, engine: str, *, hint: str | None = None) -> None:
+        super().__init__(
+            f"{engine} gives no reward of a trained reward model",
+            hint=hint
+            or "use a model with a trained head, such as "
+            "--model transformers:Skywork/Skywork-Reward-V2-Qwen3-0.6B, or a vLLM or SGLang server that has one",
         )

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from flip_reward import FlipReward, Outcome, ScriptedEngine
+from flip_reward import CompositeReward, FlipReward, Outcome, PointwiseJudge, ScriptedEngine
 from flip_reward.engines.base import Completion, Request
 from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.errors import EngineServerError
+from flip_reward.rewards.controls import ControlReward
 from flip_reward.server.run import allow_many_connections
 from flip_reward.server.scorer import EngineHealth
 from flip_reward.server.settings import Limits, ServerSettings
@@ -336,10 +337,11 @@ async def test_every_model_of_a_reward_has_to_answer() -> None:
     def fail(_: Request) -> str:
         raise EngineServerError("gone")
 
-    health = EngineHealth(ScriptedEngine(), ScriptedEngine(fail))
+    parts = {"flip": FlipReward(ScriptedEngine()), "pointwise": PointwiseJudge(ScriptedEngine(fail))}
+    health = EngineHealth(CompositeReward("flip + pointwise", parts))
     assert not await health.check()
     await health.aclose()
-    assert await EngineHealth().check()
+    assert await EngineHealth(ControlReward("longest")).check()
 
 
 async def test_a_probe_is_shared_and_costs_one_token() -> None:
@@ -349,7 +351,7 @@ async def test_a_probe_is_shared_and_costs_one_token() -> None:
         asked.append(request)
         return "yes"
 
-    health = EngineHealth(build_stack(ScriptedEngine(script, latency_seconds=0.01)))
+    health = EngineHealth(FlipReward(build_stack(ScriptedEngine(script, latency_seconds=0.01))))
     assert await asyncio.gather(*(health.check() for _ in range(5))) == [True] * 5
     assert await health.check()
     assert len(asked) == 1

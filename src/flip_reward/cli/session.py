@@ -31,7 +31,7 @@ from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow
 from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.tables import STANDARD_OUTPUT
-from flip_reward.engines.base import LogprobRequest, Request
+from flip_reward.engines.base import ClassifyRequest, LogprobRequest, Request
 from flip_reward.engines.files import SMOLLM2_135M
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import ConversationError, EngineUnavailableError
@@ -39,6 +39,7 @@ from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 from flip_reward.rewards.base import Rendered, RewardModel
 from flip_reward.rewards.composite.reward import CompositeReward
 from flip_reward.rewards.judges.base import Judge
+from flip_reward.rewards.trained import TrainedReward
 from flip_reward.scoring.job import OpenedJob, ScoringJob, find_groups, open_job
 from flip_reward.scoring.run_folder import REJECTED, read_records_in_input_order
 from flip_reward.scoring.summary import Summary
@@ -133,7 +134,8 @@ def _count_rows(count: int) -> str:
 def warn_of_tiny_model(reward: RewardModel, console: Console) -> None:
     """Say what the model that comes with the package is worth, where its replies are asked for."""
     parts = reward.parts.values() if isinstance(reward, CompositeReward) else (reward,)
-    asked = [part for part in parts if part.engine is not None and not isinstance(part, BackwardLikelihoodReward)]
+    without_replies = BackwardLikelihoodReward | TrainedReward
+    asked = [part for part in parts if part.engine is not None and not isinstance(part, without_replies)]
     if any(part.model_name.startswith(SMOLLM2_135M.name) for part in asked):
         console.print(Text(_TINY_MODEL, style="yellow"), soft_wrap=True)
 
@@ -240,7 +242,8 @@ def _parts(request: Rendered) -> list[tuple[str, str]]:
     if isinstance(request, LogprobRequest):
         prefix = [("text", request.prefix)] if isinstance(request.prefix, str) else _parts(Request(request.prefix))
         return [*prefix, ("how likely is", request.continuation)]
-    return [(message.role, message.content) for message in request.messages]
+    turns: list[tuple[str, str]] = [(message.role, message.content) for message in request.messages]
+    return [*turns, ("assistant", request.response)] if isinstance(request, ClassifyRequest) else turns
 
 
 def _render(render: Callable[[Group], Sequence[Rendered]], row: SourceRow) -> Sequence[Rendered] | InvalidRow:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -12,10 +13,13 @@ from flip_reward.core.chat.marks import Marks
 from flip_reward.core.conversation import Message
 from flip_reward.core.replies.ending import Ending
 from flip_reward.core.score import Usage
-from flip_reward.errors import EngineServerError, RequestRefusedError
+from flip_reward.errors import EngineServerError, NoClassifierError, RequestRefusedError
 
 __all__ = [
     "AnyRequest",
+    "Classification",
+    "Classifier",
+    "ClassifyRequest",
     "Completion",
     "Engine",
     "JsonSchema",
@@ -25,6 +29,8 @@ __all__ = [
     "TokenLogprobs",
     "Usage",
     "check_ending",
+    "check_number",
+    "classify_with",
     "complete_one_by_one",
     "disarm_messages",
     "disarm_request",
@@ -109,7 +115,25 @@ class LogprobRequest:
         return True
 
 
-AnyRequest = TypeVar("AnyRequest", Request, LogprobRequest)
+@dataclass(frozen=True, slots=True)
+class ClassifyRequest:
+    """Asks a trained reward model for its number.
+
+    Attributes:
+        messages: The conversation up to the response.
+        response: The assistant's next turn, which is rewarded.
+    """
+
+    messages: tuple[Message, ...]
+    response: str
+
+    @property
+    def repeatable(self) -> bool:
+        """Nothing is drawn."""
+        return True
+
+
+AnyRequest = TypeVar("AnyRequest", Request, LogprobRequest, ClassifyRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +179,17 @@ class TokenLogprobs:
     cached: bool = False
 
 
-Answer = TypeVar("Answer", Completion, TokenLogprobs)
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What a trained reward model says of a response: one finite number."""
+
+    value: float
+    usage: Usage = Usage()
+    attempts: int = 1
+    cached: bool = False
+
+
+Answer = TypeVar("Answer", Completion, TokenLogprobs, Classification)
 
 
 @runtime_checkable
@@ -218,6 +252,50 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class Classifier(Protocol):
+    """An engine whose model has a trained head that rates responses."""
+
+    async def classify(self, request: ClassifyRequest) -> Classification:
+        """Give the number of the model's head.
+
+        Raises:
+            EngineError: This request could not be answered, or the number is none.
+            EngineUnavailableError: No request ever will be answered.
+        """
+        ...
+
+
+def classify_with(engine: Engine, request: ClassifyRequest) -> Coroutine[object, object, Classification]:
+    """Ask an engine for the number of its model's head.
+
+    Raises:
+        NoClassifierError: The engine has none.
+    """
+    if not isinstance(engine, Classifier):
+        raise NoClassifierError(engine.model)
+    return engine.classify(request)
+
+
+def check_number(reward: Classification) -> Classification:
+    """Return a trained model's reward unless its value is no number: that is no reward, neither a low nor a high one.
+
+    Raises:
+        RequestRefusedError: It is infinite or not a number.
+
+    Example:
+        >>> check_number(Classification(-3.5)).value
+        -3.5
+    """
+    if not math.isfinite(reward.value):
+        raise RequestRefusedError(
+            f"the model's reward is no number, but {reward.value}",
+            status=400,
+            hint="a model in half precision may overflow: use --dtype float32 or bfloat16",
+        )
+    return reward
+
+
 def find_adaptations(engine: Engine | None) -> tuple[str, ...]:
     """Return how an engine changes requests because its model refuses them; most engines know nothing of that."""
     adaptations: tuple[str, ...] = getattr(engine, "adaptations", ())
@@ -272,6 +350,10 @@ def disarm_request(request: AnyRequest, marks: Marks) -> AnyRequest:
     if isinstance(request, Request):
         messages = disarm_messages(request.messages, marks)
         return request if messages is request.messages else replace(request, messages=messages)
+    if isinstance(request, ClassifyRequest):
+        messages, response = disarm_messages(request.messages, marks), marks.disarm(request.response)
+        same = messages is request.messages and response is request.response
+        return request if same else ClassifyRequest(messages, response)
     prefix, continuation = request.prefix, marks.disarm(request.continuation)
     prefix = marks.disarm(prefix) if isinstance(prefix, str) else disarm_messages(prefix, marks)
     unchanged = prefix is request.prefix and continuation is request.continuation

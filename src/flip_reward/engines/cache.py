@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import sqlite3
 import threading
@@ -16,7 +17,14 @@ from typing import Self
 from flip_reward.core.chat.marks import KNOWN_MARKS
 from flip_reward.core.conversation import Message
 from flip_reward.core.replies.ending import Ending
-from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs
+from flip_reward.engines.base import (
+    Classification,
+    ClassifyRequest,
+    Completion,
+    LogprobRequest,
+    Request,
+    TokenLogprobs,
+)
 from flip_reward.errors import OptionError
 
 logger = logging.getLogger(__name__)
@@ -39,7 +47,7 @@ def default_cache_path() -> Path:
     return Path(chosen) if chosen else user_cache_path("flip-reward") / "responses.sqlite3"
 
 
-def cache_key(identity: str, request: Request | LogprobRequest) -> bytes:
+def cache_key(identity: str, request: Request | LogprobRequest | ClassifyRequest) -> bytes:
     """Return the SHA-256 of everything an answer depends on: the engine's identity and all of the request.
 
     Caches on disk live by these bytes: they must not change.
@@ -49,6 +57,9 @@ def cache_key(identity: str, request: Request | LogprobRequest) -> bytes:
         messages = (Message("user", prefix),) if isinstance(prefix, str) else prefix
         parts: list[object] = ["logprobs", isinstance(prefix, str), len(request.continuation)]
         continuation = request.continuation
+    elif isinstance(request, ClassifyRequest):
+        messages, continuation = request.messages, request.response
+        parts = ["classify", len(continuation)]
     else:
         sampling, schema = request.sampling, request.json_schema
         messages = request.messages
@@ -67,9 +78,9 @@ def cache_key(identity: str, request: Request | LogprobRequest) -> bytes:
     return hashlib.sha256(f"{header}\n{contents}".encode(errors="surrogatepass")).digest()
 
 
-def is_complete(completion: Completion | TokenLogprobs) -> bool:
+def is_complete(completion: Completion | TokenLogprobs | Classification) -> bool:
     """Whether an answer is worth keeping: it is known to be whole, and the same request means the same answer."""
-    if isinstance(completion, TokenLogprobs):
+    if not isinstance(completion, Completion):
         return True
     replies = (completion, *completion.others)
     return all(one.repeatable and one.text and Ending.of(one.finish_reason) is Ending.NATURAL for one in replies)
@@ -114,7 +125,7 @@ class ResponseCache:
             self._pending.clear()  # the other process writes it
         return self._own_lock
 
-    def get(self, key: bytes, *, server: str | None = None) -> Completion | TokenLogprobs | None:
+    def get(self, key: bytes, *, server: str | None = None) -> Completion | TokenLogprobs | Classification | None:
         """Return the answer kept under `key`, marked as cached; None when there is none.
 
         With a `server`, an answer that is known to be of another address counts as none.
@@ -130,7 +141,9 @@ class ResponseCache:
                     value = row and row[0]
         return None if value is None else _decode(value, server)
 
-    def put(self, key: bytes, completion: Completion | TokenLogprobs, *, server: str | None = None) -> None:
+    def put(
+        self, key: bytes, completion: Completion | TokenLogprobs | Classification, *, server: str | None = None
+    ) -> None:
         """Keep an answer, with the address of its server if it has one. It is written with the next batch."""
         with self._lock:
             if self._off:
@@ -256,10 +269,12 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _encode(completion: Completion | TokenLogprobs, server: str | None) -> str:
+def _encode(completion: Completion | TokenLogprobs | Classification, server: str | None) -> str:
     entry: dict[str, object]
     if isinstance(completion, TokenLogprobs):
         entry = {"logprobs": completion.values}
+    elif isinstance(completion, Classification):
+        entry = {"reward": completion.value}
     else:
         entry = {"text": completion.text, "finish_reason": completion.finish_reason}
         if completion.others:
@@ -267,13 +282,15 @@ def _encode(completion: Completion | TokenLogprobs, server: str | None) -> str:
     return json.dumps(entry if server is None else {**entry, "server": server})
 
 
-def _decode(value: str, server: str | None) -> Completion | TokenLogprobs | None:
+def _decode(value: str, server: str | None) -> Completion | TokenLogprobs | Classification | None:
     try:
         entry = json.loads(value)
         if server is not None and entry.get("server", server) != server:
             return None
         if "logprobs" in entry:
             return TokenLogprobs(tuple([value + 0.0 for value in entry["logprobs"]]), attempts=0, cached=True)
+        if "reward" in entry:
+            return Classification(_finite(entry["reward"]), attempts=0, cached=True)
         first, *others = [
             _completion(text, reason)
             for text, reason in [(entry["text"], entry["finish_reason"]), *entry.get("others", ())]
@@ -281,6 +298,12 @@ def _decode(value: str, server: str | None) -> Completion | TokenLogprobs | None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # a damaged entry counts as none
     return replace(first, others=tuple(others))
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value + 0.0):
+        raise ValueError("no number")
+    return value + 0.0
 
 
 def _completion(text: object, finish_reason: object) -> Completion:

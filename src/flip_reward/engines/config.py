@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from pydantic import BeforeValidator, Field
 
 from flip_reward.engines.base import Engine
 from flip_reward.engines.cache import ResponseCache, default_cache_path
+from flip_reward.engines.classifying import ClassifierOptions
 from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, locate_model
 from flip_reward.engines.lora.adapter import GGUF_FILE, GgufAdapter, ModelWithAdapter, find_gguf_adapter
 from flip_reward.engines.lora.shipped import SHIPPED, Tuning
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _BY_TRANSFORMERS = "transformers:"
 INFERRER = "inferrer.json"
+_TRAINED = f"{_BY_TRANSFORMERS}Skywork/Skywork-Reward-V2-Qwen3-0.6B"
 
 
 def _read_object(value: object) -> object:
@@ -193,16 +196,20 @@ def load_engine(model: str | None = None, **settings: Any) -> Engine:  # noqa: A
     return resolve_engine(EngineConfig(model, **settings))
 
 
-def resolve_engine(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> Engine:
-    """Make the engine that a configuration names; see `load_engine`."""
+def resolve_engine(
+    config: EngineConfig, environment: Mapping[str, str] = os.environ, *, classifier: ClassifierOptions | None = None
+) -> Engine:
+    """Make the engine that a configuration names; see `load_engine`. With `classifier` it rates responses."""
     check_engine(config, environment)
+    if classifier is not None:
+        check_classifier(config, classifier, environment)
     match _find_kind(config, environment):
         case EngineKind.SCRIPTED:
             return build_stack(ScriptedEngine(), concurrency=config.concurrency)
         case EngineKind.TRANSFORMERS:
-            return _by_transformers(config, environment)
+            return _by_transformers(config, environment, classifier)
         case EngineKind.SERVER:
-            return _over_http(config, environment)
+            return _over_http(config, environment, classifier)
         case EngineKind.EMBEDDED:
             return _in_process(config, environment)
 
@@ -262,6 +269,25 @@ def check_engine(config: EngineConfig, environment: Mapping[str, str] = os.envir
             raise OptionError("--base-url is not an http address", hint="for example http://localhost:8000/v1")
         if config.model is None:
             raise OptionError("which model of the server?", hint="name it with --model")
+
+
+def check_classifier(
+    config: EngineConfig, options: ClassifierOptions, environment: Mapping[str, str] = os.environ
+) -> None:
+    """Refuse a model that cannot be a trained reward model, and settings that have no effect with it."""
+    kind = _find_kind(config, environment)
+    if kind is EngineKind.EMBEDDED:
+        named = f"{config.model!r} is none" if config.model else "none was named"
+        raise OptionError(
+            f"the reward 'trained' asks a trained reward model, and {named}", hint=f"for example --model {_TRAINED}"
+        )
+    if kind is EngineKind.TRANSFORMERS:
+        for name in changed(options):
+            if name != "label":
+                raise OptionError(
+                    f"the model {_name(config)!r} has no option {name.replace('_', ' ')!r}",
+                    hint=f"{EngineKind.SERVER} have it",
+                )
 
 
 def split_engine_options(
@@ -356,10 +382,14 @@ def _name(config: EngineConfig) -> str:
     return config.model or DEFAULT_NAMES[0]
 
 
-def _by_transformers(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
+def _by_transformers(
+    config: EngineConfig, environment: Mapping[str, str], classifier: ClassifierOptions | None
+) -> Engine:
+    from flip_reward.engines.huggingface.classifier import TransformersClassifier
     from flip_reward.engines.huggingface.engine import TransformersEngine
 
-    engine = TransformersEngine(
+    make = TransformersEngine if classifier is None else partial(TransformersClassifier, label=classifier.label)
+    engine = make(
         _name(config).removeprefix(_BY_TRANSFORMERS),
         dtype=config.dtype,
         device=config.device,
@@ -370,7 +400,7 @@ def _by_transformers(config: EngineConfig, environment: Mapping[str, str]) -> En
     return _around(engine, config, environment, config.concurrency)
 
 
-def _over_http(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
+def _over_http(config: EngineConfig, environment: Mapping[str, str], classifier: ClassifierOptions | None) -> Engine:
     from flip_reward.engines.http.engine import HttpEngine
 
     engine = HttpEngine(
@@ -382,6 +412,7 @@ def _over_http(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
         keep_marks=config.keep_marks,
         timeout_seconds=config.timeout_seconds,
         logprobs_api=config.logprobs_api,
+        classifier=classifier,
     )
     return _around(engine, config, environment, config.concurrency)
 

@@ -18,6 +18,8 @@ from weakref import WeakKeyDictionary
 from flip_reward.core.score import Usage
 from flip_reward.engines.base import (
     AnyRequest,
+    Classification,
+    ClassifyRequest,
     Completion,
     Engine,
     LogprobRequest,
@@ -25,6 +27,7 @@ from flip_reward.engines.base import (
     ServerEngine,
     TokenLogprobs,
     check_ending,
+    classify_with,
     find_adaptations,
 )
 from flip_reward.engines.cache import ResponseCache, cache_key, is_complete
@@ -40,11 +43,11 @@ from flip_reward.errors import (
     RequestRefusedError,
 )
 
-AnyCompletion = TypeVar("AnyCompletion", Completion, TokenLogprobs)
+AnyCompletion = TypeVar("AnyCompletion", Completion, TokenLogprobs, Classification)
 
 
 class EngineMiddleware(ABC):
-    """An engine around an engine, which treats completions and log-probabilities alike (`_call`).
+    """An engine around an engine, which treats completions, log-probabilities and rewards alike (`_call`).
 
     Middleware never changes an answer, so model and identity are those of the engine inside.
     """
@@ -76,6 +79,13 @@ class EngineMiddleware(ABC):
     def logprobs(self, request: LogprobRequest) -> Coroutine[object, object, TokenLogprobs]:
         """Say how likely a continuation is; see `Engine.logprobs`."""
         return self._call(request, self.engine.logprobs)
+
+    def classify(self, request: ClassifyRequest) -> Coroutine[object, object, Classification]:
+        """Give the number of the model's head; see `Classifier.classify`."""
+        return self._call(request, self._classify_inside)
+
+    def _classify_inside(self, request: ClassifyRequest) -> Coroutine[object, object, Classification]:
+        return classify_with(self.engine, request)
 
     async def aclose(self) -> None:
         """Release what the engine inside holds for the running event loop."""
@@ -247,7 +257,7 @@ class RetryingEngine(EngineMiddleware):
         super().__init__(engine)
         self._policy = policy or RetryPolicy()
         self._answered = False
-        self._last_answered: Request | LogprobRequest | None = None
+        self._last_answered: Request | LogprobRequest | ClassifyRequest | None = None
         self._failures = 0
         self._inquiries: WeakKeyDictionary[asyncio.AbstractEventLoop, RefusalInquiry] = WeakKeyDictionary()
 
@@ -360,7 +370,7 @@ class CachingEngine(EngineMiddleware):
             self._flush_later(state, cache)
         return completion
 
-    async def _look_up(self, cache: ResponseCache, key: bytes) -> Completion | TokenLogprobs | None:
+    async def _look_up(self, cache: ResponseCache, key: bytes) -> Completion | TokenLogprobs | Classification | None:
         """Find a kept answer. One of another address counts only where this server knows the model by its name."""
         if self._server is None or self._lists_model:
             return cache.get(key)

@@ -12,13 +12,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TypeGuard, TypeVar
+from typing import TypeGuard
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import LogprobRequest, Request
+from flip_reward.engines.base import AnyRequest, ClassifyRequest, LogprobRequest, Request
 from flip_reward.errors import EngineError, EngineUnavailableError, RequestRefusedError
-
-AnyRequest = TypeVar("AnyRequest", Request, LogprobRequest)
 
 PROBES = 5
 """A server that refuses this many harmless requests in a row refuses everything, and does not just err at times."""
@@ -38,7 +36,7 @@ class RefusalInquiry:
         refusal: RequestRefusedError,
         request: AnyRequest,
         call: Callable[[AnyRequest], Awaitable[object]],
-        last_answered: Callable[[], Request | LogprobRequest | None],
+        last_answered: Callable[[], Request | LogprobRequest | ClassifyRequest | None],
     ) -> EngineError:
         """Return the error that a server's refusal stands for; `last_answered` finds the last request that got none.
 
@@ -80,7 +78,9 @@ async def _find_refusal(
     return refusal
 
 
-def _is_alike(request: Request | LogprobRequest | None, harmless: AnyRequest) -> TypeGuard[AnyRequest]:
+def _is_alike(
+    request: Request | LogprobRequest | ClassifyRequest | None, harmless: AnyRequest
+) -> TypeGuard[AnyRequest]:
     """Whether a request has the shape of a harmless one."""
     return isinstance(request, type(harmless)) and make_harmless(request) == harmless
 
@@ -108,6 +108,8 @@ def make_harmless(request: AnyRequest) -> AnyRequest:
         return replace(
             request, prefix=f"{_HARMLESS}\n" if isinstance(prefix, str) else _say(prefix), continuation="Yes."
         )
+    if isinstance(request, ClassifyRequest):
+        return ClassifyRequest(_say(request.messages), "Yes.")
     return replace(request, messages=_say(request.messages), sampling=replace(request.sampling, seed=None), n=1)
 
 

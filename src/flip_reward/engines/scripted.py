@@ -6,11 +6,21 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from flip_reward.core.score import Usage
-from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs, complete_one_by_one
+from flip_reward.engines.base import (
+    Classification,
+    ClassifyRequest,
+    Completion,
+    LogprobRequest,
+    Request,
+    TokenLogprobs,
+    check_number,
+    complete_one_by_one,
+)
 from flip_reward.errors import RequestRefusedError
 
 Script = Callable[[Request], str | Completion]
 LogprobScript = Callable[[LogprobRequest], Sequence[float]]
+ClassifyScript = Callable[[ClassifyRequest], float]
 
 
 def echo_last_words(request: Request) -> str:
@@ -32,6 +42,19 @@ def expect_known_words(request: LogprobRequest) -> list[float]:
     return [-1.0 if word in known else -4.0 for word in request.continuation.split()]
 
 
+def count_known_words(request: ClassifyRequest) -> float:
+    """Reward a response by the share of its words that the last message holds too, from -1 to 1.
+
+    Example:
+        >>> from flip_reward.core.conversation import Message
+        >>> count_known_words(ClassifyRequest((Message("user", "Name a fruit."),), "It is a fruit."))
+        0.0
+    """
+    asked = set(request.messages[-1].content.split()) if request.messages else set()
+    words = request.response.split()
+    return 2 * sum(word in asked for word in words) / max(len(words), 1) - 1
+
+
 _UNQUOTED = {ord('"'): None, ord("\\"): None, **dict.fromkeys(range(32), " ")}
 
 
@@ -41,6 +64,7 @@ class ScriptedEngine:
     Args:
         script: Called once for each reply. An `EngineError` it raises is this engine's failure.
         logprob_script: Called for each request for log-probabilities.
+        classify_script: Called for each request for a trained model's reward.
         latency_seconds: How long each answer takes.
         model: The model's name.
 
@@ -60,11 +84,13 @@ class ScriptedEngine:
         script: Script = echo_last_words,
         *,
         logprob_script: LogprobScript = expect_known_words,
+        classify_script: ClassifyScript = count_known_words,
         latency_seconds: float = 0.0,
         model: str = "scripted",
     ) -> None:
         self._script = script
         self._logprob_script = logprob_script
+        self._classify_script = classify_script
         self._latency_seconds = latency_seconds
         self.model = model
         self.identity = f"scripted/{model}"
@@ -91,6 +117,16 @@ class ScriptedEngine:
         await asyncio.sleep(self._latency_seconds)
         values = tuple(self._logprob_script(request))
         return TokenLogprobs(values, Usage(len(values)))
+
+    async def classify(self, request: ClassifyRequest) -> Classification:
+        """Answer from the script for rewards."""
+        self.requests += 1
+        await asyncio.sleep(self._latency_seconds)
+        value = self._classify_script(request)
+        words = (
+            sum([message.content.count(" ") + 1 for message in request.messages]) + request.response.count(" ") + 1
+        )
+        return check_number(Classification(value, Usage(words)))
 
     async def aclose(self) -> None:
         """Nothing to release."""

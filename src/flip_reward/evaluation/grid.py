@@ -244,9 +244,10 @@ def load_rewards(
     asking = [one for one in configs if one.reward in with_model]
     shared = SharedEngines()
     while asking:  # rewards with the same model share its engine, and stand together
-        answering = asking[0].answering
-        loaded += [_with_model(one, shared, runs) for one in asking if one.answering == answering]
-        asking = [one for one in asking if one.answering != answering]
+        first = asking[0]
+        sharing = [one for one in asking if one.answering == first.answering and one.classifier == first.classifier]
+        loaded += [_with_model(one, shared, runs) for one in sharing]
+        asking = [one for one in asking if one not in sharing]
     return loaded
 
 

@@ -59,7 +59,7 @@ class TrainerReward:
             raise OptionError(
                 f"{trainer} asks for one response at a time, but the reward {self.reward.settings['reward']!r} "
                 "compares responses",
-                hint="choose FLIP_REWARD_REWARD=flip, backward-likelihood or pointwise",
+                hint="choose FLIP_REWARD_REWARD=flip, backward-likelihood, trained or pointwise",
             )
 
     def score_samples(self, prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat]) -> list[Score]:

@@ -9,20 +9,24 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias, TypeVar, overload
 
-from flip_reward.core.conversation import Group
+from flip_reward.core.conversation import Group, Message
 from flip_reward.core.replies.parse import ReplyPolicy
 from flip_reward.core.response import InferenceTarget, replace_lone_surrogates, select_target
 from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.data.frames import Table, open_frame
 from flip_reward.engines.base import (
+    Classification,
+    ClassifyRequest,
     Completion,
     Engine,
     LogprobRequest,
     Request,
+    Sampling,
     TokenLogprobs,
     check_ending,
     find_adaptations,
 )
+from flip_reward.engines.middleware import innermost
 from flip_reward.errors import (
     ContextTooLongError,
     ConversationError,
@@ -37,15 +41,17 @@ from flip_reward.rewards.options import ResponseOptions, Settings
 from flip_reward.rewards.rows import score_frame, score_rows
 from flip_reward.rewards.waiting import gather_all, run_blocking
 
-Rendered: TypeAlias = Request | LogprobRequest | None
+Rendered: TypeAlias = Request | LogprobRequest | ClassifyRequest | None
 """What would be asked; None where there is nothing to ask."""
 
 ColumnNames: TypeAlias = Mapping[str, str] | None
 """Our column names to those of the rows."""
 
+_PROBE = Request((Message("user", "Say yes."),), Sampling(temperature=1.0, max_tokens=1))  # no seed: never cached
+
 T = TypeVar("T")
 TableT = TypeVar("TableT", bound=Table)
-Answer = TypeVar("Answer", Completion, TokenLogprobs)
+Answer = TypeVar("Answer", Completion, TokenLogprobs, Classification)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,11 @@ class RewardModel(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    async def probe(self) -> None:
+        """Ask the engine, without retries, for as little as it answers for this reward, to know whether it does."""
+        if self.engine is not None:
+            await innermost(self.engine).complete(_PROBE)
 
     def with_engine(self, engine: Engine) -> Self:
         """Return the same reward with a language model behind it."""
@@ -330,9 +341,9 @@ async def ask(coming: Awaitable[Answer], read: Callable[[Answer, Cost], T]) -> T
 _CUT = "the reply ended at the token limit; allow more with --max-tokens"
 
 
-def find_detail(answer: Completion | TokenLogprobs) -> str | None:
+def find_detail(answer: Completion | TokenLogprobs | Classification) -> str | None:
     """Return the first thing that the engine says about a completion or the others beside it."""
-    if isinstance(answer, TokenLogprobs):
+    if not isinstance(answer, Completion):
         return None
     return next((one.detail for one in (answer, *answer.others) if one.detail), None)
 

@@ -15,8 +15,10 @@ from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.prompts import BUILT_IN, COMPLETION_PROMPTS
 from flip_reward.core.response import Target
 from flip_reward.engines.base import Engine
+from flip_reward.engines.classifying import ClassifierOptions
 from flip_reward.engines.config import (
     EngineConfig,
+    check_classifier,
     check_engine,
     choose_model,
     describe_model,
@@ -40,6 +42,7 @@ from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
 from flip_reward.rewards.judges.pairwise import PairwiseJudge, PairwiseOptions
 from flip_reward.rewards.judges.pointwise import PointwiseJudge, PointwiseOptions
 from flip_reward.rewards.options import ResponseOptions
+from flip_reward.rewards.trained import TrainedOptions, TrainedReward
 from flip_reward.settings import FlatSettings, Setting, check_settings, find_changed, flatten, read_environment
 
 _PREFIX = "FLIP_REWARD_"
@@ -54,7 +57,9 @@ _JUDGES: Mapping[str, Callable[..., RewardModel]] = MappingProxyType(
     {"pointwise": PointwiseJudge, "pairwise": PairwiseJudge, "listwise": ListwiseJudge}
 )
 
-WITH_MODEL = (*_INFERRING, *_JUDGES)
+TRAINED = "trained"
+
+WITH_MODEL = (*_INFERRING, TRAINED, *_JUDGES)
 REWARDS = (*WITH_MODEL, *CONTROLS)
 """The names of the rewards; the settings of one with a model stand in the part of `RewardConfig` of its name."""
 
@@ -108,16 +113,17 @@ class RewardConfig(FlatSettings):
     reward: Annotated[
         str,
         Field(
-            description="'flip'; 'backward-likelihood', how likely the instruction is after the response; a judge: "
-            "'pointwise' rates each response from 1 to 10, 'pairwise' compares two at a time, 'listwise' chooses the "
-            "best of all; or without a model 'longest', 'shortest', 'copy', 'constant'. Or a formula of them: "
-            "'0.5*z(flip) + 0.5*z(pointwise)'."
+            description="'flip'; 'backward-likelihood', how likely the instruction is after the response; 'trained', "
+            "a reward model that was trained on preferences; a judge: 'pointwise' rates each response from 1 to 10, "
+            "'pairwise' compares two at a time, 'listwise' chooses the best of all; or without a model 'longest', "
+            "'shortest', 'copy', 'constant'. Or a formula of them: '0.5*z(flip) + 0.5*z(trained)'."
         ),
         Setting(short="-r", metavar="NAME", common=True, choices=REWARDS),
     ] = "flip"
     engine: EngineConfig = EngineConfig()
     flip: FlipOptions = FlipOptions()
     backward_likelihood: BackwardLikelihoodOptions = BackwardLikelihoodOptions()
+    trained: TrainedOptions = TrainedOptions()
     pointwise: PointwiseOptions = PointwiseOptions()
     pairwise: PairwiseOptions = PairwiseOptions()
     listwise: ListwiseOptions = ListwiseOptions()
@@ -163,6 +169,10 @@ class RewardConfig(FlatSettings):
             return ControlReward(config.reward, config.control)
         if check_model:
             check_engine(config.answering)
+            if config.classifier is not None:
+                check_classifier(config.answering, config.classifier)
+        if config.reward == TRAINED:
+            return TrainedReward(None, config.trained)
         if config.reward in _JUDGES:
             return _JUDGES[config.reward](None, config.part)
         make, templates = _INFERRING[config.reward]
@@ -199,7 +209,7 @@ class RewardConfig(FlatSettings):
 
     def load_engine(self) -> Engine:
         """Make the engine of the model behind the reward."""
-        return resolve_engine(self.answering)
+        return resolve_engine(self.answering, classifier=self.classifier)
 
     @property
     def formula(self) -> Formula | None:
@@ -248,8 +258,18 @@ class RewardConfig(FlatSettings):
 
     @property
     def answering(self) -> EngineConfig:
-        """How the model that answers is reached: without a choice, judges ask the default one without its adapter."""
+        """How the model that answers is reached: without a choice, judges ask the default one without its adapter.
+
+        There is no default for a trained reward model.
+        """
+        if self.reward == TRAINED:
+            return self.engine
         return choose_model(self.engine, infers=self.reward in _INFERRING)
+
+    @property
+    def classifier(self) -> ClassifierOptions | None:
+        """How the head of a trained reward model is read; None for rewards that ask a language model."""
+        return self.trained.classifier if self.reward == TRAINED else None
 
     def describe_model(self) -> str:
         """Say in a few words which model answers; nothing is loaded.
@@ -264,6 +284,8 @@ class RewardConfig(FlatSettings):
         if models:
             said = [f"{name}: {model}" for name, model in models.items()]
             return "; ".join(said) if len(set(models.values())) > 1 else next(iter(models.values()))
+        if self.reward == TRAINED and self.engine.model is None:
+            return "none was named"
         tuned = self.reward in _JUDGES and find_tuning(self.answering) is not None
         return describe_model(self.answering) + (", which is not tuned to judge" if tuned else "")
 
@@ -280,7 +302,9 @@ class RewardConfig(FlatSettings):
             raise OptionError(
                 f"the reward {self.reward!r} asks a model, and none was named: set {setting}, and {address} for one "
                 "of a server",
-                hint=f"{TUNED!r} is the small one that comes with this package, good for a trial",
+                hint="a reward model such as transformers:Skywork/Skywork-Reward-V2-Qwen3-0.6B"
+                if self.reward == TRAINED
+                else f"{TUNED!r} is the small one that comes with this package, good for a trial",
             )
 
     @property
@@ -331,11 +355,11 @@ class SharedEngines:
     """The engines of several rewards: those that reach the same model have one between them."""
 
     def __init__(self) -> None:
-        self._made: list[tuple[EngineConfig, Engine]] = []
+        self._made: list[tuple[object, Engine]] = []
 
     def find(self, config: RewardConfig) -> Engine:
         """Return the engine of a reward that asks a model; make it where there is none yet."""
-        wanted = config.answering
+        wanted = (config.answering, config.classifier)
         known = next((engine for other, engine in self._made if other == wanted), None)
         if known is None:
             known = config.load_engine()
@@ -371,7 +395,9 @@ def split_settings(configs: Sequence[RewardConfig]) -> list[RewardConfig]:
 
 
 def _without_foreign_template(config: RewardConfig) -> RewardConfig:
-    if config.reward not in WITH_MODEL or config.part.template is None or config.part.template_dir is not None:
+    if config.reward not in WITH_MODEL or flatten(config.part).get("template") is None:
+        return config
+    if config.part.template_dir is not None:
         return config
     _, own = _INFERRING.get(config.reward, (None, ()))
     others = {name for reward, (_, names) in _INFERRING.items() if reward != config.reward for name in names}

@@ -12,10 +12,8 @@ import traceback
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from flip_reward.core.conversation import Group, Message
+from flip_reward.core.conversation import Group
 from flip_reward.core.score import Outcome, Score
-from flip_reward.engines.base import Engine, Request, Sampling
-from flip_reward.engines.middleware import innermost
 from flip_reward.errors import EngineUnavailableError, FlipRewardError, InputError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.waiting import gather_all
@@ -32,7 +30,6 @@ LONGEST_RETRY_AFTER_SECONDS = 60.0
 FRESH_SECONDS = 10.0
 PROBE_SECONDS = 5.0
 _PACE_WEIGHT = 0.05  # of the newest answer in the average pace
-_PROBE = Request((Message("user", "Say yes."),), Sampling(temperature=1.0, max_tokens=1))  # no seed: never cached
 
 log = logging.getLogger("flip_reward.server")
 
@@ -45,7 +42,7 @@ class Scorer:
         self.reward_name = str(reward.settings["reward"])
         self.model = reward.model_name
         self.admission = Admission(limits.max_pending)
-        self.health = EngineHealth(*reward.engines.values())
+        self.health = EngineHealth(reward)
         self._limits = limits
         self._metrics = metrics
 
@@ -169,14 +166,14 @@ class Admission:
 
 
 class EngineHealth:
-    """Knows when the engines last answered, and asks each for one token when that was too long ago.
+    """Knows when the engines last answered, and asks each for as little as it answers when that was too long ago.
 
     The probe goes to the engine inside its middleware, so that it fails at once and with the cause. A reward without
     an engine always answers.
     """
 
-    def __init__(self, *engines: Engine) -> None:
-        self._engines = list(dict.fromkeys(map(innermost, engines)))
+    def __init__(self, reward: RewardModel) -> None:
+        self._reward = reward
         self._answered_at = float("-inf")
         self._trouble = ""
         self._probe: asyncio.Task[bool] | None = None
@@ -195,13 +192,13 @@ class EngineHealth:
 
     def note_lost(self) -> None:
         """Learn that the engine failed: it is not ready before it has answered."""
-        if not self._trouble and self._engines:
+        if not self._trouble and self._reward.engines:
             self._answered_at = float("-inf")
             self._start_probe()  # its failure can be logged in full: it quotes no client
 
     async def check(self) -> bool:
         """Tell whether the engines answer."""
-        if not self._engines or time.monotonic() - self._answered_at < FRESH_SECONDS:
+        if not self._reward.engines or time.monotonic() - self._answered_at < FRESH_SECONDS:
             return True
         return await asyncio.shield(self._start_probe())
 
@@ -219,7 +216,7 @@ class EngineHealth:
     async def _ask(self) -> bool:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await gather_all(engine.complete(_PROBE) for engine in self._engines)
+                await self._reward.probe()
         except (FlipRewardError, TimeoutError) as error:
             trouble = str(error) or f"no answer within {PROBE_SECONDS:g} s"
             if trouble != self._trouble:  # once, however often somebody asks

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import Completion, JsonSchema, LogprobRequest, Request, Sampling
+from flip_reward.engines.base import (
+    Classification,
+    ClassifyRequest,
+    Completion,
+    JsonSchema,
+    LogprobRequest,
+    Request,
+    Sampling,
+)
 from flip_reward.engines.cache import ResponseCache, cache_key, default_cache_path
 from flip_reward.errors import OptionError
 
@@ -234,6 +242,20 @@ def test_when_it_can_no_longer_be_read_it_warns_once_and_finds_nothing(
         with pytest.raises(OptionError, match="cannot be used"):
             cache.clear()
     assert len(caplog.records) == 1
+
+
+def test_rewards_of_trained_models_are_kept(path: Path) -> None:
+    talk = (Message("user", "Name a fruit."),)
+    asked = ClassifyRequest(talk, "A pear.")
+    others = [ClassifyRequest(talk, "A plum."), ClassifyRequest((*talk, Message("assistant", "A pear.")), "")]
+    written = Request((*talk, Message("assistant", "A pear.")))
+    keys = [*(cache_key("engine", one) for one in (asked, *others)), cache_key("engine", written)]
+    assert len(set(keys)) == 4
+    assert keys[0].hex() == "2caa26fee0c8a744fe1a232bf7249b6ac7bb4717e56877b2b73a5ba4b431bba8"
+    with ResponseCache(path) as cache:
+        cache.put(keys[0], Classification(-3.5))
+        cache.flush()
+        assert cache.get(keys[0]) == Classification(-3.5, attempts=0, cached=True)
 
 
 def test_a_damaged_entry_is_a_miss(path: Path) -> None:

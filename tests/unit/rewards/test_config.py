@@ -166,7 +166,7 @@ def test_every_reward_can_be_made_by_name(name: str) -> None:
     config = RewardConfig(reward=name, model="scripted")
     reward = config.load()
     assert reward.settings["reward"] == name
-    assert reward.independent == (name in {"flip", "backward-likelihood", "pointwise"})
+    assert reward.independent == (name in {"flip", "backward-likelihood", "trained", "pointwise"})
     checked = config.check()
     assert checked.engine is None
     assert {**checked.settings, "engine": reward.settings["engine"]} == reward.settings
@@ -191,6 +191,7 @@ def test_rewards_that_need_no_model_have_none() -> None:
 def test_settings_reach_the_rewards() -> None:
     configs = [RewardConfig(reward=name, model="scripted", **EVERYTHING) for name in WITH_MODEL]
     settings = {config.reward: config.check().settings for config in split_settings(configs)}
+    assert settings.pop("trained") == {"reward": "trained"}
     likelihood = settings.pop("backward-likelihood")
     assert (likelihood["template"], likelihood["value"]) == ("direct", "pmi")
     assert all(
@@ -236,6 +237,32 @@ def test_settings_without_effect_are_refused_by_name(reward: str, settings: dict
     assert f"'{reward}'" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "none was named"),
+        ({"model": "embedded"}, "'embedded' is none"),
+        ({"model": "smollm2-135m"}, "'smollm2-135m' is none"),
+        ({"model": "transformers:a/b", "trained_api": "rerank"}, "no option 'trained api'"),
+        ({"model": "transformers:a/b", "model_tokenizer": "a/b"}, "no option 'model tokenizer'"),
+        ({"model": "scripted", "template": "direct"}, "no option 'template'"),
+        ({"model": "scripted", "temperature": 0.5}, "no option 'temperature'"),
+    ],
+)
+def test_what_names_no_trained_reward_model(
+    settings: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(OptionError, match=message):
+        RewardConfig(reward="trained", **settings).check()
+
+
+@pytest.mark.parametrize("reward", ["flip", "pointwise", "longest"])
+def test_a_label_belongs_to_trained_reward_models(reward: str) -> None:
+    with pytest.raises(OptionError, match=f"'{reward}' has no option 'label'"):
+        RewardConfig(reward=reward, label="1").check()
+
+
 def test_a_setting_in_the_part_of_another_reward_is_refused() -> None:
     with pytest.raises(OptionError, match="'pointwise' has no option 'template'"):
         RewardConfig(reward="pointwise", model="scripted", flip=FlipOptions(template="direct")).check()
@@ -258,7 +285,7 @@ def test_of_settings_that_rewards_share_each_takes_its_own() -> None:
         "not there": {"flip", "backward-likelihood"},  # whom it is unknown to says so
     }.items():
         configs = split_settings([RewardConfig(reward=name, template=template) for name in WITH_MODEL])
-        assert {config.reward for config in configs if config.part.template == template} == takers
+        assert {config.reward for config in configs if config.changed_own() >= {"template"}} == takers
     with pytest.raises(OptionError, match=r"none of the rewards \(flip, pairwise\) has the option 'orders'"):
         split_settings([RewardConfig(reward=name, orders=2) for name in ("flip", "pairwise")])
 
@@ -283,7 +310,7 @@ def test_one_folder_of_templates_serves_every_reward(tmp_path: Path) -> None:
     for name, text in texts.items():
         (tmp_path / f"{name}_USER.prompt").write_text(text, encoding="utf-8")
     engine = ScriptedEngine()
-    configs = [RewardConfig(reward=name, template_dir=tmp_path) for name in WITH_MODEL]
+    configs = [RewardConfig(reward=name, template_dir=tmp_path) for name in WITH_MODEL if name != "trained"]
     assert [one.load(engine).settings["template"] for one in configs] == [f"{tmp_path.name}/{name}" for name in texts]
     with pytest.raises(TemplateError):
         RewardConfig(reward="pairwise", template_dir=tmp_path, template="mine").check()
@@ -295,6 +322,8 @@ def test_a_judge_asks_the_model_without_the_adapter_that_infers(reward: str, mon
     described = RewardConfig(reward=reward).describe_model()
     if reward in ("flip", "backward-likelihood"):
         assert described == "smollm2-135m+infer-en-1 (embedded, tuned to infer)"
+    elif reward == "trained":
+        assert described == "none was named"
     else:
         assert described == ("smollm2-135m (embedded)" if reward in WITH_MODEL else "none")
     served = RewardConfig(reward=reward, model="m", base_url="http://bob:pw@host/v1")

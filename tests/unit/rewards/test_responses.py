@@ -14,7 +14,7 @@ from flip_reward.cli.app import app as cli
 from flip_reward.cli.options import expand_options
 from flip_reward.core.conversation import Group
 from flip_reward.core.score import Outcome, Score
-from flip_reward.engines.base import LogprobRequest, Request, Sampling
+from flip_reward.engines.base import ClassifyRequest, LogprobRequest, Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError
 from flip_reward.evaluation.grid import load_rewards
@@ -46,11 +46,15 @@ class Watched:
         self.shown.append(str(request.prefix))
         return [-1.0]
 
+    def classify(self, request: ClassifyRequest) -> float:
+        self.shown.append(request.response)
+        return float(len(request.response))
+
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_no_reward_sees_the_thinking_of_a_response(name: str) -> None:
     watched = Watched()
-    engine = ScriptedEngine(watched.complete, logprob_script=watched.logprobs)
+    engine = ScriptedEngine(watched.complete, logprob_script=watched.logprobs, classify_script=watched.classify)
     reward = RewardConfig(reward=name, thinking_marks=("<plan>", "</plan>")).load(engine)
     [scores] = reward.score_sync([Group.of(f"{SECRET}.", RESPONSES)])
     assert [score.outcome for score in scores[3:]] == [Outcome.UNFINISHED_THINKING, Outcome.EMPTY_RESPONSE]

@@ -11,6 +11,8 @@ import orjson
 from flip_reward.core.chat.marks import KNOWN_MARKS
 from flip_reward.engines.base import (
     AnyRequest,
+    Classification,
+    ClassifyRequest,
     Completion,
     LogprobRequest,
     Request,
@@ -20,6 +22,8 @@ from flip_reward.engines.base import (
     join_completions,
     split_request,
 )
+from flip_reward.engines.classifying import ClassifierOptions, TrainedApi
+from flip_reward.engines.http.classify_apis import HttpClassify
 from flip_reward.engines.http.dialect import REFUSALS, Change, Dialect, Fields
 from flip_reward.engines.http.logprob_apis import HttpLogprobs, LogprobsApi
 from flip_reward.engines.http.server import HttpServer
@@ -78,6 +82,7 @@ class HttpEngine:
         keep_marks: bool = False,
         timeout_seconds: float = 600.0,
         logprobs_api: LogprobsApi | str = LogprobsApi.AUTO,
+        classifier: ClassifierOptions | None = None,
     ) -> None:
         if not model:
             raise OptionError("the model has no name", hint="name one with --model")
@@ -87,6 +92,8 @@ class HttpEngine:
         self._chosen = {name: value for name, value in self._fixed_fields.items() if name in (extra_body or {})}
         self._own = {name: value for name, value in self._fixed_fields.items() if name not in self._chosen}
         self._logprobs = HttpLogprobs(self._server, logprobs_api, self._fixed_fields)
+        self._classifier = classifier or ClassifierOptions()
+        self._classify = HttpClassify(self._server, self._classifier, self._fixed_fields)
         self._keeps_marks = keep_marks
         self._accepts_n = True
         self._dialect = Dialect(model)
@@ -104,12 +111,20 @@ class HttpEngine:
         The same model answers alike at any address; whether it is the same, `lists_model` knows.
         """
         fields = orjson.dumps(mask_secrets(self._fixed_fields), option=orjson.OPT_SORT_KEYS).decode()
-        return f"chat-completions {self.model} {fields}" + (" keep-marks" if self._keeps_marks else "")
+        options = self._classifier
+        return (
+            f"chat-completions {self.model} {fields}"
+            + (" keep-marks" if self._keeps_marks else "")
+            + (f" label-{options.label}" if options.label is not None else "")
+            + (f" {options.trained_api}" if options.trained_api is not TrainedApi.AUTO else "")
+            + (f" tokenizer-{options.model_tokenizer}" if options.model_tokenizer is not None else "")
+        )
 
     @property
     def adaptations(self) -> tuple[str, ...]:
         """How requests differ from what was asked for, because the model refused them as they were."""
-        return tuple(change.description for change in self._dialect.changes)
+        found = self._classify.found
+        return (*(change.description for change in self._dialect.changes), *([found] if found else []))
 
     # Not `async`: that would be one more coroutine on the way of every reward.
     def complete(self, request: Request) -> Coroutine[object, object, Completion]:
@@ -127,6 +142,17 @@ class HttpEngine:
             self._server.answered = True
             return logprobs
         raise await self._server.explain(error, endpoint="completions")
+
+    async def classify(self, request: ClassifyRequest) -> Classification:
+        """Get the number of a trained reward model, by the API that this server has for it."""
+        try:
+            reward = await self._classify.call(self._disarm(request))
+        except EngineError as failure:
+            error = failure
+        else:
+            self._server.answered = True
+            return reward
+        raise await self._server.explain(error, endpoint="classify")
 
     async def list_models(self) -> list[str]:
         """Ask the server for the names of its models."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from flip_reward.core.response import replace_lone_surrogates
 from flip_reward.engines.base import LogprobRequest, TokenLogprobs
-from flip_reward.engines.http.server import HttpServer, JsonEndpoint, ServedModel
+from flip_reward.engines.http.server import HttpServer, JsonEndpoint
 from flip_reward.engines.http.tokenizer import (
     NO_TOKEN_BEFORE,
     TokenizerClient,
@@ -115,14 +115,7 @@ class HttpLogprobs:
                 return EchoClient(self._server, self._fields)
 
     async def _detect_api(self) -> LogprobsApi:
-        try:
-            models = await self._server.list_models()
-        except RequestRefusedError as error:
-            if error.status in (401, 403):
-                raise
-            models = []  # it has no such list
-        named = [model for model in models if model.name == self._fields["model"]] or models or [ServedModel("")]
-        owner = named[0].owner
+        owner = await self._server.find_owner()
         if owner == "llamacpp":
             raise NoLogprobsError(
                 f"{self._server.base_url} is llama.cpp's server, which ignores `echo` and",

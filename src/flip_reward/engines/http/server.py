@@ -9,16 +9,15 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-import orjson
-
 from flip_reward.engines.http.proxy import PROXY_HINT, PROXY_KEY_HINT, answers_itself
 from flip_reward.engines.http.stream import read_body
-from flip_reward.engines.http.wire import find_error, read_error
+from flip_reward.engines.http.wire import encode_fields, find_error, read_error
 from flip_reward.errors import (
     CannotConnectError,
     ContextTooLongError,
     EngineError,
     EngineUnavailableError,
+    NoClassifierError,
     NoLogprobsError,
     OptionError,
     RequestRefusedError,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from flip_reward.engines.http.transport import HttpResponse, HttpSession
 
 MODELS_IN_HINT = 5
+_NOT_IMPLEMENTED = 501
 _IS_IT_THERE = "is the server running? Set its address with --base-url"
 _KEY_HINT = "put the key into OPENAI_API_KEY, or into the variable that --api-key-env names"
 
@@ -116,6 +116,17 @@ class HttpServer:
             return [ServedModel(model["id"], model.get("owned_by")) for model in models]
         except (ValueError, TypeError, LookupError, AttributeError):
             raise self.read_error(response) from None
+
+    async def find_owner(self) -> str | None:
+        """Ask the server whose it is: vLLM, SGLang and llama.cpp say so; None where it has no list of models."""
+        try:
+            models = await self.list_models()
+        except RequestRefusedError as error:
+            if error.status in (401, 403):
+                raise
+            return None
+        named = [model for model in models if model.name == self.model] or models
+        return named[0].owner if named else None
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
@@ -233,16 +244,23 @@ def _authorize(address: SplitResult, api_key: str | None) -> dict[str, str]:
 
 
 class JsonEndpoint:
-    """Posts JSON to one URL of a server, with some fields in every request."""
+    """Posts JSON to one URL of a server, with some fields in every request; `lacking` is raised without one."""
 
-    def __init__(self, server: HttpServer, url: str, fields: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        server: HttpServer,
+        url: str,
+        fields: Mapping[str, object],
+        lacking: type[NoLogprobsError | NoClassifierError] = NoLogprobsError,
+    ) -> None:
         self.url = url
         self._server = server
         self._fields = fields
+        self._lacking = lacking
 
     async def post(self, **fields: object) -> Any:  # noqa: ANN401 - whatever the JSON holds
         """Post the fields once, and return what the JSON of the response holds."""
-        response = await self._server.send("POST", self.url, orjson.dumps({**self._fields, **fields}))
+        response = await self._server.send("POST", self.url, encode_fields({**self._fields, **fields}))
         if response.status < 300:
             try:
                 answer = read_body(response.body)
@@ -252,6 +270,7 @@ class JsonEndpoint:
                 if find_error(answer) is None:
                     return answer
         error = self._server.read_error(response)
-        if isinstance(error, RequestRefusedError) and self._server.lacks_endpoint(error):
-            raise NoLogprobsError(f"a server without {self.url}", hint=error.hint) from error
+        refused = isinstance(error, RequestRefusedError) and self._server.lacks_endpoint(error)
+        if refused or response.status == _NOT_IMPLEMENTED:
+            raise self._lacking(f"a server without {self.url}", hint=error.hint) from error
         raise error

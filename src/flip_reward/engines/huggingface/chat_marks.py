@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flip_reward.core.chat.learning import learn_markup
 from flip_reward.core.chat.template import ChatReader
@@ -11,12 +12,15 @@ from flip_reward.core.conversation import Message
 from flip_reward.engines.files import can_load_from_hub
 from flip_reward.errors import ConversationError, MissingDependencyError, OptionError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def load_chat_reader(tokenizer: str) -> ChatReader:
-    """Load a tokenizer, from the hub or a folder, and learn its chat template's marks. No code of a model is run.
+
+def load_tokenizer(tokenizer: str, what: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer, from the hub or a folder; `what` names it in errors. No code of a model is run.
 
     Raises:
-        OptionError: There is no such tokenizer, or its chat template cannot be learnt.
+        OptionError: There is no such tokenizer.
         MissingDependencyError: transformers is not installed.
     """
     try:
@@ -32,15 +36,26 @@ def load_chat_reader(tokenizer: str) -> ChatReader:
             hint="name a folder that holds it",
         )
     try:
-        loaded = transformers.AutoTokenizer.from_pretrained(
+        loaded: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
             place if place.is_dir() else tokenizer, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise OptionError(
-            f"the policy's tokenizer {tokenizer!r} cannot be loaded: {reason}",
+            f"{what} {tokenizer!r} cannot be loaded: {reason}",
             hint="name a folder that holds it, or owner/name on the hub",
         ) from error
+    return loaded
+
+
+def load_chat_reader(tokenizer: str) -> ChatReader:
+    """Load a tokenizer, from the hub or a folder, and learn its chat template's marks. No code of a model is run.
+
+    Raises:
+        OptionError: There is no such tokenizer, or its chat template cannot be learnt.
+        MissingDependencyError: transformers is not installed.
+    """
+    loaded = load_tokenizer(tokenizer, "the policy's tokenizer")
     if loaded.chat_template is None:
         raise OptionError(
             f"the tokenizer {tokenizer!r} has no chat template to learn marks from",

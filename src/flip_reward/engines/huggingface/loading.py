@@ -1,4 +1,4 @@
-"""Load a causal language model with Hugging Face transformers: from a folder, the hub or a GGUF file."""
+"""Load a causal language model or a reward model with Hugging Face transformers: from a folder, the hub or a file."""
 
 from __future__ import annotations
 
@@ -73,8 +73,7 @@ def load_hf_model(
     and texts as long as the model was trained for, up to 8192 tokens.
     """
     _require_libraries()
-    if dtype not in DTYPES:
-        raise OptionError(f"there is no dtype {dtype!r} for a model", hint=f"it is one of {', '.join(DTYPES)}")
+    _check_dtype(dtype)
     source, adapter = _resolve(model)
     target = _choose_device(device)
     tokenizer = _load_tokenizer(source, adapter)
@@ -91,6 +90,56 @@ def load_hf_model(
     _clear_generation_defaults(network)
     pads = _try_out(network, name)
     return HfModel(network, tokenizer, name, fingerprint, _limit_context(network, tokenizer, context_tokens), pads)
+
+
+@dataclass(frozen=True, slots=True)
+class HfClassifier:
+    """A trained reward model in memory."""
+
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    fingerprint: str
+    context_tokens: int
+
+
+def load_hf_classifier(
+    model: str, *, dtype: str = "auto", device: str | None = None, context_tokens: int | None = None
+) -> HfClassifier:
+    """Load a model with a head that classifies, and its tokenizer, under the same rules as `load_hf_model`.
+
+    `model` is a folder, `owner/name` or `owner/name@revision` on the hub.
+
+    Raises:
+        EngineUnavailableError: Weights are missing, those of the head above all, which would be random.
+    """
+    _require_libraries()
+    _check_dtype(dtype)
+    if find_peft_adapter(model) is not None or find_gguf_adapter(model) is not None:
+        raise OptionError(
+            f"{model}: adapters of reward models are not read",
+            hint="merge it into its model, and name the merged model's folder",
+        )
+    if model in DEFAULT_NAMES or model.startswith("hf://") or model.endswith(".gguf"):
+        raise OptionError(
+            f"{model!r} is a GGUF file, which holds no reward model", hint="name its safetensors folder"
+        )
+    source = _locate(model)
+    target = _choose_device(device)
+    tokenizer = _load_tokenizer(source, None)
+    network = _load_network(source, target, _choose_dtype(target, dtype), classifies=True)
+    fingerprint = source.fingerprint or str(getattr(network.config, "_commit_hash", None))
+    limit = min(_limit_context(network, tokenizer, context_tokens), tokenizer.model_max_length)
+    for module in network.modules():  # RoBERTa counts positions from behind its padding
+        table: Any = getattr(module, "position_embeddings", None)
+        if getattr(table, "padding_idx", None) is not None:
+            limit = min(limit, table.num_embeddings - table.padding_idx - 1)
+    return HfClassifier(network.to(target).eval(), tokenizer, source.name, fingerprint, limit)
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise OptionError(f"there is no dtype {dtype!r} for a model", hint=f"it is one of {', '.join(DTYPES)}")
 
 
 def _require_libraries() -> None:
@@ -127,7 +176,9 @@ def _load_tokenizer(source: _Source, adapter: PeftAdapter | GgufAdapter | None) 
     return tokenizer
 
 
-def _load_network(source: _Source, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+def _load_network(
+    source: _Source, device: torch.device, dtype: torch.dtype, *, classifies: bool = False
+) -> PreTrainedModel:
     import torch
     import transformers
 
@@ -135,14 +186,23 @@ def _load_network(source: _Source, device: torch.device, dtype: torch.dtype) -> 
         torch.set_num_threads(min(torch.get_num_threads(), count_usable_cpus()))
     unpack = {"quantization_config": transformers.GgufConfig(dequantize=True)} if source.gguf_file else {}
     with _explained(source.name), _quiet(source):
-        network, report = transformers.AutoModelForCausalLM.from_pretrained(
+        kind = transformers.AutoModelForSequenceClassification if classifies else transformers.AutoModelForCausalLM
+        network, report = kind.from_pretrained(
             source.place, dtype=dtype, use_safetensors=True, output_loading_info=True, **source.options, **unpack
         )
         network = network.to(device)
     if missing := report["missing_keys"]:
+        heads = [key for key in missing if not key.startswith(f"{network.base_model_prefix}.")]
+        if classifies and heads:  # transformers would make one of random numbers
+            raise EngineUnavailableError(
+                f"{source.name} is no reward model: its files hold no head that rates a text ({min(heads)})",
+                hint="name one that was trained for it, such as transformers:Skywork/Skywork-Reward-V2-Qwen3-0.6B",
+            )
         raise EngineUnavailableError(
             f"{source.name} lacks {len(missing)} weights, such as {min(missing)}",
-            hint="the files are incomplete, or of another kind of model",
+            hint="it is a reward model: choose --reward trained"
+            if any("SequenceClassification" in name for name in network.config.architectures or ())
+            else "the files are incomplete, or of another kind of model",
         )
     loaded: PreTrainedModel = network
     return loaded

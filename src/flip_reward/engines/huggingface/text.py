@@ -26,6 +26,14 @@ class ScoredRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PairRow:
+    """Tokens of a text or of two, and which of the two each belongs to, where the model wants to know."""
+
+    tokens: Sequence[int]
+    types: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HfPromptTokenizer:
     """Texts and messages as a model's tokenizer and chat template have them, with the marks in them broken up."""
 
@@ -53,7 +61,7 @@ class HfPromptTokenizer:
                 f"{self.model} has no chat template",
                 hint="use a model tuned to follow instructions, or backward likelihood with a completion prompt",
             )
-        chat = [{"role": message.role, "content": self._disarm(message.content)} for message in messages]
+        chat = [{"role": message.role, "content": self.disarm(message.content)} for message in messages]
         fields = {"enable_thinking": False} if self.no_thinking else {}
         try:
             text = self.tokenizer.apply_chat_template(
@@ -67,14 +75,32 @@ class HfPromptTokenizer:
         """Tokenize a rendered text."""
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
+    def encode_turns(self, messages: Sequence[Message], response: str) -> list[int]:
+        """Tokenize a conversation and its response as the chat template has them, without a turn that begins."""
+        text = self.render([*messages, Message("assistant", response)], ask_for_reply=False)
+        if self.disarm(response).strip() not in text:
+            raise RequestRefusedError(f"the chat template of {self.model} does not keep the response", status=400)
+        return self.encode(text)
+
+    @property
+    def separates_pairs(self) -> bool:
+        """Whether the tokenizer puts a mark of its own between two texts, as those of cross-encoders do."""
+        separator = self.tokenizer.sep_token_id
+        return separator is not None and separator in self.tokenizer("a", "b").input_ids[1:-1]
+
+    def encode_pair(self, first: str, second: str) -> PairRow:
+        """Tokenize two texts as a cross-encoder reads them."""
+        encoding = self.tokenizer(self.disarm(first), self.disarm(second), truncation=False, verbose=False)
+        return PairRow(list(encoding.input_ids), encoding.get("token_type_ids"))
+
     def split(self, request: LogprobRequest) -> ScoredRow:
         """Tokenize prefix and continuation as one text, and count the tokens with a character of the continuation."""
         if not request.continuation:
             raise RequestRefusedError("there is no continuation to score", status=400)
         rendered = not isinstance(request.prefix, str)
-        prefix = self._disarm(request.prefix) if isinstance(request.prefix, str) else self.render(request.prefix)
+        prefix = self.disarm(request.prefix) if isinstance(request.prefix, str) else self.render(request.prefix)
         encoding = self.tokenizer(
-            prefix + self._disarm(request.continuation),
+            prefix + self.disarm(request.continuation),
             add_special_tokens=not rendered,
             split_special_tokens=not rendered,
             return_offsets_mapping=True,
@@ -93,7 +119,8 @@ class HfPromptTokenizer:
             return ScoredRow([beginning, *tokens[: last + 1]], last + 1)
         return ScoredRow(tokens[: last + 1], last + 1 - first)
 
-    def _disarm(self, text: str) -> str:
+    def disarm(self, text: str) -> str:
+        """Break up the marks in a text."""
         text = self._marks.disarm(replace_lone_surrogates(text))
         if self._normalizer is not None:
             normalized = str(self._normalizer.normalize_str(text))

@@ -84,6 +84,10 @@ class CompositeReward(RewardModel):
         for engine in _unique(self.engines.values()):
             await engine.aclose()
 
+    async def probe(self) -> None:
+        """Ask the engines of all parts, to know whether they answer."""
+        await gather_all(part.probe() for part in self.parts.values() if part.engines)
+
     @property
     def model_name(self) -> str:
         """What the models are called, joined by "+"; "none" where there is none."""
