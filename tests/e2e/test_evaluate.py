@@ -120,8 +120,8 @@ def test_a_judge_that_never_answers_has_no_verdict_and_the_models_are_named(tmp_
         finished = run(tmp_path, "evaluate", *arguments)
         model = f"{server.model} at {server.base_url}"
     assert finished.stderr.startswith(f"pointwise @ {server.model}: model: {model}\n")
-    rows = [line.split("│") for line in finished.stdout.splitlines() if line.startswith("│")]
-    assert [row[2].strip() for row in rows] == ["0.000", "no verdict"], "it stands last, not at chance"
+    places = [finished.stdout.index(text) for text in ("\n longest ", "0.000", "\n pointwise ", "no verdict")]
+    assert places == sorted(places), "it stands last, not at chance"
     assert f"pointwise @ {server.model}: 16 unparseable_reply\n" in finished.stdout
     assert " better" not in finished.stdout
     assert "not told apart" not in finished.stdout
@@ -208,7 +208,7 @@ def test_compare(tmp_path: Path) -> None:
         run(tmp_path, "evaluate", "-b", source, "-r", reward, "--run-folder", reward)
     finished = run(tmp_path, "compare", "longest", "shortest")
     assert finished.returncode == 0
-    assert "pairs: longest - shortest: -1.000 (-1.000 to -1.000)" in finished.stdout
+    assert "pairs: longest - shortest: -1.000 (-1.000 to " in finished.stdout
     assert "shortest is better" in finished.stdout
     found = json.loads(run(tmp_path, "compare", "shortest", "longest", "--json").stdout)
     assert (found["comparisons"][0]["verdict"], found["left_out"]) == ("a better", [])
@@ -227,6 +227,7 @@ def test_mistakes_end_in_one_line_and_status_2(tmp_path: Path) -> None:
         (["evaluate", "-b", "llmbra", "-r", "copy"], "did you mean 'llmbar'"),
         (["evaluate", "-b", source, "-r", "cpoy"], "did you mean 'copy'"),
         (["evaluate", "-b", f"{source}:lon", "-r", "copy"], "did you mean 'long'"),
+        (["evaluate", "-b", source, "-r", "copy", "-m", "embedded"], "none of the rewards (copy) asks a model"),
         (["evaluate", "-b", "bad.jsonl", "-r", "copy"], "there are no rejected responses"),
         (["evaluate", "-b", source, "-b", source, "-r", "copy"], "two benchmarks called 'pairs'"),
         (["evaluate", "-b", source, "-r", "copy", "--run-folder", "part"], "5 items there, 20 now"),

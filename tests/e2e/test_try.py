@@ -46,6 +46,9 @@ def test_any_reward_and_any_model(tmp_path: Path) -> None:
     judged = run(tmp_path, "try", FRUITS, "Apples.", "Pears are fruits.", "-r", "longest")
     assert judged.stderr == "model: none\n"
     assert judged.stdout.index("Pears are fruits.") < judged.stdout.index("Apples.")
+    copied = run(tmp_path, "try", FRUITS, "Three fruits.", "-r", "copy").stdout
+    assert "1.000 of the response's words are in the instruction" in copied
+    assert "inferred" not in copied, "a control infers nothing"
     with FaultServer(script=lambda _request: '{"INFERRED INSTRUCTION": "name fruits"}') as server:
         address = ("--base-url", server.base_url, "--model", server.model, "--cache", "off")
         tried = run(tmp_path, "try", FRUITS, "Apples.", *address)

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
@@ -135,7 +135,7 @@ class ProgressDisplay:
 
 
 def print_records(
-    console: Console, records: Iterable[Record], responses: Mapping[int, Sequence[str]], *, judged: bool = False
+    console: Console, records: Sequence[Record], responses: Mapping[int, Sequence[str]], *, judged: bool = False
 ) -> None:
     """Print a table of records. Their texts come from models and are shown as they are, never as markup.
 
@@ -143,16 +143,19 @@ def print_records(
         console: Where to print.
         records: What was recorded, the responses of a group one after the other.
         responses: The texts of the responses, by the place of their row.
-        judged: Show the explanation of a judge in place of an inferred instruction.
+        judged: Show the explanation of a judge in place of an inferred instruction. Where a reward gives neither, as
+            controls do, there is no such column.
     """
+    reasons = [(one.score.reasoning if judged else one.score.inferred_instruction) or "" for one in records]
     table = Table(box=SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("id", ratio=3, overflow="fold")
     table.add_column("instruction", ratio=6, overflow="fold")
     table.add_column("response", ratio=6, overflow="fold")
-    table.add_column("verdict" if judged else "inferred instruction", ratio=6, overflow="fold")
+    if any(reasons):
+        table.add_column("verdict" if judged else "inferred instruction", ratio=6, overflow="fold")
     table.add_column("reward", width=_OUTCOME_WIDTH, justify="right")
     row = None
-    for record in records:
+    for record, reason in zip(records, reasons, strict=True):
         score, texts = record.score, responses.get(record.row, ())
         if record.row != row and row is not None:
             table.add_section()
@@ -160,7 +163,7 @@ def print_records(
             shorten(record.id),
             Text() if record.row == row else shorten(record.instruction),
             shorten(texts[record.response_index] if record.response_index < len(texts) else ""),
-            shorten((score.reasoning if judged else score.inferred_instruction) or ""),
+            *([shorten(reason)] if any(reasons) else []),
             show_reward(score),
         )
         row = record.row

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import isclose
 from pathlib import Path
 from typing import Literal
 
@@ -113,6 +114,30 @@ class ExperimentResult(ResultModel):
     order_flips: PositionBiasRate | None
     """None for rewards that were never shown two responses in both orders."""
 
+    def find_figure(self, name: str) -> ProtocolFigure | None:
+        """Return the figure of a name that the benchmark's authors report, where it could be computed."""
+        return next((figure for figure in self.protocol_figures if figure.name == name), None)
+
+
+def rank(cells: Sequence[ExperimentResult]) -> list[ExperimentResult]:
+    """Sort rewards by length-balanced accuracy, or accuracy where there is none; without a verdict they are last."""
+
+    def merit(cell: ExperimentResult) -> tuple[float, ...]:
+        found = (cell.overall.length_balanced, cell.overall.fractional)
+        return tuple(-1.0 if estimate is None else estimate.value for estimate in found)
+
+    return sorted(cells, key=merit, reverse=True)
+
+
+def name_headline(cells: Sequence[ExperimentResult]) -> str | None:
+    """Name the figure that a benchmark's authors compare by, where it is another number than the accuracy."""
+    for cell in cells:
+        accuracy = cell.overall.fractional
+        for figure in cell.protocol_figures:
+            if figure.headline and (accuracy is None or not isclose(accuracy.value, figure.value)):
+                return figure.name
+    return None
+
 
 Verdict = Literal["a better", "b better", "not told apart"]
 
@@ -177,7 +202,7 @@ _RULES = ("strict", "fractional", "excluded", "as_wrong", "length_balanced")
 _COLUMNS = (
     "benchmark", "reward", "model", "kind", "name", "items", "unscored_items",
     *(f"{rule}{end}" for rule in _RULES for end in ("", "_low", "_high")),
-    "value", "value_low", "value_high",
+    "value", "value_low", "value_high", "headline",
 )  # fmt: skip
 
 
@@ -185,12 +210,12 @@ def _rows(results: EvaluationResults) -> Iterator[list[object]]:
     models = {reward.label: reward.model for reward in results.rewards}
     for cell in results.cells:
         start = [cell.benchmark, cell.reward, models[cell.reward]]
-        yield [*start, "overall", "", *_accuracy(cell.overall), "", "", ""]
+        yield [*start, "overall", "", *_accuracy(cell.overall), "", "", "", ""]
         for subset in cell.subsets:
-            yield [*start, "subset", subset.name, *_accuracy(subset), "", "", ""]
+            yield [*start, "subset", subset.name, *_accuracy(subset), "", "", "", ""]
         blank = [""] * (len(_RULES) * 3 + 2)
         for figure in cell.protocol_figures:
-            yield [*start, "figure", figure.name, *blank, figure.value, figure.low, figure.high]
+            yield [*start, "figure", figure.name, *blank, figure.value, figure.low, figure.high, figure.headline]
 
 
 def _accuracy(accuracy: Accuracy) -> list[object]:

@@ -22,6 +22,8 @@ from flip_reward.evaluation.results import (
     SubsetAccuracy,
     SubsetSize,
     Tokens,
+    name_headline,
+    rank,
 )
 from flip_reward.evaluation.tabulate import EvaluationData, RunRecords, rewards_of
 from flip_reward.report.facts import Facts, describe_software, list_facts
@@ -93,8 +95,11 @@ class BenchmarkPayload:
     chance: float
     """The accuracy of choosing a response at random, 0 to 1."""
     subsets: list[SubsetSize]
+    headline: str | None
+    """The figure that the authors compare by, where it is another number than the accuracy."""
     samples: list[ItemPayload]
     cells: list[ExperimentPayload]
+    """The best reward model first; see `flip_reward.evaluation.results.rank`."""
     comparisons: list[ComparisonResult]
 
 
@@ -137,11 +142,13 @@ def _describe_benchmark(benchmark: BenchmarkSummary, data: EvaluationData, texts
     subsets = {subset.name: position for position, subset in enumerate(benchmark.subsets)}
     rewards = {reward.label: (position, reward) for position, reward in enumerate(results.rewards)}
     lengths = _ItemLengths.of(items)
+    cells = rank([result for result in results.cells if result.benchmark == benchmark.name])
     return BenchmarkPayload(
         name=benchmark.name,
         protocol=benchmark.protocol,
         chance=fmean([fmean(item.chosen) for item in items]) if items else 0.0,
         subsets=benchmark.subsets,
+        headline=name_headline(cells),
         samples=[
             ItemPayload(
                 id=item.id,
@@ -156,8 +163,7 @@ def _describe_benchmark(benchmark: BenchmarkSummary, data: EvaluationData, texts
             _describe_experiment(
                 result, *_find(result.reward, rewards, "reward"), items, lengths, data.records[result.runs[0]], texts
             )
-            for result in results.cells
-            if result.benchmark == benchmark.name
+            for result in cells
         ],
         comparisons=[comparison for comparison in results.comparisons if comparison.benchmark == benchmark.name],
     )

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from flip_reward.evaluation.tabulate import tabulate
 from flip_reward.report.evaluation import build_report
 from tests.e2e.report.reader import Made, Read, choose, count
 from tests.unit.evaluation.grids import Inferrer, control, evaluate, flip
 from tests.unit.evaluation.items import known
-from tests.unit.report.make_evaluation import REWARDS
+from tests.unit.report.make_evaluation import REWARDS, make_evaluation, write_json
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
+
+Change = Callable[[dict[str, Any]], None]
+OpenChanged = Callable[[Change], "Page"]
 
 
 def test_the_figures_are_those_of_the_results(read: Read, made: Made) -> None:
     page = read().open()
     rows = page.locator("#results table").first.locator("tbody tr")
-    best = max(made.llmbar.cells, key=lambda cell: known(cell.overall.fractional).value)
+    best = max(made.llmbar.cells, key=lambda cell: known(cell.overall.length_balanced).value)
     assert rows.count() == 3
     first = rows.nth(0).inner_text()
     assert first.startswith(["flip", "pointwise", "pairwise"][best.reward])
-    assert f"{known(best.overall.fractional).value * 100:.1f}" in first
-    assert f"{known(best.overall.strict).value * 100:.1f}" in first
+    [headline] = best.figures
+    shown = (best.overall.length_balanced, best.overall.fractional, best.overall.strict)
+    figures = [f"{value * 100:.1f}" for value in (headline.value, *(known(one).value for one in shown))]
+    places = [first.index(figure) for figure in figures]
+    assert places == sorted(places)
     assert page.locator("#making").get_by_text("2026-02-13T09:00:00+00:00").first.is_visible()
 
 
@@ -43,10 +53,59 @@ def test_better_is_said_only_where_the_comparison_says_it(read: Read, made: Made
         assert (other in open_) == (verdict == "not told apart")
 
 
+@pytest.fixture
+def open_changed(browser: Browser, tmp_path: Path) -> Iterator[OpenChanged]:
+    """Open the report of an evaluation whose cells of pairs were changed, by reward."""
+    page, problems = browser.new_page(), list[str]()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+
+    def open_page(change: Change) -> Page:
+        results = make_evaluation(tmp_path, items=150) / "results.json"
+        content = json.loads(results.read_text(encoding="utf-8"))
+        change({cell["reward"]: cell for cell in content["cells"] if cell["benchmark"] == "llmbar"})
+        write_json(results, content)
+        page.goto(build_report(tmp_path).as_uri())
+        page.wait_for_selector("#results svg")
+        return page
+
+    yield open_page
+    page.close()
+    assert problems == []
+
+
+def test_who_leads_by_length_balanced_accuracy_may_be_worse_without_it(open_changed: OpenChanged) -> None:
+    def favour_the_judge(cells: dict[str, Any]) -> None:
+        cells[REWARDS["pairwise"]]["overall"]["length_balanced"] = {"value": 0.97, "low": 0.9, "high": 1, "n": 40}
+
+    page = open_changed(favour_the_judge)
+    rows = page.locator("#results table").first.locator("tbody tr")
+    assert rows.nth(0).inner_text().startswith("pairwise")
+    finding = page.locator(".finding").inner_text()
+    assert finding.startswith("pairwise decides")
+    assert "Length-balanced it has 97.0%" in finding
+    assert finding.endswith("Without regard to length it is worse than flip.")
+
+
+def test_results_without_length_balanced_accuracy_are_sorted_by_accuracy(open_changed: OpenChanged) -> None:
+    def forget(cells: dict[str, Any]) -> None:
+        for cell in cells.values():
+            for part in (cell["overall"], *cell["subsets"]):
+                del part["length_balanced"]
+            for figure in cell["protocol_figures"]:
+                del figure["headline"]
+
+    page = open_changed(forget)
+    results = page.locator("#results")
+    assert results.locator("tbody tr").first.inner_text().startswith("flip")
+    assert results.locator("svg").count() == 1
+    assert "There is no length-balanced accuracy" in results.inner_text()
+    assert "(" not in " ".join(page.locator("#subsets svg text").all_text_contents())
+
+
 def test_every_chart_is_drawn_named_and_beside_a_table(read: Read) -> None:
     page = read().open()
     for section, charts in {
-        "results": 1, "subsets": 6, "comparisons": 1, "rewards": 3, "lengths": 6, "outcomes": 1, "effort": 1,
+        "results": 2, "subsets": 6, "comparisons": 1, "rewards": 3, "lengths": 6, "outcomes": 1, "effort": 1,
     }.items():  # fmt: skip
         pictures = page.locator(f"#{section} svg[role=img][aria-label]")
         assert pictures.count() == charts, section
@@ -61,7 +120,7 @@ def test_a_chart_follows_the_width(read: Read) -> None:
     page = read(width=1280).open()
     before = page.locator("#results svg").first.get_attribute("width")
     page.set_viewport_size({"width": 700, "height": 900})
-    page.locator(f"#results svg:not([width='{before}'])").wait_for()
+    page.locator(f"#results svg:not([width='{before}'])").first.wait_for()
     after = page.locator("#results svg").first.bounding_box()
     assert after is not None
     assert 600 < after["x"] + after["width"] <= 700

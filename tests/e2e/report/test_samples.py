@@ -14,7 +14,7 @@ UNSCORED = 11  # an item that every reward of the made evaluation leaves unscore
 
 def positions(made: Made, wanted: Callable[[str, str, str], bool]) -> list[str]:
     """The ids of the samples about which the decisions of flip, pointwise and pairwise are as wanted."""
-    flip, pointwise, pairwise = (cell.decisions for cell in made.llmbar.cells)
+    flip, pointwise, pairwise = (cell.decisions for cell in sorted(made.llmbar.cells, key=lambda cell: cell.reward))
     return [
         sample.id
         for sample, *decisions in zip(made.llmbar.samples, flip, pointwise, pairwise, strict=True)

@@ -38,6 +38,14 @@ def test_the_table_keeps_groups_together_and_fits(width: int) -> None:
     assert "\x1b[2J" not in text
 
 
+def test_a_reward_that_explains_nothing_has_no_column_for_it() -> None:
+    console, shown = terminal()
+    records = [Record(0, "fruits", 2, i, "Name some fruits.", Score(7.0 + i, Outcome.SCORED)) for i in range(2)]
+    print_records(console, records, {0: ["A pear.", "A plum.."]})
+    assert "inferred" not in shown.getvalue()
+    assert "8.000" in shown.getvalue()
+
+
 def test_progress_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     console, shown = terminal()

@@ -24,6 +24,9 @@ def test_it_is_an_error_that_says_what_to_set(
         trainer.reward(SAMPLES)
 
 
-def test_a_control_needs_none(trainer: Trainer, set_environment: SetEnvironment) -> None:
-    set_environment(model="", reward="longest")
-    assert trainer.reward(SAMPLES) == [len("It rains in Spain.")]
+@pytest.mark.parametrize(
+    ("control", "value"), [("longest", 18), ("shortest", -18), ("copy", 4 / 7), ("constant", 0.5)]
+)
+def test_a_control_needs_none(trainer: Trainer, control: str, value: float, set_environment: SetEnvironment) -> None:
+    set_environment(model="", reward=control)
+    assert trainer.reward(SAMPLES) == [pytest.approx(value)]

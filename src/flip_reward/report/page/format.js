@@ -59,6 +59,11 @@ function formatName(name) {
   return name.replaceAll("_", " ");
 }
 
+/** "average of domains" -> "Average of domains" */
+function capitalise(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** 1, "item" -> "1 item"; 2 -> "2 items" */
 function formatCount(number, noun) {
   return `${formatNumber(number)} ${noun}${number === 1 ? "" : "s"}`;

@@ -11,35 +11,27 @@ function asRow(label, estimate) {
 }
 
 const NO_VERDICT = "no verdict";
+const BALANCED =
+  "Length-balanced: the mean of the accuracies where the better response is longer and where it is shorter, over pairs of a better " +
+  "and a worse response; always preferring the longer, or the shorter, gives 50.";
+const UNBALANCED =
+  "There is no length-balanced accuracy, which needs items with a longer chosen response and some with a shorter.";
 const RULES =
   "Fractional: a tie among k counts 1/k, and an item with an unscored response counts as chance. Strict: ties and unscored items are " +
   "wrong. The next two columns are fractional, with unscored items left out or as wrong. Below each is its 95% interval over items.";
 
-/** Accuracy of every reward model: the finding in words, a chart and the table. */
+/** Accuracy of every reward model: the finding in words, charts and the table. */
 function describeResults(report, benchmark) {
-  const { cells, chance } = benchmark;
+  const { cells, chance, headline } = benchmark;
   if (!cells.length) return [paragraph("No reward model was run on this benchmark to its end.")];
   const answered = cells.filter((cell) => cell.overall.fractional);
   const silent = cells.filter((cell) => !cell.overall.fractional);
-  answered.sort((a, b) => b.overall.fractional.value - a.overall.fractional.value);
-  const ranked = [...answered, ...silent];
-  const rows = answered.map((cell) => ({
-    ...asRow(nameOf(report, cell), cell.overall.fractional),
-    other: cell.overall.strict.value,
-  }));
-  const domain = spanOf([chance, ...rows.flatMap(({ low, high, other }) => [low, high, other])]);
-  const chart = makeChart("Accuracy of each reward model with its 95% interval", (width) =>
-    drawIntervals(rows, width, {
-      reference: chance,
-      referenceLabel: "chance",
-      domain,
-      tick: (share) => `${Math.round(share * 100)}%`,
-      text: ({ value, low, high }) => `${formatPercent(value)}  (${formatInterval({ low, high })})`,
-    }),
-  );
-  const flips = ranked.some((cell) => cell.order_flips);
+  const balanced = answered.filter((cell) => cell.overall.length_balanced);
+  const flips = cells.some((cell) => cell.order_flips);
   const columns = [
     "Reward model",
+    ...(headline ? [capitalise(headline)] : []),
+    ...(balanced.length ? ["Length-balanced"] : []),
     "Fractional",
     "Strict",
     "Unscored left out",
@@ -50,10 +42,12 @@ function describeResults(report, benchmark) {
   const table = makeTable(
     "Accuracy under each rule, in percent",
     columns,
-    ranked.map((cell) => {
+    cells.map((cell) => {
       const { fractional, strict, excluded, as_wrong: asWrong, unscored_items: unscored } = cell.overall;
       return [
         nameOf(report, cell),
+        ...(headline ? [showFigure(cell, headline)] : []),
+        ...(balanced.length ? [showEstimate(cell.overall.length_balanced)] : []),
         showEstimate(fractional),
         showEstimate(strict),
         showEstimate(excluded),
@@ -63,18 +57,56 @@ function describeResults(report, benchmark) {
       ];
     }),
   );
+  const charts = [
+    ...drawAccuracies(report, balanced, "Length-balanced accuracy", "● with its interval", {
+      chance: 0.5,
+      read: ({ length_balanced: value }) => [value],
+    }),
+    ...drawAccuracies(report, answered, "Accuracy", "● fractional, with its interval  ○ strict", {
+      chance,
+      read: ({ fractional, strict }) => [fractional, strict.value],
+    }),
+  ];
   return [
     paragraph(describeFinding(report, benchmark, answered, silent), { class: "finding" }),
     element(
       "div",
       { class: "pair" },
-      answered.length
-        ? element("div", null, chart, element("p", { class: "legend" }, "● fractional, with its interval  ○ strict"))
-        : null,
-      element("div", null, table, paragraph(RULES, { class: "note" })),
+      charts.length ? element("div", null, charts) : null,
+      element("div", null, table, paragraph(`${balanced.length ? BALANCED : UNBALANCED} ${RULES}`, { class: "note" })),
     ),
-    describeProtocol(report, benchmark, ranked),
+    describeProtocol(report, benchmark, cells),
   ];
+}
+
+/** A chart of one accuracy of each reward model. `read` gives the estimate to show, and a second value if there is one. */
+function drawAccuracies(report, cells, title, legend, { chance, read }) {
+  if (!cells.length) return [];
+  const rows = cells.map((cell) => {
+    const [estimate, other] = read(cell.overall);
+    return { ...asRow(nameOf(report, cell), estimate), other };
+  });
+  const domain = spanOf([chance, ...rows.flatMap(({ low, high, other }) => [low, high, other]).filter(isNumber)]);
+  const chart = makeChart(`${title} of each reward model with its 95% interval`, (width) =>
+    drawIntervals(rows, width, {
+      reference: chance,
+      referenceLabel: "chance",
+      domain,
+      tick: (share) => `${Math.round(share * 100)}%`,
+      text: ({ value, low, high }) => `${formatPercent(value)}  (${formatInterval({ low, high })})`,
+    }),
+  );
+  return [element("h3", null, title), chart, paragraph(legend, { class: "legend" })];
+}
+
+/** A figure that the benchmark's authors report, by its name; null where it could not be computed. */
+function findFigure(cell, wanted) {
+  return cell.figures.find(({ name }) => name === wanted) ?? null;
+}
+
+function showFigure(cell, name) {
+  const figure = findFigure(cell, name);
+  return figure ? showEstimate(figure) : "–";
 }
 
 /** A share with its interval below it; none where nothing was scored. */
@@ -102,41 +134,41 @@ function describeFlips(flips) {
 }
 
 /** Say who is ahead; "better" only where the comparison says so. Who never answered is nowhere. */
-function describeFinding(report, { comparisons, chance }, [best], silent) {
+function describeFinding(report, { comparisons, chance, headline }, [best], silent) {
   const without = silent.length
     ? ` ${formatList(silent.map((cell) => nameOf(report, cell)))}: ${NO_VERDICT}, as no item was scored.`
     : "";
   if (!best) return without.trim();
-  const { fractional, strict } = best.overall;
-  const lead =
-    `${nameOf(report, best)} decides ${formatPercent(fractional.value)} of ${formatCount(fractional.n, "item")} rightly ` +
-    `(95% interval ${formatInterval(fractional)}; chance ${formatPercent(chance)}), and ${formatPercent(strict.value)} where ties are wrong.`;
+  const { fractional, strict, length_balanced: balanced } = best.overall;
+  const figure = findFigure(best, headline);
   const { label } = report.rewards[best.reward];
   const mine = comparisons.filter(({ a, b }) => a === label || b === label);
-  const namesOf = (pairs) => formatList(pairs.map(({ a, b }) => report.names.get(a === label ? b : a)));
-  const better = mine.filter(({ a, verdict }) => verdict === (a === label ? "a better" : "b better"));
-  const open = mine.filter(({ verdict }) => verdict === "not told apart");
+  const verdictOf = ({ a, verdict }) => (verdict === "not told apart" ? "open" : verdict === (a === label ? "a better" : "b better") ? "better" : "worse");
+  const name = (wanted) =>
+    formatList(mine.filter((pair) => verdictOf(pair) === wanted).map(({ a, b }) => report.names.get(a === label ? b : a)));
   return [
-    lead,
-    better.length ? ` On the same items it is better than ${namesOf(better)}.` : "",
-    open.length ? ` It cannot be told apart from ${namesOf(open)}.` : "",
+    `${nameOf(report, best)} decides ${formatPercent(fractional.value)} of ${formatCount(fractional.n, "item")} rightly ` +
+      `(95% interval ${formatInterval(fractional)}; chance ${formatPercent(chance)}), and ${formatPercent(strict.value)} where ties are wrong.`,
+    balanced ? ` Length-balanced it has ${formatPercent(balanced.value)} (${formatInterval(balanced)}; chance 50%).` : "",
+    figure ? ` The figure that the authors compare by (${headline}) is ${formatPercent(figure.value)} (${formatInterval(figure)}).` : "",
+    name("better") && ` On the same items it is better than ${name("better")}.`,
+    name("open") && ` It cannot be told apart from ${name("open")}.`,
+    name("worse") && ` Without regard to length it is worse than ${name("worse")}.`,
     without,
   ].join("");
 }
 
 /** The figures that a benchmark's own protocol defines. */
 function describeProtocol(report, { protocol }, cells) {
-  const notes = new Map(cells.flatMap((cell) => cell.figures.map(({ name, note }) => [name, note])));
+  const figures = cells.flatMap((cell) => cell.figures).sort((a, b) => Boolean(b.headline) - Boolean(a.headline));
+  const notes = new Map(figures.map(({ name, note }) => [name, note]));
   if (!notes.size) return null;
   const table = makeTable(
     `Figures of ${protocol}, in percent`,
     ["Figure", ...cells.map((cell) => nameOf(report, cell))],
     [...notes].map(([name, note]) => [
       element("span", null, name, element("small", { class: "under" }, note)),
-      ...cells.map((cell) => {
-        const figure = cell.figures.find((one) => one.name === name);
-        return figure ? showEstimate(figure) : "–";
-      }),
+      ...cells.map((cell) => showFigure(cell, name)),
     ]),
   );
   return element("div", { class: "protocol" }, element("h3", null, `As the authors of ${protocol} report it`), table);
@@ -156,30 +188,31 @@ function describeSubsets(report, { cells, subsets, chance }) {
   }));
   const table = makeTable(
     "Accuracy by subset, in percent",
-    ["Subset", "Reward model", "Fractional", "95% interval", "Strict", "Unscored"],
+    ["Subset", "Reward model", "Length-balanced", "Fractional", "Strict", "Unscored"],
     parts.flatMap(({ name, rows }) =>
       rows.map((row) => [
         name,
         row.label,
-        ...(row.answered
-          ? [formatPoints(row.value), formatInterval(row), formatPoints(row.strict.value)]
-          : [NO_VERDICT, "–", "–"]),
+        row.length_balanced ? showEstimate(row.length_balanced) : "–",
+        ...(row.answered ? [showEstimate(row.fractional), formatPoints(row.strict.value)] : [NO_VERDICT, "–"]),
         formatNumber(row.unscored_items),
       ]),
     ),
     { left: [0, 1] },
   );
   return [
-    paragraph("Fractional accuracy, with 95% intervals; the dashed line is chance over the whole benchmark.", {
-      class: "note",
-    }),
+    paragraph(
+      "Fractional accuracy, with 95% intervals, and in brackets length-balanced accuracy where there is one; the dashed line is chance " +
+        "over the whole benchmark.",
+      { class: "note" },
+    ),
     element(
       "div",
       { class: "cards" },
       parts.map(({ name, items, rows }) => {
         const bars = rows.filter(({ answered }) => answered);
         const chart = (width) =>
-          drawBars(bars, width, { reference: chance, text: ({ value }) => formatPercent(value) });
+          drawBars(bars, width, { reference: chance, text: describeBar });
         return element(
           "figure",
           null,
@@ -190,6 +223,11 @@ function describeSubsets(report, { cells, subsets, chance }) {
     ),
     makeDetails("Table", table),
   ];
+}
+
+/** The accuracy of a bar: "61.2% (57.0%)" */
+function describeBar({ value, length_balanced: balanced }) {
+  return balanced ? `${formatPercent(value)} (${formatPercent(balanced.value)})` : formatPercent(value);
 }
 
 /** Differences between reward models on the same items. */
@@ -208,24 +246,27 @@ function describeComparisons(report, { comparisons: pairs }) {
         `${formatDifference(value)}  (${formatDifference(low)} to ${formatDifference(high)})`,
     }),
   );
+  const balanced = comparisons.some((pair) => pair.length_balanced_difference);
   const verdicts = { "a better": ({ a }) => `${a} is better`, "b better": ({ b }) => `${b} is better` };
   const table = makeTable(
     "Paired comparisons",
-    ["First − second", "Difference", "Strict difference", "McNemar p", "Holm p", "Verdict"],
+    ["First − second", "Verdict", "Difference", "Strict", ...(balanced ? ["Length-balanced"] : []), "p", "Holm p"],
     comparisons.map((pair) => [
       `${pair.a} − ${pair.b}`,
+      verdicts[pair.verdict]?.(pair) ?? "not told apart",
       showEstimate(pair.difference, formatDifference),
       showEstimate(pair.strict_difference, formatDifference),
-      formatProbability(pair.mcnemar_p),
+      ...(balanced ? [showEstimate(pair.length_balanced_difference, formatDifference)] : []),
+      formatProbability(pair.p),
       formatProbability(pair.holm_p),
-      verdicts[pair.verdict]?.(pair) ?? "not told apart",
     ]),
-    { left: [0, 5] },
+    { left: [0, 1] },
   );
+  const tests = formatList([...new Set(comparisons.map(({ test }) => test))]);
   return [
     paragraph(
-      `First minus second, in points of fractional accuracy on the same ${formatCount(comparisons[0].items, "item")}. One is called better only where the 95% interval excludes 0 and ` +
-        "McNemar's exact test of the strict decisions, corrected for the number of pairs (Holm), is below .05 and agrees.",
+      `First minus second, in points of fractional accuracy on the same ${formatCount(comparisons[0].items, "item")}. One is called better only where p (${tests}), ` +
+        "corrected for the number of pairs by Holm's method, is below .05, and the fractional and the strict rule agree.",
       { class: "note" },
     ),
     element("div", { class: "pair" }, chart, table),
