@@ -23,6 +23,7 @@ from flip_reward.rewards.composite.reward import CompositeReward
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.judges.listwise import ListwiseJudge
+from flip_reward.rewards.judges.logit import LogitPairwiseJudge, LogitPointwiseJudge
 from flip_reward.rewards.judges.pairwise import PairwiseJudge
 from flip_reward.rewards.judges.pointwise import PointwiseJudge
 from flip_reward.rewards.similarities import load_similarity
@@ -43,6 +44,8 @@ __all__ = [
     "FlipRewardError",
     "Group",
     "ListwiseJudge",
+    "LogitPairwiseJudge",
+    "LogitPointwiseJudge",
     "Message",
     "Outcome",
     "PairwiseJudge",

@@ -24,7 +24,7 @@
         ├── ContextTooLongError       the prompt does not fit the model
         ├── RequestRefusedError       any other 4xx, while others are answered
         └── EngineUnavailableError    nothing will be answered: wrong address, key or model, no credit
-            ├── NoLogprobsError       the engine cannot say how likely a given text is
+            ├── NoLogprobsError       the engine cannot say how likely a text or a token is
             └── NoClassifierError     the engine has no trained reward model
 
 An `EngineError` concerns one request and becomes an `Outcome` of one score, except `EngineUnavailableError`, which
@@ -198,11 +198,11 @@ class EngineUnavailableError(EngineError):
 
 
 class NoLogprobsError(EngineUnavailableError):
-    """The engine cannot say how likely a given text is."""
+    """The engine cannot say how likely a given text is, or `what` was asked for."""
 
-    def __init__(self, engine: str, *, hint: str | None = None) -> None:
+    def __init__(self, engine: str, *, what: str = "of a given text", hint: str | None = None) -> None:
         super().__init__(
-            f"{engine} cannot give the log-probabilities of a given text",
+            f"{engine} cannot give the log-probabilities {what}",
             hint=hint or "use a model in this process, --model transformers:NAME, or a vLLM or SGLang server",
         )
 

@@ -263,7 +263,7 @@ class FaultServer:
         words = replies[0].usage.prompt_tokens + body["max_tokens"]
         if self._context_words is not None and words > self._context_words:
             return None
-        return _render(replies, self.model)
+        return _render(replies, self.model, body.get("top_logprobs", 0))
 
     def _reply(self, body: dict[str, Any], number: int) -> Completion:
         seed = body.get("seed")
@@ -325,7 +325,19 @@ def _refuse(fault: Fault, retry_after: str) -> web.Response:
             return _fail(int(fault), f"injected {fault}", headers={"Retry-After": retry_after})
 
 
-def _render(replies: Sequence[Completion], model: str) -> str:
+def list_alternatives(top: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """Say how a reply could have begun, in the form of OpenAI, vLLM, SGLang, llama.cpp and Ollama."""
+    named = [{"token": text, "logprob": value, "bytes": list(text.encode())} for text, value in top]
+    return {"content": [{**named[0], "top_logprobs": named}], "refusal": None}
+
+
+def _write_logprobs(reply: Completion, count: int) -> dict[str, Any] | None:
+    first = (reply.text or "").split(" ")[0]
+    top = reply.top_logprobs or [(first, -0.2), *((word, -3.0) for word in ("Yes", "No") if word != first)]
+    return list_alternatives(top[:count]) if count else None
+
+
+def _render(replies: Sequence[Completion], model: str, top_logprobs: int) -> str:
     prompt_tokens = replies[0].usage.prompt_tokens
     completion_tokens = sum(reply.usage.completion_tokens for reply in replies)
     return json.dumps(
@@ -338,6 +350,7 @@ def _render(replies: Sequence[Completion], model: str) -> str:
                     "index": index,
                     "message": {"role": "assistant", "content": reply.text, "reasoning_content": "secret thoughts"},
                     "finish_reason": reply.finish_reason,
+                    "logprobs": _write_logprobs(reply, top_logprobs),
                 }
                 for index, reply in enumerate(replies)
             ],

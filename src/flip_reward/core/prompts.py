@@ -10,7 +10,8 @@ a template may and must have depends on its task:
   `{instruction}`, the last user message alone; and
     - pointwise `{response}`: put it last, so that nothing in it can pass for what follows;
     - pairwise `{response_a}` and `{response_b}`: each a JSON string; or `{response1}` and `{response2}`: as they are;
-    - listwise `{responses}`: one JSON object a line, with the index and the text.
+    - listwise `{responses}`: one JSON object a line, with the index and the text;
+    - for logit judges one as pointwise, but as a JSON string: the question comes last; or two as pairwise.
 
 The prompt files of arXiv 2602.13551 (github.com/yikee/FLIP) are taken as they are: `{prompt}` is the instruction,
 `{response_list}` the responses.
@@ -71,7 +72,7 @@ COMPLETE = TemplateTask(
 
 
 class JudgeKind(StrEnum):
-    """How many responses a judge sees at once."""
+    """How many responses a judge sees at once, and how it answers."""
 
     POINTWISE = "pointwise"
     """One, which it rates."""
@@ -79,6 +80,12 @@ class JudgeKind(StrEnum):
     """Two; it chooses the better one."""
     LISTWISE = "listwise"
     """All; it chooses the best one."""
+    LOGIT_YES = "logit-yes"
+    """One; its reply begins with Yes or No."""
+    LOGIT_RATING = "logit-rating"
+    """One; its reply begins with a digit from 1 to 9."""
+    LOGIT_PAIRWISE = "logit-pairwise"
+    """Two; its reply begins with A or B."""
 
     @property
     def task(self) -> TemplateTask:
@@ -92,9 +99,9 @@ _AS_THEY_ARE = {"response1": "response_a", "response2": "response_b"}
 """Placeholders of the same text as it is, and what they stand in place of."""
 
 
-def _judge_task(kind: JudgeKind, required: set[str], authors_name: str) -> TemplateTask:
+def _judge_task(kind: JudgeKind, required: set[str], *authors_names: str) -> TemplateTask:
     question = frozenset({"conversation", "instruction"})
-    names = (authors_name, kind.value)
+    names = (*authors_names, kind.value)
     return TemplateTask(f"{kind.value} template", frozenset(required), question, (kind.value,), names, question)
 
 
@@ -102,6 +109,9 @@ _JUDGE_TASKS = {
     JudgeKind.POINTWISE: _judge_task(JudgeKind.POINTWISE, {"response"}, "llmjudge_pointwise_rating"),
     JudgeKind.PAIRWISE: _judge_task(JudgeKind.PAIRWISE, {"response_a", "response_b"}, "llmjudge_pairwise_ranking"),
     JudgeKind.LISTWISE: _judge_task(JudgeKind.LISTWISE, {"responses"}, "llmjudge_listwise_ranking"),
+    JudgeKind.LOGIT_YES: _judge_task(JudgeKind.LOGIT_YES, {"response"}),
+    JudgeKind.LOGIT_RATING: _judge_task(JudgeKind.LOGIT_RATING, {"response"}),
+    JudgeKind.LOGIT_PAIRWISE: _judge_task(JudgeKind.LOGIT_PAIRWISE, {"response_a", "response_b"}),
 }
 
 BUILT_IN = INFER.built_in

@@ -78,6 +78,7 @@ class Request:
         sampling: How the reply is drawn.
         json_schema: Constrains the reply, where given.
         n: How many replies are drawn, at least 1.
+        top_logprobs: How many of the likeliest first tokens of the reply are wanted, with their log-probabilities.
 
     Example:
         >>> Request((Message("user", "Name three fruits."),), Sampling(temperature=0.7, seed=1), n=2).repeatable
@@ -88,6 +89,7 @@ class Request:
     sampling: Sampling = Sampling()
     json_schema: JsonSchema | None = None
     n: int = 1
+    top_logprobs: int = 0
 
     @property
     def repeatable(self) -> bool:
@@ -149,6 +151,9 @@ class Completion:
         others: The further completions of a request with `n` above 1. Their usage is counted in this one's.
         detail: One line more on why there is no text, or not all of it, where the engine knows.
         repeatable: The engine did what makes the answer repeatable; if not, it is not cached.
+        top_logprobs: Where they were asked for, the likeliest tokens that the reply could have begun with, the
+            likeliest first: the text of each and the natural logarithm of its probability before sampling, at most
+            0. There may be fewer than were asked for; none where the reply has no token.
 
     Example:
         >>> Completion("Apples, pears and plums.").finish_reason
@@ -163,6 +168,7 @@ class Completion:
     others: tuple[Completion, ...] = ()
     detail: str | None = None
     repeatable: bool = True
+    top_logprobs: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +239,7 @@ class Engine(Protocol):
 
         Raises:
             EngineError: This request could not be answered.
+            NoLogprobsError: It asks for `top_logprobs`, which this engine cannot give.
             EngineUnavailableError: No request ever will.
         """
         ...

@@ -69,6 +69,8 @@ def cache_key(identity: str, request: Request | LogprobRequest | ClassifyRequest
         ]
         if request.n > 1:
             parts.append(request.n)
+        if request.top_logprobs:
+            parts.append(["top_logprobs", request.top_logprobs])
         continuation = ""
     contents = "".join([message.content for message in messages]) + continuation
     if KNOWN_MARKS.disarm(contents) is not contents:
@@ -82,8 +84,14 @@ def is_complete(completion: Completion | TokenLogprobs | Classification) -> bool
     """Whether an answer is worth keeping: it is known to be whole, and the same request means the same answer."""
     if not isinstance(completion, Completion):
         return True
-    replies = (completion, *completion.others)
-    return all(one.repeatable and one.text and Ending.of(one.finish_reason) is Ending.NATURAL for one in replies)
+    return all(map(_is_whole, (completion, *completion.others)))
+
+
+def _is_whole(reply: Completion) -> bool:
+    if not reply.repeatable:
+        return False
+    # The probabilities of a first token are whole, however the reply went on.
+    return bool(reply.top_logprobs or (reply.text and Ending.of(reply.finish_reason) is Ending.NATURAL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +287,8 @@ def _encode(completion: Completion | TokenLogprobs | Classification, server: str
         entry = {"text": completion.text, "finish_reason": completion.finish_reason}
         if completion.others:
             entry["others"] = [[other.text, other.finish_reason] for other in completion.others]
+        if completion.top_logprobs:
+            entry["top_logprobs"] = completion.top_logprobs
     return json.dumps(entry if server is None else {**entry, "server": server})
 
 
@@ -295,9 +305,10 @@ def _decode(value: str, server: str | None) -> Completion | TokenLogprobs | Clas
             _completion(text, reason)
             for text, reason in [(entry["text"], entry["finish_reason"]), *entry.get("others", ())]
         ]
+        top = tuple([("" + text, value + 0.0) for text, value in entry.get("top_logprobs", ())])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # a damaged entry counts as none
-    return replace(first, others=tuple(others))
+    return replace(first, others=tuple(others), top_logprobs=top)
 
 
 def _finite(value: float) -> float:

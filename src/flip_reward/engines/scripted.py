@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import math
+import re
 from collections.abc import Callable, Sequence
 
 from flip_reward.core.score import Usage
@@ -21,6 +24,7 @@ from flip_reward.errors import RequestRefusedError
 Script = Callable[[Request], str | Completion]
 LogprobScript = Callable[[LogprobRequest], Sequence[float]]
 ClassifyScript = Callable[[ClassifyRequest], float]
+FirstTokenScript = Callable[[Request], Sequence[tuple[str, float]]]
 
 
 def echo_last_words(request: Request) -> str:
@@ -55,6 +59,24 @@ def count_known_words(request: ClassifyRequest) -> float:
     return 2 * sum(word in asked for word in words) / max(len(words), 1) - 1
 
 
+def weigh_quoted_words(request: Request) -> list[tuple[str, float]]:
+    """Let a reply begin with one of the words that the first message has in quotes, the likeliest first.
+
+    How likely each is depends on a hash of the messages.
+
+    Example:
+        >>> from flip_reward.core.conversation import Message
+        >>> [word for word, _ in weigh_quoted_words(Request((Message("user", 'Answer "Yes" or "No".'),)))]
+        ['Yes', 'No']
+    """
+    words = dict.fromkeys(_QUOTED.findall(request.messages[0].content)) or {"Yes": None}
+    asked = "".join([message.content for message in request.messages])
+    weights = {word: 1 + hashlib.sha256(f"{word} {asked}".encode(errors="replace")).digest()[0] for word in words}
+    total = sum(weights.values())
+    return sorted(((word, math.log(weight / total)) for word, weight in weights.items()), key=lambda pair: -pair[1])
+
+
+_QUOTED = re.compile(r'"(\w{1,20})"')
 _UNQUOTED = {ord('"'): None, ord("\\"): None, **dict.fromkeys(range(32), " ")}
 
 
@@ -65,6 +87,7 @@ class ScriptedEngine:
         script: Called once for each reply. An `EngineError` it raises is this engine's failure.
         logprob_script: Called for each request for log-probabilities.
         classify_script: Called for each request for a trained model's reward.
+        first_token_script: Called for each request for `top_logprobs`, whose reply is the first of these tokens.
         latency_seconds: How long each answer takes.
         model: The model's name.
 
@@ -85,12 +108,14 @@ class ScriptedEngine:
         *,
         logprob_script: LogprobScript = expect_known_words,
         classify_script: ClassifyScript = count_known_words,
+        first_token_script: FirstTokenScript = weigh_quoted_words,
         latency_seconds: float = 0.0,
         model: str = "scripted",
     ) -> None:
         self._script = script
         self._logprob_script = logprob_script
         self._classify_script = classify_script
+        self._first_token_script = first_token_script
         self._latency_seconds = latency_seconds
         self.model = model
         self.identity = f"scripted/{model}"
@@ -107,6 +132,9 @@ class ScriptedEngine:
         if isinstance(reply, Completion):
             return reply
         prompt_words = sum([message.content.count(" ") + 1 for message in request.messages])
+        if request.top_logprobs:
+            top = tuple(self._first_token_script(request))[: request.top_logprobs]
+            return Completion(top[0][0] if top else "", "length", Usage(prompt_words, 1), top_logprobs=top)
         return Completion(reply, usage=Usage(prompt_words, reply.count(" ") + 1))
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:

@@ -48,7 +48,7 @@ Items: TypeAlias = Mapping[str, Sequence[BenchmarkItem]]
 RunRecords: TypeAlias = list[list[Record | None]]
 """The records of a run: for each item one for each response, None where there is none yet."""
 
-_COMPARING_JUDGES = (JudgeKind.PAIRWISE.value, JudgeKind.LISTWISE.value)
+_COMPARING_JUDGES = (JudgeKind.PAIRWISE.value, JudgeKind.LISTWISE.value, JudgeKind.LOGIT_PAIRWISE.value)
 
 
 @dataclass(frozen=True, slots=True)

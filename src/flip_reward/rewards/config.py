@@ -39,6 +39,12 @@ from flip_reward.rewards.composite.rules import RULES, RuleReward
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
+from flip_reward.rewards.judges.logit import (
+    LogitPairwiseJudge,
+    LogitPairwiseOptions,
+    LogitPointwiseJudge,
+    LogitPointwiseOptions,
+)
 from flip_reward.rewards.judges.pairwise import PairwiseJudge, PairwiseOptions
 from flip_reward.rewards.judges.pointwise import PointwiseJudge, PointwiseOptions
 from flip_reward.rewards.options import ResponseOptions
@@ -54,7 +60,13 @@ _INFERRING: Mapping[str, tuple[Callable[..., RewardModel], Sequence[str]]] = Map
 """The rewards that take template and limits from a tuned model, each with the package's templates for it."""
 
 _JUDGES: Mapping[str, Callable[..., RewardModel]] = MappingProxyType(
-    {"pointwise": PointwiseJudge, "pairwise": PairwiseJudge, "listwise": ListwiseJudge}
+    {
+        "pointwise": PointwiseJudge,
+        "pairwise": PairwiseJudge,
+        "listwise": ListwiseJudge,
+        "logit-pointwise": LogitPointwiseJudge,
+        "logit-pairwise": LogitPairwiseJudge,
+    }
 )
 
 TRAINED = "trained"
@@ -115,8 +127,9 @@ class RewardConfig(FlatSettings):
         Field(
             description="'flip'; 'backward-likelihood', how likely the instruction is after the response; 'trained', "
             "a reward model that was trained on preferences; a judge: 'pointwise' rates each response from 1 to 10, "
-            "'pairwise' compares two at a time, 'listwise' chooses the best of all; or without a model 'longest', "
-            "'shortest', 'copy', 'constant'. Or a formula of them: '0.5*z(flip) + 0.5*z(trained)'."
+            "'pairwise' compares two at a time, 'listwise' chooses the best of all, and 'logit-pointwise' and "
+            "'logit-pairwise' go by the probabilities of their answers; or without a model 'longest', 'shortest', "
+            "'copy', 'constant'. Or a formula of them: '0.5*z(flip) + 0.5*z(trained)'."
         ),
         Setting(short="-r", metavar="NAME", common=True, choices=REWARDS),
     ] = "flip"
@@ -127,6 +140,8 @@ class RewardConfig(FlatSettings):
     pointwise: PointwiseOptions = PointwiseOptions()
     pairwise: PairwiseOptions = PairwiseOptions()
     listwise: ListwiseOptions = ListwiseOptions()
+    logit_pointwise: LogitPointwiseOptions = LogitPointwiseOptions()
+    logit_pairwise: LogitPairwiseOptions = LogitPairwiseOptions()
     control: ResponseOptions = ResponseOptions()
     policy: PolicyOptions = PolicyOptions()
 

@@ -170,9 +170,19 @@ KEYS = {
     JudgeKind.PAIRWISE: '"BETTER_RESPONSE": ',
     JudgeKind.LISTWISE: '"BEST_RESPONSE_INDEX": ',
 }
+LOGIT_KINDS = (JudgeKind.LOGIT_YES, JudgeKind.LOGIT_RATING, JudgeKind.LOGIT_PAIRWISE)
 
 
-@pytest.mark.parametrize("kind", JudgeKind)
+@pytest.mark.parametrize("kind", LOGIT_KINDS)
+def test_logit_judges_are_asked_last(kind: JudgeKind) -> None:
+    values = dict.fromkeys(kind.task.required, '"RESPONSE"') | {"conversation": "CONVERSATION"}
+    _, user = load_judge_template(kind).format(values)
+    question = user.content.rpartition('"RESPONSE"\n\n')[2]
+    assert "CONVERSATION" in user.content
+    assert "response" in question
+
+
+@pytest.mark.parametrize("kind", KEYS)
 def test_judge_templates_hold_fixed_text_first_and_what_is_judged_last(kind: JudgeKind) -> None:
     values = dict.fromkeys(kind.task.required, "RESPONSE") | {
         "conversation": "CONVERSATION",

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from flip_reward.engines.base import (
     Request,
     Sampling,
 )
-from flip_reward.engines.cache import ResponseCache, cache_key, default_cache_path
+from flip_reward.engines.cache import ResponseCache, cache_key, default_cache_path, is_complete
 from flip_reward.errors import OptionError
 
 ANSWER = Completion("Name three fruits.", "stop")
@@ -56,6 +57,29 @@ def test_answers_from_when_marks_were_read_as_the_templates_own_are_not_found() 
     planted, broken = (Request((Message("user", text),)) for text in ("Pear.<|im_end|>", "Pear.< |im_end|>"))
     assert cache_key("engine", planted).hex() != former
     assert cache_key("engine", planted) != cache_key("engine", broken)
+
+
+def test_the_probabilities_of_the_first_token_survive_and_have_keys_of_their_own(path: Path) -> None:
+    completion = Completion("Yes", "length", top_logprobs=(("Yes", -0.1), ("\ud83c", -2.5)))
+    with ResponseCache(path) as cache:
+        cache.put(b"key", completion)
+        cache.flush()
+        assert cache.get(b"key") == replace(completion, attempts=0, cached=True)
+    plain = Request((Message("user", "Is a pear a fruit?"),), Sampling(max_tokens=1))
+    keys = {cache_key("engine", replace(plain, top_logprobs=count)) for count in (0, 5, 20)}
+    assert len(keys) == 3
+
+
+def test_requests_without_probabilities_keep_their_keys() -> None:
+    plain = Request((Message("user", "Is a pear a fruit?"),), Sampling(max_tokens=1))
+    assert cache_key("engine", plain).hex() == "bb85f53e8f02be272967e2017b64412288978a81e1d96122adedb3e7f44d40a3"
+
+
+def test_a_reply_that_was_cut_is_whole_only_with_the_probabilities_that_were_asked_for() -> None:
+    cut = Completion("Yes", "length")
+    assert not is_complete(cut)
+    assert is_complete(replace(cut, top_logprobs=(("Yes", -0.1),)))
+    assert not is_complete(replace(cut, top_logprobs=(("Yes", -0.1),), repeatable=False))
 
 
 def test_a_full_batch_is_written_without_being_asked(path: Path) -> None:

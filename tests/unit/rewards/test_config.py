@@ -26,6 +26,7 @@ from flip_reward.recipe import read_recipe
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.config import REWARDS, WITH_MODEL, RewardConfig, split_settings
 from flip_reward.rewards.flip import FlipOptions
+from flip_reward.rewards.judges.logit import LogitScale
 from flip_reward.rewards.judges.pairwise import Tournament
 
 EVERYTHING = {
@@ -44,6 +45,7 @@ EVERYTHING = {
     "tournament": Tournament.KNOCKOUT,
     "orders": 4,
     "order_seed": 7,
+    "logit_scale": LogitScale.RATING,
 }
 
 
@@ -166,7 +168,8 @@ def test_every_reward_can_be_made_by_name(name: str) -> None:
     config = RewardConfig(reward=name, model="scripted")
     reward = config.load()
     assert reward.settings["reward"] == name
-    assert reward.independent == (name in {"flip", "backward-likelihood", "trained", "pointwise"})
+    alone = {"flip", "backward-likelihood", "trained", "pointwise", "logit-pointwise"}
+    assert reward.independent == (name in alone)
     checked = config.check()
     assert checked.engine is None
     assert {**checked.settings, "engine": reward.settings["engine"]} == reward.settings
@@ -194,6 +197,8 @@ def test_settings_reach_the_rewards() -> None:
     assert settings.pop("trained") == {"reward": "trained"}
     likelihood = settings.pop("backward-likelihood")
     assert (likelihood["template"], likelihood["value"]) == ("direct", "pmi")
+    assert settings.pop("logit-pairwise")["reward"] == "logit-pairwise"
+    assert settings.pop("logit-pointwise")["scale"] == "rating"
     assert all(
         (own["structured"], own["temperature"], own["max_tokens"]) == (True, 0.5, 99) for own in settings.values()
     )
@@ -306,6 +311,8 @@ def test_one_folder_of_templates_serves_every_reward(tmp_path: Path) -> None:
         "llmjudge_pointwise_rating": "{instruction} {response}",
         "llmjudge_pairwise_ranking": "{instruction} {response_a} {response_b}",
         "llmjudge_listwise_ranking": "{instruction} {responses}",
+        "logit-yes": "{instruction} {response}",
+        "logit-pairwise": "{instruction} {response_a} {response_b}",
     }
     for name, text in texts.items():
         (tmp_path / f"{name}_USER.prompt").write_text(text, encoding="utf-8")
@@ -329,7 +336,8 @@ def test_a_judge_asks_the_model_without_the_adapter_that_infers(reward: str, mon
     served = RewardConfig(reward=reward, model="m", base_url="http://bob:pw@host/v1")
     assert served.describe_model() == ("m at http://host/v1" if reward in WITH_MODEL else "none")
     named = RewardConfig(reward=reward, model="embedded").describe_model()
-    assert ("not tuned to judge" in named) == (reward in ("pointwise", "pairwise", "listwise"))
+    judges = set(WITH_MODEL) - {"flip", "backward-likelihood", "trained"}
+    assert ("not tuned to judge" in named) == (reward in judges)
 
 
 @pytest.mark.parametrize("reward", REWARDS)

@@ -73,8 +73,9 @@ def evaluate(
         typer.Option(
             "--reward",
             "-r",
-            help="flip, backward-likelihood, trained, pointwise, pairwise or listwise; without a model longest, "
-            "shortest, copy or constant; or a formula of them, '0.5*z(flip) + 0.5*z(trained)'.",
+            help="flip, backward-likelihood, trained, pointwise, pairwise, listwise, logit-pointwise, "
+            "logit-pairwise; without a model longest, shortest, copy, constant; or a formula of them, "
+            "'0.5*z(flip) + 0.5*z(trained)'.",
             autocompletion=complete(REWARDS),
             rich_help_panel=_GRID,
         ),

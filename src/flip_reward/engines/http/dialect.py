@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 Fields = dict[str, object]
 
+FEWER_TOP_LOGPROBS = 5
+"""What older vLLM, TGI, Fireworks and OpenAI's reasoning models give at most."""
+
 REFUSALS = frozenset({400, 404, 422, 500, 501})
 """Statuses of refusals of a form. llama.cpp answers 500 where a chat template refuses the messages."""
 
@@ -28,12 +31,14 @@ _NOT_TAKEN = re.compile(
     re.IGNORECASE,
 )
 _OUT_OF_RANGE = re.compile(
-    r"between|range|outside|above|below|or less|or more|(?:less|greater|more) than|at (?:most|least)|m(?:ax|in)imum",
+    r"between|range|outside|above|below|<=|or (?:less|more)|(?:less|greater|more) than|at (?:most|least)"
+    r"|m(?:ax|in)imum",
     re.IGNORECASE,
 )
 _SYSTEM = re.compile(r"\b(?:system|developer)\b", re.IGNORECASE)
 _ROLE = re.compile(r"\b(?:role|instruction|message|prompt)s?\b", re.IGNORECASE)
 _STRUCTURE = re.compile(r"response_format|json[_ ]?schema|structured[_ ]output|guided|grammar", re.IGNORECASE)
+_TOP_LOGPROBS = re.compile(r"top_?logprobs|sample logprobs|top_n_tokens", re.IGNORECASE)  # OpenAI, vLLM, TGI
 _ONLY_TWO_ROLES = re.compile(r"roles must alternate user|only user(?:,| and) assistant roles", re.IGNORECASE)
 
 
@@ -103,6 +108,12 @@ CHANGES = (
         _delete("response_format"),
         "response_format is left out, so replies are not constrained",
     ),
+    Change(
+        "top_logprobs",
+        lambda words: bool(_TOP_LOGPROBS.search(words) and _OUT_OF_RANGE.search(words)),
+        lambda fields: fields.update(top_logprobs=FEWER_TOP_LOGPROBS),
+        f"{FEWER_TOP_LOGPROBS} alternatives to a token are asked for",
+    ),
     _leave_out("chat_template_kwargs", "chat_template_kwargs is left out, so thinking is not switched off"),
 )
 """In the order in which they are tried on a refusal."""
@@ -139,6 +150,8 @@ class Dialect:
 
 
 def _helps(change: Change, fields: Fields) -> bool:
+    if change.field == "top_logprobs":
+        return cast("int", fields["top_logprobs"]) > FEWER_TOP_LOGPROBS
     if change.field != "messages":
         return True
     return any(message.role == "system" for message in cast("tuple[Message, ...]", fields["messages"]))

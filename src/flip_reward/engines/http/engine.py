@@ -187,7 +187,7 @@ class HttpEngine:
             except EngineError as failure:
                 error, change = failure, None
             else:
-                completion = _decode(response, request.n)
+                completion = _decode(response, request)
                 if completion is not None:
                     self._server.answered = True
                     self._dialect.keep(changes)
@@ -238,9 +238,9 @@ class HttpEngine:
         return [first, *first.others]
 
 
-def _decode(response: HttpResponse, count: int) -> Completion | None:
+def _decode(response: HttpResponse, request: Request) -> Completion | None:
     if response.status < 300:
-        return decode_completion(response.body, n=count)
+        return decode_completion(response.body, n=request.n, top_logprobs=request.top_logprobs)
     return decode_refused_cut(read_error_body(response.body))
 
 

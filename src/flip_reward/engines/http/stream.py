@@ -53,6 +53,8 @@ def _join_chunks(chunks: Iterable[Any]) -> dict[str, Any]:
             index = choice.get("index", 0)
             joined, end = texts.setdefault(index, {}), ends.setdefault(index, {"finish_reason": None})
             end.update({name: choice[name] for name in ("finish_reason", "error") if choice.get(name)})
+            if choice.get("logprobs"):
+                end.setdefault("logprobs", choice["logprobs"])  # those of the first token are all that is read
             delta = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
             for name in _TEXTS:
                 if isinstance(delta.get(name), str):

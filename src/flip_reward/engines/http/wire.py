@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from flip_reward.core.json_body import mend_surrogates
 from flip_reward.core.replies.ending import Ending
 from flip_reward.core.score import Usage
 from flip_reward.engines.base import Completion, Request
+from flip_reward.engines.http.first_token import read_first_token
 from flip_reward.engines.http.stream import read_body
 from flip_reward.errors import (
     ContextTooLongError,
@@ -56,6 +57,8 @@ def make_fields(model: str, request: Request) -> dict[str, object]:
         fields["seed"] = sampling.seed
     if request.n > 1:
         fields["n"] = request.n
+    if request.top_logprobs:
+        fields["logprobs"], fields["top_logprobs"] = True, request.top_logprobs
     if request.json_schema is not None:
         schema = {
             "name": request.json_schema.name,
@@ -81,12 +84,12 @@ def _to_json(value: object) -> object:
     return orjson.loads(value.contents) if isinstance(value, orjson.Fragment) else asdict(cast("Message", value))
 
 
-def decode_completion(body: bytes, *, n: int = 1) -> Completion | None:
+def decode_completion(body: bytes, *, n: int = 1, top_logprobs: int = 0) -> Completion | None:
     """Read a completion from a response's body; None when it is not one.
 
     The reply is the visible content alone, without what reasoning models send beside it, and None when the server
     sent none; the completion's `detail` then says why, where the server does. Replies beyond the `n` that were asked
-    for are left out.
+    for are left out. Where `top_logprobs` are asked for, see `read_first_token` for what it raises.
     """
     try:
         answer = read_body(body)
@@ -94,7 +97,8 @@ def decode_completion(body: bytes, *, n: int = 1) -> Completion | None:
         if answer.get("error"):
             return None
         further = tuple([_read_choice(choice, Usage()) for choice in others])
-        return _read_choice(first, read_usage(answer.get("usage")), further)
+        completion = _read_choice(first, read_usage(answer.get("usage")), further)
+        return _add_first_token(completion, first, top_logprobs) if top_logprobs else completion
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
 
@@ -122,6 +126,15 @@ def _read_choice(choice: dict[str, Any], usage: Usage, others: tuple[Completion,
     return Completion(text, finish_reason, usage, others=others, detail=detail)
 
 
+def _add_first_token(completion: Completion, choice: dict[str, Any], count: int) -> Completion:
+    if Ending.of(completion.finish_reason) is Ending.FILTERED:
+        return completion
+    has_text = bool(completion.text)
+    if not has_text and _has_reasoned(choice.get("message") or {}):
+        return completion  # its first token is none of the answer
+    return replace(completion, top_logprobs=read_first_token(choice, count, has_text=has_text))
+
+
 def decode_refused_cut(said: ErrorBody) -> Completion | None:
     """Read the refusal by which OpenAI's reasoning models say that a reply was cut before it began; else None."""
     if "model output limit was reached" not in said.text:
@@ -131,7 +144,7 @@ def decode_refused_cut(said: ErrorBody) -> Completion | None:
 
 def _explain_nothing(message: Mapping[str, object], finish_reason: str | None) -> str | None:
     """Say why a reply is blank, if the server shows it."""
-    reasoned = any(message.get(name) for name in _REASONING) or isinstance(message.get("content"), list)
+    reasoned = _has_reasoned(message)
     if Ending.of(finish_reason) is Ending.CUT:
         when = "while the model was still reasoning" if reasoned else "before the model wrote an answer"
         return f"the reply was cut {when}; allow more with --max-tokens, or switch reasoning off with --no-thinking"
@@ -141,6 +154,10 @@ def _explain_nothing(message: Mapping[str, object], finish_reason: str | None) -
             "--no-thinking, or give the server the reasoning parser that fits the model"
         )
     return "the model called a tool in place of a reply" if message.get("tool_calls") else None
+
+
+def _has_reasoned(message: Mapping[str, object]) -> bool:
+    return any(message.get(name) for name in _REASONING) or isinstance(message.get("content"), list)
 
 
 _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")

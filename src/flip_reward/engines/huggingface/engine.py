@@ -37,6 +37,8 @@ class _Row:
     tokens: Sequence[int]
     scored: int = 0
     """How many of the last tokens are scored; 0 where new ones are generated."""
+    top: int = 0
+    """How many of the likeliest next tokens are wanted."""
     sampling: Sampling | None = None
     """Without the seed."""
     seed: int = 0
@@ -46,7 +48,7 @@ class _Row:
     @property
     def kind(self) -> object:
         """Log-probabilities go together, and generation with equal options; without padding, of one length."""
-        return self.sampling, self.sampling and not self.pads and len(self.tokens)
+        return self.sampling, self.top, self.sampling and not self.pads and len(self.tokens)
 
     @property
     def length(self) -> int:
@@ -105,18 +107,31 @@ class TransformersEngine:
         self._check_usable()
         tokens = self.text.encode(self.text.render(request.messages))
         self._check_length(len(tokens), request.sampling.max_tokens)
+        top = await self._rank_first_tokens(tokens, request.top_logprobs) if request.top_logprobs else []
         sampling, seed = replace(request.sampling, seed=None), request.sampling.seed
-        replies = await self._queue.compute(
-            [
-                _Row(tokens, 0, sampling, _seed_row(seed, number, tokens), self.loaded.pads)
-                for number in range(request.n)
-            ]
-        )
+        replies: Sequence[Sequence[float]]
+        if top and sampling.temperature == 0 and sampling.max_tokens == 1:
+            replies = [[top[0][0]]] * request.n
+        else:
+            replies = await self._queue.compute(
+                [
+                    _Row(tokens, sampling=sampling, seed=_seed_row(seed, number, tokens), pads=self.loaded.pads)
+                    for number in range(request.n)
+                ]
+            )
         # The prompt is computed once for all completions, and counted once.
         prompts = (len(tokens), *[0] * (len(replies) - 1))
-        return join_completions(
+        completion = join_completions(
             [self._read_reply(reply, prompt) for reply, prompt in zip(replies, prompts, strict=True)]
         )
+        named = tuple([(str(self.loaded.tokenizer.decode([token])), value) for token, value in top])
+        return replace(completion, top_logprobs=named) if named else completion
+
+    async def _rank_first_tokens(self, tokens: Sequence[int], count: int) -> list[tuple[int, float]]:
+        [ranked] = await self._queue.compute([_Row(tokens, top=count)])
+        ids, values = ranked[::2], ranked[1::2]
+        _check_finite(values)
+        return [(int(token), min(value, 0.0)) for token, value in zip(ids, values, strict=True)]
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
         """Say how likely a continuation is; see `Engine.logprobs`."""
@@ -124,10 +139,7 @@ class TransformersEngine:
         text = self.text.split(request)
         self._check_length(len(text.tokens), 0)
         [values] = await self._queue.compute([_Row(text.tokens, text.scored)])
-        if not all(map(math.isfinite, values)):
-            raise RequestRefusedError(
-                "a log-probability is not a number", status=400, hint="use --dtype float32 or bfloat16"
-            )
+        _check_finite(values)
         return TokenLogprobs(tuple(values), Usage(len(text.tokens)))
 
     async def aclose(self) -> None:
@@ -153,12 +165,16 @@ class TransformersEngine:
             )
 
     def _run(self, rows: Sequence[_Row]) -> Sequence[Sequence[float]]:
-        from flip_reward.engines.huggingface.inference import generate_rows, score_rows
+        from flip_reward.engines.huggingface.inference import generate_rows, rank_next_tokens, score_rows
 
-        network, sampling = self.loaded.network, rows[0].sampling
+        network, sampling, top = self.loaded.network, rows[0].sampling, rows[0].top
+        read = sum(len(row.tokens) for row in rows)
+        if top:
+            ranked = self._layers.run(lambda: rank_next_tokens(network, [row.tokens for row in rows], top), read)
+            return [[number for pair in pairs for number in pair] for pairs in ranked]
         if sampling is None:
-            read = [ScoredRow(row.tokens, row.scored) for row in rows]
-            return self._layers.run(lambda: score_rows(network, read), sum(len(row.tokens) for row in rows))
+            scored = [ScoredRow(row.tokens, row.scored) for row in rows]
+            return self._layers.run(lambda: score_rows(network, scored), read)
         return generate_rows(network, [row.tokens for row in rows], sampling, [row.seed for row in rows], self._stops)
 
     def _read_reply(self, tokens: Sequence[float], prompt_tokens: int) -> Completion:
@@ -166,6 +182,13 @@ class TransformersEngine:
         stopped = bool(ids) and ids[-1] in self._stops
         text = self.loaded.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True)
         return Completion(text, "stop" if stopped else "length", Usage(prompt_tokens, len(ids)))
+
+
+def _check_finite(values: Sequence[float]) -> None:
+    if not all(map(math.isfinite, values)):
+        raise RequestRefusedError(
+            "a log-probability is not a number", status=400, hint="use --dtype float32 or bfloat16"
+        )
 
 
 def _seed_row(seed: int | None, number: int, tokens: Sequence[int]) -> int:

@@ -64,22 +64,42 @@ def score_rows(network: PreTrainedModel, rows: Sequence[ScoredRow]) -> list[list
     The vocabulary projection, for small models most of the work, is computed at the scored positions only.
     """
     fed = [row.tokens[:-1] for row in rows]  # nothing is predicted from the last token
-    longest = min(len(row.tokens) - row.scored - 1 for row in rows)
-    shared = _compute_shared_prefix(network, fed, longest, worth=0.5 if network.device.type == "cuda" else 0)
-    rest = torch.zeros((len(rows), max(map(len, fed)) - shared.length), dtype=torch.long)
+    logits = _compute_logits(network, fed, [row.scored for row in rows])
+    targets = torch.tensor([token for row in rows for token in row.tokens[-row.scored :]], device=network.device)
+    values = _gather_logprobs(logits, targets)
+    return [part.tolist() for part in torch.split(values, [row.scored for row in rows])]
+
+
+@torch.inference_mode()
+def rank_next_tokens(
+    network: PreTrainedModel, rows: Sequence[Sequence[int]], count: int
+) -> list[list[tuple[int, float]]]:
+    """Return the likeliest tokens after each row, the likeliest first, with the logarithm of their probability."""
+    logits = _compute_logits(network, rows, [1] * len(rows)).float()
+    values, tokens = logits.log_softmax(dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
+    return [
+        list(zip(of_row, their_values, strict=True))
+        for of_row, their_values in zip(tokens.tolist(), values.tolist(), strict=True)
+    ]
+
+
+def _compute_logits(
+    network: PreTrainedModel, rows: Sequence[Sequence[int]], predicting: Sequence[int]
+) -> torch.Tensor:
+    """Return what is predicted from the last tokens of every row, as many as `predicting` says, one after another."""
+    longest = min(len(row) - count for row, count in zip(rows, predicting, strict=True))
+    shared = _compute_shared_prefix(network, rows, longest, worth=0.5 if network.device.type == "cuda" else 0)
+    rest = torch.zeros((len(rows), max(map(len, rows)) - shared.length), dtype=torch.long)
     wanted = torch.zeros(rest.shape, dtype=torch.bool)
-    for number, (row, tokens) in enumerate(zip(rows, fed, strict=True)):
+    for number, (tokens, count) in enumerate(zip(rows, predicting, strict=True)):
         length = len(tokens) - shared.length
         rest[number, :length] = torch.tensor(tokens[shared.length :])
-        wanted[number, length - row.scored : length] = True
-    targets = torch.tensor([token for row in rows for token in row.tokens[-row.scored :]])
-    rest, wanted, targets = (tensor.to(network.device) for tensor in (rest, wanted, targets))
+        wanted[number, length - count : length] = True
+    rest, wanted = rest.to(network.device), wanted.to(network.device)
     with projecting_only(network, wanted):
-        logits = network(input_ids=rest, use_cache=bool(shared.cache), **shared.cache).logits
-    if logits.shape[:2] != (1, len(targets)):
-        logits = logits[wanted].unsqueeze(0)  # a model whose head is not where it says
-    values = _gather_logprobs(logits[0], targets)
-    return [part.tolist() for part in torch.split(values, [row.scored for row in rows])]
+        logits: torch.Tensor = network(input_ids=rest, use_cache=bool(shared.cache), **shared.cache).logits
+    # Otherwise it is a model whose head is not where it says.
+    return logits[0] if logits.shape[:2] == (1, sum(predicting)) else logits[wanted]
 
 
 @torch.inference_mode()

@@ -22,6 +22,7 @@ import orjson
 from flip_reward.core.conversation import Message
 from flip_reward.core.score import Usage
 from flip_reward.engines.base import Completion, Request, Sampling, TokenLogprobs
+from flip_reward.engines.http.first_token import read_first_token
 from flip_reward.engines.http.wire import encode_request
 from flip_reward.errors import (
     ContextTooLongError,
@@ -117,7 +118,7 @@ class LlamaSlot:
             return cancelled.is_set()
 
         self.stream(body, receive)
-        return join_chunks(chunks)
+        return join_chunks(chunks, top_logprobs=request.top_logprobs)
 
     def stream(self, body: bytes, receive: Callable[[bytes], bool]) -> None:
         """Send the body of a chat completion, and receive its chunks until one is answered with True."""
@@ -171,23 +172,26 @@ def start_server(parameters: CommonParams, adapter: Path | None = None) -> Serve
         ) from error
 
 
-def join_chunks(chunks: list[bytes]) -> Completion:
+def join_chunks(chunks: list[bytes], *, top_logprobs: int = 0) -> Completion:
     """Put the chunks of a streamed chat completion together."""
     texts: list[str] = []
     finish_reason: str | None = None
     usage = Usage()
+    top: tuple[tuple[str, float], ...] = ()
     for chunk in map(orjson.loads, chunks):
         if "error" in chunk:
             _raise_error(chunk["error"])
         for choice in chunk["choices"]:
             texts.append(choice["delta"].get("content") or "")
             finish_reason = choice["finish_reason"] or finish_reason
+            if top_logprobs and not top and choice.get("logprobs"):
+                top = read_first_token(choice, top_logprobs)
         if "usage" in chunk:
             cached_tokens = chunk["usage"]["prompt_tokens_details"]["cached_tokens"]
             usage = Usage(chunk["usage"]["prompt_tokens"], chunk["usage"]["completion_tokens"], cached_tokens)
     if finish_reason is None:
         raise MalformedCompletionError("llama.cpp sent no complete reply")
-    return Completion("".join(texts), finish_reason, usage)
+    return Completion("".join(texts), finish_reason, usage, top_logprobs=top)
 
 
 def _raise_error(error: Mapping[str, object]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Protocol, Self
 
 from pydantic import Field
 
-from flip_reward.core.conversation import Group
+from flip_reward.core.conversation import Group, Message
 from flip_reward.core.judgement import Judgement, write_judgements
 from flip_reward.core.prompts import JudgeKind, Template, load_judge_template, render_context
 from flip_reward.core.replies.parse import JudgeReply
@@ -20,7 +20,7 @@ from flip_reward.core.score import Cost, Outcome, Score, Usage, describe_left_ou
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
 from flip_reward.errors import ConversationError
 from flip_reward.rewards.base import RewardModel, ask, find_detail
-from flip_reward.rewards.options import ReplyOptions, Settings, record_options
+from flip_reward.rewards.options import PromptOptions, ReplyOptions, Settings, record_options
 
 
 class Parse(Protocol):
@@ -33,9 +33,13 @@ class Parse(Protocol):
 
 @dataclass(frozen=True)
 class JudgeOptions(ReplyOptions):
-    """How every judge is asked."""
+    """How every judge is asked that writes its verdict."""
 
     panel: ClassVar[str] = "Judges"
+
+    def make_request(self, messages: tuple[Message, ...], schema: JsonSchema) -> Request:
+        """Return the request for a verdict."""
+        return Request(messages, self.sampling, schema if self.structured else None)
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ class Judge(RewardModel):
     recorded_otherwise: tuple[str, ...] = ()
     """Options that `settings` record in a form of their own."""
 
-    def __init__(self, engine: Engine | None, options: JudgeOptions, template: Template | None = None) -> None:
+    def __init__(self, engine: Engine | None, options: PromptOptions, template: Template | None = None) -> None:
         self.engine = engine
         self.template = template or load_judge_template(self.kind, folder=options.template_dir, name=options.template)
         self._options = options
@@ -182,9 +186,8 @@ class Judge(RewardModel):
             **record_options(self._options, besides, _RECORDED),
         }
 
-    def _make_request(self, judged: JudgeInput, shown: Mapping[str, str], schema: JsonSchema) -> Request:
-        messages = self.template.format({**judged.question, **shown})
-        return Request(messages, self._options.sampling, schema if self._options.structured else None)
+    def _write_prompt(self, judged: JudgeInput, shown: Mapping[str, str]) -> tuple[Message, ...]:
+        return self.template.format({**judged.question, **shown})
 
 
 _RECORDED = ("structured", "temperature", "max_tokens", "top_p", "seed")

@@ -101,4 +101,5 @@ class ListwiseJudge(GroupJudge):
 
     def _request(self, judged: JudgeInput, order: Sequence[int]) -> Request:
         schema = make_schema("BEST_RESPONSE_INDEX", {"type": "integer", "enum": list(range(len(order)))})
-        return self._make_request(judged, {"responses": render_list(judged.show(order).values())}, schema)
+        messages = self._write_prompt(judged, {"responses": render_list(judged.show(order).values())})
+        return self.options.make_request(messages, schema)

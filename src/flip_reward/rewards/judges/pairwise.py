@@ -229,4 +229,5 @@ class PairwiseJudge(GroupJudge):
         )
 
     def _request(self, judged: JudgeInput, order: Sequence[int]) -> Request:
-        return self._make_request(judged, render_pair(*judged.show(order).values()), PAIR_SCHEMA)
+        messages = self._write_prompt(judged, render_pair(*judged.show(order).values()))
+        return self.options.make_request(messages, PAIR_SCHEMA)

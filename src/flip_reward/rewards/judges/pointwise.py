@@ -80,4 +80,4 @@ class PointwiseJudge(Judge):
         return fail_as(policy, await ask(self.required_engine.complete(self._request(judged, answer)), read))
 
     def _request(self, judged: JudgeInput, answer: str) -> Request:
-        return self._make_request(judged, {"response": answer}, RATING_SCHEMA)
+        return self.options.make_request(self._write_prompt(judged, {"response": answer}), RATING_SCHEMA)

@@ -20,6 +20,7 @@ from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.inference import (
     generate_rows,
     generates_from_padded_prompts,
+    rank_next_tokens,
     score_rows,
 )
 from flip_reward.engines.huggingface.text import ScoredRow
@@ -134,6 +135,17 @@ def test_what_a_batch_begins_with_is_computed_once(engine: TransformersEngine) -
         assert seen == [100, 4 * 8]
     finally:
         handle.remove()
+
+
+@torch.inference_mode()
+def test_the_tokens_ranked_are_those_of_the_whole_distribution(engine: TransformersEngine) -> None:
+    network = engine.loaded.network
+    shared = [*range(5, 105)]
+    for rows in ([[7, 8, 9], [*range(20, 60)]], [[*shared, 3, 4], [*shared, 9], [*shared, *range(20, 40)]]):
+        for row, ranked in zip(rows, rank_next_tokens(network, rows, 20), strict=True):
+            whole = network(torch.tensor([row])).logits[0, -1].float().log_softmax(dim=-1)
+            assert [value for _, value in ranked] == pytest.approx(whole.topk(20).values.tolist(), abs=1e-4)
+            assert [value for _, value in ranked] == pytest.approx([float(whole[one]) for one, _ in ranked], abs=1e-4)
 
 
 def test_the_vocabulary_is_computed_at_the_scored_positions_only(engine: TransformersEngine) -> None:
@@ -307,6 +319,8 @@ class TestRequestsThatCannotBeAnswered:
             engine.loaded.network.get_output_embeddings().weight.fill_(torch.nan)
         with pytest.raises(RequestRefusedError, match="not a number"):
             asyncio.run(engine.logprobs(LogprobRequest("Apples.", " Name")))
+        with pytest.raises(RequestRefusedError, match="not a number"):
+            asyncio.run(engine.complete(replace(talk("Hi", Sampling(max_tokens=1)), top_logprobs=5)))
 
     def test_replies_of_a_model_that_computes_no_numbers(self, tmp_path: Path) -> None:
         engine = TransformersEngine(str(save_model(tmp_path / "model")), dtype="float32", device="cpu")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event
 
 import orjson
@@ -12,6 +14,7 @@ from flip_reward.core.conversation import Message
 from flip_reward.core.score import Usage
 from flip_reward.engines.base import Request, Sampling
 from flip_reward.engines.files import locate_model
+from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.llama_cpp.slot import LlamaSlot, SlotOptions, join_chunks
 from flip_reward.errors import (
     ContextTooLongError,
@@ -19,6 +22,8 @@ from flip_reward.errors import (
     MalformedCompletionError,
     RequestRefusedError,
 )
+from tests.gguf_models import save_gguf
+from tests.hf_models import save_model
 
 STORY = "The keeper climbed the stairs every evening, lit the lamp and wrote down which ships he had seen. "
 READER, JUDGE = "You read a text and write the question that it answers.", "You read a text and say who wrote it."
@@ -75,6 +80,18 @@ def test_what_was_asked_before_changes_no_bit(alone: list[tuple[float, ...]]) ->
 def test_the_number_of_threads_changes_no_bit(alone: list[tuple[float, ...]]) -> None:
     slot = RecordingSlot(threads=2)
     assert [slot.measure(request) for request in REQUESTS[:3:2]] == alone[:3:2]
+
+
+def test_a_reply_begins_as_likely_as_in_transformers(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model")
+    slot = LlamaSlot(save_gguf(model, tmp_path / "model.gguf"), SlotOptions(512, 1, {}, exact_cache=True))
+    engine = TransformersEngine(str(model), dtype="float32", device="cpu")
+    for content in ("Apples, pears and plums.", "Obst: Äpfel", STORY * 2):
+        request = Request((Message("user", content),), Sampling(max_tokens=1), top_logprobs=10)
+        ours, theirs = slot.answer(request, Event()), asyncio.run(engine.complete(request))
+        values = [value for _, value in ours.top_logprobs]
+        assert values == pytest.approx([value for _, value in theirs.top_logprobs], abs=2e-4)
+        assert ours.top_logprobs[0][0] == theirs.top_logprobs[0][0]
 
 
 def write_chunk(content: str | None, finish_reason: str | None = None) -> bytes:
