@@ -1,11 +1,12 @@
-"""Token F1 beside a plain implementation: microseconds a comparison at 20 and 500 words, and their ratio.
+"""Token F1 and `f1-idf` beside plain implementations: microseconds a comparison at 20 and 500 words, and their ratio.
 
 Run `python bench/f1.py`, or `python bench/f1.py --json` for one JSON row a line. Both sides give equal bits for every
-pair measured, or the program stops.
+pair measured, or the program stops; the plain `f1-idf`, which adds up floats, may differ by 1e-9.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import statistics
@@ -15,7 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from figures import Figure, report
-from flip_reward.core.similarity import TokenF1
+from flip_reward.core.idf.table import load_shipped_table
+from flip_reward.core.similarity import IdfF1, TokenF1
 from flip_reward.metrics import f1_score
 
 REPEATS = 15
@@ -47,6 +49,23 @@ def plain_f1(prediction: str, ground_truth: str) -> float:
     return (2 * precision * recall) / (precision + recall)
 
 
+def plain_idf_f1(prediction: str, ground_truth: str) -> float:
+    table = load_shipped_table("english")
+
+    def weigh(tokens: Counter[str]) -> float:
+        return sum(
+            math.log((table.instructions + 1) / (table.counts.get(token, 0) + 1)) * count
+            for token, count in tokens.items()
+        )
+
+    predicted, expected = Counter(plain_normalize(prediction).split()), Counter(plain_normalize(ground_truth).split())
+    shared = weigh(predicted & expected)
+    if shared == 0:
+        return 0.0
+    precision, recall = shared / weigh(predicted), shared / weigh(expected)
+    return (2 * precision * recall) / (precision + recall)
+
+
 def make_pairs(prose: str, length: int) -> list[tuple[str, str]]:
     """Make pairs of texts of `length` words that share about half of them, as inferred and original do."""
     words = prose.split()
@@ -70,14 +89,14 @@ def microseconds(call: Callable[[], object], calls: int) -> Callable[[], float]:
     return lambda: timer.timeit(loops) / loops / calls * 1e6
 
 
-def measure(name: str, run_ours: Callable[[], object], run_peer: Callable[[], object]) -> Figure:
+def measure(name: str, run_ours: Callable[[], object], run_peer: Callable[[], object], peer: str = "plain") -> Figure:
     """Time both by turns, so that a busy machine slows both alike; medians of the times and of their ratios."""
     time_ours, time_peer = microseconds(run_ours, PAIRS), microseconds(run_peer, PAIRS)
     times = [(time_ours(), time_peer()) for _ in range(REPEATS)]
     value = statistics.median(ours for ours, _ in times)
-    beside = statistics.median(peer for _, peer in times)
-    ratio = statistics.median(peer / ours for ours, peer in times)
-    return Figure(name, round(value, 2), "µs", round(beside, 2), round(ratio, 2), "plain")
+    beside = statistics.median(theirs for _, theirs in times)
+    ratio = statistics.median(theirs / ours for ours, theirs in times)
+    return Figure(name, round(value, 2), "µs", round(beside, 2), round(ratio, 2), peer)
 
 
 def measure_pairs(name: str, pairs: list[tuple[str, str]]) -> list[Figure]:
@@ -101,6 +120,28 @@ def measure_pairs(name: str, pairs: list[tuple[str, str]]) -> list[Figure]:
     return [
         measure(f"F1, {name}, original prepared", run_prepared, run_plain),
         measure(f"F1, {name}, both sides each time", run_unprepared, run_plain),
+        *measure_idf(name, pairs, run_prepared),
+    ]
+
+
+def measure_idf(name: str, pairs: list[tuple[str, str]], run_f1: Callable[[], object]) -> list[Figure]:
+    similarity = IdfF1()
+    prepared = [(similarity.prepare(expected), prediction) for prediction, expected in pairs]
+    for (bag, prediction), pair in zip(prepared, pairs, strict=True):
+        if not math.isclose(bag.compare(prediction).value, plain_idf_f1(*pair), abs_tol=1e-9):
+            raise SystemExit(f"not equal to the plain implementation: {pair}")
+
+    def run_prepared() -> None:
+        for bag, prediction in prepared:
+            bag.compare(prediction)
+
+    def run_plain() -> None:
+        for prediction, expected in pairs:
+            plain_idf_f1(prediction, expected)
+
+    return [
+        measure(f"f1-idf, {name}, original prepared", run_prepared, run_plain),
+        measure(f"f1-idf, {name}, original prepared", run_prepared, run_f1, "f1"),
     ]
 
 
@@ -112,4 +153,4 @@ def measure_all() -> Iterator[Figure]:
 
 
 if __name__ == "__main__":
-    report(measure_all, "Token F1 beside a plain implementation.")
+    report(measure_all, "Token F1 and f1-idf beside plain implementations.")

@@ -100,6 +100,20 @@ def test_a_rescored_run_writes_the_rows_too(tmp_path: Path) -> None:
     assert (row["prompt"], row["who"], row["reward"]) == ("Name a fruit.", "'=anna", str(record.score.value))
 
 
+def test_another_value_of_the_same_likelihoods(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,response\nName a fruit.,A pear is a fruit.\n")
+    scored = ("score", "rows.csv", *SCRIPTED, "-r", "backward-likelihood", "--likelihood-value")
+    assert run(tmp_path, *scored, "surprisal", "--run-folder", "run").returncode == 0
+    assert run(tmp_path, *scored, "sum", "--run-folder", "sum").returncode == 0
+    assert run(tmp_path, "rescore", "run", "--likelihood-value", "sum").returncode == 0
+    [there], [here] = map(read_records_in_input_order, (tmp_path / "sum", tmp_path / "run/rescored/sum"))
+    assert (here.score.value, here.score.likelihood is not None) == (there.score.value, True)
+    refused = run(tmp_path, "rescore", "sum", "--likelihood-value", "surprisal")
+    assert (refused.returncode, "--likelihood-value surprisal" in refused.stderr) == (2, True)
+    refused = run(tmp_path, "rescore", "sum", "--similarity", "f1-idf")
+    assert (refused.returncode, "'similarity'" in refused.stderr) == (2, True)
+
+
 def test_standard_input(tmp_path: Path) -> None:
     finished = run_process(
         tmp_path, "score", "-", *SCRIPTED, stdin='{"prompt": "Name a fruit.", "response": "A pear."}\n'

@@ -50,6 +50,23 @@ def test_wildchat_of_a_small_file(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "train.jsonl").read_text())["dataset"] == "general-flip"
 
 
+def test_the_words_of_prompts_weigh_them(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Name a {kind}.", "response": f"A {kind} is a thing."} for kind in ("fruit", "bird", "fish")]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    counted = run(tmp_path, "data", "words", "rows.jsonl", "rows.jsonl", "-o", "words.txt")
+    assert counted.stdout == "words.txt: 4 words of 3 different prompts\n"
+    scored = ("score", "rows.jsonl", "-m", "scripted", "--similarity", "f1-idf", "--run-folder")
+    assert run(tmp_path, *scored, "run", "--idf", "words.txt").returncode == 0
+    again = run(tmp_path, *scored, "run", "--idf", "rows.jsonl")
+    assert again.returncode == 0, "the same words are the same reward"
+    other = run(tmp_path, *scored, "run")
+    assert (other.returncode, "similarity" in other.stderr) == (2, True)
+    assert run(tmp_path, "rescore", "run", "--similarity", "f1-idf", "--run-folder", "shipped").returncode == 0
+    manifest = json.loads((tmp_path / "shipped/manifest.json").read_text())
+    assert manifest["configuration"]["settings"]["similarity"] == "f1-idf"
+    assert run(tmp_path, "report", "run").returncode == 0
+
+
 def test_mistakes(tmp_path: Path) -> None:
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": "Name a fruit."}])
     for arguments, named in (

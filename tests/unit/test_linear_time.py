@@ -146,9 +146,9 @@ def compare_with(original: str | None, name: str, text: str) -> object:
     return load_similarity(name).prepare(text if original is None else original).compare(text)
 
 
-for each in ("f1:multilingual", "rouge-l", "rouge-l:multilingual", "chrf", "bleu"):
+for each in ("f1:multilingual", "f1-idf", "rouge-l", "rouge-l:multilingual", "chrf", "bleu"):
     TEXTS[each] = partial(compare_with, ORIGINAL, each)
-for each in ("f1", "f1:multilingual"):
+for each in ("f1", "f1:multilingual", "f1-idf"):
     TEXTS[f"{each}, both sides"] = partial(compare_with, None, each)
 
 

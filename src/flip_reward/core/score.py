@@ -116,11 +116,14 @@ class Likelihood:
         log_probability: ln P(instruction | response), at most 0: the sum over the instruction's tokens.
         tokens: How many tokens these are, at least 1.
         prior_log_probability: ln P(instruction) without the response, where it was asked for.
+        surprisal_weighted: How much likelier the response makes a token, in nats, on average over the tokens weighted
+            by -ln p without the response; where that was asked for.
     """
 
     log_probability: float
     tokens: int
     prior_log_probability: float | None = None
+    surprisal_weighted: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

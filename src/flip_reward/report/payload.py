@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 
+from flip_reward.core.similarity import find_normalizer
 from flip_reward.errors import RunError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 from flip_reward.evaluation.folder import RESULTS, RewardEntry
@@ -206,8 +207,7 @@ def _describe_experiment(
     records: RunRecords,
     texts: TextTable,
 ) -> ExperimentPayload:
-    # The normaliser is part of the similarity's name unless it is "english".
-    normalizer = str(reward.settings.get("similarity") or "").partition(":")[2] or "english"
+    normalizer = find_normalizer(str(reward.settings.get("similarity")))
     shares: list[float | None] = []
     values: dict[bool, list[float]] = {True: [], False: []}
     scores: list[list[ScoreRow | None]] = []

@@ -13,6 +13,7 @@ import orjson
 
 from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Outcome
+from flip_reward.core.similarity import find_normalizer
 from flip_reward.errors import RunError
 from flip_reward.report.facts import Facts, describe_software, list_facts
 from flip_reward.report.meanings import CAUTIONS, OUTCOMES
@@ -233,9 +234,7 @@ def _describe_groups(
     choices: Mapping[int, Choice],
     texts: TextTable,
 ) -> Iterator[GroupPayload]:
-    # The normaliser is part of the similarity's name unless it is "english".
-    measure, _, variant = str(run.manifest.configuration.settings.get("similarity") or "").partition(":")
-    normalizer = variant if variant and measure != "embedding" else "english"
+    normalizer = find_normalizer(str(run.manifest.configuration.settings.get("similarity")))
     for row, group in groupby(read_records_in_input_order(run.folder, rows), key=attrgetter("row")):
         known, choice, recorded = found.rows.get(row, RowTexts()), choices.get(row), list(group)
         records = _spread_candidates(recorded, choice.chosen if choice else None)

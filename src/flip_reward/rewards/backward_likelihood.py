@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,13 +23,16 @@ from flip_reward.rewards.options import PromptOptions, Settings, TargetSetting, 
 
 PRIORS_KEPT = 10_000
 """How many instructions are remembered; for older ones the model is asked again."""
+PRIOR_TOKENS_KEPT = 1_000_000
+"""How many tokens they have at most, all together."""
 
 
 class LikelihoodValue(StrEnum):
     """The reward made of the log-probabilities, in nats, of an instruction x with n tokens after a response y.
 
-    Within a group the three order responses alike, unless the tokenizer joins the end of a response and the
-    beginning of the instruction: n and ln P(x) are those of the instruction. They differ between instructions.
+    Within a group `sum`, `mean` and `pmi` order responses alike, unless the tokenizer joins the end of a response and
+    the beginning of the instruction: n and ln P(x) are those of the instruction. They differ between instructions.
+    P(x) is the likelihood in the same prompt with an empty response.
     """
 
     SUM = "sum"
@@ -36,18 +40,54 @@ class LikelihoodValue(StrEnum):
     MEAN = "mean"
     """ln P(x | y) / n, at most 0: minus the logarithm of the perplexity."""
     PMI = "pmi"
-    """ln P(x | y) - ln P(x), any number: the pointwise mutual information of instruction and response, where P(x) is
-    the likelihood in the same prompt with an empty response. Above 0 the response made the instruction likelier."""
+    """ln P(x | y) - ln P(x), any number: the pointwise mutual information of instruction and response. Above 0 the
+    response made the instruction likelier."""
+    SURPRISAL = "surprisal"
+    """Σ w_i (ln p(x_i | y, x_<i) - ln p(x_i | x_<i)) / Σ w_i with w_i = -ln p(x_i | x_<i), any number: how much
+    likelier the response makes a token, where a token counts as much as there was to learn about it. 0 where every
+    token is certain without the response."""
+
+    @property
+    def needs_prior(self) -> bool:
+        """Whether the likelihood without the response is part of it."""
+        return self in (LikelihoodValue.PMI, LikelihoodValue.SURPRISAL)
 
     def of(self, likelihood: Likelihood) -> float:
-        """Compute the value."""
+        """Compute the value; a ValueError where the likelihood does not hold what it is made of."""
         if self is LikelihoodValue.SUM:
             return likelihood.log_probability
         if self is LikelihoodValue.MEAN:
             return likelihood.log_probability / likelihood.tokens
-        if likelihood.prior_log_probability is None:
-            raise ValueError("the likelihood without the response is not known")
-        return likelihood.log_probability - likelihood.prior_log_probability
+        if self is LikelihoodValue.SURPRISAL and likelihood.surprisal_weighted is not None:
+            return likelihood.surprisal_weighted
+        if self is LikelihoodValue.PMI and likelihood.prior_log_probability is not None:
+            return likelihood.log_probability - likelihood.prior_log_probability
+        raise ValueError(f"the value {self.value!r} needs the likelihood without the response, which is not known")
+
+
+def weigh_by_surprisal(values: Sequence[float], prior: Sequence[float]) -> float:
+    """Average how much likelier each token of a text became, weighted by how unlikely it was before.
+
+    Args:
+        values: The log-probability of each token after a response, at least one.
+        prior: The same without the response. Where the tokenizer joined the beginning of the text with what stands
+            before it, the numbers of tokens differ. Both end alike, so tokens are matched from the end, and what is
+            left at the beginning of either counts as one token.
+
+    Example:
+        >>> weigh_by_surprisal([-1.0, -1.0], [-3.0, -1.0])
+        1.5
+    """
+    own, before = _join_beginning(values, len(prior)), _join_beginning(prior, len(values))
+    surprisal = -math.fsum(before)
+    if surprisal <= 0:
+        return 0.0
+    return math.fsum(-known * (value - known) for value, known in zip(own, before, strict=True)) / surprisal
+
+
+def _join_beginning(values: Sequence[float], most: int) -> Sequence[float]:
+    joined = len(values) - most + 1
+    return values if joined < 2 else [math.fsum(values[:joined]), *values[joined:]]
 
 
 @dataclass(frozen=True)
@@ -58,8 +98,9 @@ class BackwardLikelihoodOptions(PromptOptions):
     likelihood_value: Annotated[
         LikelihoodValue,
         Field(
-            description="backward-likelihood: the sum of the log-probabilities, their mean for each token, or how "
-            "much the response adds to the sum (pmi)."
+            description="backward-likelihood: the sum of the log-probabilities, their mean for each token, how much "
+            "the response adds to the sum (pmi), or to a token, most of all to those that were hard to foresee "
+            "(surprisal)."
         ),
     ] = LikelihoodValue.MEAN
 
@@ -100,7 +141,8 @@ class BackwardLikelihoodReward(RewardModel):
         self.response_options = options.response
         self.prompt = prompt or load_completion_prompt(options.template, folder=options.template_dir)
         self.limits = limits
-        self._priors: OrderedDict[LogprobRequest, float] = OrderedDict()
+        self._priors: OrderedDict[LogprobRequest, array[float]] = OrderedDict()
+        self._prior_tokens = 0
 
     @property
     def settings(self) -> Settings:
@@ -130,9 +172,7 @@ class BackwardLikelihoodReward(RewardModel):
             return tuple(Score(None, Outcome.EMPTY_INSTRUCTION) for _ in group.responses)
         answers = [self.visible_answer(response) for response in group.responses]
         prior: _Prior | Score | None = None
-        if self.options.likelihood_value is LikelihoodValue.PMI and not all(
-            isinstance(answer, Outcome) for answer in answers
-        ):
+        if self.options.likelihood_value.needs_prior and not all(isinstance(one, Outcome) for one in answers):
             prior = await self._ask_prior(target)
         if isinstance(prior, Score):
             return tuple(Score(None, answer) if isinstance(answer, Outcome) else prior for answer in answers)
@@ -145,9 +185,7 @@ class BackwardLikelihoodReward(RewardModel):
         limits = self.limits
 
         def read(logprobs: TokenLogprobs, cost: Cost) -> Score:
-            likelihood = Likelihood(
-                math.fsum(logprobs.values), len(logprobs.values), None if prior is None else prior.log_probability
-            )
+            likelihood = _measure(logprobs.values, None if prior is None else prior.values)
             return Score(
                 self.options.likelihood_value.of(likelihood),
                 Outcome.SCORED,
@@ -165,10 +203,11 @@ class BackwardLikelihoodReward(RewardModel):
         if known is not None:
             return _Prior(known, Cost(cached=True))
         prior = await ask(self.required_engine.logprobs(request), _read_prior)
-        if isinstance(prior, _Prior):
-            self._priors[request] = prior.log_probability
-            if len(self._priors) > PRIORS_KEPT:
-                self._priors.popitem(last=False)
+        if isinstance(prior, _Prior) and request not in self._priors:
+            self._priors[request] = prior.values
+            self._prior_tokens += len(prior.values)
+            while len(self._priors) > PRIORS_KEPT or self._prior_tokens > PRIOR_TOKENS_KEPT:
+                self._prior_tokens -= len(self._priors.popitem(last=False)[1])
         return prior
 
     def _request(self, answer: str, target: InferenceTarget) -> LogprobRequest:
@@ -177,14 +216,20 @@ class BackwardLikelihoodReward(RewardModel):
 
 @dataclass(frozen=True, slots=True)
 class _Prior:
-    """The log-probability of an instruction without a response, and what it took to know it."""
+    """The log-probabilities of an instruction's tokens without a response, and what it took to know them."""
 
-    log_probability: float
+    values: array[float]
     cost: Cost
 
 
 def _read_prior(logprobs: TokenLogprobs, cost: Cost) -> _Prior:
-    return _Prior(math.fsum(logprobs.values), cost)
+    return _Prior(array("d", logprobs.values), cost)
+
+
+def _measure(values: Sequence[float], prior: Sequence[float] | None) -> Likelihood:
+    if prior is None:
+        return Likelihood(math.fsum(values), len(values))
+    return Likelihood(math.fsum(values), len(values), math.fsum(prior), weigh_by_surprisal(values, prior))
 
 
 def _charge_first(scores: Sequence[Score], cost: Cost) -> list[Score]:

@@ -50,7 +50,7 @@ class FlipOptions(ReplyOptions):
     target: TargetSetting = Target.LAST_USER
     similarity: Annotated[
         str,
-        Field(description="How instructions are compared: f1, rouge-l, chrf, bleu or embedding."),
+        Field(description="How instructions are compared: f1, f1-idf, rouge-l, chrf, bleu or embedding."),
         Setting(metavar="NAME", common=True, choices=SIMILARITIES),
     ] = "f1"
     normalizer: Annotated[
@@ -60,6 +60,14 @@ class FlipOptions(ReplyOptions):
     ] = "english"
     embedding_model: Annotated[
         str | None, Field(description="For --similarity embedding: a model2vec model or folder.")
+    ] = None
+    idf: Annotated[
+        str | None,
+        Field(
+            description="For --similarity f1-idf: prompts to count words in, such as the input itself, or a table of "
+            "'flip-reward data words'. By default the package's own table."
+        ),
+        Setting(metavar="FILE"),
     ] = None
     reply_policy: ReplyPolicySetting = ReplyPolicy.STRICT
     samples: Annotated[
@@ -77,7 +85,7 @@ class FlipOptions(ReplyOptions):
 
 _RECORDED = ("target", "reply_policy", "structured", "temperature", "max_tokens", "top_p", "seed")
 _RECORDED_OTHERWISE = (
-    "template", "template_dir", "similarity", "normalizer", "embedding_model", "samples", "aggregation",
+    "template", "template_dir", "similarity", "normalizer", "embedding_model", "idf", "samples", "aggregation",
 )  # fmt: skip
 _HINT = "give a temperature above 0, for example --temperature 0.7"
 
@@ -121,7 +129,10 @@ class FlipReward(RewardModel):
             options.template, target=options.target, folder=options.template_dir
         )
         self.similarity = similarity or load_similarity(
-            options.similarity, normalizer=options.normalizer, embedding_model=options.embedding_model
+            options.similarity,
+            normalizer=options.normalizer,
+            embedding_model=options.embedding_model,
+            idf=options.idf,
         )
         self.limits = limits
         if options.samples < 1:

@@ -11,9 +11,11 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from flip_reward.core.similarity import Match, Similarity, TokenF1, name_similarity
+from flip_reward.core.idf.table import load_shipped_table
+from flip_reward.core.similarity import IdfF1, Match, Similarity, TokenF1, name_similarity
 from flip_reward.core.tokens import Normalizer, load_normalizer
 from flip_reward.errors import MissingDependencyError, OptionError
+from flip_reward.rewards.word_table import load_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,10 +25,13 @@ DEFAULT_EMBEDDING_MODEL = "minishlab/potion-base-8M"
 _EXTRA = "similarity"
 
 
-def load_similarity(name: str, *, normalizer: str = "english", embedding_model: str | None = None) -> Similarity:
+def load_similarity(
+    name: str, *, normalizer: str = "english", embedding_model: str | None = None, idf: str | None = None
+) -> Similarity:
     """Make the similarity called `name`. Each gives values of 0 to 1, where 1 is the same instruction.
 
     - "f1": F1 over bags of tokens, the reward of the paper.
+    - "f1-idf": the same where a token counts the more, the fewer instructions have it.
     - "rouge-l": F1 of the longest common subsequence of tokens (Lin 2004), which minds their order. Takes time
       proportional to the product of the two lengths, but many words at once: 0.1 ms at 500 words each.
     - "chrf": F-score of character n-grams up to 6, recall counting twice (Popović 2015). Kind to inflection.
@@ -42,9 +47,12 @@ def load_similarity(name: str, *, normalizer: str = "english", embedding_model: 
             "multilingual".
         embedding_model: For "embedding": a local folder, or the name of a model2vec model on the Hugging Face hub,
             which is downloaded once. The default is minishlab/potion-base-8M (MIT, 30 MB, English).
+        idf: For "f1-idf": prompts in any file that can be scored, or a table of their words; by default a table that
+            comes with the package. Its fingerprint is part of the name, as in "f1-idf:english@1a2b3c4d".
 
     Raises:
         OptionError: There is no such similarity or normaliser, or the embedding model cannot be loaded.
+        DataError: The prompts or the table cannot be read.
         MissingDependencyError: The library behind it is not installed.
 
     Example:
@@ -62,9 +70,30 @@ def load_similarity(name: str, *, normalizer: str = "english", embedding_model: 
         )
     if embedding_model is not None:
         raise OptionError(f"an embedding model makes no sense with the similarity {name!r}")
+    if measure == "f1-idf":
+        return _load_idf_f1(name, variant or normalizer, idf)
+    if idf is not None:
+        raise OptionError(
+            f"prompts to count words in make no sense with the similarity {name!r}",
+            hint="choose --similarity f1-idf",
+        )
     if measure == "f1":
         return TokenF1(variant or normalizer)
     return TokenSimilarity(measure, load_normalizer(variant or normalizer), _LOADERS[measure]())
+
+
+def _load_idf_f1(name: str, variant: str, prompts: str | None) -> IdfF1:
+    chosen, own, _ = variant.partition("@")
+    normalizer = load_normalizer(chosen)
+    if prompts is None:
+        if own:
+            raise OptionError(f"{name} counts words in prompts of its own", hint="name them: --idf FILE")
+        return IdfF1(load_shipped_table(normalizer.name))
+    words = load_words(prompts, normalizer)
+    found = f"f1-idf:{normalizer.name}@{words.digest[:8]}"
+    if own and name != found:
+        raise OptionError(f"the words of {prompts} make {found}, not {name}")
+    return IdfF1(words, name=found)
 
 
 CompareTokens = Callable[[list[str]], Match]
@@ -160,7 +189,7 @@ def _load_sacrebleu(metric: str, **settings: object) -> PrepareTokens:
 
 
 _LOADERS = MappingProxyType({"rouge-l": _load_rouge_l, "chrf": _load_chrf, "bleu": _load_bleu})
-SIMILARITIES = ("f1", *_LOADERS, "embedding")
+SIMILARITIES = ("f1", "f1-idf", *_LOADERS, "embedding")
 """The names of the similarities."""
 
 

@@ -1,17 +1,21 @@
-"""Compare the inferences of a finished run another way, without the model."""
+"""Make other rewards of what a finished run has inferred or read, without the model."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from flip_reward.core.score import Aggregation, Outcome, Sample, Score, aggregate
 from flip_reward.core.similarity import Reference, Similarity
 from flip_reward.errors import RunError
+from flip_reward.rewards.backward_likelihood import LikelihoodValue
+from flip_reward.rewards.options import Settings
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.records import Record
@@ -19,25 +23,56 @@ from flip_reward.scoring.run_folder import RunFolder, locked, read_records_in_in
 from flip_reward.scoring.summary import Summary
 
 
-def rescore_run(run: Path, similarity: Similarity, folder: Path | None = None) -> tuple[Path, Summary]:
-    """Write a run folder with the same inferences and the rewards of another similarity.
+def rescore_run(run: Path, measure: Similarity | LikelihoodValue, folder: Path | None = None) -> tuple[Path, Summary]:
+    """Write a run folder with the same inferences and the rewards of another similarity, or of another value.
 
-    By default it is `RUN/rescored/SIMILARITY`; records of the same run that it already holds stay. Several samples of
+    By default it is `RUN/rescored/MEASURE`; records of the same run that it already holds stay. Several samples of
     one response are each compared, and aggregated as the run's manifest says.
+
+    Args:
+        run: The run folder.
+        measure: How instructions are compared; of a run of `backward-likelihood` the value made of its likelihoods.
+        folder: Where to write.
+
+    Raises:
+        RunError: The run has not what the measure needs.
     """
     manifest = Manifest.read(run / MANIFEST)
-    if "similarity" not in manifest.configuration.settings:
-        raise RunError(f"{run} holds no inferred instructions that could be compared")
-    folder = folder or run / "rescored" / similarity.name.replace("/", "_").replace(":", "-")
-    named = manifest.configuration.settings.get("aggregation", "mean")
-    if named not in list(Aggregation):
-        raise RunError(f"{run / MANIFEST} names an unknown aggregation: {named!r}")
-    aggregation = Aggregation(str(named))
+    rescore = _choose_rescorer(run, manifest.configuration, measure)
+    name = measure.value if isinstance(measure, LikelihoodValue) else measure.name
+    folder = folder or run / "rescored" / name.replace("/", "_").replace(":", "-")
+    setting = "value" if isinstance(measure, LikelihoodValue) else "similarity"
     with locked(run):
-        configuration = _configuration(run, manifest.configuration, similarity)
+        configuration = _configuration(run, manifest.configuration, {setting: name})
         model = manifest.sessions[-1].model if manifest.sessions else None
         target = RunFolder(folder, configuration, sources=[str(run.resolve())], model=model)
-        return folder, _copy(run, target, _Comparer(similarity, aggregation))
+        return folder, _copy(run, target, rescore)
+
+
+def holds_likelihoods(run: Path) -> bool:
+    """Whether a run's rewards are values of likelihoods."""
+    return Manifest.read(run / MANIFEST).configuration.settings.get("reward") == "backward-likelihood"
+
+
+_Rescorer: TypeAlias = Callable[[Record], Record]
+
+
+def _choose_rescorer(run: Path, configuration: RunConfiguration, measure: Similarity | LikelihoodValue) -> _Rescorer:
+    if isinstance(measure, LikelihoodValue):
+        if not holds_likelihoods(run):
+            raise RunError(f"{run} holds no likelihoods")
+        rescore = partial(_revalue, measure)
+        for record in read_records_in_input_order(run):
+            if record.score.likelihood is not None:
+                rescore(record)  # what one lacks, all of them lack
+                break
+        return rescore
+    if "similarity" not in configuration.settings:
+        raise RunError(f"{run} holds no inferred instructions that could be compared")
+    named = configuration.settings.get("aggregation", "mean")
+    if named not in list(Aggregation):
+        raise RunError(f"{run / MANIFEST} names an unknown aggregation: {named!r}")
+    return _Comparer(measure, Aggregation(str(named))).rescore
 
 
 def find_origin(run: Path) -> Path:
@@ -58,14 +93,14 @@ def _is_of(rescored: RunConfiguration, original: RunConfiguration) -> bool:
     return [source.fingerprint for source in rescored.inputs] == [original.digest]
 
 
-def _copy(run: Path, target: RunFolder, comparer: _Comparer) -> Summary:
+def _copy(run: Path, target: RunFolder, rescore: _Rescorer) -> Summary:
     started = time.perf_counter()
     source = read_summary(run)
     try:
         for row, group in groupby(read_records_in_input_order(run), key=attrgetter("row")):
             records = list(group)
             pending = target.completed.pending(row, group_size=records[0].group_size)
-            target.append([comparer.rescore(record) for record in records if record.response_index in pending])
+            target.append([rescore(record) for record in records if record.response_index in pending])
         summary = target.tally.summarise(
             complete=source is not None and source.complete,
             limit=source.limit if source is not None else None,
@@ -80,11 +115,24 @@ def _copy(run: Path, target: RunFolder, comparer: _Comparer) -> Summary:
     return summary
 
 
-def _configuration(run: Path, original: RunConfiguration, similarity: Similarity) -> RunConfiguration:
+def _configuration(run: Path, original: RunConfiguration, changed: Settings) -> RunConfiguration:
     return RunConfiguration(
-        settings={**original.settings, "similarity": similarity.name},
+        settings={**original.settings, **changed},
         inputs=[InputIdentity(name=f"run {run.resolve().name}", fingerprint=original.digest)],
     )
+
+
+def _revalue(value: LikelihoodValue, record: Record) -> Record:
+    score = record.score
+    if score.likelihood is None:
+        return record
+    try:
+        return replace(record, score=replace(score, value=value.of(score.likelihood)))
+    except ValueError as error:
+        raise RunError(
+            str(error),
+            hint=f"score again with --likelihood-value {value.value}; what the response cache holds costs nothing",
+        ) from error
 
 
 class _Comparer:

@@ -6,7 +6,8 @@ import pytest
 
 from flip_reward.cli.app import COMMANDS, main
 
-LEAVES = sorted({*COMMANDS} - {"data", "cache"} | {"data convert", "data wildchat", "data check", "data verl"})
+DATA = {f"data {name}" for name in ("convert", "wildchat", "check", "verl", "words")}
+LEAVES = sorted({*COMMANDS} - {"data", "cache"} | DATA)
 
 
 def show(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:

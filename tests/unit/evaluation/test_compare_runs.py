@@ -53,6 +53,18 @@ def test_the_same_reward_twice_differs_nowhere(tmp_path: Path) -> None:
     assert [pair.id for pair in read_pairs(whole, part)] == ["g0#0", "g0#1", "g0#2", "g1#0", "g1#1"]
 
 
+def test_two_values_of_likelihoods_are_on_two_scales(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps({"prompt": f"say {n}", "response": f"{n}"}) + "\n" for n in range(4)))
+    for value in ("sum", "mean", "again"):
+        config = RewardConfig(
+            model="scripted", reward="backward-likelihood", likelihood_value="sum" if value == "again" else value
+        )
+        score_file(config.load(), source, run_folder=tmp_path / value)
+    assert compare_runs(tmp_path / "sum", tmp_path / "again").same_scale
+    assert not compare_runs(tmp_path / "sum", tmp_path / "mean").same_scale
+
+
 def test_models_of_one_reward_are_on_one_scale_and_outcomes_are_counted(tmp_path: Path) -> None:
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps({"prompt": f"say {n}", "response": f"{n}"}) + "\n" for n in range(12)))

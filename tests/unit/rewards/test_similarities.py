@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flip_reward.core.idf.table import count_words
 from flip_reward.core.similarity import Match
-from flip_reward.errors import MissingDependencyError, OptionError
+from flip_reward.core.tokens import load_normalizer
+from flip_reward.errors import DataError, MissingDependencyError, OptionError
 from flip_reward.rewards.similarities import load_similarity
 
-LEXICAL = ["f1", "rouge-l", "chrf", "bleu"]
+LEXICAL = ["f1", "f1-idf", "rouge-l", "chrf", "bleu"]
 ORIGINAL = "Write a short poem about the sea and the wind."
 CLOSE = "Write a poem about the sea."
 FAR = "Translate this invoice to German."
@@ -175,7 +179,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 def test_a_misspelt_name_is_answered_with_the_near_one(name: str, near: str) -> None:
     with pytest.raises(OptionError, match=f"did you mean '{near}'") as caught:
         load_similarity(name)
-    assert caught.value.hint == "similarities are f1, rouge-l, chrf, bleu, embedding"
+    assert caught.value.hint == "similarities are f1, f1-idf, rouge-l, chrf, bleu, embedding"
 
 
 def test_a_name_like_none_is_answered_with_the_list_alone() -> None:
@@ -221,3 +225,70 @@ def test_importing_the_catalogue_imports_no_library() -> None:
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert finished.stdout.strip() == ""
+
+
+def write_prompts(path: Path, *prompts: str) -> str:
+    path.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts), encoding="utf-8")
+    return str(path)
+
+
+PROMPTS = ("Write a haiku.", "Write a poem.", "Write an essay.")
+
+
+def test_words_of_prompts_and_their_table_are_the_same_similarity(tmp_path: Path) -> None:
+    prompts = write_prompts(tmp_path / "prompts.jsonl", *PROMPTS)
+    counted = load_similarity("f1-idf", idf=prompts)
+    table = tmp_path / "words.txt"
+    table.write_bytes(count_words(PROMPTS, load_normalizer("english")).to_bytes())
+    assert re.fullmatch("f1-idf:english@[0-9a-f]{8}", counted.name)
+    assert load_similarity("f1-idf", idf=str(table)).name == counted.name
+    assert load_similarity(counted.name, idf=prompts).name == counted.name
+    assert counted.prepare("write haiku").compare("write poem").value == 0.0  # all of them write
+
+
+def test_prompts_may_be_anything_that_can_be_scored(tmp_path: Path) -> None:
+    chats = tmp_path / "chats.jsonl"
+    turns = [
+        [{"role": "system", "content": "Be kind."}, {"role": "user", "content": prompt}] for prompt in PROMPTS
+    ] + [[{"role": "system", "content": "Nobody asked."}]]
+    chats.write_text("".join(json.dumps({"prompt": turn}) + "\n" for turn in turns), encoding="utf-8")
+    table = tmp_path / "rows.csv"
+    table.write_text("question,answer\n" + "".join(f"{one},Yes.\n" for one in PROMPTS), encoding="utf-8")
+    plain = load_similarity("f1-idf", idf=write_prompts(tmp_path / "prompts.jsonl", *PROMPTS)).name
+    assert [load_similarity("f1-idf", idf=str(path)).name for path in (chats, table)] == [plain, plain]
+
+
+def test_a_name_with_prompts_of_its_own_needs_them(tmp_path: Path) -> None:
+    prompts = write_prompts(tmp_path / "prompts.jsonl", *PROMPTS)
+    name = load_similarity("f1-idf", idf=prompts).name
+    with pytest.raises(OptionError, match=name) as caught:
+        load_similarity(name)
+    assert "--idf" in (caught.value.hint or "")
+    write_prompts(tmp_path / "prompts.jsonl", "Sing.", "Dance.")
+    with pytest.raises(OptionError, match=f"not {name}"):
+        load_similarity(name, idf=prompts)
+
+
+@pytest.mark.parametrize("name", ["f1", "rouge-l", "f1:multilingual"])
+def test_prompts_to_count_words_in_belong_to_one_similarity(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OptionError, match="no sense"):
+        load_similarity(name, idf=write_prompts(tmp_path / "prompts.jsonl", *PROMPTS))
+
+
+def test_a_table_of_another_normalizer_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "words.txt"
+    table.write_bytes(count_words(PROMPTS, load_normalizer("multilingual")).to_bytes())
+    with pytest.raises(DataError, match="multilingual, not english"):
+        load_similarity("f1-idf", idf=str(table))
+    assert load_similarity("f1-idf:multilingual", idf=str(table)).name.startswith("f1-idf:multilingual@")
+
+
+@pytest.mark.parametrize("prompts", [(), ("Sing.",), ("Sing.", "Sing.", "?")], ids=["none", "one", "same"])
+def test_too_few_prompts_are_refused(tmp_path: Path, prompts: tuple[str, ...]) -> None:
+    with pytest.raises(DataError):
+        load_similarity("f1-idf", idf=write_prompts(tmp_path / "prompts.jsonl", *prompts))
+
+
+def test_prompts_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.jsonl"):
+        load_similarity("f1-idf", idf=str(tmp_path / "none.jsonl"))

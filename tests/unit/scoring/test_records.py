@@ -22,7 +22,7 @@ SCORE = Score(
     Cost(Usage(3, 2, 1), attempts=2, latency_seconds=0.25, cached=True),
     spread=0.125,
     samples=SAMPLES,
-    likelihood=Likelihood(-12.5, 5, -20.0),
+    likelihood=Likelihood(-12.5, 5, -20.0, 1.5),
     cautions=(Caution.SHORT_RESPONSE,),
     parts=(Part("flip", 0.5, Outcome.SCORED), Part("pointwise", None, Outcome.EMPTY_REPLY)),
 )
@@ -42,6 +42,12 @@ def test_a_record_of_an_earlier_version_lacks_the_newer_fields() -> None:
     assert (score.cautions, score.parts) == ((), ())
 
 
+def test_a_likelihood_of_an_earlier_version_has_no_weighted_gain() -> None:
+    fields = orjson.loads(Record(0, "row-0", 1, 0, "Hi", SCORE).to_line())
+    del fields["likelihood"]["surprisal_weighted"]
+    assert Record.from_line(orjson.dumps(fields)).score.likelihood == Likelihood(-12.5, 5, -20.0)
+
+
 def test_a_line_holds_the_fields_of_a_record_flat_and_in_their_order() -> None:
     assert Record(3, "row-3", 2, 1, "Name three fruits.", SCORE).to_line().decode() == (
         '{"id":"row-3#1","row":3,"group_id":"row-3","group_size":2,"response_index":1,"outcome":"scored","reward":0.5,'
@@ -52,7 +58,7 @@ def test_a_line_holds_the_fields_of_a_record_flat_and_in_their_order() -> None:
         '"inferred_instruction":"Name fruits.","reasoning":"They are fruits.","raw_reply":"raw"},'
         '{"outcome":"truncated_reply","reward":null,"precision":null,"recall":null,"inferred_instruction":null,'
         '"reasoning":null,"raw_reply":"{"}],"likelihood":{"log_probability":-12.5,"tokens":5,'
-        '"prior_log_probability":-20.0},"cautions":["short_response"],'
+        '"prior_log_probability":-20.0,"surprisal_weighted":1.5},"cautions":["short_response"],'
         '"parts":[{"name":"flip","value":0.5,"outcome":"scored"},'
         '{"name":"pointwise","value":null,"outcome":"empty_reply"}]}\n'
     )

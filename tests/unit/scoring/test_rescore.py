@@ -8,9 +8,14 @@ import pytest
 
 from flip_reward.core.score import Aggregation, Outcome, Score
 from flip_reward.core.similarity import Match, Reference, TokenF1
-from flip_reward.engines.base import Request, Sampling
+from flip_reward.engines.base import LogprobRequest, Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.errors import EngineServerError, RunMismatchError
+from flip_reward.errors import EngineServerError, RunError, RunMismatchError
+from flip_reward.rewards.backward_likelihood import (
+    BackwardLikelihoodOptions,
+    BackwardLikelihoodReward,
+    LikelihoodValue,
+)
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.scoring.job import ScoringJob, open_job
 from flip_reward.scoring.rescore import rescore_run
@@ -110,3 +115,51 @@ def test_rescoring_where_nothing_can_be_compared(tmp_path: Path, source: str) ->
     assert summary.outcomes == {"empty_instruction": 2}
     back, _ = rescore_run(folder, TokenF1(), tmp_path / "back")
     assert scores(back) == before
+
+
+def read_after(request: LogprobRequest) -> list[float]:
+    return [-1.0, -2.0] if "it" in request.prefix else [-3.0, -3.0]
+
+
+def run_likelihood(value: LikelihoodValue, folder: Path, source: str, engine: ScriptedEngine | None = None) -> None:
+    engine = engine or ScriptedEngine(logprob_script=read_after)
+    reward = BackwardLikelihoodReward(engine, BackwardLikelihoodOptions("answer", likelihood_value=value))
+    opened = open_job(ScoringJob(reward, [source], folder))
+    try:
+        asyncio.run(opened.run())
+    finally:
+        opened.folder.close()
+
+
+@pytest.mark.parametrize("value", [LikelihoodValue.PMI, LikelihoodValue.SURPRISAL])
+def test_every_value_is_made_of_a_run_that_asked_for_the_prior(
+    tmp_path: Path, source: str, value: LikelihoodValue
+) -> None:
+    run_likelihood(value, tmp_path / "run", source)
+    for other in LikelihoodValue:
+        run_likelihood(other, tmp_path / other.value, source)
+        folder, summary = rescore_run(tmp_path / "run", other)
+        assert folder.name == other.value
+        assert summary.outcomes == {"scored": 2, "empty_response": 1}
+        assert [one.value for one in scores(folder)] == [one.value for one in scores(tmp_path / other.value)]
+
+
+def test_a_value_that_the_records_do_not_hold_is_refused_before_anything_is_written(
+    tmp_path: Path, source: str
+) -> None:
+    run_likelihood(LikelihoodValue.SUM, tmp_path / "run", source)
+    with pytest.raises(RunError, match="without the response") as caught:
+        rescore_run(tmp_path / "run", LikelihoodValue.SURPRISAL)
+    assert "--likelihood-value surprisal" in (caught.value.hint or "")
+    assert not (tmp_path / "run/rescored").exists()
+    folder, _ = rescore_run(tmp_path / "run", LikelihoodValue.MEAN)
+    assert [one.value for one in scores(folder)] == [-3.0, None, -1.5]
+
+
+def test_a_run_has_inferences_or_likelihoods(tmp_path: Path, source: str) -> None:
+    run(ScriptedEngine(infer), tmp_path / "run", source)
+    with pytest.raises(RunError, match="no likelihoods"):
+        rescore_run(tmp_path / "run", LikelihoodValue.SUM)
+    run_likelihood(LikelihoodValue.SUM, tmp_path / "read", source)
+    with pytest.raises(RunError, match="no inferred instructions"):
+        rescore_run(tmp_path / "read", TokenF1())

@@ -1,4 +1,4 @@
-"""`flip-reward data`: make and check the files that a policy is trained on."""
+"""`flip-reward data`: make and check the files that a policy is trained on, and count the words of prompts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from rich.text import Text
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import ENCODING, complete
 from flip_reward.cli.session import tell_shape
+from flip_reward.core.idf.table import count_words
+from flip_reward.core.tokens import NORMALIZERS, load_normalizer
+from flip_reward.data.files import write_atomically
 from flip_reward.data.readers import INPUTS, open_input
 from flip_reward.data.rows import InvalidRow
 from flip_reward.data.shapes import Need, find_shape, parse_columns
-from flip_reward.data.tables import check_output
+from flip_reward.data.tables import check_output, check_overwrites
 from flip_reward.errors import DataError, OptionError
 from flip_reward.integrations.verl.data import VerlColumns, write_verl_parquet
+from flip_reward.rewards.word_table import read_instructions
 from flip_reward.training.prompts.rows import (
     DATA_REWARDS,
     PromptRow,
@@ -44,6 +48,7 @@ Source = Annotated[
         show_default=False,
     ),
 ]
+Sources = Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS, show_default=False)]
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="The new file: .jsonl, .jsonl.gz or .parquet.", show_default=False)
 ]
@@ -159,14 +164,7 @@ def check(source: Source, encoding: Encoding = None) -> None:
 
 @app.command()
 def verl(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...",
-            help=INPUTS,
-            show_default=False,
-        ),
-    ],
+    sources: Sources,
     output: Annotated[Path, typer.Option("--output", "-o", help="The new .parquet file.", show_default=False)],
     data_source: Annotated[
         str, typer.Option(help="What verl groups validation metrics by; by default the input's name.")
@@ -189,6 +187,31 @@ def verl(
     constant = VerlColumns(data_source, ability, split, parse_columns(columns) if columns else {}, limit, encoding)
     count = write_verl_parquet(sources, output, constant, tell=tell_shape)
     typer.echo(f"{output}: {count:,} {'row' if count == 1 else 'rows'}")
+
+
+@app.command()
+def words(
+    sources: Sources,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The new file, such as words.txt.", show_default=False)
+    ],
+    normalizer: Annotated[
+        str, typer.Option(help="What a word is: english or multilingual.", autocompletion=complete(list(NORMALIZERS)))
+    ] = "english",
+    least: Annotated[int, typer.Option(min=1, help="Leave out words that fewer prompts have: smaller files.")] = 1,
+    encoding: Encoding = None,
+) -> None:
+    """Count in how many prompts each word occurs, for 'score --similarity f1-idf --idf FILE'.
+
+    Examples:
+
+      flip-reward data words prompts.jsonl -o words.txt
+    """
+    check_overwrites(output, sources)
+    prompts = read_instructions(sources, encoding=encoding)
+    table = count_words(prompts, load_normalizer(normalizer)).without_rare(least)
+    write_atomically(output, table.to_bytes())
+    typer.echo(f"{output}: {len(table.counts):,} words of {table.instructions:,} different prompts")
 
 
 def _list(bad: list[InvalidRow], most: int | None = _MOST_SHOWN) -> None:

@@ -21,11 +21,13 @@ from flip_reward.cli.options import (
     read_destination,
 )
 from flip_reward.cli.session import check_rows, print_note, run_job, show_prompts
+from flip_reward.core.similarity import Similarity
 from flip_reward.data.tables import STANDARD_OUTPUT
-from flip_reward.rewards.config import RewardConfig
+from flip_reward.rewards.backward_likelihood import LikelihoodValue
+from flip_reward.rewards.config import RewardConfig, split_settings
 from flip_reward.rewards.similarities import load_similarity
 from flip_reward.scoring.job import ScoringJob, write_run_output
-from flip_reward.scoring.rescore import rescore_run
+from flip_reward.scoring.rescore import holds_likelihoods, rescore_run
 
 
 @expand_options(without=("policy_tokenizer",))
@@ -68,13 +70,13 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
     run_job(job, as_json=run.as_json, table=run.table)
 
 
-@expand_options(only=("similarity", "normalizer", "embedding_model"))
+@expand_options(only=("similarity", "normalizer", "embedding_model", "idf", "likelihood_value"))
 def rescore(
     config: RewardConfig,
     run: Annotated[Path, typer.Argument(help="A run folder of 'flip-reward score'.", show_default=False)],
     run_folder: Annotated[
         Path | None,
-        typer.Option("--run-folder", help="Where to write; by default RUN/rescored/SIMILARITY."),
+        typer.Option("--run-folder", help="Where to write; by default RUN/rescored/MEASURE."),
     ] = None,
     output: OutputPath = None,
     only_scores: OnlyScores = False,
@@ -83,14 +85,17 @@ def rescore(
 ) -> None:
     """Compare the inferred instructions of a run another way, without the model.
 
+    Or make another value of the likelihoods of a run of backward-likelihood.
+
     Examples:
 
       flip-reward rescore runs/responses-flip-1a2b3c4d --similarity rouge-l
 
       flip-reward rescore runs/responses-flip-1a2b3c4d --normalizer multilingual
+
+      flip-reward rescore runs/responses-backward-likelihood-1a2b3c4d --likelihood-value pmi
     """
-    flip = config.flip
-    measure = load_similarity(flip.similarity, normalizer=flip.normalizer, embedding_model=flip.embedding_model)
+    measure = _choose_measure(config, run)
     destination = read_destination(output, only_scores=only_scores, push_to_hub=push_to_hub, as_json=as_json)
     folder, summary = rescore_run(run, measure, run_folder)
     for line in write_run_output(destination, run, folder):
@@ -105,3 +110,13 @@ def rescore(
             console.print(f"Output: {output}", markup=False)
     if not summary.scored_any:
         raise typer.Exit(ExitCode.PARTLY_DONE)
+
+
+def _choose_measure(config: RewardConfig, run: Path) -> Similarity | LikelihoodValue:
+    [config] = split_settings([config.updated(reward="backward-likelihood" if holds_likelihoods(run) else "flip")])
+    if config.reward != "flip":
+        return config.backward_likelihood.likelihood_value
+    flip = config.flip
+    return load_similarity(
+        flip.similarity, normalizer=flip.normalizer, embedding_model=flip.embedding_model, idf=flip.idf
+    )
