@@ -27,6 +27,7 @@ COMMANDS = {
     "report": "Write a run, an evaluation or a training as one HTML page.",
     "evaluate": "Grade rewards on preference benchmarks.",
     "compare": "Compare two runs or evaluations, or several trainings.",
+    "calibrate": "Turn rewards into probabilities, from a few hundred labels.",
     "select": "Make training data of scored rows.",
     "train": "Train a policy with GRPO.",
     "tune-inferrer": "Tune a small model to infer instructions.",

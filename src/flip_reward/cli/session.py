@@ -37,6 +37,7 @@ from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import ConversationError, EngineUnavailableError
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 from flip_reward.rewards.base import Rendered, RewardModel
+from flip_reward.rewards.calibration import without_calibration
 from flip_reward.rewards.composite.reward import CompositeReward
 from flip_reward.rewards.judges.base import Judge
 from flip_reward.rewards.trained import TrainedReward
@@ -93,7 +94,7 @@ def _print_first(console: Console, opened: OpenedJob) -> None:
             break
         if isinstance(row, SourceRow):
             texts[row.position] = row.group.responses
-    print_records(console, records, texts, judged=isinstance(opened.job.reward, Judge))
+    print_records(console, records, texts, judged=isinstance(without_calibration(opened.job.reward), Judge))
 
 
 def score_opened(
@@ -133,10 +134,11 @@ def _count_rows(count: int) -> str:
 
 def warn_of_tiny_model(reward: RewardModel, console: Console) -> None:
     """Say what the model that comes with the package is worth, where its replies are asked for."""
+    reward = without_calibration(reward)
     parts = reward.parts.values() if isinstance(reward, CompositeReward) else (reward,)
     without_replies = BackwardLikelihoodReward | TrainedReward
-    asked = [part for part in parts if part.engine is not None and not isinstance(part, without_replies)]
-    if any(part.model_name.startswith(SMOLLM2_135M.name) for part in asked):
+    asked = [part for part in map(without_calibration, parts) if part.engine is not None]
+    if any(part.model_name.startswith(SMOLLM2_135M.name) for part in asked if not isinstance(part, without_replies)):
         console.print(Text(_TINY_MODEL, style="yellow"), soft_wrap=True)
 
 
@@ -201,7 +203,7 @@ def show_prompts(reward: RewardModel, inputs: Sequence[str], run: RunOptions, *,
     groups = find_groups(sources, shape, run.group_by, limit=run.limit, compares=compares)
     tell_groups(groups)
     rows = read_sources(sources, shape, limit=run.limit, grouping=groups.grouping)
-    one_each = reward.independent and not isinstance(reward, CompositeReward)
+    one_each = reward.independent and not isinstance(without_calibration(reward), CompositeReward)
     show_requests(rows, reward.render, unit="response" if one_each else "request")
 
 

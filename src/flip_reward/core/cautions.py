@@ -15,7 +15,7 @@ from flip_reward.core.tokens import load_normalizer
 
 
 class Caution(StrEnum):
-    """Why a score has low confidence: the inferrer can hardly tell which instruction such a response answers."""
+    """Why a score has low confidence: mostly the inferrer can hardly tell which instruction the response answers."""
 
     SHORT_RESPONSE = "short_response"
     """A few words, which would answer many instructions."""
@@ -23,6 +23,8 @@ class Caution(StrEnum):
     """Code with hardly a word about it."""
     OTHER_LANGUAGE = "other_language"
     """A language that the inferrer was not tuned on."""
+    OUTSIDE_CALIBRATION = "outside_calibration"
+    """A reward beyond all those that had labels when the calibration was made."""
 
 
 _FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from flip_reward.evaluation.statistics import Values
 
 MOST_LISTED = 10
-_SCALE = ("reward", "similarity", "value")
+_SCALE = ("reward", "similarity", "value", "calibration")
 """The settings that say what a number of a reward means."""
 _FEWEST_RANKED = 4
 

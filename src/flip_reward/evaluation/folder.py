@@ -25,8 +25,10 @@ from flip_reward.core.conversation import Group
 from flip_reward.data.files import storage_error, write_atomically
 from flip_reward.errors import InputError, RunError, RunMismatchError
 from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
-from flip_reward.scoring.folders import CELLS, EVALUATION, FolderKind, how_to_go_on, recognise
-from flip_reward.scoring.run_folder import locked
+from flip_reward.rewards.calibration import LabelledRewards
+from flip_reward.scoring.folders import CELLS, EVALUATION, MANIFEST, FolderKind, how_to_go_on, recognise
+from flip_reward.scoring.manifest import Manifest, read_reward_settings
+from flip_reward.scoring.run_folder import locked, read_records_in_input_order
 from flip_reward.scoring.summary import Prices
 
 FORMAT = 1
@@ -239,6 +241,19 @@ def read_items(folder: Path, benchmark: str) -> tuple[BenchmarkItem, ...]:
         except (ValueError, KeyError, TypeError, InputError) as error:
             raise RunError(f"{path}, line {number} is damaged: {error}") from error
     return tuple(items)
+
+
+def read_benchmark_labels(cell: Path) -> LabelledRewards:
+    """Read the rewards of one of an evaluation's run folders, with the benchmark's labels: what is chosen is good."""
+    settings = read_reward_settings(cell)
+    benchmark = Manifest.read(cell / MANIFEST).configuration.inputs[0].name
+    items = read_items(cell.resolve().parent.parent, benchmark)
+    found = LabelledRewards(settings, source=f"those of the benchmark {benchmark!r}")
+    for record in read_records_in_input_order(cell):
+        if record.row >= len(items) or record.response_index >= len(items[record.row].chosen):
+            raise RunError(f"{cell} is damaged: the benchmark has no response {record.id!r}")
+        found.add(record.score.value, record.instruction, good=items[record.row].chosen[record.response_index])
+    return found
 
 
 def name_run(benchmark: str, label: str, run: int, runs: int) -> str:

@@ -239,7 +239,11 @@ def load_rewards(
         one.check()
     if runs > 1 and configs and not any("seed" in one.own_settings for one in configs):
         raise OptionError("several runs of rewards that sample nothing are all the same", hint="leave out --runs")
-    without = [RewardConfig(reward=name, control=config.control) for name in names if name not in with_model]
+    without = [
+        RewardConfig(reward=name, control=config.control, calibration=config.calibration)
+        for name in names
+        if name not in with_model
+    ]
     loaded = [GridReward(_name_settings(one, {}), None, (one.load(),)) for one in without]
     asking = [one for one in configs if one.reward in with_model]
     shared = SharedEngines()
@@ -276,7 +280,8 @@ def _name_settings(config: RewardConfig, settings: Settings) -> str:
     """The reward's name with the settings that tell it from others of its kind."""
     if config.formula is not None:
         told = config.changed_own().difference(_NOT_TOLD, flatten(config.engine))
-        return " ".join([str(config.formula), *(f"{name}={config.flat()[name]}" for name in sorted(told))])
+        words = [str(config.formula), *(f"{name}={config.flat()[name]}" for name in sorted(told))]
+        return " ".join(words + _CALIBRATED * (config.calibration is not None))
     own = flatten(config.part)
     words = [config.reward]
     if config.reward in ("flip", "backward-likelihood"):
@@ -290,10 +295,11 @@ def _name_settings(config: RewardConfig, settings: Settings) -> str:
     if own.get("samples", 1) > 1:
         words.append(f"x{own['samples']}")
         words += [own["aggregation"]] if own["aggregation"] is not Aggregation.MEAN else []
-    return " ".join(words)
+    return " ".join(words + _CALIBRATED * (config.calibration is not None))
 
 
-_NOT_TOLD = ("reward", "seed", "order_seed")
+_CALIBRATED = ["calibrated"]
+_NOT_TOLD = ("reward", "calibration", "seed", "order_seed")
 
 
 def _draw_seeds(config: RewardConfig, runs: int) -> list[int | None]:

@@ -33,6 +33,7 @@ from flip_reward.errors import OptionError
 from flip_reward.redact import mask_secrets, show_address
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
 from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.calibration import CalibratedReward, Calibration, without_calibration
 from flip_reward.rewards.composite.formula import Formula, FormulaPart, is_formula, parse_formula
 from flip_reward.rewards.composite.reward import CompositeReward
 from flip_reward.rewards.composite.rules import RULES, RuleReward
@@ -144,6 +145,14 @@ class RewardConfig(FlatSettings):
     logit_pairwise: LogitPairwiseOptions = LogitPairwiseOptions()
     control: ResponseOptions = ResponseOptions()
     policy: PolicyOptions = PolicyOptions()
+    calibration: Annotated[
+        Path | None,
+        Field(
+            description="Give the probability that a response is good: the reward, mapped by this file of "
+            "'flip-reward calibrate'."
+        ),
+        Setting(metavar="FILE"),
+    ] = None
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - pydantic checks them
         super().__init__(**settings)
@@ -170,13 +179,18 @@ class RewardConfig(FlatSettings):
             The reward without its model: it renders prompts, and cannot score unless it needs no model.
 
         Raises:
-            OptionError: There is no such reward, or a setting has no effect with it or its model.
+            OptionError: There is no such reward, or a setting has no effect with it or its model; or the calibration
+                was made for another reward.
             TemplateError: There is no such template, or it is malformed.
-            FlipRewardError: The similarity or the model's adapter cannot be loaded.
+            FlipRewardError: The similarity, the calibration or the model's adapter cannot be loaded.
         """
         return self._make(check_model=True)
 
     def _make(self, *, check_model: bool) -> RewardModel:
+        reward = self._make_uncalibrated(check_model=check_model)
+        return reward if self.calibration is None else CalibratedReward(reward, Calibration.read(self.calibration))
+
+    def _make_uncalibrated(self, *, check_model: bool) -> RewardModel:
         [config] = split_settings([self])
         if self.formula is not None:
             return CompositeReward(self.formula, self._make_parts(self.formula, check_model=check_model))
@@ -217,6 +231,10 @@ class RewardConfig(FlatSettings):
             FlipRewardError: See `check`; or the model cannot be loaded.
         """
         reward, shared = self._make(check_model=engine is None), shared or SharedEngines()
+        bound = self._bind(without_calibration(reward), engine, shared)
+        return CalibratedReward(bound, reward.calibration) if isinstance(reward, CalibratedReward) else bound
+
+    def _bind(self, reward: RewardModel, engine: Engine | None, shared: SharedEngines) -> RewardModel:
         if isinstance(reward, CompositeReward):
             asking = {name: part for name, part in self.parts.items() if part.asks_model}
             return reward.with_engines({name: engine or shared.find(part) for name, part in asking.items()})
@@ -253,7 +271,7 @@ class RewardConfig(FlatSettings):
         """
         found = {} if self.formula is None else self.formula.parts
         parts = {name: part for name, part in found.items() if part.reward not in RULES}
-        shared = split_settings([self.updated(reward=part.reward) for part in parts.values()])
+        shared = split_settings([self.updated(reward=part.reward, calibration=None) for part in parts.values()])
         configs = {name: _with_own(config, parts[name]) for name, config in zip(parts, shared, strict=True)}
         asking = {name: config for name, config in configs.items() if config.asks_model}
         engines = split_engine_options([config.answering for config in asking.values()]) if asking else []
@@ -337,7 +355,7 @@ class RewardConfig(FlatSettings):
         Raises:
             OptionError: There is no such reward.
         """
-        own = {"reward", "concurrency", *flatten(self.policy)}
+        own = {"reward", "calibration", "concurrency", *flatten(self.policy)}
         for name in self._names:
             own |= flatten(self._options_of(name)).keys() | (
                 flatten(self.engine).keys() if name in WITH_MODEL else ()
@@ -348,6 +366,7 @@ class RewardConfig(FlatSettings):
         """Return the flat names of the settings that are not at their defaults where this reward looks for them."""
         return self.own_settings & {
             "reward",
+            "calibration",
             *find_changed(self.engine, self.policy, *map(self._options_of, self._names)),
         }
 

@@ -23,7 +23,8 @@ from flip_reward.data.files import write_atomically
 from flip_reward.data.grouping import Grouping
 from flip_reward.errors import RunError, RunMismatchError
 from flip_reward.redact import describe_command
-from flip_reward.scoring.folders import FolderKind, how_to_go_on, not_a_run, recognise
+from flip_reward.rewards.options import Settings
+from flip_reward.scoring.folders import MANIFEST, FolderKind, how_to_go_on, not_a_run, recognise
 
 FORMAT = 1
 """The layout of a run folder. A folder of another layout is refused."""
@@ -185,6 +186,14 @@ class Manifest(BaseModel):
     def write(self, path: Path) -> None:
         """Write the manifest so that it is there whole or not at all."""
         write_atomically(path, self.model_dump_json(indent=2).encode() + b"\n")
+
+
+def read_reward_settings(run: Path) -> Settings:
+    """Read the settings of a run's reward, without those of a policy that wrote the responses."""
+    settings = Manifest.read(run / MANIFEST).configuration.settings
+    if "calibration" in settings:
+        raise RunError(f"the rewards of {run} are calibrated already", hint="score without --calibration first")
+    return {name: value for name, value in settings.items() if name != "generate" and not name.startswith("policy_")}
 
 
 def _installed(package: str) -> str | None:

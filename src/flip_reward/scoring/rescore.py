@@ -11,6 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Aggregation, Outcome, Sample, Score, aggregate
 from flip_reward.core.similarity import Reference, Similarity
 from flip_reward.errors import RunError
@@ -100,7 +101,9 @@ def _copy(run: Path, target: RunFolder, rescore: _Rescorer) -> Summary:
         for row, group in groupby(read_records_in_input_order(run), key=attrgetter("row")):
             records = list(group)
             pending = target.completed.pending(row, group_size=records[0].group_size)
-            target.append([rescore(record) for record in records if record.response_index in pending])
+            target.append(
+                [rescore(_without_calibration(record)) for record in records if record.response_index in pending]
+            )
         summary = target.tally.summarise(
             complete=source is not None and source.complete,
             limit=source.limit if source is not None else None,
@@ -116,8 +119,9 @@ def _copy(run: Path, target: RunFolder, rescore: _Rescorer) -> Summary:
 
 
 def _configuration(run: Path, original: RunConfiguration, changed: Settings) -> RunConfiguration:
+    settings = {name: value for name, value in original.settings.items() if name != "calibration"}
     return RunConfiguration(
-        settings={**original.settings, **changed},
+        settings={**settings, **changed},
         inputs=[InputIdentity(name=f"run {run.resolve().name}", fingerprint=original.digest)],
     )
 
@@ -159,6 +163,14 @@ class _Comparer:
         samples = [_compared(sample, reference) if _comparable(sample) else sample for sample in score.samples]
         again = aggregate(samples, self._aggregation, cost=score.cost, cautions=score.cautions)
         return again if again.value is not None else replace(again, detail=score.detail)
+
+
+def _without_calibration(record: Record) -> Record:
+    """Leave out what a calibration added: it was made for rewards as they were before."""
+    if not record.score.parts:
+        return record
+    cautions = tuple(one for one in record.score.cautions if one is not Caution.OUTSIDE_CALIBRATION)
+    return replace(record, score=replace(record.score, parts=(), cautions=cautions))
 
 
 S = TypeVar("S", Score, Sample)

@@ -166,7 +166,7 @@ def open_scored(
         return _open_run(runs[0], columns, reward=reward, group_by=group_by)
     if runs:
         raise OptionError(f"{runs[0]} is a run: give it alone", hint="or give files, as -o writes them")
-    return read_scored([_open(source) for source in sources], columns, reward=reward, group_by=group_by)
+    return read_scored([open_rows(source) for source in sources], columns, reward=reward, group_by=group_by)
 
 
 def read_scored(
@@ -210,7 +210,8 @@ def _open_run(
     return ScoredRows([output], rows.shape, found, frozenset(known), group_by)
 
 
-def _open(source: str | Path | Table) -> Input:
+def open_rows(source: str | Path | Table) -> Input:
+    """Open rows as a user or `-o` wrote them; what kept texts of CSV from being run as formulas is taken off."""
     frame = open_frame(source)
     if frame is not None:
         return Input.in_memory("the table", frame.rows)

@@ -16,6 +16,7 @@ from flip_reward.rewards.backward_likelihood import (
     BackwardLikelihoodReward,
     LikelihoodValue,
 )
+from flip_reward.rewards.calibration import CalibratedReward, Calibration, LogisticMap
 from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.scoring.job import ScoringJob, open_job
 from flip_reward.scoring.rescore import rescore_run
@@ -163,3 +164,18 @@ def test_a_run_has_inferences_or_likelihoods(tmp_path: Path, source: str) -> Non
     run_likelihood(LikelihoodValue.SUM, tmp_path / "read", source)
     with pytest.raises(RunError, match="no inferred instructions"):
         rescore_run(tmp_path / "read", TokenF1())
+
+
+def test_a_calibrated_run_is_compared_without_its_calibration(tmp_path: Path, source: str) -> None:
+    plain = FlipReward(ScriptedEngine(infer), FlipOptions())
+    curve = LogisticMap(slope=2.0, intercept=0.0)
+    calibration = Calibration(reward=dict(plain.settings), curve=curve, lowest=0.9, highest=1.0)
+    opened = open_job(ScoringJob(CalibratedReward(plain, calibration), [source], tmp_path / "run"))
+    asyncio.run(opened.run())
+    opened.folder.close()
+    rescored, _ = rescore_run(tmp_path / "run", TokenF1())
+    for before, after in zip(*map(read_records_in_input_order, (tmp_path / "run", rescored)), strict=True):
+        if before.score.value is not None:
+            assert after.score.value == before.score.parts[0].value != before.score.value
+            assert (after.score.parts, after.score.cautions) == ((), ())
+    assert "calibration" not in (rescored / "manifest.json").read_text()

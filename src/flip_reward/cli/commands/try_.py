@@ -43,6 +43,7 @@ _CAUTIONS = {
     Caution.SHORT_RESPONSE: "so short a response would answer many instructions",
     Caution.MOSTLY_CODE: "the response is mostly code",
     Caution.OTHER_LANGUAGE: "the model was not tuned for this language",
+    Caution.OUTSIDE_CALIBRATION: "the calibration was made without rewards so high or so low",
 }
 
 

@@ -12,6 +12,7 @@ from flip_reward.core.score import Cost, Outcome, Part, Score, Usage
 from flip_reward.engines.base import Engine
 from flip_reward.errors import ConversationError, OptionError
 from flip_reward.rewards.base import Rendered, RewardModel
+from flip_reward.rewards.calibration import without_calibration
 from flip_reward.rewards.composite.formula import Formula, parse_formula
 from flip_reward.rewards.composite.rules import RULES, RuleReward
 from flip_reward.rewards.composite.values import Cell
@@ -62,7 +63,7 @@ class CompositeReward(RewardModel):
         self.independent = not self.formula.compares and all(part.independent for part in self.parts.values())
         # What looks at a response as a whole reads it as the first part that asks a model does.
         self._first = next(
-            (part for part in self.parts.values() if not isinstance(part, ModelFreeReward)),
+            (part for part in self.parts.values() if not isinstance(without_calibration(part), ModelFreeReward)),
             next(iter(self.parts.values())),
         )
         self.response_options = self._first.response_options
