@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import starmap
 from math import isnan, nan
@@ -58,12 +59,20 @@ class ItemRewards:
     """One for each response; None where it is unscored."""
     judgements: tuple[Judgement, ...] = ()
     """The verdicts behind them, for judges that are shown several responses at once."""
+    compared: bool = False
+    """Whether it is such a judge, which has no verdict at all where a response has no answer to compare."""
 
     @property
     def scored(self) -> list[float] | None:
         """The rewards when every response has one, else None: a group with an unscored response is unscored."""
         values = [value for value in self.values if value is not None]
         return values if len(values) == len(self.values) else None
+
+    @property
+    def any_known(self) -> bool:
+        """Whether there is a reward of any response, or a verdict in any order."""
+        verdicts = [judgement.chosen for judgement in self.judgements]
+        return any(known is not None for known in (*self.values, *verdicts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +118,9 @@ class Protocol(ABC):
             return None
         missing = list(dict.fromkeys(name for names in lacking.values() for name in names))
         more = f" and {len(missing) - _MOST_SHOWN} more" if len(missing) > _MOST_SHOWN else ""
-        return f"there is no {', '.join(figures)}: the subsets {', '.join(missing[:_MOST_SHOWN])}{more} are missing"
+        found = "subset" if len(missing) == 1 else "subsets"
+        named = " and no ".join(map(repr, figures))
+        return f"there is no {named} without the {found} {', '.join(missing[:_MOST_SHOWN])}{more}"
 
     def unit(self, item: BenchmarkItem) -> str:
         """Return what the items have in common that a sample takes together; by default what their row says."""
@@ -163,6 +174,12 @@ class Grades:
         sums = np.where(known, values, 0.0).sum(axis=0)
         means: Values = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         return means
+
+    def by_parts(self) -> Grades:
+        """Return the same where an item has a verdict as soon as one response or one order has: so authors count."""
+        parts = copy(self)
+        parts.excluded = self.average(lambda _item, rewards: 1.0 if rewards.any_known else nan)
+        return parts
 
     def answered(self, subsets: Collection[str] | None = None) -> set[str]:
         """Return the subsets, of all or of some, with an item that is scored in any run; others have no verdict."""

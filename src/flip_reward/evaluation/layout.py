@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import nan
+from typing import TypeAlias
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Outcome
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 
+Read: TypeAlias = Callable[[str], str | Outcome]
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What is computed once for all rewards of a benchmark."""
+    """What is computed once for all rewards of a benchmark that read responses in the same way."""
 
     clusters: tuple[int, ...]
     """A number for each item; items with the same conversation have the same."""
@@ -22,15 +25,15 @@ class Layout:
     """For each item, the characters of its visible answers; empty where one has none, so that nothing is longest."""
 
     @classmethod
-    def of(cls, items: Sequence[BenchmarkItem]) -> Layout:
-        """Look at the items."""
+    def of(cls, items: Sequence[BenchmarkItem], read: Read = visible_answer) -> Layout:
+        """Look at the items; `read` finds the visible answer of a response."""
         found: dict[tuple[Message, ...], int] = {}
         clusters = [found.setdefault(item.group.messages, len(found)) for item in items]
-        return cls(tuple(clusters), tuple(map(_measure_lengths, items)))
+        return cls(tuple(clusters), tuple(_measure_lengths(item, read) for item in items))
 
 
-def _measure_lengths(item: BenchmarkItem) -> tuple[int, ...]:
-    answers = [visible_answer(response) for response in item.group.responses]
+def _measure_lengths(item: BenchmarkItem, read: Read) -> tuple[int, ...]:
+    answers = [read(response) for response in item.group.responses]
     lengths = [len(answer) for answer in answers if not isinstance(answer, Outcome)]
     return tuple(lengths) if len(lengths) == len(answers) else ()
 

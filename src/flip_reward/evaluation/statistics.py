@@ -118,7 +118,8 @@ def estimate_combination(
 
     The interval is the percentile bootstrap over clusters (Efron and Tibshirani 1993, chapter 13) where at least 50
     clusters matter. With fewer, imaginary clusters are added: two of the highest and two of the lowest grade (Agresti
-    and Coull 1998), or to a difference one each way, as far off as the farthest (Bonett and Price 2012).
+    and Coull 1998), or to a difference one each way, as far off as the farthest (Bonett and Price 2012). Numbers on
+    an unknown scale have Student's interval, and that of a difference where all are the same.
 
     Args:
         values: See `estimate_mean`.
@@ -144,7 +145,7 @@ def estimate_combination(
     )
     if _count_mattering(sample.moves) >= _ENOUGH:
         low, high = sample.bootstrap()
-    elif quantity is Quantity.NUMBER:
+    elif quantity is Quantity.NUMBER and sample.moves.any():
         low, high = sample.reach_by_t()
     else:
         low, high = sample.reach_with_imaginary(quantity)
@@ -186,8 +187,9 @@ class _Sample:
         # and is measured from the mean of all.
         stretch = np.sqrt(self._sizes / np.maximum(self._sizes - 1, 1))
         centres = np.where(self._sizes > 1, means, self.value / weights.sum())
-        deviations = self._share * (values - centres[strata]) * stretch[strata]
-        self.moves: Values = np.bincount(clusters, deviations).astype(np.float64)
+        apart = values - centres[strata]
+        apart[np.abs(apart) < 10.0**-_DIGITS * np.abs(values).max()] = 0  # a mean of equal values is not quite theirs
+        self.moves: Values = np.bincount(clusters, self._share * apart * stretch[strata]).astype(np.float64)
 
     def bounds(self, quantity: Quantity) -> tuple[float, float]:
         """The lowest and the highest value that there may be, 0 to 1 or -1 to 1 unless some values lie beyond."""
@@ -231,20 +233,24 @@ class _Sample:
         """The interval with a few clusters more at the ends, where none might have been seen."""
         import numpy as np
 
-        shares = np.bincount(self._clusters, self._share)
-        if quantity is Quantity.DIFFERENCE:
-            each, means = 1, np.bincount(self._clusters, self._share * self._values) / shares
-            high = float(np.abs(means).max() or 1.0) * shares.sum()
-            low = -high
-        else:
+        shares: Values = np.bincount(self._clusters, self._share).astype(np.float64)
+        variance = float(self.moves @ self.moves)
+        if quantity is Quantity.SHARE:
             each, (low, high) = 2, self.bounds(quantity)
-        real = float(shares.sum() ** 2 / (shares @ shares))  # how many clusters of equal weight they are worth
+        else:
+            each, means = 1, np.bincount(self._clusters, self._share * self._values) / shares
+            high = float(np.abs(means).max() or quantity is Quantity.DIFFERENCE) * shares.sum()
+            low = -high
+        real, most = _count_equal(shares), _count_equal(self._share)
+        if variance > 0:  # between clusters and items, by how little a cluster's items have in common
+            worth = (self.value - low) * (high - self.value) / variance
+            real = sqrt(real * min(max(worth, real), most))
         total = real + 2 * each
         centre = (real * self.value + each * (low + high)) / total
-        squares = real * (real * float(self.moves @ self.moves) + (self.value - centre) ** 2)
+        squares = real * (real * variance + (self.value - centre) ** 2)
         squares += each * ((low - centre) ** 2 + (high - centre) ** 2)
         reach = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * sqrt(squares) / total
-        reach *= _t(self._freedom) / _t(len(self.moves) - 1)  # Korn and Graubard 1998: strata of few items
+        reach *= _t(self._freedom) / _t(max(real, len(self.moves)) - 1)  # Korn and Graubard 1998: strata of few items
         return centre - reach, centre + reach
 
     @property
@@ -261,6 +267,11 @@ def _count_mattering(moves: Values) -> float:
     """How many clusters matter, their number over the kurtosis: of 1,000 grades, 50 of them wrong, about 50."""
     squares = moves**2
     return float(squares.sum() ** 2 / (squares @ squares)) if squares.any() else 0.0
+
+
+def _count_equal(shares: Values) -> float:
+    """How many of equal weight they are worth (Kish 1965)."""
+    return float(shares.sum() ** 2 / (shares @ shares))
 
 
 def _t(freedom: float) -> float:

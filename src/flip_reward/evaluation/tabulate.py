@@ -38,6 +38,7 @@ from flip_reward.evaluation.results import (
     Tokens,
     read_results,
 )
+from flip_reward.rewards.options import ResponseOptions
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.run_folder import RECORDS, read_records, read_summary
 from flip_reward.scoring.summary import Prices
@@ -116,10 +117,14 @@ def grade_experiments(folder: Path, evaluation: Evaluation, items: Items) -> Ite
     rewards = {entry.label: entry for entry in evaluation.rewards}
     for benchmark in evaluation.benchmarks:
         protocol = load_protocol(benchmark.protocol)
-        layout = Layout.of(items[benchmark.name])
+        layouts: dict[ResponseOptions, Layout] = {}
         for entry in evaluation.cells:
             if entry.benchmark == benchmark.name:
-                graded = _grade(folder, entry, rewards[entry.reward], protocol, items[benchmark.name], layout)
+                reward = rewards[entry.reward]
+                options = ResponseOptions.read(reward.settings)
+                if options not in layouts:
+                    layouts[options] = Layout.of(items[benchmark.name], options.visible_answer)
+                graded = _grade(folder, entry, reward, protocol, items[benchmark.name], layouts[options])
                 if graded is not None:
                     yield graded
 
@@ -171,7 +176,8 @@ def rewards_of(records: Sequence[Record | None], *, judged: bool = False) -> Ite
     if not judged:
         return ItemRewards(values)
     replies = [record.score.raw_reply for record in records if record is not None]
-    return ItemRewards(values, tuple(judgement for reply in replies for judgement in read_judgements(reply)))
+    judgements = tuple(judgement for reply in replies for judgement in read_judgements(reply))
+    return ItemRewards(values, judgements, compared=True)
 
 
 def _summarise_benchmark(entry: BenchmarkEntry, items: Sequence[BenchmarkItem]) -> BenchmarkSummary:

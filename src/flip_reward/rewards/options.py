@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from flip_reward.core.replies.parse import ReplyPolicy
 from flip_reward.core.response import Target, visible_answer
@@ -68,6 +68,13 @@ class ResponseOptions:
             description="The policy's chat template opens the thinking: without a closing mark there is no answer."
         ),
     ] = False
+
+    @classmethod
+    def read(cls, settings: Settings) -> Self:
+        """Read the options back from what is recorded of a reward; of a formula, from its parts."""
+        names = {field.name for field in fields(cls)}
+        found = {key.rpartition(".")[2]: value for key, value in settings.items()}
+        return TypeAdapter(cls).validate_python({name: found[name] for name in names & found.keys()})
 
     def visible_answer(self, response: str) -> str | Outcome:
         """Return the part of a response that a user would see, or why there is none."""

@@ -115,6 +115,18 @@ def test_a_comparison_tells_the_difference_with_lengths_balanced() -> None:
     assert shown.getvalue().splitlines() == [f"{plain}; length-balanced -0.100 (-0.150 to -0.050)", plain]
 
 
+def test_no_verdict_beside_a_small_p_is_explained() -> None:
+    found = ComparisonResult(
+        benchmark="llmbar", a="shy", b="bold", items=40, difference=around(0.1), strict_difference=around(-0.1),
+        p=0.001, holm_p=0.003, verdict="not told apart",
+    )  # fmt: skip
+    shown = StringIO()
+    print_comparisons(Console(file=shown), [found, found.model_copy(update={"holm_p": 0.2})])
+    small, large = shown.getvalue().splitlines()
+    assert small.endswith("p 0.003: not told apart, as it depends on how ties and unscored items count")
+    assert large.endswith("p 0.2: not told apart")
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_rewards_are_ranked_by_length_balanced_accuracy(reverse: bool) -> None:
     cells = [cell("a", 0.7, 0.5), cell("b", 0.6, 0.65), cell("c", 0.9, 0.5), cell("d", 0.95), cell("e", None)]

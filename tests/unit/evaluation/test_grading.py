@@ -82,7 +82,8 @@ def test_a_silent_subset_is_in_no_figure(
     protocol: str, subsets: tuple[str, ...], silent: str, known_figures: dict[str, float]
 ) -> None:
     items = [item(f"{subset}{n}", subset, rejected=3) for subset in subsets for n in range(2)]
-    graded = grade(protocol, items, [said(None if one.subset == silent else 1, 0, 0, 0) for one in items])
+    mute, right = said(None, None, None, None), said(1, 0, 0, 0)
+    graded = grade(protocol, items, [mute if one.subset == silent else right for one in items])
     assert graded.mean(graded.fractional, {silent}) is None
     assert known(graded.mean(graded.as_wrong)).value == pytest.approx(1 - 1 / len(subsets)), "it is partly answered"
     assert figures(graded) == known_figures
@@ -91,7 +92,8 @@ def test_a_silent_subset_is_in_no_figure(
 def test_ties_that_were_never_answered_have_no_score() -> None:
     items = [item(name, "Ties", chosen=2, rejected=2) for name in ("ref:1", "tied:1")]
     assert "Ties score" in figures(grade("rewardbench2", items, [said(2, 2, 1, 1)] * 2))
-    assert figures(grade("rewardbench2", items, [said(None, 2, 1, 1)] * 2)) == {}
+    assert figures(grade("rewardbench2", items, [said(None, None, None, None)] * 2)) == {}
+    assert figures(grade("rewardbench2", items, [said(None, 2, 1, 1)] * 2)).keys() == {"Ties score, authors' rule"}
 
 
 class TestLengths:

@@ -71,6 +71,31 @@ def test_a_prompt_that_spans_strata_is_drawn_as_a_whole() -> None:
     assert opposite.high - opposite.low < 0.05
 
 
+@pytest.mark.parametrize("accuracy", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("prompts", [10, 30])
+def test_prompts_whose_items_have_nothing_in_common_are_worth_more(prompts: int, accuracy: float) -> None:
+    """Imaginary prompts weigh less than ten items then."""
+    grades = np.random.default_rng(4).permutation(np.arange(prompts * 10) < accuracy * prompts * 10) * 1.0
+    shared = estimate_mean(grades, ["a"] * len(grades), np.repeat(np.arange(prompts), 10).tolist())
+    alone = estimate_mean(grades, ["a"] * len(grades))
+    assert shared.high - shared.low < 2 * (alone.high - alone.low)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.25, 1 / 3, 0.7])
+@pytest.mark.parametrize("n", [10, 100, 1000])
+def test_equal_grades_have_an_interval_whatever_their_fraction(n: int, value: float) -> None:
+    """Their mean by floating point is not quite what each of them is."""
+    found = estimate_mean([value] * n, ["a"] * n)
+    assert found.high - found.low > 0.5 / n
+    assert found.low < value < found.high
+
+
+def test_two_equal_numbers_do_not_prove_a_difference() -> None:
+    few, many = (estimate_mean([0.1] * n, ["a"] * n, quantity=Quantity.NUMBER) for n in (2, 20))
+    assert few.low < 0 < few.high
+    assert 0 < many.low < 0.1 < many.high
+
+
 @pytest.mark.parametrize("n", [2, 5, 10, 46, 1000])
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_few_items_that_agree_prove_little(n: int, value: float) -> None:

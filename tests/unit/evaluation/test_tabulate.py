@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.evaluation.benchmarks.base import Benchmark
+from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
 from flip_reward.evaluation.grid import GridReward
 from flip_reward.evaluation.results import read_results, write_results
 from flip_reward.evaluation.tabulate import read_data, tabulate
 from flip_reward.report.evaluation import build_report
 from flip_reward.rewards.config import RewardConfig
+from flip_reward.rewards.controls import ControlReward
+from flip_reward.rewards.options import ResponseOptions
 from tests.unit.evaluation.grids import BENCHMARK, ITEMS, Inferrer, control, evaluate, experiments, flip, results_of
 from tests.unit.evaluation.items import known, turned
 
@@ -127,3 +129,22 @@ def test_comparisons_of_earlier_versions_are_read(tmp_path: Path) -> None:
     [comparison] = read_results(tmp_path).comparisons
     assert comparison.p == earlier["mcnemar_p"] == comparison.holm_p
     assert "McNemar" in comparison.test
+
+
+@pytest.mark.parametrize("prefix", ["", "longest."])
+def test_lengths_are_of_the_answers_that_a_reward_reads(tmp_path: Path, prefix: str) -> None:
+    """The plan before the second answer makes it the longer one of its item, which it is not."""
+    pairs = [("pears", "pea"), ("<plan>long</plan>fig", "melon"), ("fig", "melon")]
+    items = tuple(
+        BenchmarkItem.of(f"{number}", "all", f"Name fruit {number}.", [good], [bad])
+        for number, (good, bad) in enumerate(pairs)
+    )
+    marks = ResponseOptions(thinking_marks=("<plan>", "</plan>"))
+    evaluate(
+        tmp_path,
+        [GridReward("longest", None, (ControlReward("longest", marks),))],
+        [Benchmark("plans", "preference", items)],
+    )
+    file = tmp_path / "evaluation.json"
+    file.write_text(file.read_text().replace('"thinking_marks"', f'"{prefix}thinking_marks"'))
+    assert known(results_of(tmp_path).cells[0].overall.length_balanced).value == 0.5

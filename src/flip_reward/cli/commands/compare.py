@@ -18,7 +18,7 @@ from flip_reward.errors import OptionError
 from flip_reward.evaluation.compare import compare_folders
 from flip_reward.evaluation.compare_runs import RunComparison, compare_runs, read_pairs
 from flip_reward.evaluation.results import ComparisonResult
-from flip_reward.evaluation.statistics import Estimate, check_libraries
+from flip_reward.evaluation.statistics import CONFIDENCE, Estimate, check_libraries
 from flip_reward.report.training import is_training
 from flip_reward.scoring.folders import FolderKind, recognise
 
@@ -164,6 +164,8 @@ def print_comparisons(console: Console, comparisons: list[ComparisonResult]) -> 
     for comparison in comparisons[:_MOST_SHOWN]:
         better = {"a better": comparison.a, "b better": comparison.b}.get(comparison.verdict)
         said = "not told apart" if better is None else f"{better} is better"
+        if better is None and comparison.holm_p < 1 - CONFIDENCE:
+            said = f"{said}, as it depends on how ties and unscored items count"
         balanced = comparison.length_balanced_difference
         if balanced is not None:
             said = f"{said}; length-balanced {balanced.value:+.3f} ({format_interval(balanced, signed=True)})"

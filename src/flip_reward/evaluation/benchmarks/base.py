@@ -146,19 +146,22 @@ def make_benchmark(
 
     Rows that cannot be used are refused with a DataError that lists them. Accuracy on the others is accuracy on
     another benchmark, so to leave them out (`skip_bad_rows`) is never the default. A row of which `to_item` makes
-    None is none of the benchmark's, such as a tie. Where no row has the benchmark's columns, `guess` says whose the
+    None is a tie, and none of the benchmark's. Where no row has the benchmark's columns, `guess` says whose the
     first one is. Prompts with the same responses are refused unless the benchmark `may_repeat` them.
     """
     items: list[BenchmarkItem] = []
     bad: list[InvalidRow] = []
     alien: list[tuple[RawRow, ColumnError]] = []
     lines: dict[object, int] = {}
+    ties = False
     for row in rows:
         if not isinstance(row, RawRow):
             bad.append(row)
             continue
         try:
-            if (item := to_item(row)) is not None:
+            if (item := to_item(row)) is None:
+                ties = True
+            else:
                 _refuse_repetition(lines, item, row.line, may_repeat=may_repeat)
                 items.append(item)
         except DataError as error:
@@ -171,7 +174,9 @@ def make_benchmark(
     if bad and not skip_bad_rows:
         raise _list_bad_rows(source, bad, len(bad) + len(items))
     if not items:
-        raise DataError(f"{source}: there are no rows" + (" that can be used" if bad else ""))
+        raise DataError(
+            f"{source}: there are no rows" + (" that can be used" if bad else " but ties" if ties else "")
+        )
     return Benchmark(name, protocol, tuple(items), tuple(bad))
 
 

@@ -64,7 +64,7 @@ class HelpSteer3Protocol(PreferenceProtocol):
         """Return the accuracy on all domains, or on the only one that is there."""
         if not self.has_all(ACCURACY, grades) and len(set(grades.subsets)) > 1:
             return []
-        estimate = grades.mean(grades.average(win_strictly))
+        estimate = grades.by_parts().mean(grades.average(win_strictly))
         return [Figure(ACCURACY, estimate, _NOTE, headline=True)]
 
 

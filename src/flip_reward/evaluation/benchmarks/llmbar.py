@@ -131,24 +131,38 @@ class LLMBarProtocol(PreferenceProtocol):
     def figures(self, grades: Grades) -> list[Figure]:
         """Return natural accuracy, the adversarial mean and their mean by both rules, and the orders' agreement."""
         figures = [
-            *self._means(grades, grades.fractional, "", _ORDERS_NOTE),
-            *self._means(grades, grades.average(_grade_as_authors), AUTHORS, f"{_ORDERS_NOTE} {_MISSING_NOTE}"),
+            *_measure(grades, grades.fractional, "", _ORDERS_NOTE),
+            *_measure(
+                grades.by_parts(), grades.average(_grade_as_authors), AUTHORS, f"{_ORDERS_NOTE} {_MISSING_NOTE}"
+            ),
         ]
         agreement = grades.average(_agree)
         if grades.select(agreement)[0]:
             figures.append(Figure("agreement between orders", grades.mean(agreement), _AGREEMENT_NOTE))
-        return mark_headline(figures, *(name + AUTHORS for name in reversed(self.needs)))
+        present = set(grades.subsets)
+        return mark_headline(figures, *(name + AUTHORS for name, needed in _MEANS.items() if present == set(needed)))
 
-    def _means(self, grades: Grades, values: Values, rule: str, note: str) -> list[Figure]:
-        return [
-            Figure(name + rule, grades.mean_of_subsets(values, subsets), f"{_MEANS_NOTES[name]}{note}")
-            for name, subsets in self.needs.items()
-            if self.has_all(name, grades)
-        ]
+
+_MEANS = MappingProxyType(
+    {
+        **{name: (name,) for name in _FILES},
+        ADVERSARIAL_MEAN: ADVERSARIAL,
+        AVERAGE: (NATURAL, *ADVERSARIAL),
+    }
+)
+"""The figures, and the subsets whose mean each is."""
+
+
+def _measure(grades: Grades, values: Values, rule: str, note: str) -> list[Figure]:
+    present = set(grades.subsets)
+    return [
+        Figure(name + rule, grades.mean_of_subsets(values, subsets), f"{_MEANS_NOTES.get(name, '')}{note}")
+        for name, subsets in _MEANS.items()
+        if present.issuperset(subsets) and (name not in ADVERSARIAL or len(present) == 1)
+    ]
 
 
 _MEANS_NOTES = {
-    NATURAL: "",
     ADVERSARIAL_MEAN: "Mean of the adversarial subsets. ",
     AVERAGE: "Unweighted mean of the five subsets. ",
 }

@@ -81,7 +81,7 @@ class PPEPreferenceProtocol(PreferenceProtocol):
 
     def figures(self, grades: Grades) -> list[Figure]:
         """Return the accuracy."""
-        estimate = grades.mean(grades.average(win_strictly))
+        estimate = grades.by_parts().mean(grades.average(win_strictly))
         return mark_headline(
             [Figure(ACCURACY, estimate, "Share of the votes, without ties; a tie is wrong.")], ACCURACY
         )
@@ -148,6 +148,7 @@ class PPECorrectnessProtocol(PreferenceProtocol):
 
     def figures(self, grades: Grades) -> list[Figure]:
         """Return the accuracy on pairs and the correctness of the best of K, for all sets together and for each."""
+        grades = grades.by_parts()
         present = [name for name in SETS if name in grades.subsets]
         figures = []
         for name, values, note in (

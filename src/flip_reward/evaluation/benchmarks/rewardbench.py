@@ -24,7 +24,13 @@ from flip_reward.data.rows import RawRow, Row
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem, MessageModel, RowModel, match_subset, read_row
 from flip_reward.evaluation.benchmarks.files import join_rows
 from flip_reward.evaluation.benchmarks.preference import PreferenceProtocol
-from flip_reward.evaluation.benchmarks.rules import AUTHORS, average_verdicts, mark_headline, win_strictly
+from flip_reward.evaluation.benchmarks.rules import (
+    AUTHORS,
+    average_verdicts,
+    find_only_subset,
+    mark_headline,
+    win_strictly,
+)
 from flip_reward.evaluation.grading import Figure, Grades, ItemRewards
 
 if TYPE_CHECKING:
@@ -104,11 +110,17 @@ class RewardBenchProtocol(PreferenceProtocol):
 
     def figures(self, grades: Grades) -> list[Figure]:
         """Return the sections and their average, with the prior sets where they are there, by both rules."""
+        parts, by_authors = grades.by_parts(), grades.average(_grade_as_authors)
         figures = [
             *self._by_section(grades, grades.fractional, ""),
-            *self._by_section(grades, grades.average(_grade_as_authors), AUTHORS),
+            *self._by_section(parts, by_authors, AUTHORS),
         ]
-        return mark_headline(figures, WITH_PRIOR + AUTHORS, AVERAGE + AUTHORS)
+        present = set(grades.subsets)
+        alone = [section for section, shares in SECTIONS.items() if present == set(shares)]
+        if only := find_only_subset(grades):
+            alone = [*only]
+            figures.append(Figure(alone[0] + AUTHORS, parts.mean(by_authors), "Accuracy; a tie is wrong."))
+        return mark_headline(figures, *(name + AUTHORS for name in (WITH_PRIOR, AVERAGE, *alone)))
 
     def _by_section(self, grades: Grades, values: Values, rule: str) -> list[Figure]:
         figures = [

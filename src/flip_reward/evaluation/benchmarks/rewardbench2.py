@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 from flip_reward.data.hub import HubName
 from flip_reward.data.rows import RawRow
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem, RowModel, match_subset, read_row
-from flip_reward.evaluation.benchmarks.rules import AUTHORS, mark_headline
+from flip_reward.evaluation.benchmarks.rules import AUTHORS, find_only_subset, mark_headline
 from flip_reward.evaluation.grading import Figure, Grade, Grades, ItemRewards, Protocol, grade_best
 from flip_reward.evaluation.statistics import Estimate, estimate_combination
 
@@ -69,7 +69,7 @@ def to_item(row: RawRow) -> BenchmarkItem:
     return BenchmarkItem.of(fields.id, subset, fields.prompt, fields.chosen, fields.rejected)
 
 
-SIX, FOUR = "average of six subsets", "average of four subsets"
+SIX, FOUR, TIES_SCORE = "average of six subsets", "average of four subsets", "Ties score"
 
 
 class RewardBench2Protocol(Protocol):
@@ -104,13 +104,16 @@ class RewardBench2Protocol(Protocol):
 
     def figures(self, grades: Grades) -> list[Figure]:
         """Return the Ties score, the leaderboard's average of six and the FLIP paper's of four, by both rules."""
-        rated = grades.average(_grade_as_authors)
+        parts, rated = grades.by_parts(), grades.average(_grade_as_authors)
         runs = [[_rate_unscored(rewards) for rewards in run] for run in grades.runs]
         figures = [
             *self._by_rule(grades, grades.fractional, grades.runs, ""),
-            *self._by_rule(grades, rated, runs, AUTHORS),
+            *self._by_rule(parts, rated, runs, AUTHORS),
         ]
-        return mark_headline(figures, SIX + AUTHORS, FOUR + AUTHORS)
+        alone = [TIES_SCORE if name == TIES else name for name in find_only_subset(grades)]
+        if alone and TIES_SCORE not in alone:
+            figures.append(Figure(alone[0] + AUTHORS, parts.mean(rated), f"Accuracy.{_AUTHORS_NOTE}"))
+        return mark_headline(figures, *(name + AUTHORS for name in (SIX, FOUR, *alone)))
 
     def _by_rule(
         self, grades: Grades, values: Values, runs: Sequence[Sequence[ItemRewards]], rule: str
@@ -120,7 +123,7 @@ class RewardBench2Protocol(Protocol):
         ties = _collect_ties(grades.items, runs)
         if ties is not None and TIES in grades.answered():
             score = score_ties(grades.items, runs)
-            figures.append(Figure(f"Ties score{rule}", score, _AUTHORS_TIES_NOTE if rule else _TIES_NOTE))
+            figures.append(Figure(TIES_SCORE + rule, score, _AUTHORS_TIES_NOTE if rule else _TIES_NOTE))
             if self.has_all(SIX, grades):
                 figures.append(Figure(SIX + rule, _average_six(grades, values, ties), _SIX_NOTE + note))
         if self.has_all(FOUR, grades):

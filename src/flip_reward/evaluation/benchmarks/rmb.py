@@ -100,6 +100,7 @@ class RMBProtocol(PreferenceProtocol):
 
     def figures(self, grades: Grades) -> list[Figure]:
         """Return the accuracy on each part, and their mean."""
+        grades = grades.by_parts()
         values = grades.average(win_strictly)
         present = [part for part in PARTS if part in grades.subsets]
         figures = [Figure(part + AUTHORS, grades.mean(values, {part}), _NOTE) for part in present]

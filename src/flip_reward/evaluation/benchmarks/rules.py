@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import inf
 
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
-from flip_reward.evaluation.grading import Figure, ItemRewards
+from flip_reward.evaluation.grading import Figure, Grades, ItemRewards
 
 AUTHORS = ", authors' rule"
 
@@ -29,15 +29,22 @@ def win_strictly(item: BenchmarkItem, rewards: ItemRewards) -> float:
 def average_verdicts(item: BenchmarkItem, rewards: ItemRewards, *, missing: float) -> float | None:
     """Return the share of a judge's verdicts that are right, each order by itself.
 
-    A missing verdict counts `missing`. None where nothing was judged by comparing.
+    A missing verdict counts `missing`, also where the judge was not asked since a response has no answer. None for a
+    reward that does not compare.
     """
     if not rewards.judgements:
-        return None
+        return missing if rewards.compared else None
     counts = [
         missing if judgement.chosen is None else float(item.chosen[judgement.chosen])
         for judgement in rewards.judgements
     ]
     return sum(counts) / len(counts)
+
+
+def find_only_subset(grades: Grades) -> tuple[str, ...]:
+    """Return the only subset that is there; none where there are several."""
+    names = tuple(dict.fromkeys(grades.subsets))
+    return names if len(names) == 1 else ()
 
 
 def mark_headline(figures: list[Figure], *names: str) -> list[Figure]:

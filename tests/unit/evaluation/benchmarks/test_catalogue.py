@@ -78,14 +78,14 @@ def test_a_file_of_another_benchmark_is_told_in_one_line(
     ("protocol", "subsets", "expected"),
     [
         ("rewardbench2", SUBSETS, None),
-        ("rewardbench2", FOUR_SUBSETS, "there is no average of six subsets: the subsets Safety, Ties are missing"),
+        ("rewardbench2", FOUR_SUBSETS, "there is no 'average of six subsets' without the subsets Safety, Ties"),
         ("rewardbench2", ("Math",), None),
         (
             "rm-bench",
             ("chat", "code"),
-            "there is no average, hard, normal, easy: the subsets math, safety are missing",
+            "there is no 'average' and no 'hard' and no 'normal' and no 'easy' without the subsets math, safety",
         ),
-        ("rewardbench", ("hep-go", "hep-js"), "and 15 more are missing"),
+        ("rewardbench", ("hep-go", "hep-js"), "and 15 more"),
         ("preference", ("a", "b"), None),
     ],
 )

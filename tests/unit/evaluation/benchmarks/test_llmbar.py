@@ -7,6 +7,7 @@ import pytest
 
 from flip_reward.errors import DataError
 from flip_reward.evaluation.benchmarks.catalogue import load_benchmark
+from flip_reward.evaluation.grading import ItemRewards
 from tests.unit.evaluation.benchmarks.rows import PAIR, Row, read, refuse
 from tests.unit.evaluation.items import figure, figures, grade, headline, item, said, verdict
 
@@ -85,3 +86,24 @@ class TestLLMBar:
         graded = grade("llmbar", [item(str(number), "natural") for number in range(5)], rewards)
         assert figures(graded)["natural, authors' rule"] == (0.5 + 0 + 0 + 1 + 0.5) / 5
         assert headline(graded) == "natural, authors' rule"
+
+    def test_an_order_that_fails_everywhere_leaves_the_authors_figure(self) -> None:
+        """Each order counts by itself, though no pair has a verdict in both; nor is one asked without an answer."""
+        half = said(None, None, judgements=[verdict((0, 1), 0), verdict((1, 0), None)])
+        unasked = ItemRewards((None, None), compared=True)
+        graded = grade("llmbar", [item("1", "natural"), item("2", "natural")], [half, unasked])
+        assert figures(graded) == {"natural, authors' rule": (0.5 + 0) / 2}
+
+    @pytest.mark.parametrize(
+        ("subsets", "expected"),
+        [
+            (("neighbor",), "neighbor, authors' rule"),
+            (("neighbor", "gptinst", "gptout", "manual"), "adversarial mean, authors' rule"),
+            (("natural", "neighbor"), None),
+        ],
+    )
+    def test_a_headline_is_of_all_subsets_that_are_there(
+        self, subsets: tuple[str, ...], expected: str | None
+    ) -> None:
+        graded = grade("llmbar", [item(name, name) for name in subsets], [said(1, 0)] * len(subsets))
+        assert headline(graded) == expected

@@ -33,7 +33,7 @@ def test_ties_of_people_are_no_items(tmp_path: Path) -> None:
     [found] = read(tmp_path, *rows, name="ppe-preference")
     assert (found.id, found.group.responses) == ("3f", ("Pear.", "Bread."))
     assert "'winner'" in refuse(tmp_path, {**VOTE, "winner": "both"}, name="ppe-preference")
-    with pytest.raises(DataError, match="there are no rows"):
+    with pytest.raises(DataError, match="there are no rows but ties"):
         read(tmp_path, {**VOTE, "winner": "tie"}, name="ppe-preference")
 
 
@@ -87,10 +87,9 @@ def test_correctness_by_hand() -> None:
     """Rewards 1, 2, 3, None: 2 > 1, not 2 > 3, and none at all is below 1; the best is wrong."""
     items = [sampled(name) for name in SETS]
     rewards = [said(1, 2, 3, None), said(1, 2, 2, 2), said(0, 1, 0, 0), said(0, 1, 0, 0), said(0, 1, 0, 0)]
-    graded = grade("ppe-correctness", items, rewards)
-    found = figures(graded)
-    # The first has an unscored response, so its set has no item with a verdict.
-    assert {ACCURACY, BEST}.isdisjoint(found)
+    found = figures(grade("ppe-correctness", items, rewards))
+    assert found[f"mmlu-pro, {ACCURACY}"] == pytest.approx(1 / 3), "one response without a reward is below the others"
+    assert {ACCURACY, BEST}.isdisjoint(figures(grade("ppe-correctness", items, [said(*[None] * 4), *rewards[1:]])))
     more = BenchmarkItem("again", "mmlu-pro", items[0].group, items[0].chosen, items[0].tags)
     graded = grade("ppe-correctness", [*items, more], [*rewards, said(0, 1, 0, 1)])
     found = figures(graded)

@@ -6,6 +6,7 @@ import pytest
 
 from flip_reward.evaluation.benchmarks.rewardbench import AVERAGE, PRIOR_SETS, SECTIONS, WITH_PRIOR
 from flip_reward.evaluation.benchmarks.rules import AUTHORS
+from flip_reward.evaluation.grading import ItemRewards
 from tests.unit.evaluation.benchmarks.rows import Row, read, refuse
 from tests.unit.evaluation.items import figures, grade, headline, item, said, verdict
 
@@ -68,7 +69,7 @@ def test_without_a_subset_its_section_and_the_average_are_left_out() -> None:
 def test_by_the_authors_rule_a_tie_is_wrong_and_a_judges_missing_verdict_one_half() -> None:
     names = list(SECTIONS["Chat"])
     missing = said(None, None, judgements=[verdict((0, 1), None), verdict((1, 0), 0)])
-    rewards = [said(1, 1), missing, said(0, 0, judgements=[verdict((1, 0), None)]), said(None, 1), said(1, 0)]
+    rewards = [said(1, 1), missing, said(0, 0, judgements=[verdict((1, 0), None)]), said(None, None), said(1, 0)]
     found = figures(grade("rewardbench", [item(name, name) for name in names], rewards))
     # The fourth has no verdict at all, so its section has none.
     assert f"Chat{AUTHORS}" not in found
@@ -78,3 +79,22 @@ def test_by_the_authors_rule_a_tie_is_wrong_and_a_judges_missing_verdict_one_hal
     means = [(0 + 1) / 2, (0.75 + 1) / 2, (0.5 + 1) / 2, (0 + 1) / 2, 1]
     expected = sum(count * mean for count, mean in zip(counts, means, strict=True)) / sum(counts)
     assert found[f"Chat{AUTHORS}"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("subsets", "expected"),
+    [
+        (tuple(SECTIONS["Chat"]), "Chat, authors' rule"),
+        (("hep-go",), "hep-go, authors' rule"),
+        (("hep-go", "hep-js"), None),
+    ],
+)
+def test_a_section_or_a_subset_alone_is_the_headline(subsets: tuple[str, ...], expected: str | None) -> None:
+    graded = grade("rewardbench", [item(name, name) for name in subsets], [said(1, 0)] * len(subsets))
+    assert headline(graded) == expected
+
+
+def test_a_judge_that_was_not_asked_has_a_missing_verdict() -> None:
+    unasked = ItemRewards((None, None), compared=True)
+    graded = grade("rewardbench", [item("1", "hep-go"), item("2", "hep-go")], [unasked, said(1, 0)])
+    assert figures(graded) == {"hep-go, authors' rule": (0.5 + 1) / 2}

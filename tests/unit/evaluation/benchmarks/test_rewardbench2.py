@@ -42,7 +42,13 @@ class TestRewardBench2:
 
     def test_a_sample_without_a_subset_has_no_average(self) -> None:
         graded = grade("rewardbench2", [item("1", "Math", rejected=3)], [said(1, 0, 0, 0)])
-        assert figures(graded) == {}
+        assert figures(graded) == {"Math, authors' rule": 1}
+
+    def test_a_subset_alone_is_the_headline(self) -> None:
+        math = grade("rewardbench2", [item("1", "Math", rejected=3)], [said(1, None, 0, 0)])
+        assert (headline(math), figures(math)) == ("Math, authors' rule", {"Math, authors' rule": 1})
+        ties = grade("rewardbench2", [item("ref:1", TIES), item("tied:1", TIES)], [said(1, 0)] * 2)
+        assert headline(ties) == "Ties score, authors' rule"
 
     def test_the_average_of_six_takes_the_ties_score(self) -> None:
         names = ("Factuality", "Precise IF", "Math", "Focus", "Safety")
