@@ -125,6 +125,7 @@ class TestTheApiIsFound:
             failure = await fail(server, trained_api=api)
         assert isinstance(failure, NoClassifierError)
         assert "asked:" in str(failure)
+        assert ("score or rerank" in str(failure.hint)) == (api is TrainedApi.AUTO)
 
     async def test_also_where_it_says_it_in_other_words(self) -> None:
         with ClassifyServer("vllm-generative") as server:

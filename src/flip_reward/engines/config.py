@@ -276,7 +276,7 @@ def check_classifier(
 ) -> None:
     """Refuse a model that cannot be a trained reward model, and settings that have no effect with it."""
     kind = _find_kind(config, environment)
-    if kind is EngineKind.EMBEDDED:
+    if kind is EngineKind.EMBEDDED and (config.model is None or _is_embedded(config.model)):
         named = f"{config.model!r} is none" if config.model else "none was named"
         raise OptionError(
             f"the reward 'trained' asks a trained reward model, and {named}", hint=f"for example --model {_TRAINED}"

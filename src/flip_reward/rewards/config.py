@@ -197,9 +197,9 @@ class RewardConfig(FlatSettings):
         if config.reward in CONTROLS:
             return ControlReward(config.reward, config.control)
         if check_model:
-            check_engine(config.answering)
             if config.classifier is not None:
                 check_classifier(config.answering, config.classifier)
+            check_engine(config.answering)
         if config.reward == TRAINED:
             return TrainedReward(None, config.trained)
         if config.reward in _JUDGES:

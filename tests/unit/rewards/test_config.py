@@ -246,6 +246,8 @@ def test_settings_without_effect_are_refused_by_name(reward: str, settings: dict
     ("settings", "message"),
     [
         ({}, "none was named"),
+        ({"device": "cpu"}, "none was named"),
+        ({"model": "a/b"}, "no model 'a/b'"),
         ({"model": "embedded"}, "'embedded' is none"),
         ({"model": "smollm2-135m"}, "'smollm2-135m' is none"),
         ({"model": "transformers:a/b", "trained_api": "rerank"}, "no option 'trained api'"),

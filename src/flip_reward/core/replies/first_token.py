@@ -31,13 +31,17 @@ class AnswerOdds:
     """How likely a reply begins with each of some answers.
 
     Attributes:
-        log_probabilities: By answer. One that is not among the tokens has the most that it can have: no more than the
-            least of them, and no more than its share of what they leave.
+        log_probabilities: By answer, of those that are among the tokens.
+        most: What any other answer can have at most: no more than the least of the tokens, and no more than its share
+            of what they leave.
+        answers: All answers.
         mass: How likely the reply begins with any answer that is among the tokens, 0 to 1.
         begins_with: The likeliest token.
     """
 
     log_probabilities: Mapping[str, float]
+    most: float
+    answers: Sequence[str]
     mass: float
     begins_with: str
 
@@ -47,11 +51,17 @@ class AnswerOdds:
         return self.mass >= LEAST_MASS
 
     def log_odds(self, one: str, other: str) -> float:
-        """Return ln P(one) - ln P(other), which has no bounds and so no ties where a probability rounds to 1."""
-        return self.log_probabilities[one] - self.log_probabilities[other]
+        """Return ln P(one) - ln P(other), which has no bounds and so no ties where a probability rounds to 1.
+
+        An answer that is not among the tokens has the most that it can have.
+        """
+        return self.log_probabilities.get(one, self.most) - self.log_probabilities.get(other, self.most)
 
     def expect(self) -> float:
-        """Return the mean of the answers as numbers, each weighing its probability among them."""
+        """Return the mean of the answers as numbers, each weighing its probability among those that are known.
+
+        What the others might have would draw every rating to the middle. There is an answer (`is_answer`).
+        """
         most = max(self.log_probabilities.values())
         weights = {answer: math.exp(value - most) for answer, value in self.log_probabilities.items()}
         return math.fsum(float(answer) * weight for answer, weight in weights.items()) / math.fsum(weights.values())
@@ -63,8 +73,7 @@ class AnswerOdds:
             >>> weigh_answers([("Okay", -0.1), ("Yes", -3.0)], ["Yes", "No"]).explain()
             "the reply begins with 'Okay', and with Yes or No in 5.0% of cases alone"
         """
-        answers = list(self.log_probabilities)
-        named = f"{', '.join(answers[:-1])} or {answers[-1]}"
+        named = f"{', '.join(self.answers[:-1])} or {self.answers[-1]}"
         thinks = "; switch thinking off with --no-thinking" if _begins_thinking(self.begins_with) else ""
         return (
             f"the reply begins with {self.begins_with!r}, and with {named} in {self.mass:.1%} of cases alone{thinks}"
@@ -86,14 +95,11 @@ def weigh_answers(alternatives: Alternatives, answers: Sequence[str]) -> AnswerO
         answer = _find_answer(token, answers)
         if answer is not None:
             found[answer].append(value)
-    missing = sum(not values for values in found.values())
+    known = {answer: _add(values) for answer, values in found.items() if values}
     left = max(1 - math.fsum(math.exp(value) for _, value in alternatives), _ROUNDING)
-    most = min(math.log(left / max(missing, 1)), *(value for _, value in alternatives))
-    return AnswerOdds(
-        {answer: _add(values) if values else most for answer, values in found.items()},
-        min(math.fsum(math.exp(value) for values in found.values() for value in values), 1.0),
-        alternatives[0][0],
-    )
+    most = min(math.log(left / max(len(found) - len(known), 1)), *(value for _, value in alternatives))
+    mass = min(math.fsum(math.exp(value) for value in known.values()), 1.0)
+    return AnswerOdds(known, most, answers, mass, alternatives[0][0])
 
 
 def write_alternatives(alternatives: Alternatives) -> str:

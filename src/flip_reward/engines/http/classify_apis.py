@@ -179,6 +179,7 @@ def _numbers(values: object) -> Sequence[object]:
 
 
 _AS_PAIR = "%s takes no conversations: %s sees the conversation as one text and the response as another"
+_ELSE = "if it has a reranker, choose --trained-api score or rerank"
 _NEWER = "use a newer vLLM, or --trained-api classify"
 
 _FORMS = (
@@ -264,7 +265,7 @@ class HttpClassify:
         telling = next((error for error in refusals.values() if not _is_lacking(error)), refusals[forms[0]])
         unavailable = NoClassifierError(
             f"{self._server.base_url} (asked: {', '.join(dict.fromkeys(form.path for form in refusals))})",
-            hint=f"{telling}; if it has a reranker, choose --trained-api score or rerank",
+            hint=f"{telling}; {_ELSE if chosen is TrainedApi.AUTO else 'leave out --trained-api to try all'}",
         )
         raise unavailable from telling
 

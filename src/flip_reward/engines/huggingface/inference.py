@@ -18,6 +18,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer
 
@@ -34,6 +35,9 @@ MIN_SAVED_TOKENS = 64
 
 MAX_LOGITS = 1 << 25
 """How many logits are turned into log-probabilities at once."""
+
+WIDENED_ROWS = 1 << 14
+"""How many rows of an output layer are turned into float32 at once."""
 
 BATCH_TOKENS_CPU, BATCH_TOKENS_GPU = 4096, 65536
 
@@ -75,7 +79,8 @@ def rank_next_tokens(
     network: PreTrainedModel, rows: Sequence[Sequence[int]], count: int
 ) -> list[list[tuple[int, float]]]:
     """Return the likeliest tokens after each row, the likeliest first, with the logarithm of their probability."""
-    logits = _compute_logits(network, rows, [1] * len(rows)).float()
+    with _projecting_exactly(network):
+        logits = _compute_logits(network, rows, [1] * len(rows)).float()
     values, tokens = logits.log_softmax(dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
     return [
         list(zip(of_row, their_values, strict=True))
@@ -202,6 +207,31 @@ def projecting_only(network: PreTrainedModel, wanted: torch.Tensor) -> Iterator[
         return (hidden[wanted].unsqueeze(0), *others) if hidden.shape[:2] == wanted.shape else inputs
 
     handle = head.register_forward_pre_hook(choose)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _projecting_exactly(network: PreTrainedModel) -> Iterator[None]:
+    """Let the output layer compute in float32: logits of bfloat16 are 1/8 apart above 16, and so would their odds be.
+
+    Its weights are widened some rows at a time, for all of them would take twice the memory that they have.
+    """
+    head = network.get_output_embeddings()
+    if type(head) is not torch.nn.Linear or head.weight.dtype == torch.float32:
+        yield
+        return
+
+    def project(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], __: torch.Tensor) -> torch.Tensor:
+        parts = [
+            functional.linear(inputs[0].float(), some.float()) for some in torch.split(head.weight, WIDENED_ROWS)
+        ]
+        exact, bias = torch.cat(parts, dim=-1), getattr(head, "bias", None)
+        return exact if bias is None else exact + bias.float()
+
+    handle = head.register_forward_hook(project)
     try:
         yield
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -134,7 +134,21 @@ def load_hf_classifier(
         table: Any = getattr(module, "position_embeddings", None)
         if getattr(table, "padding_idx", None) is not None:
             limit = min(limit, table.num_embeddings - table.padding_idx - 1)
+    _compute_head_exactly(network)
     return HfClassifier(network.to(target).eval(), tokenizer, source.name, fingerprint, limit)
+
+
+def _compute_head_exactly(network: PreTrainedModel) -> None:
+    """Let everything behind the base model compute in float32: numbers of bfloat16 are 1/16 apart above 8."""
+    import torch
+
+    def widen(_: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple([one.float() if torch.is_tensor(one) and one.is_floating_point() else one for one in inputs])
+
+    if network.base_model is not network:
+        for module in network.children():
+            if module is not network.base_model:
+                module.float().register_forward_pre_hook(widen)
 
 
 def _check_dtype(dtype: str) -> None:
@@ -191,21 +205,40 @@ def _load_network(
             source.place, dtype=dtype, use_safetensors=True, output_loading_info=True, **source.options, **unpack
         )
         network = network.to(device)
-    if missing := report["missing_keys"]:
-        heads = [key for key in missing if not key.startswith(f"{network.base_model_prefix}.")]
-        if classifies and heads:  # transformers would make one of random numbers
-            raise EngineUnavailableError(
-                f"{source.name} is no reward model: its files hold no head that rates a text ({min(heads)})",
-                hint="name one that was trained for it, such as transformers:Skywork/Skywork-Reward-V2-Qwen3-0.6B",
-            )
-        raise EngineUnavailableError(
-            f"{source.name} lacks {len(missing)} weights, such as {min(missing)}",
-            hint="it is a reward model: choose --reward trained"
-            if any("SequenceClassification" in name for name in network.config.architectures or ())
-            else "the files are incomplete, or of another kind of model",
-        )
+    _check_kind(network, source.name, report["missing_keys"], classifies=classifies)
     loaded: PreTrainedModel = network
     return loaded
+
+
+def _check_kind(network: PreTrainedModel, name: str, missing: Collection[str], *, classifies: bool) -> None:
+    """Refuse a model that is of another kind than it was loaded as, whose numbers would mean nothing."""
+    made_as = " ".join(network.config.architectures or ())
+    is_classifier = _CLASSIFIER.search(made_as) is not None
+    if not classifies and is_classifier:  # one whose input and output embeddings are tied lacks no weights
+        raise EngineUnavailableError(
+            f"{name} is a reward model or another classifier ({made_as}), and predicts no tokens",
+            hint="choose --reward trained",
+        )
+    if classifies and "TokenClassification" in made_as:  # its head has the same name
+        raise EngineUnavailableError(
+            f"{name} rates each token of a text ({made_as}), and a reward is one number for all of it",
+            hint=_A_REWARD_MODEL,
+        )
+    heads = [key for key in missing if not key.startswith(f"{network.base_model_prefix}.")]
+    if classifies and heads:  # transformers would make one of random numbers
+        raise EngineUnavailableError(
+            f"{name} is no reward model: its files hold no head that rates a text ({min(heads)})",
+            hint=_A_REWARD_MODEL,
+        )
+    if missing:
+        raise EngineUnavailableError(
+            f"{name} lacks {len(missing)} weights, such as {min(missing)}",
+            hint="the files are incomplete, or of another kind of model",
+        )
+
+
+_CLASSIFIER = re.compile(r"Classification|Reward")
+_A_REWARD_MODEL = "name one that was trained for it, such as transformers:Skywork/Skywork-Reward-V2-Qwen3-0.6B"
 
 
 def _clear_generation_defaults(network: PreTrainedModel) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, Qwen3ForTokenClassification
 
 from flip_reward import Group, Outcome, RewardConfig
 from flip_reward.core.conversation import Message
@@ -56,10 +56,12 @@ def rate_one(folder: Path, **options: Any) -> float:
     return value
 
 
-def compute_directly(folder: Path, messages: Sequence[Message], reply: str) -> float:
+def compute_directly(
+    folder: Path, messages: Sequence[Message], reply: str, dtype: torch.dtype = torch.float32
+) -> float:
     """What authors of reward models show on their pages: one row, the template's tokens, the number of the head."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    network = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    network = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype).eval()
     chat = [
         {"role": message.role, "content": message.content} for message in [*messages, Message("assistant", reply)]
     ]
@@ -83,6 +85,20 @@ def test_a_batch_gives_what_a_row_alone_gives(tmp_path: Path, kind: str, pad_tok
     assert together == pytest.approx(expected, abs=1e-4)
     assert alone == pytest.approx(expected, abs=1e-4)
     assert len(set(together)) == len(together)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_a_reward_is_finer_than_half_precision(tmp_path: Path, kind: str) -> None:
+    folder = save_reward_model(tmp_path / "model", kind)
+    engine = TransformersClassifier(str(folder), dtype="bfloat16", device="cpu")
+    try:
+        values = [rate(engine, [ClassifyRequest(FRUITS, reply)])[0] for reply in REPLIES]
+    finally:
+        engine.close()
+    assert any(value != float(torch.tensor(value).bfloat16()) for value in values)
+    if kind == "llama":
+        rounded = [compute_directly(folder, FRUITS, reply, torch.bfloat16) for reply in REPLIES]
+        assert values == pytest.approx(rounded, rel=0.02, abs=0.02)
 
 
 def test_a_cross_encoder_reads_a_pair(tmp_path: Path) -> None:
@@ -179,6 +195,12 @@ class TestWhatIsNoRewardModel:
         with pytest.raises(EngineUnavailableError, match=r"no head that rates a text \(score\.weight\)"):
             open_model(save_model(tmp_path / "model"))
 
+    def test_a_head_for_each_token(self, tmp_path: Path) -> None:
+        folder = save_reward_model(tmp_path / "model", "qwen3")
+        Qwen3ForTokenClassification.from_pretrained(folder).save_pretrained(folder)
+        with pytest.raises(EngineUnavailableError, match="each token"):
+            open_model(folder)
+
     def test_a_decoder_without_a_chat_template(self, tmp_path: Path) -> None:
         with pytest.raises(EngineUnavailableError, match="has no chat template"):
             open_model(save_reward_model(tmp_path / "model", chat_template=None))
@@ -230,8 +252,9 @@ def test_by_its_name_it_scores_conversations(tmp_path: Path) -> None:
         assert bool(scores[0].cost.usage.prompt_tokens) != cached
 
 
-def test_a_reward_model_asked_to_write_says_what_it_is(tmp_path: Path) -> None:
-    folder = save_reward_model(tmp_path / "model")
-    with pytest.raises(EngineUnavailableError, match="lacks 1 weights") as caught:
+@pytest.mark.parametrize("tied", [False, True])  # tied, all weights of a language model are there
+def test_a_reward_model_asked_to_write_says_what_it_is(tmp_path: Path, tied: bool) -> None:
+    folder = save_reward_model(tmp_path / "model", "qwen3", tie_word_embeddings=tied)
+    with pytest.raises(EngineUnavailableError, match="Qwen3ForSequenceClassification") as caught:
         TransformersEngine(str(folder), device="cpu")
     assert "--reward trained" in str(caught.value.hint)

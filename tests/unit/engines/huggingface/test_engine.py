@@ -148,6 +148,16 @@ def test_the_tokens_ranked_are_those_of_the_whole_distribution(engine: Transform
             assert [value for _, value in ranked] == pytest.approx([float(whole[one]) for one, _ in ranked], abs=1e-4)
 
 
+@torch.inference_mode()
+def test_log_probabilities_of_a_first_token_are_finer_than_half_precision(tmp_path: Path) -> None:
+    network = AutoModelForCausalLM.from_pretrained(save_model(tmp_path / "model"), dtype=torch.bfloat16).eval()
+    states: list[torch.Tensor] = []
+    network.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
+    [ranked] = rank_next_tokens(network, [[*range(5, 40)]], 20)
+    exact = network.lm_head.weight.float() @ states[-1][0, -1].float()
+    assert [value for _, value in ranked] == pytest.approx(exact.log_softmax(0).topk(20).values.tolist(), abs=1e-5)
+
+
 def test_the_vocabulary_is_computed_at_the_scored_positions_only(engine: TransformersEngine) -> None:
     network = engine.loaded.network
     projected: list[int] = []
