@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flip_reward.errors import OptionError, RunError
 from flip_reward.evaluation.statistics import CONFIDENCE, Estimate, Quantity, estimate_mean
+from flip_reward.rewards.options import find_setting
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import Manifest, RunConfiguration
 from flip_reward.scoring.records import Record
@@ -89,7 +90,7 @@ def compare_runs(a: Path, b: Path) -> RunComparison:
         raise OptionError("both are the same folder")
     first, second = (Manifest.read(path / MANIFEST).configuration for path in (a, b))
     _refuse_other_inputs(a, first, b, second)
-    same_scale = all(first.settings.get(name) == second.settings.get(name) for name in _SCALE)
+    same_scale = all(find_setting(first.settings, name) == find_setting(second.settings, name) for name in _SCALE)
     counts = _Counts()
     for one, other in _pair(a, b):
         counts.add(one, other)

@@ -11,6 +11,7 @@ An experiment is a reward on a benchmark, a cell of the grid of all rewards and 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -262,6 +263,16 @@ def name_run(benchmark: str, label: str, run: int, runs: int) -> str:
     Example:
         >>> name_run("llmbar", "flip reasoned @ Qwen/Qwen3-4B", 1, 5)
         'cells/llmbar--flip-reasoned--Qwen-Qwen3-4B--run2'
+        >>> name_run("llmbar", "flip - copy", 0, 1), name_run("llmbar", "flip + copy", 0, 1)
+        ('cells/llmbar--flip-copy--851c0647', 'cells/llmbar--flip-copy--8d6c7345')
     """
-    parts = [re.sub(r"[^\w.]+", "-", part).strip("-") for part in (benchmark, *label.split(" @ "))]
+    reward, *model = label.split(" @ ")
+    parts = [re.sub(r"[^\w.]+", "-", part)[:_LONGEST_PART].strip("-") for part in (benchmark, reward, *model)]
+    if not _WORDS.fullmatch(reward) or max(map(len, (reward, *model))) > _LONGEST_PART:
+        parts.append(hashlib.sha256(label.encode(errors="surrogatepass")).hexdigest()[:8])
     return f"{CELLS}/{'--'.join(parts)}" + (f"--run{run + 1}" if runs > 1 else "")
+
+
+_WORDS = re.compile(r"[\w.]+([ /:@-][\w.]+)*")
+"""What stays readable in the name of a folder. Of anything else, such as a formula, another could look the same."""
+_LONGEST_PART = 64

@@ -266,6 +266,11 @@ def _with_model(config: RewardConfig, shared: SharedEngines, runs: int) -> GridR
         config = config.updated(order_seed=0)  # runs differ in their samples, not in the orders that judges see
     seeds = _draw_seeds(config, runs)
     rewards = tuple((config if seed is None else config.updated(seed=seed)).load(shared=shared) for seed in seeds)
+    if len({tuple(reward.settings.items()) for reward in rewards}) < runs:
+        raise OptionError(
+            f"several runs of {config.reward!r} are all the same: its seeds stand in the formula",
+            hint="leave the seeds out, or --runs",
+        )
     model = rewards[0].model_name
     label = _name_settings(config, rewards[0].settings) + ("" if _names_models(config.reward) else f" @ {model}")
     return GridReward(label, model, rewards, config.describe_model())

@@ -7,7 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
+from flip_reward.core.similarity import find_normalizer
 from flip_reward.core.tokens import load_normalizer
+from flip_reward.rewards.options import Settings, find_setting
 
 _LONGEST_SEARCH = 64  # characters within which a token has to end; keeps the search linear
 _CHUNK = re.compile(r"\S+")
@@ -27,6 +29,16 @@ class _Piece:
     start: int
     end: int
     tokens: tuple[str, ...]
+
+
+def choose_normalizer(settings: Settings) -> str:
+    """Return the normaliser of a reward with these settings; of a formula, that of the first part that has one.
+
+    Example:
+        >>> choose_normalizer({"reward": "flip/2", "flip.similarity": "f1:multilingual"})
+        'multilingual'
+    """
+    return find_normalizer(str(next(iter(find_setting(settings, "similarity").values()), "")))
 
 
 def find_shared_tokens(inferred: str, original: str, normalizer: str = "english") -> SharedTokens:

@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 
-from flip_reward.core.similarity import find_normalizer
 from flip_reward.errors import RunError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 from flip_reward.evaluation.folder import RESULTS, RewardEntry
@@ -28,6 +27,7 @@ from flip_reward.evaluation.results import (
 )
 from flip_reward.evaluation.tabulate import EvaluationData, RunRecords, rewards_of
 from flip_reward.report.facts import Facts, describe_software, list_facts
+from flip_reward.report.highlight import choose_normalizer
 from flip_reward.report.statistics import Bin, RewardHistogram, bin_by_quintile, count_rewards, decide
 from flip_reward.report.texts import ScoreRow, TextTable, score_row
 from flip_reward.scoring.folders import MANIFEST
@@ -207,7 +207,7 @@ def _describe_experiment(
     records: RunRecords,
     texts: TextTable,
 ) -> ExperimentPayload:
-    normalizer = find_normalizer(str(reward.settings.get("similarity")))
+    normalizer = choose_normalizer(reward.settings)
     shares: list[float | None] = []
     values: dict[bool, list[float]] = {True: [], False: []}
     scores: list[list[ScoreRow | None]] = []

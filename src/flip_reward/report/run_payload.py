@@ -13,9 +13,9 @@ import orjson
 
 from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Outcome
-from flip_reward.core.similarity import find_normalizer
 from flip_reward.errors import RunError
 from flip_reward.report.facts import Facts, describe_software, list_facts
+from flip_reward.report.highlight import choose_normalizer
 from flip_reward.report.meanings import CAUTIONS, OUTCOMES
 from flip_reward.report.run_texts import RowTexts, RunTexts, read_run_texts
 from flip_reward.report.survey import Histogram, RunSurvey
@@ -234,7 +234,7 @@ def _describe_groups(
     choices: Mapping[int, Choice],
     texts: TextTable,
 ) -> Iterator[GroupPayload]:
-    normalizer = find_normalizer(str(run.manifest.configuration.settings.get("similarity")))
+    normalizer = choose_normalizer(run.manifest.configuration.settings)
     for row, group in groupby(read_records_in_input_order(run.folder, rows), key=attrgetter("row")):
         known, choice, recorded = found.rows.get(row, RowTexts()), choices.get(row), list(group)
         records = _spread_candidates(recorded, choice.chosen if choice else None)

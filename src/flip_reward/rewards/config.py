@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter
 
-from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.prompts import BUILT_IN, COMPLETION_PROMPTS
 from flip_reward.core.response import Target
 from flip_reward.engines.base import Engine
@@ -48,7 +48,7 @@ from flip_reward.rewards.judges.logit import (
 )
 from flip_reward.rewards.judges.pairwise import PairwiseJudge, PairwiseOptions
 from flip_reward.rewards.judges.pointwise import PointwiseJudge, PointwiseOptions
-from flip_reward.rewards.options import ResponseOptions
+from flip_reward.rewards.options import PolicyOptions, ResponseOptions
 from flip_reward.rewards.trained import TrainedOptions, TrainedReward
 from flip_reward.settings import FlatSettings, Setting, check_settings, find_changed, flatten, read_environment
 
@@ -78,35 +78,6 @@ REWARDS = (*WITH_MODEL, *CONTROLS)
 
 _OF_THE_WHOLE = ("reward", "policy_tokenizer", "extra_body", "api_key_env")
 """What a part of a formula cannot have for itself. A formula is written down as it is, so it holds no secret."""
-
-
-@dataclass(frozen=True)
-class PolicyOptions:
-    """What is known of the policy whose texts a trainer sends."""
-
-    panel: ClassVar[str] = "Policy"
-
-    policy_tokenizer: Annotated[
-        str | None,
-        Field(
-            description="The policy's tokenizer. Where a trainer sends texts with the marks of a chat template, they "
-            "are learnt from its template. Without it those of common models are known."
-        ),
-        Setting(metavar="NAME|FOLDER"),
-    ] = None
-
-    def load_reader(self) -> ChatReader:
-        """Load what takes rendered prompts apart.
-
-        Raises:
-            OptionError: There is no such tokenizer, or its chat template cannot be learnt.
-            MissingDependencyError: transformers is not installed.
-        """
-        if self.policy_tokenizer is None:
-            return ChatReader()
-        from flip_reward.engines.huggingface.chat_marks import load_chat_reader
-
-        return load_chat_reader(self.policy_tokenizer)
 
 
 class RewardConfig(FlatSettings):
@@ -253,7 +224,7 @@ class RewardConfig(FlatSettings):
         """
         if self.reward in REWARDS:
             return None
-        folder = Path(self.reward).is_dir()
+        folder = os.path.isdir(self.reward)  # noqa: PTH112 - of a text that is too long for a path it is false
         if not folder and is_formula(self.reward, REWARDS):
             return parse_formula(self.reward, REWARDS)
         near = get_close_matches(self.reward.lower(), REWARDS, n=1)
@@ -445,9 +416,10 @@ def _with_own(config: RewardConfig, part: FormulaPart) -> RewardConfig:
     known = config.own_settings.difference(_OF_THE_WHOLE)
     for name in own:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
+            outside = name in _OF_THE_WHOLE
+            near = [] if outside else get_close_matches(name, known, n=1)
             suggestion = f"; did you mean {near[0]!r}?" if near else ""
-            hint = "it is chosen outside of the formula" if name in _OF_THE_WHOLE else None
+            hint = "it is chosen outside of the formula" if outside else None
             raise OptionError(f"{part.reward!r} has no option {name!r} in a formula{suggestion}", hint=hint)
     check_settings(RewardConfig, own, lambda name: f"{part.reward}[{name}]")
     address = str(own.get("base_url", ""))

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
+from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.replies.parse import ReplyPolicy
 from flip_reward.core.response import Target, visible_answer
 from flip_reward.core.score import Outcome
@@ -123,6 +124,35 @@ class ReplyOptions(PromptOptions):
     sampling: Sampling = Sampling()
 
 
+@dataclass(frozen=True)
+class PolicyOptions:
+    """What is known of the policy whose texts a trainer sends."""
+
+    panel: ClassVar[str] = "Policy"
+
+    policy_tokenizer: Annotated[
+        str | None,
+        Field(
+            description="The policy's tokenizer. Where a trainer sends texts with the marks of a chat template, they "
+            "are learnt from its template. Without it those of common models are known."
+        ),
+        Setting(metavar="NAME|FOLDER"),
+    ] = None
+
+    def load_reader(self) -> ChatReader:
+        """Load what takes rendered prompts apart.
+
+        Raises:
+            OptionError: There is no such tokenizer, or its chat template cannot be learnt.
+            MissingDependencyError: transformers is not installed.
+        """
+        if self.policy_tokenizer is None:
+            return ChatReader()
+        from flip_reward.engines.huggingface.chat_marks import load_chat_reader
+
+        return load_chat_reader(self.policy_tokenizer)
+
+
 def find_parts(settings: Settings) -> list[str]:
     """Return the names of the rewards that a reward with these settings is made of.
 
@@ -134,6 +164,16 @@ def find_parts(settings: Settings) -> list[str]:
 
 
 _REWARD_OF_PART = ".reward"
+
+
+def find_setting(settings: Settings, name: str) -> dict[str, Recorded]:
+    """Return what a reward, and each reward that it is made of, has for a setting, by its full name.
+
+    Example:
+        >>> find_setting({"reward": "flip/2", "flip.reward": "flip", "flip.similarity": "f1-idf"}, "similarity")
+        {'flip.similarity': 'f1-idf'}
+    """
+    return {full: value for full, value in settings.items() if full == name or full.endswith(f".{name}")}
 
 
 def record_options(

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from flip_reward import __version__
 from flip_reward.rewards.base import RewardModel
-from flip_reward.rewards.config import PolicyOptions
+from flip_reward.rewards.options import PolicyOptions
 from flip_reward.server.contracts.rerank import RERANK, SCORE
 from flip_reward.server.contracts.rewards import REWARDS
 from flip_reward.server.contracts.trainers import GET_REWARD

@@ -73,7 +73,7 @@ class ServerSettings:
     trust_turns: bool = False
     """See `flip_reward.core.chat.template.ChatReader.split_chat`."""
     policy_tokenizer: str | None = None
-    """Where the marks in trainers' texts are learnt from; see `flip_reward.rewards.config.PolicyOptions`."""
+    """Where the marks in trainers' texts are learnt from; see `flip_reward.rewards.options.PolicyOptions`."""
     limits: Limits = Limits()
     workers: int = 1
     drain_seconds: float = 60.0

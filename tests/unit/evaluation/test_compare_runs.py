@@ -53,6 +53,15 @@ def test_the_same_reward_twice_differs_nowhere(tmp_path: Path) -> None:
     assert [pair.id for pair in read_pairs(whole, part)] == ["g0#0", "g0#1", "g0#2", "g1#0", "g1#1"]
 
 
+def test_formulas_whose_parts_measure_otherwise_are_on_two_scales(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps({"prompt": f"say {n}", "response": f"{n}"}) + "\n" for n in range(4)))
+    for similarity in ("f1", "f1-idf"):
+        config = RewardConfig(reward=f"2*flip[similarity={similarity}]", model="scripted")
+        score_file(config.load(), source, run_folder=tmp_path / similarity)
+    assert not compare_runs(tmp_path / "f1", tmp_path / "f1-idf").same_scale
+
+
 def test_two_values_of_likelihoods_are_on_two_scales(tmp_path: Path) -> None:
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps({"prompt": f"say {n}", "response": f"{n}"}) + "\n" for n in range(4)))

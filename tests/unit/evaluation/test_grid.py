@@ -76,6 +76,18 @@ def test_formulas_are_named_after_themselves_and_share_engines() -> None:
     assert seeds == [0, 2]
 
 
+def test_formulas_that_look_alike_or_are_long_have_folders_of_their_own(tmp_path: Path) -> None:
+    long = "+".join(["longest"] * 40)
+    formulas = ["longest-copy", "longest+copy", "-longest", "longest", long, f"{long}+copy"]
+    rewards = load_rewards(formulas, [SCRIPTED])
+    watcher = Watcher()
+    assert evaluate(tmp_path, rewards, watcher=watcher)
+    folders = {folder for folder, _ in watcher.runs}
+    assert len(folders) == len(formulas)
+    assert "cells/words--longest" in folders
+    assert len(results_of(tmp_path).cells) == len(formulas)
+
+
 def test_runs_differ_in_their_seed() -> None:
     [flip] = load_rewards(["flip"], [SCRIPTED], RewardConfig(temperature=0.7, seed=5), runs=3)
     assert [reward.settings["seed"] for reward in flip.runs] == [5, 6, 7]
@@ -85,6 +97,8 @@ def test_runs_differ_in_their_seed() -> None:
     for name in ("flip", "backward-likelihood", "longest"):
         with pytest.raises(OptionError, match="runs"):
             load_rewards([name], [SCRIPTED], runs=3)
+    with pytest.raises(OptionError, match="seeds stand in the formula"):
+        load_rewards(["copy + flip[seed=1, temperature=1]"], [SCRIPTED], runs=3)
 
 
 def test_several_samples_have_a_label_and_seeds_of_their_own() -> None:

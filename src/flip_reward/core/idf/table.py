@@ -21,6 +21,7 @@ MOST_WORDS = 1_000_000
 """So many are counted at once; where there are more, the rarest so far are forgotten."""
 MOST_INSTRUCTIONS = 1_000_000
 """So many are remembered at once, to count each one once."""
+_MOST_COUNTED = 10**12
 _UNIT = 1 << 32
 """Weights are whole numbers of this part, so that sums are exact in any order."""
 
@@ -107,13 +108,15 @@ def parse_table(content: bytes) -> WordTable:
         DataError: It is damaged.
     """
     try:
-        first, *lines = content.decode(errors="surrogatepass").split("\n")
+        first, *lines, ending = content.replace(b"\r\n", b"\n").decode(errors="surrogatepass").split("\n")
         about = json.loads(first)
         normalizer, instructions = load_normalizer(about["normalizer"]), operator.index(about["instructions"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError("the first line of the table of words is damaged") from error
-    if instructions < 2:
-        raise DataError(f"the table of words is of {instructions} instructions only")
+    if not 2 <= instructions <= _MOST_COUNTED:
+        raise DataError(f"the table of words cannot be of {instructions} instructions")
+    if ending:
+        raise DataError("the table of words ends within a line", hint="copy or make it again")
     counts: dict[str, int] = {}
     most = len(str(instructions))
     for number, line in enumerate(lines, 2):
@@ -121,7 +124,7 @@ def parse_table(content: bytes) -> WordTable:
             continue
         digits, *words = line.split(" ")
         count = int(digits) if digits.isdecimal() and len(digits) <= most else 0
-        if not 1 <= count <= instructions or not all(words):
+        if not 1 <= count <= instructions or not words or not all(words):
             raise DataError(f"line {number} of the table of words is damaged: {line[:40]!r}")
         counts.update(dict.fromkeys(words, count))
     return WordTable(normalizer, instructions, counts)

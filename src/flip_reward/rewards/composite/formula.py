@@ -25,6 +25,7 @@ MOST_LEVELS = 60
 
 _HINT = "for example: 0.5*z(flip) + 0.5*z(pointwise), min(flip, copy), gate(pointwise, length(max=900))"
 _NO_NAME = re.compile(r"[^\w./~\\-]")
+_SIGNS_AND_NUMBERS = re.compile(r"^(-|(\d[\d.]*|\.\d+)([eE]-?\d+)?[/-])+")
 _BARE = re.compile(r"[^\s,()\[\]\"']+")
 
 
@@ -121,13 +122,15 @@ def is_formula(text: str, rewards: Collection[str]) -> bool:
     """Whether a text means a formula, and not the name of a reward, misspelt or not.
 
     Example:
-        >>> [is_formula(text, ("flip",)) for text in ("flip", "flop", "2*flop", "flip/2", "runs/one", "json")]
+        >>> [is_formula(text, ("flip",)) for text in ("flip", "flop", "2*flop", "1-flip", "runs/one", "json")]
         [False, False, True, True, False, True]
     """
     if text in rewards:
         return False
-    first = re.split(r"[/-]", text)[0]
-    return bool(_NO_NAME.search(text)) or first in rewards or first in RULES
+    if _NO_NAME.search(text):
+        return True
+    rest = _SIGNS_AND_NUMBERS.sub("", text)
+    return any(rest == name or rest.startswith((f"{name}-", f"{name}/")) for name in (*rewards, *RULES))
 
 
 def parse_formula(text: str, rewards: Collection[str]) -> Formula:
@@ -190,7 +193,7 @@ def _load_parser(rewards: tuple[str, ...]) -> Lark:
         from lark import Lark
     except ImportError as error:
         raise MissingDependencyError("lark", extra="composite") from error
-    hyphenated = [name for name in rewards if "-" in name]
+    hyphenated = sorted((name for name in rewards if "-" in name), key=len, reverse=True)
     grammar = Path(__file__).with_suffix(".lark").read_text("utf-8")
     grammar = grammar.replace("(HYPHENATED)", f"({'|'.join(map(re.escape, hyphenated)) or 'HYPHENATED'})")
     # What is read becomes nodes at once, from the inside out, so that no depth exhausts the stack.

@@ -69,18 +69,27 @@ def test_a_table_is_read_back_as_it_was_written(name: str, prompts: list[str]) -
         (b'"normalizer":["english"],"instructions":9}\n', "unknown normalizer"),
         (b'"normalizer":"english","instructions":-2}\n', "-2 instructions"),
         (b"\n", "first line"),
-        (b'"normalizer":"english","instructions":9}\n1 a\n\xff\xfe', "first line"),
-        (b'"normalizer":"english","instructions":9}\n1 a\n10 b', "line 3"),
-        (b'"normalizer":"english","instructions":9}\n0 a', "line 2"),
-        (b'"normalizer":"english","instructions":9}\n1 a  b', "line 2"),
-        (b'"normalizer":"english","instructions":9}\none a', "line 2"),
-        (b'"normalizer":"english","instructions":9}\n' + b"9" * 5000, "line 2"),
+        (b'"normalizer":"english","instructions":9}\n1 a\n\xff\xfe\n', "first line"),
+        (b'"normalizer":"english","instructions":9}\n1 a\n10 b\n', "line 3"),
+        (b'"normalizer":"english","instructions":9}\n0 a\n', "line 2"),
+        (b'"normalizer":"english","instructions":9}\n1 a  b\n', "line 2"),
+        (b'"normalizer":"english","instructions":9}\none a\n', "line 2"),
+        (b'"normalizer":"english","instructions":9}\n' + b"9" * 5000 + b"\n", "line 2"),
+        (b'"normalizer":"english","instructions":9}\n1\n', "line 2"),
+        (b'"normalizer":"english","instructions":9}\n1 poem hai', "ends within a line"),
+        (b'"normalizer":"english","instructions":9}', "first line"),
+        (b'"normalizer":"english","instructions":' + b"9" * 400 + b"}\n", "cannot be of 9"),
         (b'"normalizer":"latin","instructions":9}\n', "latin"),
     ],
 )
 def test_a_damaged_table_is_refused(content: bytes, where: str) -> None:
     with pytest.raises(FlipRewardError, match=where):
         parse_table(FIRST_BYTES + content)
+
+
+def test_the_line_ends_of_another_system_are_no_part_of_words() -> None:
+    table = count_words(PROMPTS, ENGLISH)
+    assert parse_table(table.to_bytes().replace(b"\n", b"\r\n")) == table
 
 
 def test_of_too_many_words_the_common_ones_are_kept() -> None:

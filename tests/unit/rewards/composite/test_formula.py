@@ -127,6 +127,8 @@ def test_huge_values_are_compared() -> None:
         ("mni(flip, copy)", "did you mean 'min'"),
         ("jsn * flip", "did you mean 'json'"),
         ("min(flip)", "at least 2 arguments"),
+        ("min()", "at least 2 arguments, not 0"),
+        ("flip[]", "character 6"),
         ("gate(flip)", "2 or 3 arguments"),
         ("z(flip, copy)", "1 argument,"),
         ("clip(flip, 1, 0)", "wrong way round"),
@@ -165,6 +167,17 @@ def test_parts_are_told_apart() -> None:
     assert list(same.parts) == ["flip"]
 
 
+def test_a_rule_may_have_parentheses_with_nothing_between_them() -> None:
+    assert parse_formula("json() + flip", REWARDS).root == parse_formula("json + flip", REWARDS).root
+
+
+def test_names_with_hyphens_are_read_as_far_as_they_go() -> None:
+    names = ("my", "my-reward", "my-reward-2", "two")
+    assert list(parse_formula("my-reward-2 + my-reward-two + my-two", names).parts) == [
+        "my-reward-2", "my-reward", "two", "my",
+    ]  # fmt: skip
+
+
 def test_only_comparing_functions_compare() -> None:
     assert parse_formula("1 + 2*z(flip)", REWARDS).compares
     assert parse_formula("min(rank(flip), copy)", REWARDS).compares
@@ -175,7 +188,10 @@ def test_only_comparing_functions_compare() -> None:
     ("text", "expected"),
     [
         ("flip", False), ("backward-likelihood", False), ("flop", False), ("runs/one", False), ("Copy", False),
-        ("flip/copy", True), ("flip-copy", True), ("-flip", False), ("json", True), ("0.5 flip", True), ("", False),
+        ("flip/copy", True), ("flip-copy", True), ("-flip", True), ("json", True), ("0.5 flip", True), ("", False),
+        ("1-flip", True), (".5-json", True), ("1e-3/flip", True), ("--2-flip", True), ("2-flop", False),
+        ("backward-likelihood/2", True), ("backward-likelihood-1", True), ("backward-likelihoods", False),
+        ("runs/flip", False), ("../flip/one", False),
     ],
 )  # fmt: skip
 def test_a_misspelt_name_is_no_formula(text: str, expected: bool) -> None:

@@ -49,6 +49,13 @@ def test_a_weighted_sum() -> None:
     assert [part.outcome for part in blank.parts] == [Outcome.EMPTY_RESPONSE] * 2
 
 
+def test_a_formula_longer_than_a_file_name_is_read_or_refused() -> None:
+    [score] = load("+".join(["longest"] * 50)).score_sync(Group.of("Name a fruit.", "Pear."))
+    assert score.value == 50 * 5
+    with pytest.raises(OptionError, match="10,000 characters"):
+        load("longest" + " " * 9_993)
+
+
 def test_a_part_that_occurs_twice_is_asked_once_and_costs_add_up() -> None:
     engine = ScriptedEngine(answer)
     one, other, _ = load("min(flip, 0.5) + flip*pointwise/10", engine).score_sync(GROUP)
