@@ -18,7 +18,6 @@ from flip_reward.core.similarity import TokenF1
 from flip_reward.data.readers import open_input
 from flip_reward.engines.base import Classification, Completion, Request, TokenLogprobs
 from flip_reward.engines.cache import ResponseCache, cache_key
-from flip_reward.engines.config import INFERRER, describe_inferrer, read_inferrer_template
 from flip_reward.engines.lora.adapter import (
     ALPHA,
     BASE_WEIGHTS,
@@ -29,6 +28,7 @@ from flip_reward.engines.lora.adapter import (
 )
 from flip_reward.engines.lora.base_model import BASE_FILE, BaseModelIdentity
 from flip_reward.engines.lora.gguf import GgufFile
+from flip_reward.engines.lora.inferrer import INFERRER, describe_inferrer, read_inferrer_template
 from flip_reward.evaluation.compare import compare_folders
 from flip_reward.evaluation.results import write_results
 from flip_reward.evaluation.tabulate import tabulate

@@ -56,6 +56,16 @@ def test_any_reward_and_any_model(tmp_path: Path) -> None:
     assert "*name fruits*" in tried.stdout
 
 
+@pytest.mark.parametrize("reward", ["pairwise", "z(longest)"])
+def test_a_reward_that_compares_wants_several_responses(tmp_path: Path, reward: str) -> None:
+    tried = run(tmp_path, "try", FRUITS, "Apples.", "-r", reward)
+    assert tried.returncode == 2
+    assert tried.stderr.splitlines() == [
+        f"Error: {reward} compares responses, and there is only one",
+        "Hint: give two or more",
+    ]
+
+
 def test_what_cannot_be_scored_says_so_in_words(tmp_path: Path) -> None:
     blank = run(tmp_path, "try", FRUITS, " ", *SCRIPTED)
     assert blank.returncode == 3

@@ -48,6 +48,8 @@ class TemplateTask:
     """What a user's own template is called by default; the first that the folder holds counts."""
     needs_one_of: frozenset[str] = frozenset()
     """Of these placeholders it must have at least one."""
+    folder: str = "templates"
+    """Where the package has them."""
 
 
 INFER = TemplateTask(
@@ -102,7 +104,9 @@ _AS_THEY_ARE = {"response1": "response_a", "response2": "response_b"}
 def _judge_task(kind: JudgeKind, required: set[str], *authors_names: str) -> TemplateTask:
     question = frozenset({"conversation", "instruction"})
     names = (*authors_names, kind.value)
-    return TemplateTask(f"{kind.value} template", frozenset(required), question, (kind.value,), names, question)
+    return TemplateTask(
+        f"{kind.value} template", frozenset(required), question, (kind.value,), names, question, "templates/judges"
+    )
 
 
 _JUDGE_TASKS = {
@@ -250,7 +254,7 @@ def load_template(task: TemplateTask, name: str | None = None, *, folder: Path |
             f"no {task.name} is called {name!r}",
             hint=f"templates are {', '.join(task.built_in)}; for one of your own give its folder, --template-dir",
         )
-    texts = resources.files("flip_reward.core") / "templates"
+    texts = resources.files("flip_reward.core") / task.folder
     system = texts / f"{name}.system.txt"
     return Template(
         name,

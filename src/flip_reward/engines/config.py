@@ -21,17 +21,17 @@ from flip_reward.engines.cache import ResponseCache, default_cache_path
 from flip_reward.engines.classifying import ClassifierOptions
 from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, locate_model
 from flip_reward.engines.lora.adapter import GGUF_FILE, GgufAdapter, ModelWithAdapter, find_gguf_adapter
+from flip_reward.engines.lora.inferrer import find_tuning_in
 from flip_reward.engines.lora.shipped import SHIPPED, Tuning
 from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.errors import DataError, OptionError
+from flip_reward.errors import OptionError
 from flip_reward.redact import show_address
 from flip_reward.settings import Setting, changed, declared
 
 logger = logging.getLogger(__name__)
 
 _BY_TRANSFORMERS = "transformers:"
-INFERRER = "inferrer.json"
 _TRAINED = f"{_BY_TRANSFORMERS}Skywork/Skywork-Reward-V2-Qwen3-0.6B"
 
 
@@ -320,7 +320,7 @@ def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.enviro
     model = config.model
     if model is not None and model.startswith(_BY_TRANSFORMERS):
         model = model.removeprefix(_BY_TRANSFORMERS)
-        if tuning := _find_tuning_in(Path(model).expanduser()):
+        if tuning := find_tuning_in(Path(model).expanduser()):
             return tuning
     elif config.base_url or (environment.get("OPENAI_BASE_URL") if model is None else not _is_embedded(model)):
         return None  # on a server, or unknown
@@ -331,15 +331,8 @@ def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.enviro
     if lora is None:
         return None
     if lora.path.name == GGUF_FILE:
-        return _find_tuning_in(lora.path.parent)
+        return find_tuning_in(lora.path.parent)
     return Tuning(GgufAdapter.read(lora.path).template) if lora.path.is_file() else None
-
-
-def _find_tuning_in(folder: Path) -> Tuning | None:
-    if template := read_inferrer_template(folder):
-        return Tuning(template)
-    path = folder / GGUF_FILE
-    return Tuning(GgufAdapter.read(path).template) if path.is_file() else None
 
 
 def _find_adapter(model: str) -> ModelWithAdapter | None:
@@ -452,19 +445,3 @@ def _open_cache(cache: str | None, environment: Mapping[str, str]) -> ResponseCa
     except OptionError as error:
         logger.warning("%s; going on without a cache", error)
         return None
-
-
-def read_inferrer_template(folder: Path) -> str | None:
-    """Return the template that the model in a folder was tuned with; None where `inferrer.json` is not there."""
-    path = folder / INFERRER
-    if not path.is_file():
-        return None
-    try:
-        return str(json.loads(path.read_bytes())["frame"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read: it is damaged") from error
-
-
-def describe_inferrer(template: str) -> bytes:
-    """Return what `inferrer.json` holds for a model that was tuned with a template."""
-    return json.dumps({"frame": template}).encode() + b"\n"

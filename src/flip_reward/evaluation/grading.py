@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from flip_reward.core.judgement import Judgement
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
-from flip_reward.evaluation.layout import Layout, grade_by_length
+from flip_reward.evaluation.layout import ItemLayout, grade_by_length
 from flip_reward.evaluation.statistics import (
     Estimate,
     Quantity,
@@ -147,9 +147,9 @@ class Grades:
         protocol: Protocol,
         items: Sequence[BenchmarkItem],
         runs: Sequence[Sequence[ItemRewards]],
-        layout: Layout | None = None,
+        layout: ItemLayout | None = None,
     ) -> None:
-        layout = layout or Layout.of(items)
+        layout = layout or ItemLayout.of(items)
         self.protocol, self.items, self.runs = protocol, items, runs
         self.subsets = [item.subset for item in items]
         self.clusters = layout.clusters

@@ -16,7 +16,7 @@ Read: TypeAlias = Callable[[str], str | Outcome]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ItemLayout:
     """What is computed once for all rewards of a benchmark that read responses in the same way."""
 
     clusters: tuple[int, ...]
@@ -25,7 +25,7 @@ class Layout:
     """For each item, the characters of its visible answers; empty where one has none, so that nothing is longest."""
 
     @classmethod
-    def of(cls, items: Sequence[BenchmarkItem], read: Read = visible_answer) -> Layout:
+    def of(cls, items: Sequence[BenchmarkItem], read: Read = visible_answer) -> ItemLayout:
         """Look at the items; `read` finds the visible answer of a response."""
         found: dict[tuple[Message, ...], int] = {}
         clusters = [found.setdefault(item.group.messages, len(found)) for item in items]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from math import isclose
 from pathlib import Path
@@ -139,6 +140,8 @@ def name_headline(cells: Sequence[ExperimentResult]) -> str | None:
     return None
 
 
+_SUM = re.compile(r" [-+*/] ")
+
 Verdict = Literal["a better", "b better", "not told apart"]
 
 
@@ -163,6 +166,11 @@ class ComparisonResult(ResultModel):
     """The same, corrected for all comparisons of the evaluation."""
     verdict: Verdict
     """Better only where `holm_p` is below .05 and both rules agree on who is."""
+
+    @property
+    def title(self) -> str:
+        """What `difference` is of: "flip - longest", with a formula in brackets."""
+        return " - ".join(f"({name})" if _SUM.search(name) else name for name in (self.a, self.b))
 
     @model_validator(mode="before")
     @classmethod

@@ -24,7 +24,7 @@ from flip_reward.evaluation.folder import (
     read_items,
 )
 from flip_reward.evaluation.grading import Grades, ItemRewards, Protocol
-from flip_reward.evaluation.layout import Layout
+from flip_reward.evaluation.layout import ItemLayout
 from flip_reward.evaluation.paired import RewardGrades, compare_pairs
 from flip_reward.evaluation.results import (
     Accuracy,
@@ -117,13 +117,13 @@ def grade_experiments(folder: Path, evaluation: Evaluation, items: Items) -> Ite
     rewards = {entry.label: entry for entry in evaluation.rewards}
     for benchmark in evaluation.benchmarks:
         protocol = load_protocol(benchmark.protocol)
-        layouts: dict[ResponseOptions, Layout] = {}
+        layouts: dict[ResponseOptions, ItemLayout] = {}
         for entry in evaluation.cells:
             if entry.benchmark == benchmark.name:
                 reward = rewards[entry.reward]
                 options = ResponseOptions.read(reward.settings)
                 if options not in layouts:
-                    layouts[options] = Layout.of(items[benchmark.name], options.visible_answer)
+                    layouts[options] = ItemLayout.of(items[benchmark.name], options.visible_answer)
                 graded = _grade(folder, entry, reward, protocol, items[benchmark.name], layouts[options])
                 if graded is not None:
                     yield graded
@@ -135,7 +135,7 @@ def _grade(
     reward: RewardEntry,
     protocol: Protocol,
     items: Sequence[BenchmarkItem],
-    layout: Layout,
+    layout: ItemLayout,
 ) -> GradedExperiment | None:
     first_run: RunRecords = []
     outcomes: Counter[str] = Counter()

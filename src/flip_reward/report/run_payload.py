@@ -93,7 +93,7 @@ class RejectedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
+class ChoiceCounts:
     """What the choices of a run of best of N amount to."""
 
     tie_rule: str
@@ -124,7 +124,7 @@ class RunPayload:
     outcomes: list[Count]
     cautions: list[Count]
     effort: list[tuple[str, str]]
-    selected: Selected | None
+    selected: ChoiceCounts | None
     samples: list[GroupPayload]
     samples_responses: int
     """How many responses the samples have."""
@@ -214,7 +214,7 @@ def _describe_end(run: RunRead, counted: Summary) -> str | None:
     return f"This run is not finished: {what}. The command that began it goes on from there."
 
 
-def _read_choices(run: RunRead, rows: Collection[int]) -> tuple[dict[int, Choice], Selected | None]:
+def _read_choices(run: RunRead, rows: Collection[int]) -> tuple[dict[int, Choice], ChoiceCounts | None]:
     """Read what was chosen in some rows, and count all; nothing of a rescored run, whose rewards are others."""
     wanted: dict[int, Choice] = {}
     total = tied = undecided = 0
@@ -223,7 +223,7 @@ def _read_choices(run: RunRead, rows: Collection[int]) -> tuple[dict[int, Choice
         rule = choice.tie_rule
         if choice.row in rows:
             wanted[choice.row] = choice
-    return wanted, Selected(rule.value, total, tied, undecided) if total else None
+    return wanted, ChoiceCounts(rule.value, total, tied, undecided) if total else None
 
 
 def _describe_groups(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,31 @@ def test_who_never_answered_is_ranked_nowhere(browser: Browser, tmp_path: Path) 
     assert page.locator("#lengths svg").count() == 4
     page.close()
     assert problems == []
+
+
+def test_a_difference_of_a_long_formula_has_brackets_and_leaves_room_for_its_figure(
+    browser: Browser, tmp_path: Path
+) -> None:
+    long = "z(flip) + 0.25 * z(copy) + 0.25 * gate(flip, length(max=900), 0.5) + clip(copy, 0, 1)"
+    formula = replace(control("shortest"), label=long)
+    with ThreadPoolExecutor() as thread:  # an event loop runs in this one
+        thread.submit(evaluate, tmp_path, [control("longest"), formula]).result()
+    page = browser.new_page()
+    page.goto(build_report(tmp_path, tabulate(tmp_path)).as_uri())
+    page.wait_for_selector("#comparisons svg")
+    assert page.locator("#comparisons tbody tr", has_text=f"longest − ({long})").is_visible()
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(300)
+        texts = [
+            box
+            for one in page.locator("#comparisons svg g[aria-label=text] text").all()
+            if (box := one.bounding_box())
+        ]
+        [label] = [box for box in texts if box["x"] == min(one["x"] for one in texts)]
+        [figure] = [box for box in texts if box["x"] == max(one["x"] for one in texts)]
+        assert label["x"] + label["width"] < figure["x"]
+    page.close()
 
 
 def test_without_what_it_needs_it_says_so(read: Read, made: Made, tmp_path: Path) -> None:

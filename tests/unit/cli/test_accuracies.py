@@ -127,6 +127,23 @@ def test_no_verdict_beside_a_small_p_is_explained() -> None:
     assert large.endswith("p 0.2: not told apart")
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "title"),
+    [
+        ("longest", "0.5 * z(longest) + 0.5 * z(copy)", "longest - (0.5 * z(longest) + 0.5 * z(copy))"),
+        ("flip / 2 @ qwen", "flip compact rouge-l", "(flip / 2 @ qwen) - flip compact rouge-l"),
+    ],
+)
+def test_a_formula_is_not_read_as_part_of_the_difference(a: str, b: str, title: str) -> None:
+    found = ComparisonResult(
+        benchmark="llmbar", a=a, b=b, items=419, difference=around(0.1), strict_difference=around(0.1),
+        p=0.001, holm_p=0.003, verdict="a better",
+    )  # fmt: skip
+    shown = StringIO()
+    print_comparisons(Console(file=shown), [found])
+    assert f"llmbar: {title}: +0.100" in shown.getvalue()
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_rewards_are_ranked_by_length_balanced_accuracy(reverse: bool) -> None:
     cells = [cell("a", 0.7, 0.5), cell("b", 0.6, 0.65), cell("c", 0.9, 0.5), cell("d", 0.95), cell("e", None)]

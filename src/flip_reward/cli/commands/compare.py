@@ -171,7 +171,7 @@ def print_comparisons(console: Console, comparisons: list[ComparisonResult]) -> 
             said = f"{said}; length-balanced {balanced.value:+.3f} ({format_interval(balanced, signed=True)})"
         console.print(
             Text(
-                f"{comparison.benchmark}: {comparison.a} - {comparison.b}: {comparison.difference.value:+.3f} "
+                f"{comparison.benchmark}: {comparison.title}: {comparison.difference.value:+.3f} "
                 f"({format_interval(comparison.difference, signed=True)}), p {comparison.holm_p:.3g}: {said}"
             ),
             soft_wrap=True,

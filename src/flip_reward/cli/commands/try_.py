@@ -88,6 +88,8 @@ def try_(
     """
     reward = config.check()  # mistakes come to light before a model loads
     texts = _read_responses(responses or ["-"])
+    if len(texts) == 1 and not reward.independent:
+        raise OptionError(f"{config.reward} compares responses, and there is only one", hint="give two or more")
     typer.echo(f"model: {config.describe_model()}", err=True)
     reward = config.load()
     warn_of_tiny_model(reward, Console(stderr=True))

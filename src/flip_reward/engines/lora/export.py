@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flip_reward.data.files import atomic_file
-from flip_reward.engines.config import read_inferrer_template
 from flip_reward.engines.lora.adapter import (
     ALPHA,
     BASE_FINGERPRINT,
@@ -26,6 +25,7 @@ from flip_reward.engines.lora.adapter import (
 )
 from flip_reward.engines.lora.base_model import BaseModelIdentity, SampledWeight, SampledWeights
 from flip_reward.engines.lora.gguf import GgufLayout
+from flip_reward.engines.lora.inferrer import read_inferrer_template
 from flip_reward.errors import EngineUnavailableError, MissingDependencyError, OptionError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score, Usage, describe_left_out
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
 from flip_reward.errors import ConversationError
-from flip_reward.rewards.base import RewardModel, ask, find_detail
+from flip_reward.rewards.base import RewardModel, ask, find_detail, score_each
 from flip_reward.rewards.options import PromptOptions, ReplyOptions, Settings, record_options
 
 
@@ -191,6 +191,34 @@ class Judge(RewardModel):
 
 
 _RECORDED = ("structured", "temperature", "max_tokens", "top_p", "seed")
+
+
+class ResponseJudge(Judge):
+    """A judge that sees one response at a time."""
+
+    def render(self, group: Group) -> list[Request | None]:
+        """Render the request of every response, without sending anything; None for one without an answer."""
+        judged = JudgeInput.of(group, self.select_target(group), self.visible_answer)
+        answers = [judged.answers.get(index) for index in range(len(group.responses))]
+        return [None if answer is None else self._request(judged, answer) for answer in answers]
+
+    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
+        """Judge every response of a group, each on its own."""
+        judged = JudgeInput.of(group, target, self.visible_answer)
+
+        async def judge(index: int) -> Score:
+            answer = judged.answers.get(index)
+            return Score(None, judged.outcomes[index]) if answer is None else await self._judge(judged, answer)
+
+        return await score_each(judge(index) for index in range(len(group.responses)))
+
+    @abstractmethod
+    async def _judge(self, judged: JudgeInput, answer: str) -> Score:
+        """Ask for a verdict on an answer."""
+
+    @abstractmethod
+    def _request(self, judged: JudgeInput, answer: str) -> Request:
+        """Make the request for a verdict on an answer."""
 
 
 class GroupJudge(Judge):

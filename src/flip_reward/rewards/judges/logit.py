@@ -20,11 +20,10 @@ from flip_reward.core.judgement import Judgement
 from flip_reward.core.prompts import JudgeKind, Template, render_pair, render_text
 from flip_reward.core.replies.ending import Ending
 from flip_reward.core.replies.first_token import AnswerOdds, weigh_answers, write_alternatives
-from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.engines.base import Completion, Engine, Request, Sampling
-from flip_reward.rewards.base import ask, score_each
-from flip_reward.rewards.judges.base import GroupJudge, Judge, JudgeCall, JudgeInput
+from flip_reward.rewards.base import ask
+from flip_reward.rewards.judges.base import GroupJudge, JudgeCall, JudgeInput, ResponseJudge
 from flip_reward.rewards.judges.pairwise import Pairing, play_round_robin
 from flip_reward.rewards.options import PromptOptions, Settings
 from flip_reward.rewards.waiting import gather_all
@@ -112,7 +111,7 @@ def _make_request(messages: tuple[Message, ...]) -> Request:
     return Request(messages, Sampling(max_tokens=1), top_logprobs=TOP_LOGPROBS)
 
 
-class LogitPointwiseJudge(Judge):
+class LogitPointwiseJudge(ResponseJudge):
     """A judge that sees the conversation and one response; the reward is made of how likely its answers are.
 
     See `LogitScale`. Where the model hardly begins with any of the answers (`LEAST_MASS`), the response is unscored.
@@ -147,21 +146,7 @@ class LogitPointwiseJudge(Judge):
         """Everything but the group that a score depends on."""
         return {**super().settings, "reward": "logit-pointwise", "scale": self.options.logit_scale.value}
 
-    def render(self, group: Group) -> list[Request | None]:
-        """Render the request of every response, without sending anything; None for one without an answer."""
-        judged = JudgeInput.of(group, self.select_target(group), self.visible_answer)
-        answers = [judged.answers.get(index) for index in range(len(group.responses))]
-        return [None if answer is None else self._request(judged, answer) for answer in answers]
-
-    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
-        """Judge every response of a group, each on its own."""
-        judged = JudgeInput.of(group, target, self.visible_answer)
-        return await score_each(self._judge(index, judged) for index in range(len(group.responses)))
-
-    async def _judge(self, index: int, judged: JudgeInput) -> Score:
-        answer = judged.answers.get(index)
-        if answer is None:
-            return Score(None, judged.outcomes[index])
+    async def _judge(self, judged: JudgeInput, answer: str) -> Score:
         scale = self.options.logit_scale
         verdict = await _ask_verdict(self.required_engine, self._request(judged, answer), scale.answers)
         value = None if verdict.odds is None else scale.of(verdict.odds)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import JudgeKind, Template
 from flip_reward.core.replies.parse import HIGHEST_RATING, LOWEST_RATING, ReplyPolicy, parse_rating
-from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Score
 from flip_reward.engines.base import Completion, Engine, Request
-from flip_reward.rewards.base import ask, fail_as, score_each
-from flip_reward.rewards.judges.base import Judge, JudgeInput, JudgeOptions, make_schema
+from flip_reward.rewards.base import ask, fail_as
+from flip_reward.rewards.judges.base import JudgeInput, JudgeOptions, ResponseJudge, make_schema
 from flip_reward.rewards.options import ReplyPolicySetting
 
 RATING_SCHEMA = make_schema("SCORE", {"type": "integer", "enum": list(range(LOWEST_RATING, HIGHEST_RATING + 1))})
@@ -24,7 +22,7 @@ class PointwiseOptions(JudgeOptions):
     reply_policy: ReplyPolicySetting = ReplyPolicy.STRICT
 
 
-class PointwiseJudge(Judge):
+class PointwiseJudge(ResponseJudge):
     """A judge that sees the conversation and one response, and rates it from 1 to 10. The reward is the rating.
 
     With `ReplyPolicy.AS_PUBLISHED` it is that of the paper's training code: a tenth of the rating, and 0 without one.
@@ -50,21 +48,7 @@ class PointwiseJudge(Judge):
         self.options = options or PointwiseOptions()
         super().__init__(engine, self.options, template)
 
-    def render(self, group: Group) -> list[Request | None]:
-        """Render the request of every response, without sending anything; None for one without an answer."""
-        judged = JudgeInput.of(group, self.select_target(group), self.visible_answer)
-        answers = [judged.answers.get(index) for index in range(len(group.responses))]
-        return [None if answer is None else self._request(judged, answer) for answer in answers]
-
-    async def score_responses(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
-        """Rate every response of a group, each on its own."""
-        judged = JudgeInput.of(group, target, self.visible_answer)
-        return await score_each(self._rate(index, judged) for index in range(len(group.responses)))
-
-    async def _rate(self, index: int, judged: JudgeInput) -> Score:
-        answer = judged.answers.get(index)
-        if answer is None:
-            return Score(None, judged.outcomes[index])
+    async def _judge(self, judged: JudgeInput, answer: str) -> Score:
         policy = self.options.reply_policy
 
         def read(completion: Completion, cost: Cost) -> Score:

@@ -62,7 +62,7 @@ def _check_sft_fields(values: Mapping[str, object]) -> dict[str, object]:
     return checked
 
 
-class Method(StrEnum):
+class TuningMethod(StrEnum):
     """What is tuned."""
 
     LORA = "lora"
@@ -126,7 +126,7 @@ class InferrerRecipe(RecipePart):
     """A folder with a completion prompt of your own; see `flip_reward.core.prompts.load_completion_prompt`."""
     no_thinking: bool = False
 
-    method: Method = Method.LORA
+    method: TuningMethod = TuningMethod.LORA
     lora: LoraOptions = LoraOptions()
     saved_as: SavedAs = SavedAs.FLOAT32
     contrast: ContrastOptions | None = None
@@ -162,7 +162,7 @@ class InferrerRecipe(RecipePart):
         if self.contrast is not None and self.batch_rows % self.contrast.alike:
             multiple = f"a multiple of contrast.alike, {self.contrast.alike}"
             raise ValueError(f"sft.per_device_train_batch_size must be {multiple}")
-        if self.start is not None and self.method is Method.FULL:
+        if self.start is not None and self.method is TuningMethod.FULL:
             raise ValueError("start names an adapter, so method must be lora")
         return self
 
@@ -201,7 +201,7 @@ class InferrerRecipe(RecipePart):
         }  # fmt: skip
         trained = {name: value for name, value in self.trainer_values.items() if name not in NOT_LEARNED_FROM}
         lora: dict[str, object] = {}
-        if self.method is Method.LORA and self.start is None:
+        if self.method is TuningMethod.LORA and self.start is None:
             modules = self.lora.modules
             lora = {**self.lora.model_dump(), "modules": modules if isinstance(modules, str) else ", ".join(modules)}
         data: dict[str, object] = {}

@@ -12,10 +12,10 @@ from safetensors.torch import save as serialize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from flip_reward.data.files import storage_error, write_atomically
-from flip_reward.engines.config import INFERRER, describe_inferrer
 from flip_reward.engines.lora.adapter import CONFIG_FILE, GGUF_FILE, WEIGHTS_FILE
 from flip_reward.engines.lora.base_model import BASE_FILE, BaseModelIdentity
 from flip_reward.engines.lora.export import AdapterBase, write_gguf_adapter
+from flip_reward.engines.lora.inferrer import INFERRER, describe_inferrer
 from flip_reward.errors import OptionError, StorageError
 
 _UNFINISHED = ".unfinished"

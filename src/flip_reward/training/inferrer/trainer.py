@@ -26,7 +26,7 @@ from flip_reward.training.common.libraries import make_lora_config, make_trl_con
 from flip_reward.training.common.progress import TrainingObserver
 from flip_reward.training.common.trainer import ProgressCallback, RobustCheckpointMixin
 from flip_reward.training.inferrer.contrastive import check_score_group, score_group
-from flip_reward.training.inferrer.recipe import ContrastOptions, InferrerRecipe, Method
+from flip_reward.training.inferrer.recipe import ContrastOptions, InferrerRecipe, TuningMethod
 from flip_reward.training.inferrer.text import IGNORED, TuningText
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def run_sft(
         eval_dataset=_to_dataset(texts.held_out) if texts.held_out else None,
         processing_class=tokenizer,
         callbacks=[progress],
-        peft_config=make_lora_config(recipe.lora) if recipe.method is Method.LORA and not has_adapter else None,
+        peft_config=make_lora_config(recipe.lora) if recipe.method is TuningMethod.LORA and not has_adapter else None,
     )
     trainer.resume(observer)
     if trainer.state.global_step < steps:

@@ -22,7 +22,7 @@ from flip_reward.training.common.libraries import quiet_libraries, require_libra
 from flip_reward.training.common.progress import SilentObserver, TrainingObserver
 from flip_reward.training.inferrer.data import TuningData, TuningInputs
 from flip_reward.training.inferrer.order import order_groups, order_texts
-from flip_reward.training.inferrer.recipe import InferrerRecipe, Method
+from flip_reward.training.inferrer.recipe import InferrerRecipe, TuningMethod
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -99,7 +99,7 @@ def _load(recipe: InferrerRecipe) -> tuple[HfModel, bool]:
     fast = has_fast_bfloat16(torch.device(device)) and not recipe.sft.get("fp16")
     bfloat16 = fast if wanted is None else bool(wanted)
     # Weights that are tuned need all their digits; frozen ones do not.
-    frozen_in_bfloat16 = bfloat16 and recipe.method is Method.LORA
+    frozen_in_bfloat16 = bfloat16 and recipe.method is TuningMethod.LORA
     loaded = load_hf_model(recipe.model, dtype="bfloat16" if frozen_in_bfloat16 else "float32", device=device)
     return loaded, bfloat16
 
@@ -164,7 +164,7 @@ def _save(
 
     dtype = getattr(torch, recipe.saved_as.value)
     template = "" if recipe.template_dir else recipe.load_completion_prompt().template.name
-    if recipe.method is Method.FULL:
+    if recipe.method is TuningMethod.FULL:
         save_model(folder, result.network, loaded.tokenizer, template=template, dtype=dtype)
         return None
     own = Path(recipe.model).expanduser()

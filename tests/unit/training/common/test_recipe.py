@@ -5,7 +5,7 @@ import yaml
 from pydantic_core import PydanticCustomError
 
 from flip_reward.training.common.recipe import check_trl_fields, to_settings
-from flip_reward.training.inferrer.recipe import Method
+from flip_reward.training.inferrer.recipe import TuningMethod
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -27,5 +27,5 @@ def test_the_error_names_the_configuration_and_the_nearest_field() -> None:
 
 
 def test_settings_are_plain_values() -> None:
-    values = {"method": Method.FULL, "names": ["a", "b"], "rate": 0.5, "none": None}
+    values = {"method": TuningMethod.FULL, "names": ["a", "b"], "rate": 0.5, "none": None}
     assert to_settings(values, "x.") == {"x.method": "full", "x.names": "['a', 'b']", "x.rate": 0.5, "x.none": None}

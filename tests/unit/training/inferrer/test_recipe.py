@@ -6,7 +6,7 @@ import pytest
 
 from flip_reward.errors import DataError, OptionError, TemplateError
 from flip_reward.training.common.folder import TUNING_KEYS
-from flip_reward.training.inferrer.recipe import InferrerRecipe, Method
+from flip_reward.training.inferrer.recipe import InferrerRecipe, TuningMethod
 
 RECIPES = Path(__file__).parents[4] / "recipes"
 
@@ -45,7 +45,7 @@ def test_overrides(tmp_path: Path) -> None:
     )
     assert recipe.sft == {"learning_rate": 1e-4}
     assert (recipe.lora.rank, recipe.lora.alpha) == (4, 32)
-    assert recipe.method is Method.FULL
+    assert recipe.method is TuningMethod.FULL
     assert recipe.exclude == ["a.jsonl", "b.jsonl"]
 
 

@@ -20,7 +20,7 @@ from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, B
 from flip_reward.training.common.folder import TuningManifest, find_last
 from flip_reward.training.common.progress import Progress
 from flip_reward.training.common.recipe import LoraOptions
-from flip_reward.training.inferrer.recipe import DataSource, InferrerRecipe, Method, SavedAs
+from flip_reward.training.inferrer.recipe import DataSource, InferrerRecipe, SavedAs, TuningMethod
 from flip_reward.training.inferrer.tune import tune_inferrer
 from tests.hf_models import save_model
 
@@ -238,7 +238,7 @@ def test_a_finished_tuning_is_left_as_it_is(undisturbed: tuple[Path, TuningManif
 
 def test_all_weights(recipe: InferrerRecipe, model: Path, tmp_path: Path) -> None:
     whole = change_sft(recipe, bf16=True, max_steps=4, gradient_checkpointing=True).model_copy(
-        update={"method": Method.FULL, "saved_as": SavedAs.BFLOAT16, "held_out": 0.0}
+        update={"method": TuningMethod.FULL, "saved_as": SavedAs.BFLOAT16, "held_out": 0.0}
     )
     manifest = tune_inferrer(whole, tmp_path / "whole")
     assert manifest.outcome is not None

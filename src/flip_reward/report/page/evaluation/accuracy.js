@@ -18,7 +18,7 @@ const UNBALANCED =
   "There is no length-balanced accuracy, which needs items with a longer chosen response and some with a shorter.";
 const RULES =
   "Fractional: a tie among k counts 1/k, and an item with an unscored response counts as chance. Strict: ties and unscored items are " +
-  "wrong. The next two columns are fractional, with unscored items left out or as wrong. Below each is its 95% interval over items.";
+  "wrong. The next two columns are fractional, with unscored items left out or as wrong. Below each is its 95% interval.";
 
 /** Accuracy of every reward model: the finding in words, charts and the table. */
 function describeResults(report, benchmark) {
@@ -230,11 +230,16 @@ function describeBar({ value, length_balanced: balanced }) {
   return balanced ? `${formatPercent(value)} (${formatPercent(balanced.value)})` : formatPercent(value);
 }
 
+/** What a difference is of: "flip − longest", with a formula in brackets. */
+function nameDifference({ a, b }) {
+  return [a, b].map((name) => (/ [-+*/] /.test(name) ? `(${name})` : name)).join(" − ");
+}
+
 /** Differences between reward models on the same items. */
 function describeComparisons(report, { comparisons: pairs }) {
   const comparisons = pairs.map((pair) => ({ ...pair, a: report.names.get(pair.a), b: report.names.get(pair.b) }));
   if (!comparisons.length) return [paragraph("There are no two reward models with a verdict to compare.")];
-  const rows = comparisons.map(({ a, b, difference }) => asRow(`${a} − ${b}`, difference));
+  const rows = comparisons.map((pair) => asRow(nameDifference(pair), pair.difference));
   const reach = Math.max(...rows.flatMap(({ low, high }) => [Math.abs(low), Math.abs(high)]), 0.01) * 1.06;
   const chart = makeChart("Difference of accuracy of each pair of reward models with its 95% interval", (width) =>
     drawIntervals(rows, width, {
@@ -252,7 +257,7 @@ function describeComparisons(report, { comparisons: pairs }) {
     "Paired comparisons",
     ["First − second", "Verdict", "Difference", "Strict", ...(balanced ? ["Length-balanced"] : []), "p", "Holm p"],
     comparisons.map((pair) => [
-      `${pair.a} − ${pair.b}`,
+      nameDifference(pair),
       verdicts[pair.verdict]?.(pair) ?? "not told apart",
       showEstimate(pair.difference, formatDifference),
       showEstimate(pair.strict_difference, formatDifference),

@@ -50,6 +50,7 @@ function spanOf(values, { least = 0, room = 0.06 } = {}) {
 
 /** The parts of a row whose label stands above its mark, so that long names fit a phone. */
 function rowLabels(rows, width, { text }) {
+  const taken = 14 + 6.6 * Math.max(...rows.map((row) => text(row).length));
   return [
     Plot.text(rows, {
       y: "row",
@@ -60,7 +61,7 @@ function rowLabels(rows, width, { text }) {
       fontWeight: 500,
       fill: "var(--ink)",
       ...HALO,
-      lineWidth: Math.max(6, (width - 120) / 12.5),
+      lineWidth: Math.max(6, (width - taken) / 13),
       textOverflow: "ellipsis",
     }),
     Plot.text(rows, {
