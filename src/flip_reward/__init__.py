@@ -19,6 +19,7 @@ from flip_reward.errors import FlipRewardError
 from flip_reward.metrics import f1_score, normalize_answer
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.calibration import CalibratedReward
 from flip_reward.rewards.composite.reward import CompositeReward
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.flip import FlipOptions, FlipReward
@@ -35,6 +36,7 @@ from flip_reward.selection.training import select_rows
 
 __all__ = [
     "BackwardLikelihoodReward",
+    "CalibratedReward",
     "Completion",
     "CompositeReward",
     "Cost",

@@ -64,6 +64,7 @@ def test_an_evaluation_has_its_labels(tmp_path: Path) -> None:
     evaluate = ("evaluate", "-b", "pairs.jsonl", "--run-folder", "kept", "-r", "longest")
     assert run(tmp_path, *evaluate).returncode == 0
     cell = "kept/cells/pairs--longest"
+    assert "kept/cells/NAME" in run(tmp_path, "calibrate", "kept").stderr
     made = run(tmp_path, "calibrate", cell)
     assert made.stderr == "Labels: 120, those of the benchmark 'pairs'\n"
     assert run(tmp_path, *evaluate, "--calibration", f"{cell}/calibration.json").returncode == 0

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from flip_reward import FlipReward, Group, ScriptedEngine
+from flip_reward import CalibratedReward, FlipReward, Group, RewardConfig, ScriptedEngine
 from flip_reward.core.score import Outcome
 from flip_reward.engines.base import Completion, Request
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
+from flip_reward.rewards.calibration import Calibration, LogisticMap
 from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.rewards.judges.pairwise import PairwiseJudge
 from flip_reward.server.settings import Limits, ServerSettings
@@ -273,3 +274,15 @@ def test_what_the_server_says_of_itself() -> None:
         "/v1/rewards", "/get_reward", "/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank", "/health",
         "/ready", "/metrics", "/v1/models",
     }  # fmt: skip
+
+
+def test_a_calibrated_reward_is_served_as_a_probability() -> None:
+    curve = LogisticMap(slope=0.1, intercept=-1.0)
+    calibration = Calibration(reward={"reward": "longest"}, curve=curve, lowest=0, highest=20)
+    with RewardServer(CalibratedReward(RewardConfig(reward="longest").load(), calibration)) as server:
+        group = {"prompt": PROMPT, "responses": ["ten signs!", "x" * 30]}
+        answer = server.post("/v1/rewards", {"groups": [group], "details": True})
+    inside, outside = results(answer)[0]["scores"]
+    assert (inside["reward"], outside["reward"]) == (0.5, curve.apply(30.0))
+    assert inside["parts"][0]["value"] == 10.0
+    assert "outside_calibration" in outside["cautions"]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FEWEST_LABELS = 30
 FEWEST_OF_EACH = 5
-"""Good ones, and bad ones."""
+"""Prompts with a good response, and with a bad one."""
 FEWEST_PROMPTS = 10
 PRECISION = 0.05
 """How sure a probability is that is sure enough: the half width of its interval."""
@@ -155,14 +155,18 @@ def _check_labels(labelled: LabelledRewards) -> None:
             f"there are {count} labels of scored responses, and a calibration takes at least {FEWEST_LABELS}",
             hint="label more responses; a few hundred give useful probabilities",
         )
-    for number, word, other in ((of_good, "good", "bad"), (count - of_good, "bad", "good")):
+    for kind, number, word, other in ((True, of_good, "good", "bad"), (False, count - of_good, "bad", "good")):
         if number == 0:
             raise DataError(
                 f"all {count} labels are {other}: nothing tells what a {word} response looks like",
                 hint="label some of both kinds; for grades --good says from which one on a response is good",
             )
-        if number < FEWEST_OF_EACH:
-            raise DataError(f"only {number} of {count} labels are {word}: at least {FEWEST_OF_EACH} are needed")
+        among = len({prompt for prompt, good in zip(labelled.prompts, labelled.good, strict=True) if good == kind})
+        if among < FEWEST_OF_EACH:
+            raise DataError(
+                f"{number} of {count} labels are {word}, of responses to {among} "
+                f"prompt{'s' * (among != 1)}: at least {FEWEST_OF_EACH} prompts are needed"
+            )
     if different < FEWEST_PROMPTS:
         raise DataError(
             f"the {count} labels are of responses to {different} prompts, and at least {FEWEST_PROMPTS} are needed",

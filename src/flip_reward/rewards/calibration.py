@@ -24,8 +24,6 @@ from flip_reward.rewards.base import Rendered, RewardModel
 from flip_reward.rewards.options import Recorded, Settings
 
 _HINT = "'flip-reward calibrate' writes such files"
-
-
 NOT_SCORED = "a response that was not scored"
 
 
@@ -148,6 +146,11 @@ class Calibration(_Frozen):
             return cls.model_validate_json(content)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
+            if first["loc"] == ("format",):
+                raise DataError(
+                    f"{path} is a calibration of another version of flip-reward",
+                    hint="make it again with 'flip-reward calibrate'",
+                ) from error
             place = f"{'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
             raise DataError(f"{path} is no calibration: {place}{first['msg']}", hint=_HINT) from error
 
@@ -195,7 +198,7 @@ class CalibratedReward(RewardModel):
         OptionError: The calibration was made for another reward.
 
     Example:
-        >>> from flip_reward import RewardConfig
+        >>> from flip_reward import CalibratedReward, RewardConfig
         >>> curve = IsotonicMap(rewards=(0.0, 20.0), probabilities=(0.1, 0.9))
         >>> calibration = Calibration(reward={"reward": "longest"}, curve=curve, lowest=0, highest=20)
         >>> reward = CalibratedReward(RewardConfig(reward="longest").load(), calibration)

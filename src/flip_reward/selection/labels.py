@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -228,7 +228,7 @@ def _name_prompt(messages: Sequence[Message]) -> str:
 
 
 class _Goodness:
-    """Labels by what they are of, each good or bad; the next one is taken where several are of the same."""
+    """Labels by what they are of, each good or bad. Several of the same response, of several people, all count."""
 
     def __init__(self, labels: Iterator[tuple[str, Cell]], file: _LabelFile, threshold: float | None) -> None:
         names, cells = [], []
@@ -244,14 +244,15 @@ class _Goodness:
                 )
         self.file = file
         self.examples = names[:_SHOWN]
-        self.left: dict[str, deque[bool]] = {}
+        self.left: dict[str, list[bool]] = {}
         for name, good in zip(names, read_goodness(cells, threshold, file.column or "the preferences"), strict=True):
-            self.left.setdefault(name, deque()).append(good)
+            self.left.setdefault(name, []).append(good)
+        several = sum(len(of_one) > 1 for of_one in self.left.values())
+        self.repeated = f"; {several:,} responses have several labels, and all count" if several else ""
 
-    def take(self, name: str) -> bool | None:
-        """Return the next label of a name; None where there is none left."""
-        found = self.left.get(name)
-        return found.popleft() if found else None
+    def take(self, name: str) -> Sequence[bool]:
+        """Return the labels of a name that were not taken before."""
+        return self.left.pop(name, [])
 
     def finish(self, found: LabelledRewards, hint: str) -> None:
         """Count the labels that were not taken; a DataError where none was."""
@@ -263,16 +264,15 @@ class _Goodness:
 
 
 def _join_by_texts(found: LabelledRewards, labels: _Goodness, run: Path, scored: Iterator[ScoredResponse]) -> None:
-    found.source = "found by the texts of their rows"
+    found.source = f"found by the texts of their rows{labels.repeated}"
     for response in scored:
-        good = labels.take(_name_response(response.group.messages, response.text))
-        if good is not None:
+        for good in labels.take(_name_response(response.group.messages, response.text)):
             found.add(response.reward, _name_prompt(response.group.messages), good=good)
     labels.finish(found, f"label rows that {run} has scored: their prompts and responses are compared")
 
 
 def _join_by_ids(found: LabelledRewards, labels: _Goodness, run: Path) -> None:
-    found.source = f"found by {labels.file.id!r}"
+    found.source = f"found by {labels.file.id!r}{labels.repeated}"
     ids: list[str] = []
     for record in read_records_in_input_order(run):
         if len(ids) < _SHOWN:
@@ -283,10 +283,10 @@ def _join_by_ids(found: LabelledRewards, labels: _Goodness, run: Path) -> None:
                 hint=f"add a column {_INDEX} (from 0), or give a list of labels",
             )
         name = record.id if record.group_size > 1 else record.group_id
-        good = labels.take(name)
-        if good is None and record.group_size == 1:
-            good = labels.take(_name_place(name, record.response_index))
-        if good is not None:
+        goods = labels.take(name)
+        if record.group_size == 1:
+            goods = [*goods, *labels.take(_name_place(name, record.response_index))]
+        for good in goods:
             found.add(record.score.value, record.instruction, good=good)
     shown = (", ".join(map(repr, names)) for names in (ids, labels.examples))
     labels.finish(found, "ids of the run are such as {}; of the labels {}".format(*shown))
@@ -322,6 +322,11 @@ def read_goodness(cells: Sequence[Cell], threshold: float | None, column: str) -
     values = {number for number in numbers if number is not None}
     if threshold is None and not (values <= {0.0, 1.0} or values <= {-1.0, 1.0}):
         low, high = min(values), max(values)
+        if low == high:
+            raise DataError(
+                f"every label in {column!r} is {low:g}: nothing tells good responses from bad ones",
+                hint="label some of both kinds",
+            )
         raise DataError(
             f"{column!r} holds grades from {low:g} to {high:g}: from which one on is a response good?",
             hint=f"say it with --good, for example --good {math.ceil(low + 0.75 * (high - low)):g}",

@@ -115,8 +115,14 @@ def labelled_with(good: int, bad: int, *, reward: float = 1.0, prompts: int = 10
         (labelled_with(10, 19), "29 labels"),
         (labelled_with(0, 40), "all 40 labels are bad"),
         (labelled_with(40, 0), "all 40 labels are good"),
-        (labelled_with(36, 4), "only 4 of 40 labels are bad"),
+        (labelled_with(36, 4), "4 of 40 labels are bad, of responses to 4 prompts"),
         (labelled_with(20, 20, prompts=9), "9 prompts"),
+        (
+            LabelledRewards(
+                {}, [1.0] * 20 + [0.0] * 20, [True] * 20 + [False] * 20, ["p"] * 20 + [*map(str, range(20))]
+            ),
+            "20 of 40 labels are good, of responses to 1 prompt:",
+        ),
         (labelled_with(20, 20, reward=0.0), "is 0 for every"),
         (LabelledRewards({}), "0 labels"),
     ],

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,8 @@ from flip_reward.engines.base import Completion, Request
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError
 from flip_reward.integrations.base import TrainerReward, environment_reward
+from flip_reward.integrations.plain import flip
+from flip_reward.rewards.calibration import Calibration, LogisticMap
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.unscored import NONE, RAISE, UnscoredPolicy
 from tests.unit.integrations.conftest import SetEnvironment
@@ -134,3 +137,12 @@ def test_a_program_that_never_closes_anything_ends_quietly() -> None:
         timeout=60,
     )
     assert (finished.stdout, finished.stderr) == ("scored\n", "")
+
+
+def test_a_calibration_in_the_environment(set_environment: SetEnvironment, tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    curve = LogisticMap(slope=0.1, intercept=-1.0)
+    made = Calibration(reward={"reward": "longest"}, curve=curve, lowest=0, highest=20)
+    path.write_text(made.model_dump_json())
+    set_environment(reward="longest", model="", calibration=str(path))
+    assert flip(["Count.", "Count."], ["ten signs!", "x" * 30]) == [0.5, curve.apply(30.0)]

@@ -163,7 +163,7 @@ def test_a_calibration_of_the_environment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"format": 2}, "format"),
+        ({"format": 2}, "another version"),
         ({"curve": {"method": "linear"}}, "curve"),
         ({"curve": {"method": "logistic", "slope": -1, "intercept": 0}}, "slope"),
         ({"curve": {"method": "isotonic", "rewards": [0], "probabilities": [2]}}, "probabilities"),

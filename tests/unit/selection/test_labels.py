@@ -123,12 +123,21 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     assert found.left_out["a response that is not in the run"] == 1
 
 
-def test_equal_responses_have_a_label_each(tmp_path: Path) -> None:
+def test_all_labels_of_a_response_count(tmp_path: Path) -> None:
     same: Rows = [{"prompt": "p", "response": "x", "label": label} for label in ("good", "bad", "good")]
     rows: Rows = [same[0], {"prompt": "q", "response": "xx", "label": "bad"}, *same[1:]]
     found = read_labelled_rewards(score(tmp_path, rows))
-    assert found.good == [True, False, False, True]
-    assert len(set(found.prompts)) == 2
+    assert sorted(zip(found.rewards, found.good, strict=True)) == [(1, False), (1, True), (1, True), (2, False)]
+
+
+@pytest.mark.parametrize("of", [{"prompt": "Count to 3.", "response": "xxxx"}, {"id": "q3"}])
+def test_people_may_disagree_about_a_response(of: dict[str, object], tmp_path: Path) -> None:
+    labels: Rows = [{**of, "label": label} for label in ("good", "bad", "good")]
+    found = read_labelled_rewards(score(tmp_path, ROWS), write_lines(tmp_path / "labels.jsonl", labels))
+    assert found.rewards == [4, 4, 4]
+    assert sorted(found.good) == [False, True, True]
+    assert not found.left_out.total()
+    assert "several" in found.source
 
 
 @pytest.mark.parametrize(
@@ -152,6 +161,7 @@ def test_goodness(cells: list[object], threshold: float | None, expected: list[b
         (["good", "maybe", "hm"], None, "'maybe', 'hm'"),
         ([1, 5, 3], None, "grades from 1 to 5"),
         ([-1, 0, 1], None, "grades from -1 to 1"),
+        ([3, 3.0, "3"], None, "every label in 'label' is 3"),
         ([4, "good"], 4, "'good'"),
         ([[1, 0]], None, r"\[1, 0\]"),
         ([float("inf")], None, "inf"),

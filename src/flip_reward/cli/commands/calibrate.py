@@ -27,7 +27,7 @@ from flip_reward.evaluation.calibration import (
 from flip_reward.evaluation.folder import read_benchmark_labels
 from flip_reward.report.calibration import write_calibration_page
 from flip_reward.rewards.calibration import LabelledRewards
-from flip_reward.scoring.folders import FolderKind, recognise
+from flip_reward.scoring.folders import CELLS, FolderKind, recognise
 from flip_reward.selection.labels import UNREADABLE, read_labelled_rewards
 
 _NAME = "calibration.json"
@@ -98,7 +98,10 @@ def calibrate(
     for one in (path, page):
         check_overwrites(one, [labels] if labels else [])
     given = parse_columns(columns) if columns else None
-    if labels is None and recognise(run) is FolderKind.CELL:
+    kind = recognise(run)
+    if kind is FolderKind.EVALUATE:
+        raise OptionError(f"{run} is an evaluation, with a run for each reward", hint=f"name one: {run}/{CELLS}/NAME")
+    if labels is None and kind is FolderKind.CELL:
         found = read_benchmark_labels(run)
     else:
         found = read_labelled_rewards(run, labels, label=label, good=good, columns=given)
