@@ -40,7 +40,7 @@ class _Published:
 
     row: type[RowModel]
     to_item: Callable[[RawRow], BenchmarkItem | None]
-    open_rows: Callable[[], Iterator[Row]]
+    source: HubName | Callable[[], Iterator[Row]]
     protocol: str
     columns_of: ColumnsOf | None = None
     """The columns that paths say, where its authors keep several files."""
@@ -48,18 +48,10 @@ class _Published:
     """Whether a prompt may have the same responses twice, which then count twice as in the authors' numbers."""
 
 
-def _read_hub(name: HubName) -> Iterator[Row]:
-    return open_hub(name).rows()
-
-
 _PUBLISHED = MappingProxyType(
     {
         "rewardbench": _Published(
-            rewardbench.RewardBenchRow,
-            rewardbench.to_item,
-            partial(_read_hub, rewardbench.HUB),
-            "rewardbench",
-            may_repeat=True,
+            rewardbench.RewardBenchRow, rewardbench.to_item, rewardbench.HUB, "rewardbench", may_repeat=True
         ),
         "rewardbench-prior": _Published(
             rewardbench.RewardBenchRow,
@@ -69,28 +61,18 @@ _PUBLISHED = MappingProxyType(
             may_repeat=True,
         ),
         "rewardbench2": _Published(
-            rewardbench2.RewardBench2Row, rewardbench2.to_item, partial(_read_hub, rewardbench2.HUB), "rewardbench2"
+            rewardbench2.RewardBench2Row, rewardbench2.to_item, rewardbench2.HUB, "rewardbench2"
         ),
         "rm-bench": _Published(
-            rm_bench.RMBenchRow,
-            rm_bench.to_item,
-            partial(_read_hub, rm_bench.HUB),
-            "rm-bench",
-            columns_of=rm_bench.columns_of,
+            rm_bench.RMBenchRow, rm_bench.to_item, rm_bench.HUB, "rm-bench", columns_of=rm_bench.columns_of
         ),
-        "judgebench": _Published(
-            judgebench.JudgeBenchRow, judgebench.to_item, partial(_read_hub, judgebench.HUB_GPT), "judgebench"
-        ),
+        "judgebench": _Published(judgebench.JudgeBenchRow, judgebench.to_item, judgebench.HUB_GPT, "judgebench"),
         "judgebench-claude": _Published(
-            judgebench.JudgeBenchRow, judgebench.to_item, partial(_read_hub, judgebench.HUB_CLAUDE), "judgebench"
+            judgebench.JudgeBenchRow, judgebench.to_item, judgebench.HUB_CLAUDE, "judgebench"
         ),
         "llmbar": _Published(llmbar.LLMBarRow, llmbar.to_item, llmbar.open_repository, "llmbar"),
         "ppe-preference": _Published(
-            ppe.PreferenceRow,
-            ppe.to_preference_item,
-            partial(_read_hub, ppe.HUB_PREFERENCE),
-            "ppe-preference",
-            may_repeat=True,
+            ppe.PreferenceRow, ppe.to_preference_item, ppe.HUB_PREFERENCE, "ppe-preference", may_repeat=True
         ),
         "ppe-correctness": _Published(
             ppe.CorrectnessRow,
@@ -104,11 +86,7 @@ _PUBLISHED = MappingProxyType(
             rmb.RMBRow, rmb.to_item, rmb.open_repository, "rmb", columns_of=rmb.columns_of, may_repeat=True
         ),
         "helpsteer3": _Published(
-            helpsteer3.HelpSteer3Row,
-            helpsteer3.to_item,
-            partial(_read_hub, helpsteer3.HUB),
-            "helpsteer3",
-            may_repeat=True,
+            helpsteer3.HelpSteer3Row, helpsteer3.to_item, helpsteer3.HUB, "helpsteer3", may_repeat=True
         ),
     }
 )
@@ -237,7 +215,8 @@ def _guess(name: str, row: RawRow) -> str:
 
 def _open(name: BenchmarkName, published: _Published, encoding: str | None) -> Iterator[Row]:
     if name.source is None:
-        return published.open_rows()
+        source = published.source
+        return open_hub(source).rows() if isinstance(source, HubName) else source()
     if name.name == "llmbar" and Path(name.source).is_dir():
         return llmbar.open_repository(name.source)
     if published.columns_of is not None:
