@@ -15,13 +15,14 @@ class ExitCode(IntEnum):
     PARTLY_DONE = 3
     ENGINE_LOST = 4
     DISK_FULL = 5
+    THRESHOLD_PASSED = 6
     INTERRUPTED = 130
 
 
 EXPLANATION = (
     "Exit status: 0 done; 2 a wrong option, input or run folder; 3 done, but rows were rejected or undecided, the "
     "engine failed for some responses, or nothing could be scored; 4 the engine is not there or was lost; 5 the disk "
-    "is full or not writable; 130 interrupted."
+    "is full or not writable; 6 a threshold of an audit is passed; 130 interrupted."
 )
 
 
