@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 
+from flip_reward.audit.attacks.catalogue import FAMILIES, find_attacks
 from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.core.chat.marks import KNOWN_MARKS
 from flip_reward.core.chat.template import ChatReader, split_query
@@ -141,6 +142,11 @@ TEXTS: dict[str, Callable[[str], object]] = {
 }
 
 
+def make_attacks(family: str, text: str) -> list[str]:
+    """What the attacks of a family make where the text is the instruction and the response."""
+    return [attack.function(text, text, 0) for attack in find_attacks([family])]
+
+
 def compare_with(original: str | None, name: str, text: str) -> object:
     """Compare a text with an original, or with itself."""
     return load_similarity(name).prepare(text if original is None else original).compare(text)
@@ -150,6 +156,8 @@ for each in ("f1:multilingual", "f1-idf", "rouge-l", "rouge-l:multilingual", "ch
     TEXTS[each] = partial(compare_with, ORIGINAL, each)
 for each in ("f1", "f1:multilingual", "f1-idf"):
     TEXTS[f"{each}, both sides"] = partial(compare_with, None, each)
+for each in FAMILIES:
+    TEXTS[f"attacks, {each}"] = partial(make_attacks, each)
 
 
 @pytest.mark.parametrize("reader", REPLIES)

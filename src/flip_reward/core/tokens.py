@@ -99,8 +99,7 @@ def _split_english(text: str) -> list[str]:
     return words
 
 
-# Scripts that UAX #14 breaks at every character (class ID) or by a dictionary (class SA).
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     "["
     "\u0e00-\u0eff"  # Thai, Lao
     "\u1000-\u109f\ua9e0-\ua9ff\uaa60-\uaa7f"  # Myanmar
@@ -113,6 +112,7 @@ _UNSPACED = re.compile(
     "\ua000-\ua4cf"  # Yi
     "]"
 )
+"""A character of a script without spaces: UAX #14 breaks it everywhere (class ID) or by a dictionary (class SA)."""
 _RULES_AND_BULLETS = re.compile("[\u2500-\u25ff]")  # box drawing, blocks, geometric shapes
 _VARIATION_SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _APOSTROPHES = "'\u2019\u02bc"
@@ -137,7 +137,7 @@ def _classify(character: str) -> str:
         return _SEPARATOR if _RULES_AND_BULLETS.match(character) else _SINGLE
     if category[0] in "PSZ" or category == "Cc":
         return _SEPARATOR
-    return _SINGLE if category != "Nd" and _UNSPACED.match(character) else _WORD
+    return _SINGLE if category != "Nd" and UNSPACED.match(character) else _WORD
 
 
 _SEPARATE_ASCII = bytes(

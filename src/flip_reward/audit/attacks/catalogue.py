@@ -2,13 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from itertools import chain
 from types import MappingProxyType
 
 from flip_reward.audit.attacks.base import Attack
+from flip_reward.audit.attacks.broken import BROKEN
+from flip_reward.audit.attacks.copying import COPYING
+from flip_reward.audit.attacks.injection import INJECTION
+from flip_reward.audit.attacks.kept import KEPT
+from flip_reward.audit.attacks.keys import KEYS
+from flip_reward.audit.attacks.length import LENGTH
+from flip_reward.audit.attacks.own import load_own
+from flip_reward.audit.attacks.refusal import REFUSAL
+from flip_reward.audit.attacks.style import STYLE
+from flip_reward.errors import OptionError
 
-_FAMILIES: Sequence[Sequence[Attack]] = ()
+_FAMILIES: Sequence[Sequence[Attack]] = (COPYING, KEYS, INJECTION, REFUSAL, STYLE, LENGTH, KEPT, BROKEN)
 
-ATTACKS = MappingProxyType({attack.name: attack for attack in chain.from_iterable(_FAMILIES)})
+ATTACKS: Mapping[str, Attack] = MappingProxyType({attack.name: attack for attack in chain.from_iterable(_FAMILIES)})
 """Name -> attack, a family after the other."""
+FAMILIES = tuple(dict.fromkeys(attack.family for attack in ATTACKS.values()))
+"""The names of the families."""
+
+
+def find_attacks(names: Sequence[str] = ()) -> list[Attack]:
+    """Return the attacks of some names, each once: a name, a family, or a function of the user's (`own.load_own`).
+
+    Without names all of `ATTACKS` are returned.
+
+    Raises:
+        OptionError: There is no such attack, or two have one name.
+
+    Example:
+        >>> [attack.name for attack in find_attacks(["length", "key.colon", "length.repeated"])]
+        ['length.padding_2', 'length.padding_4', 'length.repeated', 'key.colon']
+    """
+    found: dict[str, Attack] = {}
+    for attack in chain.from_iterable(_find(name) for name in dict.fromkeys(names or FAMILIES)):
+        if found.setdefault(attack.name, attack) is not attack:
+            raise OptionError(f"two attacks are called {attack.name!r}", hint="rename your function")
+    return list(found.values())
+
+
+def _find(name: str) -> list[Attack]:
+    found = [attack for attack in ATTACKS.values() if name in (attack.name, attack.family)]
+    if found:
+        return found
+    near = get_close_matches(name.lower(), [*ATTACKS, *FAMILIES], n=1)
+    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    if ":" not in name and name.partition(".")[0] in ("", name, *FAMILIES):
+        hint = f"attacks are of the families {', '.join(FAMILIES)}, or module:function"
+        raise OptionError(f"unknown attack {name!r}{suggestion}", hint=hint)
+    try:
+        return [load_own(name)]
+    except OptionError as error:
+        raise OptionError(f"{error}{suggestion}", hint=error.hint) from error
