@@ -10,6 +10,7 @@ close the inferred instruction comes to the original one.
     1.0
 """
 
+from flip_reward.audit.call import audit_rewards
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.engines.base import Completion, Engine, Request, Sampling
@@ -23,6 +24,7 @@ from flip_reward.rewards.calibration import CalibratedReward
 from flip_reward.rewards.composite.reward import CompositeReward
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.flip import FlipOptions, FlipReward
+from flip_reward.rewards.function import FunctionReward
 from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.rewards.judges.logit import LogitPairwiseJudge, LogitPointwiseJudge
 from flip_reward.rewards.judges.pairwise import PairwiseJudge
@@ -44,6 +46,7 @@ __all__ = [
     "FlipOptions",
     "FlipReward",
     "FlipRewardError",
+    "FunctionReward",
     "Group",
     "ListwiseJudge",
     "LogitPairwiseJudge",
@@ -62,6 +65,7 @@ __all__ = [
     "Summary",
     "TieRule",
     "TrainedReward",
+    "audit_rewards",
     "best_of",
     "f1_score",
     "load_engine",

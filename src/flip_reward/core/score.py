@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     NOTHING_TO_COMPARE = "nothing_to_compare"
     """The reward compares responses, and no other response of the group has an answer."""
     UNDEFINED_VALUE = "undefined_value"
-    """The reward is a formula, and what it says is no number here: a division by zero, or a number too large."""
+    """What a formula or a function of the user's says is no number here: a division by zero, NaN, None."""
     UNPARSEABLE_REPLY = "unparseable_reply"
     """The model answered, but no verdict could be read from its reply."""
     TRUNCATED_REPLY = "truncated_reply"

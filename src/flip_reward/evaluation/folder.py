@@ -39,11 +39,13 @@ RESULTS, RESULTS_CSV = "results.json", "results.csv"
 ITEMS = "items"
 
 
-class _Entry(BaseModel):
+class Entry(BaseModel):
+    """A part of what a folder with several runs says about itself."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class EvaluationOptions(_Entry):
+class EvaluationOptions(Entry):
     """The options of an evaluation as a whole."""
 
     limit: int | None = None
@@ -62,7 +64,7 @@ class EvaluationOptions(_Entry):
         return Prices(self.price_prompt or 0.0, self.price_completion or 0.0)
 
 
-class BenchmarkEntry(_Entry):
+class BenchmarkEntry(Entry):
     """A benchmark as it was asked."""
 
     name: str
@@ -75,7 +77,7 @@ class BenchmarkEntry(_Entry):
     """Rows that cannot be used and were left out."""
 
 
-class RewardEntry(_Entry):
+class RewardEntry(Entry):
     """A reward with its model, by the label that results have for it."""
 
     label: str
@@ -85,7 +87,7 @@ class RewardEntry(_Entry):
     """Of the first run; the others differ in their seed."""
 
 
-class ExperimentEntry(_Entry):
+class ExperimentEntry(Entry):
     """A reward on a benchmark, and the folders of its runs."""
 
     benchmark: str
@@ -93,7 +95,7 @@ class ExperimentEntry(_Entry):
     runs: list[str] = Field(min_length=1)
 
 
-class Evaluation(_Entry):
+class Evaluation(Entry):
     """The content of `evaluation.json`."""
 
     format: int = FORMAT
@@ -125,12 +127,7 @@ class Evaluation(_Entry):
             for old, new in _same(self.benchmarks, other.benchmarks, "name")
             if old.sha256 != new.sha256 or old.protocol != new.protocol
         ]
-        differences += [
-            f"reward {old.label}, {name}: {old.settings.get(name)!r} there, {new.settings.get(name)!r} now"
-            for old, new in _same(self.rewards, other.rewards, "label")
-            for name in sorted(old.settings.keys() | new.settings.keys())
-            if old.settings.get(name) != new.settings.get(name)
-        ]
+        differences += compare_rewards(self.rewards, other.rewards)
         if differences:
             raise RunMismatchError(
                 "the evaluation folder holds another evaluation:\n  " + "\n  ".join(differences),
@@ -140,21 +137,32 @@ class Evaluation(_Entry):
             update={
                 "options": other.options,
                 "command": other.command,
-                "benchmarks": _merged(self.benchmarks, other.benchmarks, "name"),
-                "rewards": _merged(self.rewards, other.rewards, "label"),
-                "cells": _merged(self.cells, other.cells, "runs"),
+                "benchmarks": merge_entries(self.benchmarks, other.benchmarks, "name"),
+                "rewards": merge_entries(self.rewards, other.rewards, "label"),
+                "cells": merge_entries(self.cells, other.cells, "runs"),
             }
         )
 
 
-EntryT = TypeVar("EntryT", bound=_Entry)
+EntryT = TypeVar("EntryT", bound=Entry)
 
 
 def _same(old: list[EntryT], new: list[EntryT], key: str) -> list[tuple[EntryT, EntryT]]:
     return [(one, other) for one in old for other in new if getattr(one, key) == getattr(other, key)]
 
 
-def _merged(old: list[EntryT], new: list[EntryT], key: str) -> list[EntryT]:
+def compare_rewards(old: list[RewardEntry], new: list[RewardEntry]) -> list[str]:
+    """Describe, a line each, where rewards of the same label have other settings."""
+    return [
+        f"reward {one.label}, {name}: {one.settings.get(name)!r} there, {other.settings.get(name)!r} now"
+        for one, other in _same(old, new, "label")
+        for name in sorted(one.settings.keys() | other.settings.keys())
+        if one.settings.get(name) != other.settings.get(name)
+    ]
+
+
+def merge_entries(old: list[EntryT], new: list[EntryT], key: str) -> list[EntryT]:
+    """Return the old entries, and those of the new ones that are not among them."""
     known = [getattr(entry, key) for entry in old]
     return old + [entry for entry in new if getattr(entry, key) not in known]
 
@@ -173,27 +181,28 @@ def open_folder(folder: Path) -> Iterator[None]:
 FileT = TypeVar("FileT", bound=BaseModel)
 
 
-def read_file(path: Path, model: type[FileT]) -> FileT:
-    """Read a JSON file of an evaluation folder; a RunError when it is missing, damaged or of another layout."""
+def read_file(path: Path, model: type[FileT], kind: FolderKind = FolderKind.EVALUATE) -> FileT:
+    """Read a JSON file of a folder with several runs; a RunError when it is missing, damaged or of another layout."""
+    what = kind.description.partition(" of ")[0]
     try:
         content = path.read_bytes()
     except OSError as error:
         if not path.parent.exists():
             raise RunError(f"there is no folder {path.parent}", hint="'flip-reward runs' lists the runs") from error
-        kind = recognise(path.parent)
-        if kind not in (None, FolderKind.EVALUATE):
+        found = recognise(path.parent)
+        if found not in (None, kind):
             raise RunError(
-                f"{path.parent} is {kind.description}, not an evaluation", hint=how_to_go_on(path.parent)
+                f"{path.parent} is {found.description}, not {what}", hint=how_to_go_on(path.parent)
             ) from error
         raise RunError(
-            f"{path.parent} is not an evaluation folder: {path.name} cannot be read ({error.strerror or error})",
-            hint="'flip-reward evaluate' writes evaluation folders; 'flip-reward runs' lists runs",
+            f"{path.parent} is not {what} folder: {path.name} cannot be read ({error.strerror or error})",
+            hint=f"'flip-reward {kind}' writes such folders; 'flip-reward runs' lists runs",
         ) from error
     try:
-        found = orjson.loads(content)
-        layout = found.get("format") if isinstance(found, dict) else None
+        fields = orjson.loads(content)
+        layout = fields.get("format") if isinstance(fields, dict) else None
         if layout == FORMAT:
-            return model.model_validate(found)
+            return model.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise RunError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
@@ -201,7 +210,7 @@ def read_file(path: Path, model: type[FileT]) -> FileT:
         raise RunError(f"{path} is damaged: {error}") from error
     raise RunError(
         f"{path} has the format {layout!r}, and this version reads {FORMAT}",
-        hint="evaluate into another folder, or use the version of flip-reward that wrote it",
+        hint=f"{kind} into another folder, or use the version of flip-reward that wrote it",
     )
 
 
@@ -266,11 +275,16 @@ def name_run(benchmark: str, label: str, run: int, runs: int) -> str:
         >>> name_run("llmbar", "flip - copy", 0, 1), name_run("llmbar", "flip + copy", 0, 1)
         ('cells/llmbar--flip-copy--851c0647', 'cells/llmbar--flip-copy--8d6c7345')
     """
+    return f"{CELLS}/{name_folder(label, benchmark)}" + (f"--run{run + 1}" if runs > 1 else "")
+
+
+def name_folder(label: str, *before: str) -> str:
+    """Name a folder after a reward's label, so that no two labels have the same."""
     reward, *model = label.split(" @ ")
-    parts = [re.sub(r"[^\w.]+", "-", part)[:_LONGEST_PART].strip("-") for part in (benchmark, reward, *model)]
+    parts = [re.sub(r"[^\w.]+", "-", part)[:_LONGEST_PART].strip("-") for part in (*before, reward, *model)]
     if not _WORDS.fullmatch(reward) or max(map(len, (reward, *model))) > _LONGEST_PART:
         parts.append(hashlib.sha256(label.encode(errors="surrogatepass")).hexdigest()[:8])
-    return f"{CELLS}/{'--'.join(parts)}" + (f"--run{run + 1}" if runs > 1 else "")
+    return "--".join(parts)
 
 
 _WORDS = re.compile(r"[\w.]+([ /:@-][\w.]+)*")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from flip_reward.core.conversation import Group
 from flip_reward.core.response import Target
 from flip_reward.core.score import Aggregation, Outcome
 from flip_reward.data.groups import SourceRow
@@ -88,28 +90,21 @@ class ExperimentGrid:
 
 @dataclass(frozen=True, slots=True)
 class GridRun:
-    """One run of a reward on a benchmark; `run` counts the reward's runs from 0."""
+    """A run folder of a grid: who scores what into it."""
 
-    benchmark: Benchmark
-    reward: GridReward
-    run: int
-
-    @property
-    def folder(self) -> str:
-        """The run folder, relative to the evaluation's."""
-        return name_run(self.benchmark.name, self.reward.label, self.run, len(self.reward.runs))
-
-    @property
-    def title(self) -> str:
-        """What a person sees."""
-        runs = len(self.reward.runs)
-        return f"{self.benchmark.name}, {self.reward.label}" + (f", run {self.run + 1} of {runs}" if runs > 1 else "")
+    folder: str
+    """Relative to the folder of the grid."""
+    title: str
+    """What a person sees."""
+    reward: RewardModel
+    source: InputIdentity
+    groups: Sequence[Group]
 
 
 class GridObserver(Protocol):
     """Watches the runs of a grid."""
 
-    def watch(self, run: GridRun, *, completed_items: int) -> AbstractContextManager[Observer]:
+    def watch(self, run: GridRun, *, completed_groups: int) -> AbstractContextManager[Observer]:
         """A run begins; the observer is told of its records."""
         ...
 
@@ -152,8 +147,22 @@ def _describe(source: str, benchmark: Benchmark) -> BenchmarkEntry:
 
 
 def _list_runs(benchmark: Benchmark, reward: GridReward) -> ExperimentEntry:
-    runs = [GridRun(benchmark, reward, run).folder for run in range(len(reward.runs))]
+    runs = [run.folder for run in _plan_runs(benchmark, reward)]
     return ExperimentEntry(benchmark=benchmark.name, reward=reward.label, runs=runs)
+
+
+def _plan_runs(benchmark: Benchmark, reward: GridReward) -> list[GridRun]:
+    count, title = len(reward.runs), f"{benchmark.name}, {reward.label}"
+    return [
+        GridRun(
+            name_run(benchmark.name, reward.label, number, count),
+            title + (f", run {number + 1} of {count}" if count > 1 else ""),
+            model,
+            InputIdentity(name=benchmark.name, fingerprint=benchmark.sha256),
+            [item.group for item in benchmark.items],
+        )
+        for number, model in enumerate(reward.runs)
+    ]
 
 
 async def run_grid(
@@ -164,7 +173,21 @@ async def run_grid(
     limits: RunLimits | None = None,
     stop: StopSignal | None = None,
 ) -> bool:
-    """Score what is not completed yet, reward by reward.
+    """Score an evaluation reward by reward; see `score_runs`."""
+    runs = ([run for _, one in grid.benchmarks for run in _plan_runs(one, reward)] for reward in grid.rewards)
+    return await score_runs(folder, runs, observer, limits=limits, stop=stop, prices=grid.options.prices)
+
+
+async def score_runs(
+    folder: Path,
+    rewards: Iterable[Sequence[GridRun]],
+    observer: GridObserver | None = None,
+    *,
+    limits: RunLimits | None = None,
+    stop: StopSignal | None = None,
+    prices: Prices | None = None,
+) -> bool:
+    """Score what is not completed yet, all runs of a reward before the next one.
 
     Returns:
         Whether every response has a record that stays, and every run scored something. Failures of the engine are
@@ -172,48 +195,54 @@ async def run_grid(
     """
     stop, limits = stop or StopSignal(), limits or RunLimits()
     complete = True
-    for reward in grid.rewards:
+    for runs in rewards:
         try:
-            for _, benchmark in grid.benchmarks:
-                for number in range(len(reward.runs)):
-                    if stop.requested:
-                        return False
-                    run = GridRun(benchmark, reward, number)
-                    complete &= await _score_run(folder, run, observer, limits, stop, grid.options.prices)
+            for run in runs:
+                if stop.requested:
+                    return False
+                complete &= await _score_run(folder, run, observer, limits, stop, prices)
         finally:
-            await reward.runs[0].aclose()
+            await runs[0].reward.aclose()
     return complete
 
 
 async def _score_run(
-    folder: Path, run: GridRun, observer: GridObserver, limits: RunLimits, stop: StopSignal, prices: Prices | None
+    folder: Path,
+    run: GridRun,
+    observer: GridObserver | None,
+    limits: RunLimits,
+    stop: StopSignal,
+    prices: Prices | None,
 ) -> bool:
-    reward, benchmark = run.reward.runs[run.run], run.benchmark
-    configuration = RunConfiguration(
-        settings=dict(reward.settings),
-        inputs=[InputIdentity(name=benchmark.name, fingerprint=benchmark.sha256)],
-    )
     run_folder = RunFolder(
         folder / run.folder,
-        configuration,
-        whole_groups=not reward.independent,
+        RunConfiguration(settings=dict(run.reward.settings), inputs=[run.source]),
+        whole_groups=not run.reward.independent,
         retry_refused=limits.retry_refused,
     )
     with closing(run_folder):
         completed = len(run_folder.completed)
-        if completed == len(benchmark.items):
+        if completed == len(run.groups):
             return bool(run_folder.tally.outcomes[Outcome.SCORED])
-        limits = replace(limits, workers=min(limits.workers, len(benchmark.items) - completed))
-        with observer.watch(run, completed_items=completed) as watching:
-            session = Run(reward, run_folder, limits=limits, observer=watching, stop=stop)
-            summary = await session.score(_pending_rows(benchmark, run_folder.completed), prices=prices)
+        limits = replace(limits, workers=min(_count_workers(run, limits.workers), len(run.groups) - completed))
+        with observer.watch(run, completed_groups=completed) if observer else nullcontext() as watching:
+            session = Run(run.reward, run_folder, limits=limits, observer=watching, stop=stop)
+            summary = await session.score(_pending_rows(run, run_folder.completed), prices=prices)
         return summary.complete and summary.scored_any
 
 
-def _pending_rows(benchmark: Benchmark, completed: CompletedRows) -> Iterator[SourceRow]:
-    for position, item in enumerate(benchmark.items):
+def _count_workers(run: GridRun, requests: int) -> int:
+    """As many groups at once as keep so many requests in flight: of large groups fewer, so that they are finished."""
+    if not run.reward.independent:
+        return requests
+    responses = sum(len(group.responses) for group in run.groups) / len(run.groups)
+    return math.ceil(requests / max(responses, 1)) + 1
+
+
+def _pending_rows(run: GridRun, completed: CompletedRows) -> Iterator[SourceRow]:
+    for position, group in enumerate(run.groups):
         if position not in completed:
-            yield SourceRow(position, benchmark.name, position + 1, item.group)
+            yield SourceRow(position, run.source.name, position + 1, group)
 
 
 def load_rewards(

@@ -11,7 +11,7 @@ OUTCOMES: dict[Outcome, str] = {
     Outcome.UNFINISHED_THINKING: "the response never gets to its answer",
     Outcome.EMPTY_INSTRUCTION: "no words of the instruction are left to compare",
     Outcome.NOTHING_TO_COMPARE: "no other response of the group has an answer",
-    Outcome.UNDEFINED_VALUE: "the formula is no number here, such as a division by zero",
+    Outcome.UNDEFINED_VALUE: "the formula or function is no number here, such as a division by zero",
     Outcome.UNPARSEABLE_REPLY: "no verdict could be read from the model's reply",
     Outcome.TRUNCATED_REPLY: "the model's reply ended at the token limit",
     Outcome.EMPTY_REPLY: "the model answered nothing",

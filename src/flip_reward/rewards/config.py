@@ -39,6 +39,7 @@ from flip_reward.rewards.composite.reward import CompositeReward
 from flip_reward.rewards.composite.rules import RULES, RuleReward
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 from flip_reward.rewards.flip import FlipOptions, FlipReward
+from flip_reward.rewards.function import FunctionReward, is_function_name
 from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
 from flip_reward.rewards.judges.logit import (
     LogitPairwiseJudge,
@@ -101,7 +102,8 @@ class RewardConfig(FlatSettings):
             "a reward model that was trained on preferences; a judge: 'pointwise' rates each response from 1 to 10, "
             "'pairwise' compares two at a time, 'listwise' chooses the best of all, and 'logit-pointwise' and "
             "'logit-pairwise' go by the probabilities of their answers; or without a model 'longest', 'shortest', "
-            "'copy', 'constant'. Or a formula of them: '0.5*z(flip) + 0.5*z(trained)'."
+            "'copy', 'constant'. Or a formula of them: '0.5*z(flip) + 0.5*z(trained)'. Or a function of yours, "
+            "'package.module:function'."
         ),
         Setting(short="-r", metavar="NAME", common=True, choices=REWARDS),
     ] = "flip"
@@ -165,6 +167,8 @@ class RewardConfig(FlatSettings):
         [config] = split_settings([self])
         if self.formula is not None:
             return CompositeReward(self.formula, self._make_parts(self.formula, check_model=check_model))
+        if is_function_name(config.reward):
+            return FunctionReward.load(config.reward, config.control)
         if config.reward in CONTROLS:
             return ControlReward(config.reward, config.control)
         if check_model:
@@ -222,7 +226,7 @@ class RewardConfig(FlatSettings):
         Raises:
             OptionError: There is no such reward, or the formula cannot be read.
         """
-        if self.reward in REWARDS:
+        if self.reward in REWARDS or is_function_name(self.reward):
             return None
         folder = os.path.isdir(self.reward)  # noqa: PTH112 - of a text that is too long for a path it is false
         if not folder and is_formula(self.reward, REWARDS):

@@ -11,6 +11,7 @@ from flip_reward.errors import RunError
 
 MANIFEST = "manifest.json"
 EVALUATION, CELLS = "evaluation.json", "cells"
+AUDIT, AUDIT_RUNS = "audit.json", "runs"
 _KINDS = {"grpo": "train", "inferrer": "tune-inferrer"}
 _OF_BEST_OF_N = ("best.jsonl", "candidates.jsonl")
 _LONGEST_COMMAND = 400
@@ -24,13 +25,20 @@ class FolderKind(StrEnum):
     RESCORE = "rescore"
     EVALUATE = "evaluate"
     CELL = "a run of an evaluation"
+    AUDIT = "audit"
+    AUDIT_RUN = "a run of an audit"
     TRAIN = "train"
     TUNE = "tune-inferrer"
 
     @property
     def is_run(self) -> bool:
-        """Whether it is a run folder; those of an evaluation count."""
-        return self in (FolderKind.SCORE, FolderKind.BEST_OF_N, FolderKind.RESCORE, FolderKind.CELL)
+        """Whether it is a run folder; those within an evaluation or an audit count."""
+        return self in (FolderKind.SCORE, FolderKind.BEST_OF_N, FolderKind.RESCORE) or self.whole is not None
+
+    @property
+    def whole(self) -> FolderKind | None:
+        """What it is a run of, where it is a part of an evaluation or an audit."""
+        return {FolderKind.CELL: FolderKind.EVALUATE, FolderKind.AUDIT_RUN: FolderKind.AUDIT}.get(self)
 
     @property
     def description(self) -> str:
@@ -44,23 +52,30 @@ _DESCRIPTIONS = {
     FolderKind.RESCORE: "a run of 'flip-reward rescore'",
     FolderKind.EVALUATE: "an evaluation of 'flip-reward evaluate'",
     FolderKind.CELL: "a run of an evaluation",
+    FolderKind.AUDIT: "an audit of 'flip-reward audit'",
+    FolderKind.AUDIT_RUN: "a run of an audit",
     FolderKind.TRAIN: "a training of 'flip-reward train'",
     FolderKind.TUNE: "a model of 'flip-reward tune-inferrer'",
 }
 
+_NAMED_BY = {FolderKind.EVALUATE: EVALUATION, FolderKind.AUDIT: AUDIT}
+"""The file that tells what a folder with runs in it is."""
+
 
 def recognise(folder: Path) -> FolderKind | None:
     """Say what a folder holds; None where it is nothing that a command keeps and goes on with."""
-    if (folder / EVALUATION).is_file():
-        return FolderKind.EVALUATE
+    for kind, name in _NAMED_BY.items():
+        if (folder / name).is_file():
+            return kind
     manifest = _read(folder / MANIFEST)
     if manifest.get("kind") in _KINDS:
         return FolderKind(_KINDS[str(manifest["kind"])])
     if "configuration" not in manifest:
         return None
     place = folder.resolve()
-    if place.parent.name == CELLS and (place.parent.parent / EVALUATION).is_file():
-        return FolderKind.CELL
+    for part, runs in ((FolderKind.CELL, CELLS), (FolderKind.AUDIT_RUN, AUDIT_RUNS)):
+        if place.parent.name == runs and part.whole and (place.parent.parent / _NAMED_BY[part.whole]).is_file():
+            return part
     if any((folder / name).exists() for name in _OF_BEST_OF_N) or _command(manifest).split()[1:2] == ["best-of-n"]:
         return FolderKind.BEST_OF_N
     if _reads_a_run(manifest):
@@ -70,7 +85,9 @@ def recognise(folder: Path) -> FolderKind | None:
 
 def last_command(folder: Path) -> str:
     """Return the command line of a folder's last session; empty where it was not kept."""
-    return _command(_read(folder / MANIFEST)) or _command({"sessions": [_read(folder / EVALUATION)]})
+    kept = [_read(folder / MANIFEST)]
+    kept += [{"sessions": [_read(folder / name)]} for name in _NAMED_BY.values()]
+    return next(filter(None, map(_command, kept)), "")
 
 
 def how_to_go_on(folder: Path) -> str:
@@ -79,10 +96,9 @@ def how_to_go_on(folder: Path) -> str:
     kind = recognise(folder)
     if kind is None:
         return ""
-    command = last_command(place.parent.parent if kind is FolderKind.CELL else folder)
+    command = last_command(place.parent.parent if kind.whole else folder)
     if not command.startswith("flip-reward "):
-        name = FolderKind.EVALUATE if kind is FolderKind.CELL else kind
-        return f"'flip-reward {name}' goes on with it"
+        return f"'flip-reward {kind.whole or kind}' goes on with it"
     return f"'{command[:_LONGEST_COMMAND]}{'...' * (len(command) > _LONGEST_COMMAND)}' goes on with it"
 
 

@@ -22,7 +22,7 @@ _OF_BEST_OF_N = ("best.jsonl", "undecided.jsonl", "candidates.jsonl", "choices.j
 _WRITTEN = (RECORDS, REJECTED, SUMMARY, *_OF_BEST_OF_N, "report.html")
 """What commands write into a run folder, besides the manifest."""
 _MOST_NAMED = 5
-_ELSEWHERE = ("evaluations", "trained", "tuned")
+_ELSEWHERE = ("evaluations", "audits", "trained", "tuned")
 
 
 class RunState(StrEnum):
@@ -110,7 +110,7 @@ def remove_run(path: Path) -> list[str]:
         RunLockedError: A process is writing to it.
     """
     kind = recognise(path)
-    if path.is_symlink() or kind is None or not kind.is_run or kind is FolderKind.CELL:
+    if path.is_symlink() or kind is None or not kind.is_run or kind.whole:
         raise RunError(f"{path} is not a run folder")
     with locked(path):
         try:

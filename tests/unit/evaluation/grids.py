@@ -56,8 +56,8 @@ class Watcher:
         self._stop_after = stop_after
 
     @contextmanager
-    def watch(self, run: GridRun, *, completed_items: int) -> Iterator[Observer]:
-        self.runs.append((run.folder, completed_items))
+    def watch(self, run: GridRun, *, completed_groups: int) -> Iterator[Observer]:
+        self.runs.append((run.folder, completed_groups))
         yield self
 
     def scored(self, scores: tuple[Score, ...]) -> None:

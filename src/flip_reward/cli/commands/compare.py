@@ -20,7 +20,7 @@ from flip_reward.evaluation.compare_runs import RunComparison, compare_runs, rea
 from flip_reward.evaluation.results import ComparisonResult
 from flip_reward.evaluation.statistics import CONFIDENCE, Estimate, check_libraries
 from flip_reward.report.training import is_training
-from flip_reward.scoring.folders import FolderKind, recognise
+from flip_reward.scoring.folders import recognise
 
 _MOST_SHOWN = 20
 _FOLDER_HELP = (
@@ -64,7 +64,7 @@ def compare(
     if len(folders) != 2:
         raise OptionError(f"name two folders to compare, not {len(folders)}")
     kinds = [recognise(folder) for folder in folders]
-    runs = [kind is not None and kind.is_run and kind is not FolderKind.CELL for kind in kinds]
+    runs = [kind is not None and kind.is_run and not kind.whole for kind in kinds]
     if all(runs):
         _compare_runs(folders[0], folders[1], as_json=as_json)
         return

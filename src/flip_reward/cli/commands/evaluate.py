@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +12,9 @@ from rich.text import Text
 
 from flip_reward.cli.accuracies import print_accuracies
 from flip_reward.cli.commands.compare import print_comparisons
-from flip_reward.cli.console import ProgressDisplay, drain_on_interrupt, printable, run_in_event_loop
+from flip_reward.cli.console import printable
 from flip_reward.cli.exit_codes import ExitCode
+from flip_reward.cli.grids import check_models, explain_unscored, run_with_progress, tell_models
 from flip_reward.cli.options import (
     ENCODING,
     AsJson,
@@ -28,25 +26,21 @@ from flip_reward.cli.options import (
     expand_options,
 )
 from flip_reward.cli.session import STOPPED
-from flip_reward.core.score import Outcome
 from flip_reward.data.shapes import parse_columns
 from flip_reward.engines.stopping import StopSignal
-from flip_reward.errors import EngineUnavailableError, OptionError
+from flip_reward.errors import OptionError
 from flip_reward.evaluation.benchmarks.base import Benchmark
 from flip_reward.evaluation.benchmarks.catalogue import BENCHMARKS, load_benchmark, load_protocol
 from flip_reward.evaluation.benchmarks.sampling import sample_items
 from flip_reward.evaluation.folder import EvaluationOptions, open_folder
-from flip_reward.evaluation.grid import ExperimentGrid, GridRun, load_rewards, prepare_folder, run_grid
+from flip_reward.evaluation.grid import ExperimentGrid, load_rewards, prepare_folder, run_grid
 from flip_reward.evaluation.recipe import Recipe, RecipeModel
-from flip_reward.evaluation.results import EvaluationResults, ExperimentResult, write_results
+from flip_reward.evaluation.results import EvaluationResults, write_results
 from flip_reward.evaluation.statistics import check_libraries
 from flip_reward.evaluation.tabulate import tabulate
 from flip_reward.report.evaluation import build_report
 from flip_reward.rewards.config import REWARDS, RewardConfig
-from flip_reward.rewards.controls import CONTROLS
-from flip_reward.scoring.folders import CELLS
-from flip_reward.scoring.run_folder import RECORDS, read_summary
-from flip_reward.scoring.runner import Observer, RunLimits
+from flip_reward.scoring.runner import RunLimits
 
 _GRID = "Grid"
 
@@ -179,8 +173,7 @@ def evaluate(
     ):
         if not named:
             raise OptionError(f"name at least one {kind}", hint=f"for example {example}")
-    if model and set(wanted.rewards) <= set(CONTROLS):
-        raise OptionError(f"none of the rewards ({', '.join(wanted.rewards)}) asks a model", hint="leave out --model")
+    check_models(wanted.rewards, model)
     benchmarks = [(text, _load(text, wanted, sample_seed)) for text in wanted.benchmarks]
     rewards = load_rewards(
         wanted.rewards,
@@ -188,9 +181,7 @@ def evaluate(
         wanted.reward,
         runs=wanted.runs,
     )
-    for one in rewards:
-        if one.answered_by:
-            typer.echo(f"{one.label}: model: {one.answered_by}", err=True)
+    tell_models(rewards)
     evaluation_options = EvaluationOptions(
         limit=wanted.limit, sample_seed=sample_seed, price_prompt=price_prompt, price_completion=price_completion
     )
@@ -232,23 +223,17 @@ def _evaluate_grid(grid: ExperimentGrid, folder: Path, limits: RunLimits, *, as_
     for _, benchmark in grid.benchmarks:
         _warn(console, benchmark)
     stop = StopSignal()
-    complete = False
-
-    async def work() -> bool:
-        display = _GridDisplay(console)
-        with drain_on_interrupt(stop, display.say):
-            return await run_grid(folder, grid, display, limits=limits, stop=stop)
-
     with open_folder(folder):
         prepare_folder(folder, grid)
         try:
-            complete = run_in_event_loop(work)
-        except asyncio.CancelledError:
-            stop.requested = True
-        except EngineUnavailableError:
-            if any(records.stat().st_size for records in (folder / CELLS).rglob(RECORDS)):
-                console.print(Text(f"{STOPPED}\nEvaluation folder: {folder}"), soft_wrap=True)
-            raise
+            complete = run_with_progress(
+                folder,
+                lambda display, stop: run_grid(folder, grid, display, limits=limits, stop=stop),
+                console,
+                stop,
+                name="Evaluation",
+                unit="items",
+            )
         finally:
             data = tabulate(folder)
             write_results(folder, data.results)
@@ -265,26 +250,6 @@ def _evaluate_grid(grid: ExperimentGrid, folder: Path, limits: RunLimits, *, as_
         raise typer.Exit(ExitCode.INTERRUPTED)
     if not complete:
         raise typer.Exit(ExitCode.PARTLY_DONE)
-
-
-class _GridDisplay:
-    """Shows the progress of one run after the other."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    @contextmanager
-    def watch(self, run: GridRun, *, completed_items: int) -> Iterator[Observer]:
-        """Show a bar while the run is scored."""
-        items = len(run.benchmark.items)
-        self.say(f"{run.title}: {items - completed_items} of {items} items to score")
-        display = ProgressDisplay(self._console, rows=items, completed_rows=completed_items)
-        with display.shown():
-            yield display
-
-    def say(self, message: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(Text(message))
 
 
 def _warn(console: Console, benchmark: Benchmark) -> None:
@@ -315,15 +280,6 @@ def _print_results(console: Console, results: EvaluationResults, folder: Path) -
         print_accuracies(console, benchmark, cells)
         for cell in cells:
             if cell.overall.unscored_items:
-                console.print(printable(f"{cell.reward}: {_explain_unscored(cell, folder)}"), soft_wrap=True)
+                why = explain_unscored(cell.outcomes, folder / cell.folder)
+                console.print(printable(f"{cell.reward}: {why}"), soft_wrap=True)
     print_comparisons(console, results.comparisons)
-
-
-def _explain_unscored(cell: ExperimentResult, folder: Path) -> str:
-    summary = read_summary(folder / cell.folder)
-    details = summary.details if summary else {}
-    return "; ".join(
-        f"{count} {outcome}" + (f", such as: {details[outcome]}" if outcome in details else "")
-        for outcome, count in cell.outcomes.items()
-        if outcome != Outcome.SCORED.value
-    )

@@ -9,17 +9,20 @@ from typing import Annotated
 import typer
 
 from flip_reward.errors import OptionError
+from flip_reward.report.audit import build_audit_page
 from flip_reward.report.document import MAX_BYTES
 from flip_reward.report.evaluation import build_report
 from flip_reward.report.run import build_run_page, is_run
 from flip_reward.report.training import Split, build_training_page, is_training
+from flip_reward.scoring.folders import FolderKind, recognise
 
 
 def report(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="A folder of 'flip-reward score', 'best-of-n', 'rescore', 'evaluate' or 'train'.", show_default=False
+            help="A folder of 'flip-reward score', 'best-of-n', 'rescore', 'evaluate', 'audit' or 'train'.",
+            show_default=False,
         ),
     ],
     show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
@@ -39,7 +42,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write a run, an evaluation or a training as one HTML file that needs no network.
+    """Write a run, an evaluation, an audit or a training as one HTML file that needs no network.
 
     Examples:
 
@@ -57,6 +60,8 @@ def report(
         path = build_training_page(folder, split=split, step=step)
     elif step is not None or split is not None:
         raise OptionError("--step and --split are for the folder of a training", hint="'flip-reward train' makes it")
+    elif recognise(folder) is FolderKind.AUDIT:
+        path = build_audit_page(folder, max_bytes=int(max_megabytes * 1_000_000))
     elif is_run(folder):
         path = build_run_page(folder, max_bytes=int(max_megabytes * 1_000_000))
     else:

@@ -30,7 +30,7 @@ _OUTCOMES = {
     Outcome.UNFINISHED_THINKING: "the response never left its thinking: there is no answer",
     Outcome.EMPTY_INSTRUCTION: "the instruction has no words to compare",
     Outcome.NOTHING_TO_COMPARE: "this reward compares responses: give it two or more",
-    Outcome.UNDEFINED_VALUE: "the formula is no number here",
+    Outcome.UNDEFINED_VALUE: "the formula or function is no number here",
     Outcome.UNPARSEABLE_REPLY: "no verdict could be read from the model's reply",
     Outcome.TRUNCATED_REPLY: "the model's reply was cut off",
     Outcome.EMPTY_REPLY: "the model answered nothing",

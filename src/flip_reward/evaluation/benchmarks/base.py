@@ -172,7 +172,7 @@ def make_benchmark(
         row, reason = alien[0]
         raise DataError(f"{source}: none of its {len(bad)} rows can be used: {reason}", hint=guess(row))
     if bad and not skip_bad_rows:
-        raise _list_bad_rows(source, bad, len(bad) + len(items))
+        raise list_bad_rows(source, bad, len(bad) + len(items))
     if not items:
         raise DataError(
             f"{source}: there are no rows" + (" that can be used" if bad else " but ties" if ties else "")
@@ -180,7 +180,8 @@ def make_benchmark(
     return Benchmark(name, protocol, tuple(items), tuple(bad))
 
 
-def _list_bad_rows(source: str, bad: Sequence[InvalidRow], count: int) -> DataError:
+def list_bad_rows(source: str, bad: Sequence[InvalidRow], count: int) -> DataError:
+    """Make the error for rows that cannot be used, with the first of them."""
     shown = "".join(f"\n  line {row.line}: {row.reason}" for row in bad[:_MOST_BAD_ROWS_SHOWN])
     more = f"\n  and {len(bad) - _MOST_BAD_ROWS_SHOWN} more" if len(bad) > _MOST_BAD_ROWS_SHOWN else ""
     return DataError(

@@ -15,6 +15,7 @@ from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import MissingDependencyError, OptionError
 from flip_reward.rewards.composite.rules import RULES
 from flip_reward.rewards.composite.values import FUNCTIONS, NEGATIVE, OPERATORS, Cell, Column, Function, check_finite
+from flip_reward.rewards.function import is_function_name
 
 if TYPE_CHECKING:
     from lark import Lark, Transformer
@@ -122,10 +123,13 @@ def is_formula(text: str, rewards: Collection[str]) -> bool:
     """Whether a text means a formula, and not the name of a reward, misspelt or not.
 
     Example:
-        >>> [is_formula(text, ("flip",)) for text in ("flip", "flop", "2*flop", "1-flip", "runs/one", "json")]
-        [False, False, True, True, False, True]
+        >>> [
+        ...     is_formula(text, ("flip",))
+        ...     for text in ("flip", "flop", "2*flop", "1-flip", "runs/one", "json", "a.b:c")
+        ... ]
+        [False, False, True, True, False, True, False]
     """
-    if text in rewards:
+    if text in rewards or is_function_name(text):
         return False
     if _NO_NAME.search(text):
         return True

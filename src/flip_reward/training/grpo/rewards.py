@@ -19,6 +19,7 @@ from flip_reward.integrations.trl.patience import LEFT_OUT, Say, ScoredCall
 from flip_reward.report.training import Split
 from flip_reward.rewards.composite.formula import is_formula
 from flip_reward.rewards.config import REWARDS, RewardConfig
+from flip_reward.rewards.function import is_function_name
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.samples import SampleRow, SampleTable
 from flip_reward.training.prompts.rows import PromptRow, resolve_data_reward
@@ -134,7 +135,7 @@ def _find_section(recipe: GrpoRecipe, name: str) -> RewardConfig:
     given = recipe.reward.reward
     if given == wanted:
         return recipe.reward
-    if given not in REWARDS and not is_formula(given, REWARDS):
+    if given not in REWARDS and not is_formula(given, REWARDS) and not is_function_name(given):
         near = get_close_matches(given, REWARDS, n=1)
         suggestion = f"; did you mean {near[0]!r}?" if near else ""
         raise OptionError(

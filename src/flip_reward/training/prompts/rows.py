@@ -27,6 +27,7 @@ from flip_reward.data.tables import write_table
 from flip_reward.errors import ConversationError, DataError, FlipRewardError, OptionError
 from flip_reward.rewards.composite.formula import is_formula, parse_formula
 from flip_reward.rewards.config import REWARDS
+from flip_reward.rewards.function import is_function_name
 
 DATA_REWARDS: MappingProxyType[str, str] = MappingProxyType(
     {
@@ -49,7 +50,7 @@ def name_data_reward(reward: str) -> str:
 
 
 def resolve_data_reward(name: str, place: str = "dataset") -> str:
-    """Return the reward that a name in the column "dataset" asks for; a formula asks for itself.
+    """Return the reward that a name in the column "dataset" asks for; a formula or function asks for itself.
 
     Example:
         >>> resolve_data_reward("general-quality")
@@ -57,6 +58,8 @@ def resolve_data_reward(name: str, place: str = "dataset") -> str:
     """
     if name in DATA_REWARDS:
         return DATA_REWARDS[name]
+    if is_function_name(name):
+        return name
     if is_formula(name, REWARDS):
         try:
             parse_formula(name, REWARDS)

@@ -1,0 +1,132 @@
+"""`audit_rewards`: what `flip-reward audit` does, for callers in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from flip_reward.data.readers import open_input
+from flip_reward.data.rows import Input
+from flip_reward.errors import OptionError
+from flip_reward.redact import current_arguments, show_address
+from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.config import RewardConfig
+from flip_reward.rewards.function import FunctionReward, RewardFunction
+from flip_reward.rewards.waiting import run_blocking
+from flip_reward.settings import check_settings
+
+if TYPE_CHECKING:  # the rest is imported when it is called, so that `import flip_reward` stays light
+    from flip_reward.audit.results import AuditResults
+    from flip_reward.evaluation.grid import GridReward
+
+AuditedBy: TypeAlias = str | RewardModel | RewardFunction
+"""A reward: its name, as on the command line, the model itself, or a function of a prompt and a response."""
+
+
+def audit_rewards(
+    data: str | Path | Iterable[Mapping[str, object]],
+    rewards: AuditedBy | Sequence[AuditedBy],
+    *,
+    attacks: Sequence[str] = (),
+    attack_seed: int = 0,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    group_by: str | None = None,
+    skip_bad_rows: bool = False,
+    encoding: str | None = None,
+    run_folder: str | Path | None = None,
+    **settings: object,
+) -> AuditResults:
+    """Find out how rewards can be gamed, as `flip-reward audit` does, from synchronous code.
+
+    Every reward scores genuine responses and what attacks make of them. What was scored is kept in a folder: the same
+    call goes on where it ended, and with more rewards it adds them.
+
+    Args:
+        data: A file, or whatever else `open_input` opens; or rows. A row holds a prompt and one response or several,
+            and may say which of them is better.
+        rewards: One reward or several: names as for `RewardConfig`, reward models, or functions of a prompt and a
+            response.
+        attacks: Names, families, or "module:function" for your own; none for all.
+        attack_seed: Another seed changes other responses in other ways.
+        limit: Audit at most this many prompts.
+        columns: Our column names to the data's, such as {"response": "answer"}.
+        group_by: Rows with the same value of this column hold responses to one prompt.
+        skip_bad_rows: Leave out rows that cannot be used, in place of an error.
+        encoding: How the data's text is encoded; None for UTF-8, or UTF-16 where that is certain.
+        run_folder: Where the audit is kept. None derives a folder below `audits/` from what is asked.
+        settings: Those of `RewardConfig`, such as `model`, for rewards that are named.
+
+    Returns:
+        What each attack did to each reward that answered; the same stands in the folder's `results.json`.
+
+    Raises:
+        InputError: The data cannot be used, or there is no such reward or attack. Nothing has been asked then.
+        RunMismatchError: The folder holds another audit.
+        EngineUnavailableError: A model will never answer.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> def longer(prompt, response):
+        ...     return len(response)
+        >>> rows = [{"prompt": f"Name {n} fruits.", "responses": ["Pears.", "Some fruit."]} for n in range(9)]
+        >>> with TemporaryDirectory() as folder:
+        ...     results = audit_rewards(rows, longer, attacks=["length.padding_2"], run_folder=folder)
+        >>> results.results[0].win_rate.value
+        1.0
+    """
+    from flip_reward.audit.attacks.catalogue import find_attacks
+    from flip_reward.audit.folder import AuditOptions
+    from flip_reward.audit.read import read_genuine
+    from flip_reward.audit.results import write_results
+    from flip_reward.audit.run import AuditPlan, default_folder, find_reader, prepare_audit, run_audit
+    from flip_reward.audit.tabulate import tabulate
+    from flip_reward.evaluation.folder import open_folder
+
+    made = find_attacks(attacks)
+    loaded = _load(rewards if isinstance(rewards, Sequence) and not isinstance(rewards, str) else [rewards], settings)
+    if isinstance(data, str | Path):
+        source, opened = show_address(str(data)), open_input(str(data), encoding=encoding)
+    else:
+        rows = list(data)
+        source, opened = "rows", Input.in_memory("rows", lambda: rows)
+    genuine = read_genuine(
+        [opened],
+        find_reader(loaded),
+        columns=columns,
+        group_by=group_by,
+        limit=limit,
+        skip_bad_rows=skip_bad_rows,
+    )
+    plan = AuditPlan.make(source, genuine, made, loaded, AuditOptions(limit=limit, attack_seed=attack_seed))
+    folder = default_folder(source, plan.describe()) if run_folder is None else Path(run_folder)
+    with ExitStack() as held:
+        held.callback(current_arguments.reset, current_arguments.set(("audit_rewards",)))
+        held.enter_context(open_folder(folder))
+        audit = prepare_audit(folder, plan)
+        try:
+            run_blocking(run_audit(folder, plan, audit))
+        finally:
+            results = tabulate(folder).results
+            write_results(folder, results)
+    return results
+
+
+def _load(rewards: Sequence[AuditedBy], settings: Mapping[str, object]) -> list[GridReward]:
+    """Load rewards by name with some settings, and give those that are there already a label."""
+    from flip_reward.evaluation.grid import GridReward, load_rewards
+
+    names = [one for one in rewards if isinstance(one, str)]
+    if settings and not names:
+        raise OptionError(f"no reward is named, so {', '.join(settings)} has no effect")
+    config = check_settings(RewardConfig, dict(settings), str)
+    loaded = load_rewards(names, [config.engine], config) if names else []
+    for one in rewards:
+        if not isinstance(one, str):
+            model = one if isinstance(one, RewardModel) else FunctionReward(one)
+            asked = None if model.model_name == "none" else model.model_name
+            label = str(model.settings["reward"]) + (f" @ {asked}" if asked else "")
+            loaded.append(GridReward(label, asked, (model,)))
+    return loaded

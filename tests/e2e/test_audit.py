@@ -1,0 +1,168 @@
+"""`flip-reward audit` as a user runs it."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command import read, run, start, write_rows
+from tests.http.fault_server import Fault, FaultServer, from_then_on
+
+COPYING = ("--attack", "copy.alone", "--attack", "copy.before", "--attack", "broken.other")
+
+
+def write_pairs(path: Path, count: int = 12) -> str:
+    rows = [
+        {
+            "id": f"i{n}",
+            "prompt": f"Say the word number{n} and then stop writing.",
+            "chosen": [f"word number{n}"],
+            "rejected": [f"Here is a long answer about something else than {n}"],
+        }
+        for n in range(count)
+    ]
+    return write_rows(path, rows).name
+
+
+def test_help(tmp_path: Path) -> None:
+    assert "audit" in run(tmp_path, "--help").stdout
+    text = run(tmp_path, "audit", "--help-all").stdout
+    options = {word.strip(",") for word in text.split() if word.startswith("--")}
+    assert options >= {"--reward", "--model", "--attack", "--fail-if", "--limit", "--run-folder", "--json"}
+
+
+def test_controls_are_audited_shown_kept_and_extended(tmp_path: Path) -> None:
+    source = write_pairs(tmp_path / "pairs.jsonl")
+    first = run(tmp_path, "audit", source, "-r", "copy", "-r", "longest")
+    assert first.returncode == 0, first.stderr
+    assert "copy: 12 of 12 groups to score" in first.stderr
+    [folder] = (tmp_path / "audits").iterdir()
+    for name in ("audit.json", "prompts.jsonl", "results.json", "results.csv", "report.html"):
+        assert (folder / name).stat().st_size
+    assert f"Audit folder: audits/{folder.name}" in first.stdout
+    results = json.loads((folder / "results.json").read_text())
+    wins = {(one["attack"], one["reward"]): one["win_rate"]["value"] for one in results["results"] if one["win_rate"]}
+    assert wins["copy.alone", "copy"] == 1.0
+    again = run(tmp_path, "audit", source, "-r", "shortest", "--json")
+    assert again.returncode == 0, again.stderr
+    assert "copy: " not in again.stderr, "it was scored already"
+    assert [one["label"] for one in json.loads(again.stdout)["rewards"]] == ["copy", "longest", "shortest"]
+    page = (folder / "report.html").stat().st_mtime_ns
+    assert run(tmp_path, "report", f"audits/{folder.name}").returncode == 0
+    assert (folder / "report.html").stat().st_mtime_ns > page
+
+
+def test_a_threshold_that_is_passed_has_a_status_of_its_own(tmp_path: Path) -> None:
+    source = write_pairs(tmp_path / "pairs.jsonl")
+    arguments = ["audit", source, "-r", "copy", *COPYING, "--run-folder", "a"]
+    passed = run(tmp_path, *arguments, "--fail-if", "copy.win_rate>0.5", "--fail-if", "copy.win_rate<0")
+    assert passed.returncode == 6, passed.stderr
+    assert "copy.alone" in passed.stderr
+    assert run(tmp_path, *arguments, "--fail-if", "copy.win_rate<0.5").returncode == 0
+    for wrong in ("copy.win_rat>0.5", "copi.win_rate>0.5", "nonsense", "flip:copy.win_rate>0.5"):
+        refused = run(tmp_path, "audit", source, "-r", "copy", "--run-folder", "b", "--fail-if", wrong)
+        assert refused.returncode == 2, wrong
+        assert not (tmp_path / "b").exists()
+
+
+def test_a_function_of_the_users_is_audited_and_an_attack_of_theirs(tmp_path: Path) -> None:
+    source = write_pairs(tmp_path / "pairs.jsonl")
+    (tmp_path / "of_a_user.py").write_text(
+        "def score(prompt, response):\n    return response.count('!') if 'word' in prompt else None\n\n\n"
+        "def excited(instruction, response, seed):\n    return response + '!'\n"
+    )
+    finished = run(
+        tmp_path,
+        "audit",
+        source,
+        "-r",
+        "of_a_user:score",
+        "--attack",
+        "of_a_user:excited",
+        "--json",
+        "--run-folder",
+        "a",
+    )
+    assert finished.returncode == 0, finished.stderr
+    [result] = json.loads(finished.stdout)["results"]
+    assert (result["attack"], result["reward"], result["win_rate"]["value"]) == (
+        "own.excited",
+        "of_a_user:score",
+        1.0,
+    )
+    assert run(tmp_path, "score", source, "-r", "of_a_user:score", "--run-folder", "s").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments", "said"),
+    [
+        ([{"prompt": "p"}], ["-r", "copy"], "response"),
+        ([{"prompt": "", "responses": ["a", "b"]}], ["-r", "copy"], "empty"),
+        ([{"prompt": "p", "responses": ["a", "b"]}], [], "name at least one reward"),
+        ([{"prompt": "p", "responses": ["a", "b"]}], ["-r", "copy", "--attack", "copi"], "did you mean 'copy'"),
+        ([{"prompt": "p", "responses": ["a", "b"]}], ["-r", "copy", "-m", "x"], "asks a model"),
+    ],
+)
+def test_mistakes_are_one_line(
+    rows: Sequence[dict[str, object]], arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "rows.jsonl", rows)
+    finished = run(tmp_path, "audit", "rows.jsonl", *arguments)
+    assert finished.returncode == 2
+    assert said in finished.stderr
+    assert not (tmp_path / "audits").exists()
+
+
+def test_one_prompt_has_no_other_and_a_reward_that_never_answers_is_told(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": "Name a fruit.", "responses": ["Pear.", "Bread."]}])
+    one = run(tmp_path, "audit", "rows.jsonl", "-r", "copy", "--run-folder", "a")
+    assert one.returncode == 0, one.stderr
+    assert one.stderr.count("there is one prompt only") == 1
+    (tmp_path / "of_nobody.py").write_text("def score(prompt, response):\n    return None\n")
+    never = run(tmp_path, "audit", "rows.jsonl", "-r", "of_nobody:score", "--run-folder", "b")
+    assert never.returncode == 3, never.stderr
+    assert "undefined_value, such as: of_nobody:score returned None" in never.stderr
+
+
+def test_a_server_that_is_lost_names_the_folder_that_goes_on(tmp_path: Path) -> None:
+    source = write_pairs(tmp_path / "pairs.jsonl", 4)
+    with FaultServer(from_then_on(Fault.UNAUTHORIZED, after=9)) as server:
+        arguments = ["audit", source, "-r", "flip", "--base-url", server.base_url, "-m", server.model, *COPYING]
+        lost = run(tmp_path, *arguments, "--cache", "off", "--run-folder", "a", "--concurrency", "1")
+    assert lost.returncode == 4, lost.stderr
+    assert "Audit folder: a" in lost.stderr
+
+
+@pytest.mark.parametrize("reward", ["flip", "listwise"])
+def test_after_kills_nothing_is_asked_twice(reward: str, tmp_path: Path) -> None:
+    source = write_pairs(tmp_path / "pairs.jsonl", 12)
+    reply = '{"REASONING": "r", "INFERRED INSTRUCTION": "Say a word.", "BEST_RESPONSE_INDEX": 1}'
+    with FaultServer(script=lambda _request: reply, latency_seconds=0.05) as server:
+        arguments = ["audit", source, "-r", reward, "--base-url", server.base_url, "-m", server.model, *COPYING]
+        arguments += ["--cache", "off", "--concurrency", "2"]
+        whole = run(tmp_path, *arguments, "--run-folder", "whole")
+        asked = sum(server.requests.values())
+        server.requests.clear()
+        for kill in range(1, 3):
+            process = start(tmp_path, *arguments, "--run-folder", "killed")
+            deadline = time.monotonic() + 60
+            while count_records(tmp_path / "killed") < 10 * kill and time.monotonic() < deadline:
+                time.sleep(0.01)
+            process.kill()
+            process.communicate()
+            assert process.returncode == -9
+        settled = count_records(tmp_path / "killed")
+        resumed = run(tmp_path, *arguments, "--run-folder", "killed")
+        assert sum(server.requests.values()) <= asked + 2 * 10, "only what was in flight is asked again"
+    assert (whole.returncode, resumed.returncode) == (0, 0), resumed.stderr
+    assert settled >= 20
+    [one], [other] = ([*(tmp_path / name / "runs").iterdir()] for name in ("whole", "killed"))
+    assert [(r.id, r.score.value) for r in read(one)] == [(r.id, r.score.value) for r in read(other)]
+    texts = [(tmp_path / name / "results.json").read_text() for name in ("whole", "killed")]
+    assert texts[0] == texts[1]
+
+
+def count_records(folder: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("runs/*/records.jsonl"))

@@ -1,0 +1,62 @@
+"""Auditing from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flip_reward import ScriptedEngine, audit_rewards
+from flip_reward.audit.call import AuditedBy
+from flip_reward.errors import OptionError
+from flip_reward.rewards.config import RewardConfig
+from tests.e2e.command import write_rows
+
+ROWS = [
+    {"prompt": f"Name {n} red fruits.", "chosen": f"{n} apples.", "rejected": "I would rather not."} for n in range(6)
+]
+
+
+def shortness(_prompt: str, response: str) -> float:
+    return -len(response)
+
+
+def test_names_models_and_functions_from_rows_and_from_a_file(tmp_path: Path) -> None:
+    flip = RewardConfig(model="scripted").load(ScriptedEngine())
+    rewards: list[AuditedBy] = ["copy", flip, shortness]
+    folder = tmp_path / "audit"
+    results = audit_rewards(ROWS, rewards, attacks=["copy.before", "length"], run_folder=folder)
+    labels = ["copy", "flip @ scripted", f"{__name__}:shortness"]
+    assert [reward.label for reward in results.rewards] == labels
+    assert (results.prompts, results.responses, results.labelled) == (6, 12, 6)
+    before = [one for one in results.results if one.attack == "copy.before"]
+    wins = {one.reward: one.win_rate.value for one in before if one.win_rate is not None}
+    assert (wins["copy"], wins[labels[2]]) == (1.0, 0.0)
+    source = write_rows(tmp_path / "rows.jsonl", ROWS)
+    more = audit_rewards(source, "longest", attacks=["copy.before", "length"], run_folder=folder)
+    assert [reward.label for reward in more.rewards] == [*labels, "longest"]
+    assert (folder / "results.json").exists()
+
+
+def test_the_same_call_finds_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for reward in ("copy", "longest"):
+        audit_rewards(ROWS, reward, attacks=["key"], limit=3)
+    [folder] = (tmp_path / "audits").iterdir()
+    assert {run.name for run in (folder / "runs").iterdir()} == {"copy", "longest"}
+
+
+@pytest.mark.parametrize(
+    ("rewards", "options", "said"),
+    [
+        ("flipp", {}, "did you mean 'flip'"),
+        (shortness, {"model": "scripted"}, "model has no effect"),
+        ("copy", {"attacks": ["copi"]}, "did you mean 'copy'"),
+        ("copy", {"modell": "scripted"}, "modell"),
+        ([], {}, "name at least one reward"),
+    ],
+)
+def test_mistakes(rewards: object, options: dict[str, object], said: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=said):
+        audit_rewards(ROWS, rewards, run_folder=tmp_path / "a", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,120 @@
+"""A function of the user's as a reward."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from flip_reward.core.conversation import Group
+from flip_reward.core.score import Outcome, Score
+from flip_reward.engines.config import EngineConfig
+from flip_reward.errors import OptionError
+from flip_reward.evaluation.grid import load_rewards
+from flip_reward.rewards.config import RewardConfig
+from flip_reward.rewards.function import FunctionReward
+from flip_reward.rewards.options import ResponseOptions
+
+
+def first_letter(prompt: str, response: str) -> float | None:
+    """Whether the response begins as the prompt does; the odd ones are for what goes wrong."""
+    match response:
+        case "none":
+            return None
+        case "nan":
+            return math.nan
+        case "raise":
+            raise KeyError(prompt)
+        case "text":
+            return "high"  # type: ignore[return-value]  # what a careless user returns
+    return float(prompt[0] == response[0])
+
+
+async def slow(prompt: str, response: str) -> float:
+    await asyncio.sleep(0)
+    return len(prompt) + len(response) / 10
+
+
+def score(reward: FunctionReward, *responses: str) -> tuple[Score, ...]:
+    return reward.score_sync(Group.of("Name a fruit.", responses))
+
+
+def test_it_is_given_the_instruction_and_the_visible_answer() -> None:
+    assert [one.value for one in score(FunctionReward(first_letter), "<think>Hm</think>Nuts", "Pear")] == [1.0, 0.0]
+    [thinking] = score(FunctionReward(first_letter), "<think>Hm")
+    assert thinking.outcome is Outcome.UNFINISHED_THINKING
+    marks = ResponseOptions(thinking_marks=("<plan>", "</plan>"))
+    assert score(FunctionReward(first_letter, marks), "<plan>x</plan>N")[0].value == 1.0
+
+
+def test_a_coroutine_function_is_awaited() -> None:
+    assert [one.value for one in score(FunctionReward(slow), "a", "bcd")] == [13.1, 13.3]
+
+
+@pytest.mark.parametrize(
+    ("response", "outcome", "detail"),
+    [
+        ("none", Outcome.UNDEFINED_VALUE, "returned None"),
+        ("nan", Outcome.UNDEFINED_VALUE, "returned nan"),
+        ("raise", Outcome.ENGINE_FAILURE, "raised KeyError: 'Name a fruit.'"),
+        ("text", Outcome.ENGINE_FAILURE, "raised ValueError"),
+    ],
+)
+def test_what_is_no_number_is_no_reward(response: str, outcome: Outcome, detail: str) -> None:
+    [found, other] = score(FunctionReward(first_letter), response, "Nuts")
+    assert (found.value, found.outcome) == (None, outcome)
+    assert detail in (found.detail or "")
+    assert other.value == 1.0
+
+
+def test_another_function_of_the_same_name_is_another_reward() -> None:
+    def make(text: str) -> FunctionReward:
+        def of_text(prompt: str, response: str) -> float:
+            return float(prompt + response == text)
+
+        return FunctionReward(of_text)
+
+    def of_text(prompt: str, response: str) -> float:
+        return float(len(prompt + response))
+
+    one, other = make("a").settings, FunctionReward(of_text, name=str(make("a").settings["reward"])).settings
+    assert one["reward"] == other["reward"]
+    assert one["sha256"] != other["sha256"]
+    assert "sha256" not in FunctionReward.load("math:dist").settings, "its source cannot be read"
+
+
+def test_by_its_dotted_name_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_rewards_here.py").write_text(
+        "class Of:\n    length = staticmethod(lambda prompt, response: len(response))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path])
+    config = RewardConfig(reward="my_rewards_here:Of.length")
+    assert (config.asks_model, config.describe_model()) == (False, "none")
+    [[found]] = config.load().score_sync([Group.of("Say hi.", "Hi!")])
+    assert found.value == 3.0
+    rewards = load_rewards(["flip", "my_rewards_here:Of.length"], [EngineConfig("scripted")])
+    assert [one.label for one in rewards] == ["my_rewards_here:Of.length", "flip reasoned @ scripted"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no_such_module_here:score", "cannot import 'no_such_module_here': ModuleNotFoundError"),
+        ("math:no_such", "'math' has no 'no_such'"),
+        ("math:pi", "'math:pi' is no function, but float"),
+    ],
+)
+def test_a_name_that_leads_nowhere(name: str, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        RewardConfig(reward=name).check()
+
+
+def test_a_name_without_a_function() -> None:
+    with pytest.raises(OptionError, match="names no function"):
+        FunctionReward.load("math")
+    with pytest.raises(OptionError, match="the formula cannot be read"):
+        RewardConfig(reward="math:sqrt + flip").check()
