@@ -10,8 +10,8 @@ from flip_reward.report import REPORT
 from flip_reward.report.document import MAX_BYTES, PageLayout, write_document
 from flip_reward.report.payload import make_report_data
 
-_SHARED = ("dom", "format", "data", "texts")
-_OWN = ("payload", "filters", "charts", "accuracy", "conduct", "sample")
+_SHARED = ("dom", "format", "data", "texts", "charts")
+_OWN = ("filters", "charts", "accuracy", "conduct", "sample")
 _LAYOUT = PageLayout(
     template="evaluation/template.html",
     scripts=(*_SHARED, *(f"evaluation/{name}" for name in _OWN), "explorer", "page", "evaluation/main"),

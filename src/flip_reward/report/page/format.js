@@ -74,6 +74,21 @@ function formatList(names) {
   return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
 
+/** Label -> what it is called here: "flip @ model" is "flip" where all that have a model have the same. */
+function shortenLabels(labels) {
+  const parts = labels.map((label) => label.split(/ @ (.*)/s));
+  const models = new Set(parts.map(([, model]) => model).filter(Boolean));
+  const short = parts.map(([name]) => name);
+  const clear = models.size === 1 && new Set(short).size === labels.length;
+  return new Map(labels.map((label, index) => [label, clear ? short[index] : label]));
+}
+
+/** The model that all reward models with a model ask, where it is the same. */
+function commonModel({ rewards }) {
+  const models = new Set(rewards.map(({ model }) => model).filter(Boolean));
+  return models.size === 1 ? [...models][0] : null;
+}
+
 function signed(text) {
   return text.replace(/^-(?=.*[1-9])/, MINUS).replace(/^-/, "");
 }

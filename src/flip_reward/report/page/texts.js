@@ -72,6 +72,36 @@ function showConversation(report, messages) {
   );
 }
 
+/** The text of the last message of the user, which responses are scored against unless a score says otherwise. */
+function lastUserMessage(messages) {
+  return messages.findLast(([role]) => role === "user")?.[1] ?? null;
+}
+
+/**
+ * Show what a reward model made of a response, below its name and value.
+ *
+ * @param {number | null} original The text that an inferred instruction was compared with.
+ */
+function explainScore(report, label, score, original, { reasoning = true } = {}) {
+  const value = score ? formatScore(score.value) : "not run";
+  const head = element("h5", null, label, " ", element("span", { class: "value" }, value));
+  if (!score) return element("div", { class: "judgement" }, head);
+  const parts = [];
+  if (score.value === null) parts.push(paragraph(`Unscored: ${formatName(score.outcome)}`, { class: "unscored" }));
+  if (isNumber(score.detail)) parts.push(...showText(report, score.detail, "Detail"));
+  if (isNumber(score.inferred)) parts.push(showInference(report, score, score.instruction ?? original));
+  if (score.inferences) parts.push(showInferences(report, score));
+  if (isNumber(score.reasoning) && reasoning) {
+    parts.push(
+      paragraph("Reasoning", { class: "role" }),
+      ...showText(report, score.reasoning, `Reasoning of ${label}`),
+    );
+  }
+  if (isNumber(score.reply))
+    parts.push(makeDetails("The reply as it came", ...showText(report, score.reply, "Reply")));
+  return element("div", { class: "judgement" }, head, parts);
+}
+
 /** The inferred instruction above the original, with the tokens they share. */
 function showInference(report, score, original) {
   const measures = [

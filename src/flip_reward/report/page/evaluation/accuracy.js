@@ -6,11 +6,6 @@ function nameOf(report, cell) {
   return report.names.get(report.rewards[cell.reward].label);
 }
 
-function asRow(label, estimate) {
-  return { label, value: estimate.value, low: estimate.low, high: estimate.high };
-}
-
-const NO_VERDICT = "no verdict";
 const BALANCED =
   "Length-balanced: the mean of the accuracies where the better response is longer and where it is shorter, over pairs of a better " +
   "and a worse response; always preferring the longer, or the shorter, gives 50.";
@@ -107,18 +102,6 @@ function findFigure(cell, wanted) {
 function showFigure(cell, name) {
   const figure = findFigure(cell, name);
   return figure ? showEstimate(figure) : "–";
-}
-
-/** A share with its interval below it; none where nothing was scored. */
-function showEstimate(estimate, format = formatPoints) {
-  if (!estimate) return NO_VERDICT;
-  return element(
-    "span",
-    null,
-    format(estimate.value),
-    " ",
-    element("small", null, `${format(estimate.low)} to ${format(estimate.high)}`),
-  );
 }
 
 function describeFlips(flips) {

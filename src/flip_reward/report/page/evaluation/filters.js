@@ -60,6 +60,18 @@ function decisionMatches(show, own, all) {
   }
 }
 
+/** By how much a reward prefers the best chosen to the best rejected response; null without a decision. */
+function marginOf(cell, sample, chosen) {
+  if (cell.decisions[sample] === "u") return null;
+  let best = -Infinity;
+  let other = -Infinity;
+  cell.scores[sample].forEach((row, index) => {
+    if (chosen[index] === "1") best = Math.max(best, row[0]);
+    else other = Math.max(other, row[0]);
+  });
+  return Number.isFinite(best - other) ? best - other : null;
+}
+
 /** The samples of a benchmark, as the explorer asks for them. */
 class BenchmarkView {
   noun = "sample";

@@ -48,10 +48,4 @@ class EvaluationPage {
   }
 }
 
-/** The model that all reward models with a model ask, where it is the same. */
-function commonModel({ rewards }) {
-  const models = new Set(rewards.map(({ model }) => model).filter(Boolean));
-  return models.size === 1 ? [...models][0] : null;
-}
-
 openReport((data) => new EvaluationPage(data));

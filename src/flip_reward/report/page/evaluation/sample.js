@@ -90,34 +90,10 @@ function showCandidate(report, sample, cells, text, response) {
       element("small", null, formatCount(length, "character")),
     ),
     ...showText(report, text, `Response #${response}`),
-    ...cells.map((cell) => showJudgement(report, sample, cell, cell.scores[response])),
+    ...cells.map((cell) =>
+      explainScore(report, cell.label, cell.scores[response], lastUserMessage(sample.messages), {
+        reasoning: !isShared(cell),
+      }),
+    ),
   );
-}
-
-function showJudgement(report, sample, cell, score) {
-  const head = element(
-    "h5",
-    null,
-    cell.label,
-    " ",
-    element("span", { class: "value" }, score ? formatScore(score.value) : "not run"),
-  );
-  if (!score) return element("div", { class: "judgement" }, head);
-  const parts = [];
-  if (score.value === null) parts.push(paragraph(`Unscored: ${formatName(score.outcome)}`, { class: "unscored" }));
-  if (isNumber(score.detail)) parts.push(...showText(report, score.detail, "Detail"));
-  if (isNumber(score.inferred)) {
-    const original = score.instruction ?? lastUserMessage(sample.messages);
-    parts.push(showInference(report, score, original));
-  }
-  if (score.inferences) parts.push(showInferences(report, score));
-  if (isNumber(score.reasoning) && !isShared(cell)) {
-    parts.push(
-      paragraph("Reasoning", { class: "role" }),
-      ...showText(report, score.reasoning, `Reasoning of ${cell.label}`),
-    );
-  }
-  if (isNumber(score.reply))
-    parts.push(makeDetails("The reply as it came", ...showText(report, score.reply, "Reply")));
-  return element("div", { class: "judgement" }, head, parts);
 }
