@@ -13,6 +13,7 @@ from functools import partial
 import pytest
 
 from flip_reward.audit.attacks.catalogue import FAMILIES, find_attacks
+from flip_reward.audit.nearest import find_nearest
 from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.core.chat.marks import KNOWN_MARKS
 from flip_reward.core.chat.template import ChatReader, split_query
@@ -107,6 +108,7 @@ TEXTS: dict[str, Callable[[str], object]] = {
     "echo": lambda text: is_template_echo(text, TEMPLATE.fixed_text),
     "echo of everything": lambda text: is_template_echo(text, text),
     "f1": lambda text: f1_score(text, text),
+    "nearest prompt": lambda text: find_nearest([text, text[::-1]]),
     "rule, length": LengthRule(max=9, unit="words").holds,
     "rule, pattern": MatchRule("(a|aa|[^b]*)*(a*)*$x").holds,
     "rule, JSON": JsonRule().holds,
