@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
 EXPLANATION = (
     "Exit status: 0 done; 2 a wrong option, input or run folder; 3 done, but rows were rejected or undecided, the "
     "engine failed for some responses, or nothing could be scored; 4 the engine is not there or was lost; 5 the disk "
-    "is full or not writable; 6 a threshold of an audit is passed; 130 interrupted."
+    "is full or not writable; 6 a threshold of an audit is passed, or an alarm ended a training; 130 interrupted."
 )
 
 

@@ -20,6 +20,7 @@ class Rollout:
         reward: What it was trained on; None where there was none.
         others: Rewards that are not trained on, by name.
         spread: The standard deviation of several inferences behind the reward, where there were several.
+        samples: How many of them there were.
     """
 
     step: int
@@ -28,6 +29,7 @@ class Rollout:
     reward: float | None
     others: Mapping[str, float | None] = field(default_factory=dict)
     spread: float | None = None
+    samples: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from flip_reward.cli.console import can_redraw
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.engines.lora.export import export_adapter as export
 from flip_reward.engines.stopping import StopSignal
+from flip_reward.training.common.folder import AlarmEnd, OnAlarm
 from flip_reward.training.common.progress import Progress
 from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.train import train_grpo
@@ -72,6 +73,9 @@ def train(
     with display.shown(), stop_after_step(stop, display.say):
         manifest = train_grpo(wanted, folder, observer=display, stop=stop)
     outcome = manifest.outcome
+    if manifest.ended_by is not None and outcome is None:
+        display.say(_tell_end(manifest.ended_by))
+        raise typer.Exit(ExitCode.THRESHOLD_PASSED)
     if outcome is None:
         display.say("Stopped. The same command goes on from here.")
         raise typer.Exit(ExitCode.INTERRUPTED)
@@ -80,6 +84,15 @@ def train(
         display.print(f"Reward of held-out prompts: {rewards}")
     display.print(f"Trained policy: {folder / 'model'}")
     display.print(f"Curves and samples: flip-reward report {folder}")
+
+
+def _tell_end(end: AlarmEnd) -> str:
+    if end.action is OnAlarm.PAUSE:
+        return f"Paused after step {end.step} by the alarm. The same command goes on from here."
+    return (
+        f"Stopped after step {end.step} by an alarm ({end.message}). The checkpoint is kept; "
+        "on_alarm=warn goes on from it."
+    )
 
 
 def tune_inferrer(

@@ -5,11 +5,18 @@ They tell early that a policy games its reward: longer responses, copied instruc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from statistics import correlation, fmean
+from collections.abc import Callable, Sequence
 
+from flip_reward.audit.monitor.correlation import correlate_within_groups, mean
+from flip_reward.audit.monitor.figures import (
+    instruction_4gram_overlap,
+    measure_likeness,
+    measure_noise,
+    measure_saturation,
+    tokenize,
+)
+from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Outcome
-from flip_reward.core.tokens import load_normalizer
 from flip_reward.integrations.trl.patience import LEFT_OUT, ScoredCall
 
 
@@ -21,6 +28,10 @@ def describe_call(call: ScoredCall, lengths: Sequence[int], overlaps: Sequence[f
     - zero_variance: the share of groups whose scored samples all have the same reward
     - length_correlation: the rank correlation of reward and length within groups, the mean over groups
     - instruction_4gram_overlap: the share of the instruction's 4-grams that stands in the response
+    - copied_correlation: as length_correlation, for that share
+    - saturation: the share of rewards of 0.95 or more, where the reward is a similarity
+    - noise: the share of the variance of rewards that comes from drawing inferences, where there are several for each
+    - jaccard: how many of the 3-grams of two responses are in both, on average
     - prompt_tokens, completion_tokens: what the reward's model read and wrote for this call
     - seconds: how long the trainer waited
     """
@@ -32,24 +43,28 @@ def describe_call(call: ScoredCall, lengths: Sequence[int], overlaps: Sequence[f
             prompt_tokens += score.cost.usage.prompt_tokens
             completion_tokens += score.cost.usage.completion_tokens
     scores = [score for score in call.scores if score is not None]
-    rewards: list[list[float]] = []
-    their_lengths: list[list[int]] = []
-    for one in call.groups:
-        known = [
-            (score.value, lengths[place])
-            for place in one.places
-            if (score := call.scores[place]) is not None and score.value is not None
-        ]
-        rewards.append([value for value, _ in known])
-        their_lengths.append([length for _, length in known])
+    rewards = call.rewards
+    groups = [
+        [(place, value) for place in one.places if (value := rewards[place]) is not None] for one in call.groups
+    ]
+    similarities = [score.value for score in scores if score.value is not None and score.precision is not None]
+    known = [value for value in rewards if value is not None]
+    spreads = [(score.spread, len(score.samples)) for score in scores if score.spread is not None]
+    answers = [visible_answer(response) for one in call.groups for response in one.group.responses]
     found = {
-        "mean": _mean([score.value for score in scores]),
-        "precision": _mean([score.precision for score in scores]),
-        "recall": _mean([score.recall for score in scores]),
+        "mean": mean([score.value for score in scores]),
+        "precision": mean([score.precision for score in scores]),
+        "recall": mean([score.recall for score in scores]),
         **{f"outcomes/{name}": count / len(call.scores) for name, count in outcomes.items() if call.scores},
-        "zero_variance": share_without_variance(rewards),
-        "length_correlation": correlate_within_groups(rewards, their_lengths),
-        "instruction_4gram_overlap": _mean(overlaps),
+        "zero_variance": share_without_variance([[value for _, value in group] for group in groups]),
+        "length_correlation": correlate_within_groups([[(lengths[a], value) for a, value in one] for one in groups]),
+        "instruction_4gram_overlap": mean(overlaps),
+        "copied_correlation": correlate_within_groups(
+            [[(share, value) for place, value in one if (share := overlaps[place]) is not None] for one in groups]
+        ),
+        "saturation": measure_saturation(similarities, 1.0, 0.0),
+        "noise": measure_noise(known, spreads),
+        "jaccard": measure_likeness([tokenize(text) for text in answers if not isinstance(text, Outcome)], seed=0),
         "prompt_tokens": float(prompt_tokens),
         "completion_tokens": float(completion_tokens),
         "seconds": call.seconds,
@@ -72,62 +87,13 @@ def measure_overlaps(call: ScoredCall, read: Callable[[str], str | Outcome]) -> 
     """
     overlaps: list[float | None] = [None] * len(call.scores)
     for one, instruction in zip(call.groups, call.instructions, strict=True):
-        wanted = _ngrams(instruction)
         for place, response in zip(one.places, one.group.responses, strict=True):
             answer = read(response)
-            if wanted and not isinstance(answer, Outcome):
-                overlaps[place] = len(wanted & _ngrams(answer)) / len(wanted)
+            if not isinstance(answer, Outcome):
+                overlaps[place] = instruction_4gram_overlap(instruction, answer)
     return overlaps
-
-
-def instruction_4gram_overlap(instruction: str, response: str) -> float | None:
-    """Return which share of the instruction's 4-grams stands in the response too, 0 to 1.
-
-    Tokens are those of the English normaliser, so case, punctuation and articles do not matter. None where the
-    instruction has fewer than four tokens.
-    """
-    wanted = _ngrams(instruction)
-    return len(wanted & _ngrams(response)) / len(wanted) if wanted else None
-
-
-def _ngrams(text: str) -> set[tuple[str, ...]]:
-    tokens = load_normalizer("english").tokenize(text)
-    return set(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
-
-
-def correlate_ranks(values: Sequence[float], others: Sequence[float]) -> float | None:
-    """Compute Spearman's rank correlation, -1 to 1; equal values share the mean of their ranks.
-
-    None where it is not defined: with fewer than two pairs, or when one side does not vary.
-    """
-    if len(values) != len(others):
-        raise ValueError(f"{len(values)} values cannot be paired with {len(others)}")
-    if len(set(values)) < 2 or len(set(others)) < 2:
-        return None
-    return correlation(_rank(values), _rank(others))
-
-
-def _rank(values: Sequence[float]) -> list[float]:
-    places: dict[float, list[int]] = {}
-    for place, value in enumerate(sorted(values)):
-        places.setdefault(value, []).append(place)
-    return [fmean(places[value]) for value in values]
-
-
-def correlate_within_groups(groups: Sequence[Sequence[float]], lengths: Sequence[Sequence[float]]) -> float | None:
-    """Return the mean over groups of the rank correlation of reward and length within each.
-
-    Nothing is compared between groups: an instruction that wants long responses says nothing about a preference for
-    length.
-    """
-    return _mean([correlate_ranks(values, long) for values, long in zip(groups, lengths, strict=True)])
 
 
 def share_without_variance(groups: Sequence[Sequence[float]]) -> float | None:
     """Return the share of groups without two different rewards, from which nothing can be learned."""
     return sum([len(set(values)) < 2 for values in groups]) / len(groups) if groups else None
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Literal, Self
@@ -102,6 +103,25 @@ class GrpoOutcome(ManifestPart):
     """After the last step; None without an evaluation then."""
 
 
+class OnAlarm(StrEnum):
+    """What happens when the trained reward rises away from the others, and something explains it."""
+
+    WARN = "warn"
+    """The training goes on."""
+    PAUSE = "pause"
+    """It writes a checkpoint and ends; the same command goes on."""
+    STOP = "stop"
+    """It writes a checkpoint and ends; the same command goes on only with another value of this key."""
+
+
+class AlarmEnd(ManifestPart):
+    """The alarm that ended a session."""
+
+    action: OnAlarm
+    step: int
+    message: str
+
+
 class GrpoManifest(TrainingManifest):
     """The manifest of a policy. It stands in every checkpoint too."""
 
@@ -115,7 +135,13 @@ class GrpoManifest(TrainingManifest):
     rows: int
     held_out_rows: int
     rows_sha256: str
+    ended_by: AlarmEnd | None = None
+    """The alarm that ended the last session, where one did."""
     outcome: GrpoOutcome | None = None
+
+    def is_stopped(self, on_alarm: OnAlarm) -> bool:
+        """Whether an alarm stopped it, and the recipe still says that alarms do."""
+        return on_alarm is OnAlarm.STOP and self.ended_by is not None and self.ended_by.action is OnAlarm.STOP
 
 
 class SourceSummary(ManifestPart):
@@ -212,7 +238,7 @@ def drop_partial(folder: Path) -> None:
 
 def drop_oldest(folder: Path, keep: int, *, best: Path | None = None) -> None:
     """Remove all but `keep` checkpoints: the last one, the best one, and the newest of the others stay."""
-    newest_first = sorted(_list(folder), key=_step, reverse=True)
+    newest_first = sorted(_list(folder), key=step_of, reverse=True)
     needed = [checkpoint for checkpoint in newest_first if checkpoint in (newest_first[0], best)]
     others = [checkpoint for checkpoint in newest_first if checkpoint not in needed]
     for checkpoint in others[max(0, keep - len(needed)) :]:
@@ -224,7 +250,7 @@ def drop_oldest(folder: Path, keep: int, *, best: Path | None = None) -> None:
 def find_last(folder: Path) -> Path | None:
     """Return the last whole checkpoint."""
     whole = [checkpoint for checkpoint in _list(folder) if (checkpoint / _WHOLE).is_file()]
-    return max(whole, key=_step, default=None)
+    return max(whole, key=step_of, default=None)
 
 
 def _list(folder: Path) -> list[Path]:
@@ -233,6 +259,7 @@ def _list(folder: Path) -> list[Path]:
     return [entry for entry in folder.iterdir() if entry.is_dir() and _CHECKPOINT.fullmatch(entry.name)]
 
 
-def _step(checkpoint: Path) -> int:
+def step_of(checkpoint: Path) -> int:
+    """Return the step that a checkpoint was written after."""
     found = _CHECKPOINT.fullmatch(checkpoint.name)
     return int(found.group(1)) if found else -1

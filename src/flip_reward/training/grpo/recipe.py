@@ -10,10 +10,12 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from flip_reward.audit.monitor.options import MonitorOptions
 from flip_reward.errors import DataError
 from flip_reward.recipe import read_recipe
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.options import Settings
+from flip_reward.training.common.folder import OnAlarm
 from flip_reward.training.common.recipe import (
     NOT_LEARNED_FROM,
     LoraOptions,
@@ -101,6 +103,12 @@ class GrpoRecipe(RecipePart):
     held_out_rewards: list[RewardConfig] = Field(default=[])
     """Rewards that only score the responses to held-out prompts. Where the trained reward rises and these do not, the
     policy games it."""
+    compared_samples: int = Field(default=0, ge=0)
+    """How many samples of a step they score too, in whole groups: an alarm then need not wait for an evaluation."""
+    monitor: MonitorOptions = MonitorOptions()
+    """When an alarm is raised."""
+    on_alarm: OnAlarm = OnAlarm.WARN
+    """Whether the training goes on, pauses or stops where the reward is being gamed."""
     output: Path | None = None
     mask_truncated_completions: bool = False
     """A completion that ends at `max_completion_length` has no reward, and its group's baseline does without it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -71,9 +72,18 @@ class GrpoRewards:
             for key, value in reward.load().settings.items()
         }
 
-    def check_groups(self, config: GRPOConfig, *, evaluate: bool) -> None:
+    @property
+    def maximum(self) -> float | None:
+        """The largest reward of a sample, where that is known."""
+        settings = [reward.load().settings for reward in self.by_dataset.values()]
+        # Rows may ask for several rewards, which are added up.
+        return 1.0 if len(settings) == 1 and settings[0].get("reward") == "flip" else None
+
+    def check_groups(self, config: GRPOConfig, *, evaluate: bool, compare: bool = False) -> None:
         """Make sure that no batch of a process splits a group of a reward that compares responses."""
         comparing = [name for name, reward in self.by_dataset.items() if not reward.load().independent]
+        others = [name for name, reward in self.held_out.items() if not reward.load().independent]
+        comparing += others if compare else []
         held = config.per_device_train_batch_size * config.steps_per_generation
         if comparing and held % config.num_generations:
             raise OptionError(
@@ -82,7 +92,7 @@ class GrpoRewards:
                 hint="make grpo.per_device_train_batch_size x grpo.steps_per_generation (where it is not set, "
                 "grpo.gradient_accumulation_steps) a multiple of grpo.num_generations",
             )
-        comparing += [name for name, reward in self.held_out.items() if not reward.load().independent]
+        comparing += others
         responses = config.num_generations_eval or config.num_generations
         if not comparing or not evaluate:
             return
@@ -177,8 +187,8 @@ class GrpoRewardCall:
     `problem` says why there is nothing to learn from the last batch.
     """
 
-    def __init__(self, rewards: GrpoRewards, table: SampleTable, say: Say) -> None:
-        self._rewards, self._table, self._say = rewards, table, say
+    def __init__(self, rewards: GrpoRewards, table: SampleTable, say: Say, compared_samples: int = 0) -> None:
+        self._rewards, self._table, self._say, self._compared = rewards, table, say, compared_samples
         self.split = Split.TRAIN
         self.num_generations = 1
         self.problem: str | None = None
@@ -201,7 +211,7 @@ class GrpoRewardCall:
         asked = {
             name: [place for place, names in enumerate(dataset) if name in names] for name in self._rewards.by_dataset
         }
-        everything = range(len(prompts))
+        compared = self._choose_compared(len(prompts))
         try:
             parts = await asyncio.gather(
                 *(
@@ -210,18 +220,20 @@ class GrpoRewardCall:
                     if asked[name]
                 )
             )
-            held_out = {} if self.split is Split.TRAIN else self._rewards.held_out
+            held_out = self._rewards.held_out if compared else {}
             others = await asyncio.gather(
-                *(self._score(name, reward, everything, batch) for name, reward in held_out.items())
+                *(self._score(name, reward, compared, batch) for name, reward in held_out.items())
             )
         except FlipRewardError as error:
             self.problem = str(error) + (f" ({error.hint})" if error.hint else "")
             return [None] * len(prompts)
-        for part in (*parts, *others):
-            if part.call.problem and self.split is Split.HELD_OUT:
-                self._say(f"Held-out prompts, {part.name}: {part.call.problem}")
-            elif part.call.problem:
-                self.problem = self.problem or part.call.problem
+        problems = [part for part in parts if part.call.problem]
+        if self.split is Split.TRAIN and problems:
+            self.problem = problems[0].call.problem
+        for part in (*(problems if self.split is Split.HELD_OUT else ()), *others):
+            if part.call.problem:
+                where = "Held-out prompts" if self.split is Split.HELD_OUT else "Compared samples"
+                self._say(f"{where}, {part.name}: {part.call.problem}")
         rewards = _add_up(len(prompts), parts)
         samples = _describe(batch, rewards, parts, others)
         self._table.add(self.split, samples)
@@ -231,6 +243,13 @@ class GrpoRewardCall:
             log_extra("inferred_instruction", [sample.inferred_instruction for sample in samples])
             log_extra("outcome", [sample.outcome for sample in samples])
         return rewards
+
+    def _choose_compared(self, samples: int) -> range:
+        """Return the places of the samples that the held-out rewards score: in training, whole groups of a few."""
+        if self.split is Split.HELD_OUT:
+            return range(samples)
+        groups = -(-self._compared // self.num_generations)
+        return range(min(samples, groups * self.num_generations))
 
     async def _score(self, name: str, reward: TrlReward, places: Sequence[int], batch: _Batch) -> _Part:
         call = await reward.score(
@@ -256,6 +275,8 @@ def _describe(
 ) -> list[SampleRow]:
     """Describe every sample, of several rewards by the first one that failed, or else by the first."""
     shown: dict[int, tuple[_Part, int]] = {}
+    alone = Counter(place for part in parts for place in part.places)
+    known = {other.name: dict(zip(other.places, other.rewards, strict=True)) for other in others}
     failed: set[int] = set()
     for part in parts:
         for index, place in enumerate(part.places):
@@ -280,7 +301,10 @@ def _describe(
                 precision=None if score is None else score.precision,
                 recall=None if score is None else score.recall,
                 instruction_4gram_overlap=part.overlaps[index],
-                held_out_rewards={other.name: other.rewards[place] for other in others},
+                # Of several rewards that are added up, the spread of one says nothing.
+                spread=None if score is None or alone[place] > 1 else score.spread,
+                samples=1 if score is None else max(1, sum(one.value is not None for one in score.samples)),
+                held_out_rewards={name: rewards[place] for name, rewards in known.items() if place in rewards},
             )
         )
     return samples

@@ -15,6 +15,7 @@ from typing import TypedDict
 
 import orjson
 
+from flip_reward.audit.monitor.rollout import Rollout
 from flip_reward.core.conversation import Message
 from flip_reward.core.response import replace_lone_surrogates
 from flip_reward.data.files import storage_error
@@ -39,6 +40,10 @@ class SampleRow:
     recall: float | None = None
     instruction_4gram_overlap: float | None = None
     """The share of the instruction's 4-grams that the response copies."""
+    spread: float | None = None
+    """The standard deviation of the inferences behind the reward, where there were several."""
+    samples: int = 1
+    """How many of them there were."""
     held_out_rewards: Mapping[str, float | None] = field(default_factory=dict)
 
     def to_columns(self, step: int) -> dict[str, object]:
@@ -49,6 +54,18 @@ class SampleRow:
         values["prompt"] = self.messages[-1].content
         values["response"] = replace_lone_surrogates(self.response)
         return {"step": step, **values}
+
+    def to_rollout(self, step: int) -> Rollout:
+        """Return the sample as the monitor reads it."""
+        return Rollout(
+            step,
+            self.messages[-1].content,
+            self.response,
+            self.reward,
+            self.held_out_rewards,
+            self.spread,
+            self.samples,
+        )
 
 
 class SampleColumns(TypedDict):
@@ -64,6 +81,8 @@ class SampleColumns(TypedDict):
     precision: float | None
     recall: float | None
     instruction_4gram_overlap: float | None
+    spread: float | None
+    samples: int
     tokens: int
     held_out_rewards: str
     messages: str
@@ -86,15 +105,15 @@ class SampleTable:
         for rows in self._rows.values():
             rows.clear()
 
-    def write(self, split: Split, step: int) -> None:
-        """Write what was collected, if anything was."""
-        rows = self._rows[split]
+    def write(self, split: Split, step: int) -> list[SampleRow]:
+        """Write what was collected, if anything was, and return it."""
+        rows, self._rows[split] = self._rows[split], []
         if not rows:
-            return
+            return rows
         path = self._folder / split.value / f"step-{step:06d}{self._ending}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(path, error) from error
         write_table(path, (row.to_columns(step) for row in rows), SampleColumns)
-        rows.clear()
+        return rows

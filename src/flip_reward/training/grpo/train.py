@@ -16,7 +16,14 @@ from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.report.training import SAMPLES
 from flip_reward.scoring.manifest import RunConfiguration
 from flip_reward.scoring.run_folder import locked
-from flip_reward.training.common.folder import CHECKPOINTS, GrpoManifest, describe_session, drop_partial, find_last
+from flip_reward.training.common.folder import (
+    CHECKPOINTS,
+    AlarmEnd,
+    GrpoManifest,
+    describe_session,
+    drop_partial,
+    find_last,
+)
 from flip_reward.training.common.libraries import quiet_libraries, require_libraries
 from flip_reward.training.common.progress import SilentObserver, TrainingObserver
 from flip_reward.training.grpo.data import GrpoRows, prepare_rows
@@ -39,7 +46,8 @@ def train_grpo(
     process calls this.
 
     A `RunStoppedError` says that too much of a batch stayed unscored, and there is a checkpoint of the last step; or
-    that the loss is not a number, and there is no checkpoint of the spoilt weights.
+    that the loss is not a number, and there is no checkpoint of the spoilt weights. Where an alarm ends it, the
+    manifest says so in `ended_by`, and there is a checkpoint too.
     """
     observer, stop = observer or SilentObserver(), stop or StopSignal()
     require_libraries("trl", "datasets", "pyarrow", *(("peft",) if recipe.lora else ()))
@@ -56,6 +64,8 @@ def train_grpo(
             manifest = GrpoManifest.read_for(folder, configuration)
             if manifest is not None and manifest.outcome is not None:
                 observer.say("It is finished already")
+                return manifest
+            if manifest is not None and manifest.is_stopped(recipe.on_alarm):
                 return manifest
             if _is_first():
                 if manifest is None:  # another recipe that learned nothing may have left samples
@@ -79,9 +89,10 @@ def train_grpo(
                 _describe(rows, rewards, observer)
             from flip_reward.training.grpo.trainer import run_grpo
 
-            outcome = run_grpo(recipe, config, rows, rewards, folder, observer=observer, stop=stop)
-            if outcome is not None:
-                manifest = manifest.model_copy(update={"outcome": outcome})
+            ended = run_grpo(recipe, config, rows, rewards, folder, observer=observer, stop=stop)
+            if ended is not None:
+                field = "ended_by" if isinstance(ended, AlarmEnd) else "outcome"
+                manifest = manifest.model_copy(update={field: ended})
                 if _is_first():
                     manifest.write(folder)
     return manifest
@@ -102,7 +113,9 @@ def _load_rewards(recipe: GrpoRecipe, rows: GrpoRows, config: GRPOConfig, observ
     )
     everything = [*rows.train, *rows.held_out]
     rewards = GrpoRewards.load(recipe, everything, options, lambda text: observer.say(text, warning=True))
-    rewards.check_groups(config, evaluate=bool(rows.held_out) and config.eval_strategy != "no")
+    rewards.check_groups(
+        config, evaluate=bool(rows.held_out) and config.eval_strategy != "no", compare=recipe.compared_samples > 0
+    )
     asyncio.run(_probe(rewards))
     return rewards
 

@@ -31,7 +31,7 @@ from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunStoppedError
 from flip_reward.report.training import Split
 from flip_reward.scoring.folders import MANIFEST
-from flip_reward.training.common.folder import CHECKPOINTS, GrpoOutcome, find_last
+from flip_reward.training.common.folder import CHECKPOINTS, AlarmEnd, GrpoOutcome, find_last
 from flip_reward.training.common.libraries import make_lora_config
 from flip_reward.training.common.progress import TrainingObserver
 from flip_reward.training.common.trainer import ProgressCallback, RandomState, RobustCheckpointMixin, drawing_apart
@@ -40,6 +40,7 @@ from flip_reward.training.grpo.recipe import GrpoRecipe
 from flip_reward.training.grpo.rewards import GrpoRewardCall, GrpoRewards
 from flip_reward.training.grpo.samples import SampleTable
 from flip_reward.training.grpo.stops import StoppingGrpoTrainer
+from flip_reward.training.grpo.watch import RolloutWatch
 from flip_reward.training.prompts.rows import PromptRow
 
 _NO_PROBABILITIES = "probability tensor contains"  # as torch.multinomial says it
@@ -66,8 +67,8 @@ class GrpoTrainer(RobustCheckpointMixin, StoppingGrpoTrainer):
 
     advice = "take a smaller grpo.learning_rate, in another folder"
 
-    def __init__(self, reward: GrpoRewardCall, table: SampleTable, **arguments: Any) -> None:  # noqa: ANN401
-        self._reward, self._table = reward, table
+    def __init__(self, reward: GrpoRewardCall, table: SampleTable, watch: RolloutWatch, **arguments: Any) -> None:  # noqa: ANN401
+        self._reward, self._table, self._watch = reward, table, watch
         self._sampler: EpochSampler | None = None
         self._before_step: RandomState | None = None
         self.lacks_rewards = False
@@ -119,8 +120,23 @@ class GrpoTrainer(RobustCheckpointMixin, StoppingGrpoTrainer):
         """Evaluate held-out prompts with the same draws each time, without a change to the draws of the training."""
         with drawing_apart(self.args.seed):
             found: dict[str, float] = super().evaluate(*arguments, **named)
-        self._table.write(Split.HELD_OUT, self.state.global_step)
         return found
+
+    def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - the signature of the trainer
+        """Evaluate, and write the samples before the metrics are logged."""
+        found = super().evaluation_loop(*arguments, **named)
+        self.write_samples(Split.HELD_OUT)
+        return found
+
+    def write_samples(self, split: Split) -> None:
+        """Write the samples of the step that is done, and have them watched."""
+        step = self.state.global_step
+        rows = self._table.write(split, step)
+        mode = "train" if split is Split.TRAIN else "eval"
+        for name, value in self._watch.observe(split, step, rows, last=step >= self.state.max_steps).items():
+            self._metrics[mode][f"audit/{name}"].append(value)
+        if self._watch.end is not None:
+            self.control.should_save = self.control.should_training_stop = True
 
     def save_now(self) -> Path | None:
         """Write a checkpoint of the last finished step, unless there is one; None before the first step."""
@@ -141,16 +157,19 @@ class GrpoTrainer(RobustCheckpointMixin, StoppingGrpoTrainer):
 
     def _add_to(self, checkpoint: Path) -> None:
         shutil.copyfile(checkpoint.parent.parent / MANIFEST, checkpoint / MANIFEST)
+        self._watch.save(checkpoint)
 
 
 class _SampleCallback(TrainerCallback):  # type: ignore[misc]
-    """Writes the samples of each step, and has held-out prompts evaluated after the last one."""
+    """Has the samples of each step written, and held-out prompts evaluated after the last one."""
 
-    def __init__(self, table: SampleTable, *, evaluate: bool) -> None:
-        self._table, self._evaluate = table, evaluate
+    trainer: GrpoTrainer
+
+    def __init__(self, *, evaluate: bool) -> None:
+        self._evaluate = evaluate
 
     def on_step_end(self, _args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        self._table.write(Split.TRAIN, state.global_step)
+        self.trainer.write_samples(Split.TRAIN)
         if self._evaluate and state.global_step == state.max_steps:
             control.should_evaluate = True
 
@@ -174,23 +193,32 @@ def run_grpo(
     *,
     observer: TrainingObserver,
     stop: StopSignal,
-) -> GrpoOutcome | None:
+) -> GrpoOutcome | AlarmEnd | None:
     """Train a policy, from the last checkpoint where there is one; None when it was stopped before the end."""
     policy = _load(recipe, config)
     train, held_out = (_fit(part, policy.tokenizer, recipe, observer) for part in (rows.train, rows.held_out))
     if not train:
         raise DataError("no row to learn from is left: all prompts are longer than data.max_prompt_tokens")
     table = SampleTable(folder, config.process_index if config.world_size > 1 else None)
-    call = GrpoRewardCall(rewards, table, lambda message: observer.say(message, warning=True))
+    call = GrpoRewardCall(
+        rewards, table, lambda message: observer.say(message, warning=True), recipe.compared_samples
+    )
+    monitor = recipe.monitor
+    if monitor.maximum is None:
+        monitor = monitor.model_copy(update={"maximum": rewards.maximum})
+    last = find_last(folder / CHECKPOINTS)
+    first = config.process_index == 0
+    watch = RolloutWatch.resume(folder, last, monitor, recipe.on_alarm, observer, first=first)
     progress = ProgressCallback(
-        folder if config.process_index == 0 else None,
+        folder if first else None,
         observer,
         stop,
         figures={"reward": "reward", "eval_reward": "held out"},
         numbers={"loss": "loss", "grad_norm": "gradient"},
     )
-    samples = _SampleCallback(table, evaluate=bool(held_out) and config.eval_strategy != "no")
-    trainer = _make_trainer(recipe, config, policy, train, held_out, call, table, [samples, progress])
+    samples = _SampleCallback(evaluate=bool(held_out) and config.eval_strategy != "no")
+    trainer = _make_trainer(recipe, config, policy, train, held_out, call, table, watch, [samples, progress])
+    samples.trainer = trainer
     rewards.know_template(policy.tokenizer, config.chat_template_kwargs or {})
     rewards.know_end_tokens([*trainer.eos_token_ids, policy.tokenizer.pad_token_id])
     try:
@@ -198,7 +226,7 @@ def run_grpo(
     except RunStoppedError as error:
         raise RunStoppedError(f"stopped: {error}", hint=_keep(trainer, find_last(folder / CHECKPOINTS))) from error
     if trainer.state.global_step < trainer.state.max_steps:
-        return None
+        return watch.end
     trainer.write_model(folder / MODEL)
     last_step = trainer.state.global_step
     evaluations = [entry for entry in trainer.state.log_history if entry.get("eval_reward") is not None]
@@ -223,6 +251,7 @@ def _make_trainer(
     held_out: Sequence[dict[str, Any]],
     call: GrpoRewardCall,
     table: SampleTable,
+    watch: RolloutWatch,
     callbacks: Sequence[TrainerCallback],
 ) -> GrpoTrainer:
     needed = config.generation_batch_size // config.num_generations
@@ -232,6 +261,7 @@ def _make_trainer(
         return GrpoTrainer(
             call,
             table,
+            watch,
             model=policy.model,
             args=config,
             train_dataset=Dataset.from_list(list(train)),

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from flip_reward import FlipReward, Group, Request, RewardModel, Score, ScriptedEngine
+from flip_reward.audit.monitor.alarms import read_alarms
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Outcome
 from flip_reward.engines.stopping import StopSignal
@@ -32,7 +33,7 @@ from flip_reward.redact import mask_secrets
 from flip_reward.report.training import build_training_page
 from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.rewards.options import Settings
-from flip_reward.training.common.folder import GrpoOutcome, find_last
+from flip_reward.training.common.folder import AlarmEnd, GrpoOutcome, find_last
 from flip_reward.training.grpo.config import make_grpo_config
 from flip_reward.training.grpo.data import prepare_rows
 from flip_reward.training.grpo.recipe import GrpoRecipe
@@ -88,7 +89,9 @@ class DyingReward(WordReward):
         return (Score(None, Outcome.ENGINE_FAILURE, detail="the server refuses connections"),) * len(group.responses)
 
 
-def run(folder: Path, reward: RewardModel, output: str, recipe: GrpoRecipe, notes: Notes) -> GrpoOutcome | None:
+def run(
+    folder: Path, reward: RewardModel, output: str, recipe: GrpoRecipe, notes: Notes
+) -> GrpoOutcome | AlarmEnd | None:
     """Train with any reward, as `train_grpo` does with those of the catalogue."""
     target = folder / output
     target.mkdir(exist_ok=True)
@@ -134,7 +137,7 @@ def test_a_rewarded_word_comes_more_often(folder: Path) -> None:
     steps = {"max_steps": 16, "eval_steps": 16, "save_steps": 16}
     recipe = make_recipe(folder, grpo={**samples, **steps}, max_unscored_share=1.0)
     outcome = run(folder, WordReward(), "out", recipe, Notes())
-    assert outcome is not None
+    assert isinstance(outcome, GrpoOutcome)
     losses = [entry["loss"] for entry in read_metrics(folder / "out") if "loss" in entry]
     assert len(losses) == 16
     assert all(map(math.isfinite, losses))
@@ -322,7 +325,7 @@ def test_a_held_out_reward_is_of_before_or_after(
 ) -> None:
     recipe = make_recipe(folder, max_unscored_share=1.0, grpo={"max_steps": 2, **grpo})
     outcome = run(folder, WordReward(), "out", recipe, Notes())
-    assert outcome is not None
+    assert isinstance(outcome, GrpoOutcome)
     assert (outcome.held_out_reward_before is not None) == before
     assert (outcome.held_out_reward is not None) == after
     steps = ([0] if before else []) + ([1, 2] if after else [])
@@ -492,3 +495,56 @@ def test_an_engine_error_of_flip_is_an_outcome_and_not_a_crash(folder: Path) -> 
     with pytest.raises(RunStoppedError, match="engine_failure") as caught:
         run(folder, FlipReward(ScriptedEngine(fail)), "out", recipe, Notes())
     assert "nothing was learned yet" in str(caught.value.hint)
+
+
+class TestAlarms:
+    """The reward is the length, which the policy learns at once."""
+
+    @staticmethod
+    def make(folder: Path, **changes: Any) -> GrpoRecipe:
+        return make_recipe(
+            folder,
+            grpo={"max_steps": 10, "num_generations": 8, "per_device_train_batch_size": 16, "eval_steps": 10},
+            data={"source": str(folder / "rows.jsonl"), "held_out": 0.2, "switch_to": "general-longest"},
+            reward={"reward": "longest"},
+            monitor={"early_steps": 1, "patience_steps": 1, "smoothing": 1.0},
+            **changes,
+        )
+
+    def test_a_paused_training_goes_on_as_if_undisturbed(self, folder: Path) -> None:
+        notes = Notes()
+        assert train_grpo(self.make(folder), folder / "warned", observer=notes).ended_by is None
+        [alarm] = read_alarms(folder / "warned")
+        assert alarm.mechanism == "length"
+        assert f"Warning: {alarm.message}" in notes.said
+        steps = [entry for entry in read_metrics(folder / "warned") if "audit/length" in entry]
+        assert [entry["step"] for entry in steps] == [*range(1, 11)]
+        assert steps[-1]["audit/divergence"] > 0.5
+
+        paused = train_grpo(self.make(folder, on_alarm="pause"), folder / "paused")
+        assert paused.ended_by is not None
+        assert (paused.outcome, paused.ended_by.step) == (None, alarm.step)
+        assert not (folder / "paused/model").exists()
+        last = find_last(folder / "paused/checkpoints")
+        assert last is not None
+        assert last.name == f"checkpoint-{alarm.step}"
+        gone_on = train_grpo(self.make(folder, on_alarm="pause"), folder / "paused")
+        assert gone_on.outcome is not None
+        assert gone_on.ended_by is None
+        assert read_alarms(folder / "paused") == [alarm]
+        assert_same_weights(folder / "paused", folder / "warned")
+
+    def test_a_stopped_training_goes_on_only_with_another_key(self, folder: Path) -> None:
+        stopped = train_grpo(self.make(folder, on_alarm="stop"), folder / "out")
+        assert stopped.ended_by is not None
+        again = Notes()
+        assert train_grpo(self.make(folder, on_alarm="stop"), folder / "out", observer=again) == stopped
+        assert again.progress == []
+        assert train_grpo(self.make(folder, on_alarm="warn"), folder / "out").outcome is not None
+
+    def test_held_out_rewards_of_some_samples_to_learn_from(self, folder: Path) -> None:
+        recipe = make_recipe(folder, held_out_rewards=[{"reward": "copy"}], compared_samples=3)
+        train_grpo(recipe, folder / "out")
+        for rows in read_samples(folder / "out", "train").values():
+            known = [json.loads(row["held_out_rewards"]) for row in rows]
+            assert [*map(len, known)] == [1] * 4 + [0] * 4, "a group is whole"
