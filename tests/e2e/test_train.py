@@ -20,6 +20,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.e2e.command import COMMAND, environment, run, start, write_rows
+from tests.unit.report.test_evaluation import read_data
 from tests.unit.training.grpo_cases import WORDS, make_folder
 
 RECIPE: dict[str, Any] = {
@@ -84,7 +85,8 @@ def test_killed_and_resumed_like_undisturbed(folder: Path) -> None:
     assert len(json.loads((folder / "killed/manifest.json").read_text())["sessions"]) == 2
     reported = run(folder, "report", "killed")
     assert reported.stdout.startswith("Report: killed/report.html")
-    assert "backward-likelihood, not trained on" in (folder / "killed/report.html").read_text()
+    drawn = [figure["title"] for figure in read_data(folder / "killed/report.html")["payload"]["figures"]]
+    assert "backward-likelihood, not trained on" in drawn
 
 
 def test_the_command_of_trl(folder: Path) -> None:

@@ -12,9 +12,11 @@ from flip_reward.evaluation.tabulate import read_data
 from flip_reward.report.evaluation import build_report
 from flip_reward.report.payload import make_report_data
 from flip_reward.report.run import build_run_page
+from flip_reward.report.training import build_training_page
 from tests.e2e.report.reader import ITEMS, Made, Read, Reader, Shown
 from tests.unit.report.make_evaluation import make_evaluation
 from tests.unit.report.make_run import choose_from_rows, list_rows, score_rows
+from tests.unit.report.make_training import make_training
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -43,6 +45,12 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     ]
     run = choose_from_rows(tmp_path_factory.mktemp("chosen"), rows)
     return Shown(build_run_page(run).as_uri(), "candidates.jsonl · flip-reward run", run)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    folder = make_training(tmp_path_factory.mktemp("trained") / "grpo", hostile=True)
+    return Shown(build_training_page(folder).as_uri(), "grpo · flip-reward training", folder)
 
 
 @pytest.fixture

@@ -13,17 +13,20 @@ from flip_reward.report.audit import build_audit_page
 from flip_reward.report.document import MAX_BYTES
 from flip_reward.report.evaluation import build_report
 from flip_reward.report.run import build_run_page, is_run
-from flip_reward.report.training import Split, build_training_page, is_training
+from flip_reward.report.training import build_training_page
+from flip_reward.report.training_folder import Split, is_training
 from flip_reward.scoring.folders import FolderKind, recognise
+
+_FOLDER_HELP = (
+    "A folder of 'flip-reward score', 'best-of-n', 'rescore', 'evaluate', 'audit' or 'train'; or several of "
+    "trainings that differ in the seed, with the page in the first."
+)
 
 
 def report(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            help="A folder of 'flip-reward score', 'best-of-n', 'rescore', 'evaluate', 'audit' or 'train'.",
-            show_default=False,
-        ),
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDER...", help=_FOLDER_HELP, show_default=False),
     ],
     show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     max_megabytes: Annotated[
@@ -31,13 +34,16 @@ def report(
     ] = MAX_BYTES / 1_000_000,
     step: Annotated[
         int | None,
-        typer.Option(help="Of a training: show the samples of this step, in place of the last.", show_default=False),
+        typer.Option(
+            help="Of a training: open with the samples of this step, and compare it with the first.",
+            show_default=False,
+        ),
     ] = None,
     split: Annotated[
         Split | None,
         typer.Option(
             metavar="|".join(Split),
-            help="Of a training: which samples; held-out ones, where there are any.",
+            help="Of a training: only these samples.",
             show_default=False,
         ),
     ] = None,
@@ -55,17 +61,24 @@ def report(
       flip-reward report trained/grpo_flip_cpu
 
       flip-reward report trained/grpo_flip_cpu --split train --step 7
+
+      flip-reward report trained/seed-1 trained/seed-2
     """
-    if is_training(folder):
-        path = build_training_page(folder, split=split, step=step)
+    folder, max_bytes = folders[0], int(max_megabytes * 1_000_000)
+    if all(map(is_training, folders)):
+        path = build_training_page(*folders, split=split, step=step, max_bytes=max_bytes)
+    elif len(folders) > 1:
+        odd = next(one for one in folders if not is_training(one))
+        what = f"{odd} is no training" if odd.exists() else f"there is no folder {odd}"
+        raise OptionError(what, hint="of several folders each is one of 'flip-reward train'")
     elif step is not None or split is not None:
         raise OptionError("--step and --split are for the folder of a training", hint="'flip-reward train' makes it")
     elif recognise(folder) is FolderKind.AUDIT:
-        path = build_audit_page(folder, max_bytes=int(max_megabytes * 1_000_000))
+        path = build_audit_page(folder, max_bytes=max_bytes)
     elif is_run(folder):
-        path = build_run_page(folder, max_bytes=int(max_megabytes * 1_000_000))
+        path = build_run_page(folder, max_bytes=max_bytes)
     else:
-        path = build_report(folder, max_bytes=int(max_megabytes * 1_000_000))
+        path = build_report(folder, max_bytes=max_bytes)
     typer.echo(f"Report: {path} ({path.stat().st_size / 1_000_000:.1f} MB)")
     if show:
         webbrowser.open(path.resolve().as_uri())

@@ -79,7 +79,7 @@ def open_run(name: Annotated[str, _Name], folder: Folder = RUNS) -> None:
     """Write the report of a run, and show it in the browser."""
     from flip_reward.cli.commands.report import report
 
-    report(find_run(folder, name), show=True)
+    report([find_run(folder, name)], show=True)
 
 
 def _print(console: Console, run: ListedRun) -> None:
