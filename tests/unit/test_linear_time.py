@@ -14,6 +14,8 @@ import pytest
 
 from flip_reward.audit.attacks.catalogue import FAMILIES, find_attacks
 from flip_reward.audit.nearest import find_nearest
+from flip_reward.audit.rollouts.columns import RolloutColumns
+from flip_reward.audit.rollouts.read import RowReader, find_step
 from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.core.chat.marks import KNOWN_MARKS
 from flip_reward.core.chat.template import ChatReader, split_query
@@ -87,6 +89,12 @@ def find_near(text: str) -> bool:
     return index.has_near(words)
 
 
+def read_log_row(text: str) -> object:
+    columns = RolloutColumns("step", "prompt", "query", ("reward",))
+    row = {"step": 1, "prompt": text, "query": text + "x", "reward": text}
+    return RowReader(columns).read(row, "log.jsonl")
+
+
 REPLIES: dict[str, Callable[[str], object]] = {
     "instruction in JSON": lambda text: parse_inferred_instruction(text, template_text=TEMPLATE.fixed_text),
     "instruction cut off": lambda text: parse_inferred_instruction(text, "length"),
@@ -121,6 +129,8 @@ TEXTS: dict[str, Callable[[str], object]] = {
     "end of a turn": ChatReader().strip_end_marks,
     "query": lambda text: split_query(text + "x", "y" + text),
     "query without its prompt": lambda text: split_query(text, text + "y"),
+    "row of a log": read_log_row,
+    "step in a file's name": find_step,
     "row": lambda text: Shape().to_group({"instruction": text, "response": text}, "row-0"),
     "JSON lines": lambda text: list(
         read_json_lines(io.BytesIO(text.encode(errors="surrogatepass")), skip_nothing),

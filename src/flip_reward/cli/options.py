@@ -41,6 +41,16 @@ Inputs = Annotated[
     ),
 ]
 
+OptionalInputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        callback=lambda names: _refuse_rewards(names or []),
+        metavar="[INPUT...]",
+        help=INPUTS,
+        show_default=False,
+    ),
+]
+
 ENCODING = "How texts are encoded, such as cp1252; by default UTF-8, or UTF-16 where that is certain."
 _RunOption = partial(typer.Option, rich_help_panel="Run")
 _RareRunOption = partial(_RunOption, hidden=True)

@@ -221,10 +221,11 @@ def _chain(name: str, files: Sequence[StoredFile], inputs: Sequence[Input], rema
     remarks = dict.fromkeys(filter(None, (one.remark for one in inputs)))
     schema = merge_schemas([one.schema for one in inputs])
     described = ", ".join([remark, *remarks])
-    return Input(name, partial(_read_chain, inputs), fingerprint, size_hint, described, schema)
+    places = [file.place for file in files]
+    return Input(name, partial(_read_chain, inputs, places), fingerprint, size_hint, described, schema)
 
 
-def _read_chain(inputs: Sequence[Input], skip: Skip) -> Iterator[Row]:
+def _read_chain(inputs: Sequence[Input], places: Sequence[str], skip: Skip) -> Iterator[Row]:
     first = count = 0
 
     def skip_shifted(position: int) -> bool:
@@ -232,7 +233,7 @@ def _read_chain(inputs: Sequence[Input], skip: Skip) -> Iterator[Row]:
         count = position + 1
         return skip(first + position)
 
-    for one in inputs:
+    for one, place in zip(inputs, places, strict=True):
         count = 0
         for row in one.rows(skip_shifted):
             count = max(count, row.position + 1)
@@ -240,7 +241,7 @@ def _read_chain(inputs: Sequence[Input], skip: Skip) -> Iterator[Row]:
             if isinstance(row, InvalidRow):
                 yield InvalidRow(position, position + 1, f"{one.name}, line {row.line}: {row.reason}")
             else:
-                yield replace(row, position=position, line=position + 1)
+                yield replace(row, position=position, line=position + 1, source=place)
         first += count
 
 

@@ -19,6 +19,8 @@ class RawRow:
     line: int
     """The line it begins on, from 1, for messages. In formats without lines, `position + 1`."""
     values: Mapping[str, object]
+    source: str = ""
+    """The file's path in its folder, where several files are read as one input."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,16 @@ from flip_reward.cli.audited import print_audit
 from flip_reward.cli.console import printable
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.grids import check_models, explain_unscored, run_with_progress, tell_models
-from flip_reward.cli.options import ENCODING, AsJson, Inputs, RetryRefused, SameModel, complete, expand_options
+from flip_reward.cli.options import (
+    ENCODING,
+    AsJson,
+    OptionalInputs,
+    RetryRefused,
+    SameModel,
+    complete,
+    expand_options,
+)
+from flip_reward.cli.rollouts import run_rollouts
 from flip_reward.cli.session import STOPPED, tell_groups, tell_shape
 from flip_reward.core.score import Outcome
 from flip_reward.data.readers import open_input
@@ -42,7 +51,30 @@ _PANEL = "Audit"
 @expand_options(without=("reward", "model", "policy_tokenizer"))
 def audit(
     config: RewardConfig,
-    data: Inputs,
+    data: OptionalInputs = None,
+    rollouts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rollouts",
+            help="In place of INPUT: the logs of any trainer, files or folders, which are watched step by step.",
+            metavar="PATH",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    reward_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of --rollouts: what is trained on. Of several the sum.", metavar="COLUMN", rich_help_panel=_PANEL
+        ),
+    ] = None,
+    other_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of --rollouts: a reward that is not trained on; may be repeated.",
+            metavar="COLUMN",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
     reward: Annotated[
         list[str] | None,
         typer.Option(
@@ -132,7 +164,30 @@ def audit(
       flip-reward audit pairs.jsonl -r flip --attack copy --fail-if 'copy.win_rate>0.05'
 
       flip-reward audit responses.jsonl -r mine.rewards:score --limit 100
+
+      flip-reward audit --rollouts rollouts/ --run-folder audits/run-7 --fail-if alarm
     """
+    if rollouts:
+        if data or reward or model or attack or limit or group_by or config.changed():
+            raise OptionError(
+                "--rollouts stands alone: logs are read, and no reward is asked",
+                hint="with --reward-column, --other-column, --columns, --encoding, --fail-if and --run-folder only",
+            )
+        run_rollouts(
+            rollouts,
+            columns=columns,
+            reward_columns=reward_column or [],
+            other_columns=other_column or [],
+            encoding=encoding,
+            run_folder=run_folder,
+            fail_if=fail_if or [],
+            as_json=as_json,
+        )
+        return
+    if reward_column or other_column:
+        raise OptionError("--reward-column and --other-column are for --rollouts")
+    if not data:
+        raise OptionError("there is nothing to audit", hint="name an input, or logs with --rollouts")
     check_libraries()
     thresholds = [parse(text) for text in fail_if or []]
     attacks = find_attacks(attack or [])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -38,10 +38,11 @@ _FIELD = re.compile(r"\{([^{}]+)\}")
 _PLAIN = re.compile(r"[^\",=]+")
 
 
-def parse_columns(text: str) -> dict[str, str]:
+def parse_columns(text: str, known: Sequence[str] = COLUMNS) -> dict[str, str]:
     r"""Read which columns of an input stand for ours, from `--columns`.
 
-    A comma ends a column only where "name=" follows; what stands in double quotes is never cut.
+    A comma ends a column only where "name=" follows; what stands in double quotes is never cut. `known` are our
+    names, where they are not those of data sets.
 
     Example:
         >>> parse_columns("instruction=question, response=answer")
@@ -60,7 +61,7 @@ def parse_columns(text: str) -> dict[str, str]:
         if _FIELD.search(theirs):
             theirs = theirs.replace(r"\n", "\n").replace(r"\t", "\t")
         columns[ours] = theirs
-    check_columns(columns)
+    check_columns(columns, known)
     return columns
 
 
@@ -75,13 +76,13 @@ def _split_pairs(text: str) -> list[str]:
     return [*pairs, text[start:]]
 
 
-def check_columns(columns: Mapping[str, str]) -> None:
+def check_columns(columns: Mapping[str, str], known: Sequence[str] = COLUMNS) -> None:
     """Make sure that our side of a mapping has names of ours, and none that exclude each other."""
     for ours in columns:
-        if ours not in COLUMNS:
+        if ours not in known:
             raise OptionError(
-                f"--columns: there is no {ours!r} to map{suggest([ours], COLUMNS)}",
-                hint=f"our columns are {', '.join(COLUMNS)}",
+                f"--columns: there is no {ours!r} to map{suggest([ours], known)}",
+                hint=f"our columns are {', '.join(known)}",
             )
     exclusive = (("instruction", "prompt"), RESPONSE_COLUMNS, *((one, "chosen") for one in RESPONSE_COLUMNS))
     for one, other in exclusive:
