@@ -20,6 +20,7 @@ from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.core.chat.marks import KNOWN_MARKS
 from flip_reward.core.chat.template import ChatReader, split_query
 from flip_reward.core.conversation import Message
+from flip_reward.core.copying import Copying
 from flip_reward.core.prompts import INFER, load_template, render_context, render_list
 from flip_reward.core.replies.parse import (
     ReplyFormat,
@@ -110,6 +111,8 @@ REPLIES: dict[str, Callable[[str], object]] = {
 }
 TEXTS: dict[str, Callable[[str], object]] = {
     "cautions": LIMITS.find_cautions,
+    "copies of an instruction": Copying.of(ORIGINAL).mask,
+    "copies of everything": lambda text: Copying.of(text).mask(text),
     "halves of characters": replace_lone_surrogates,
     "template": lambda text: TEMPLATE.format({"response": text, "context": render_context([Message("user", text)])}),
     "list of responses": lambda text: render_list([text]),

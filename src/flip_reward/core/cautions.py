@@ -23,6 +23,8 @@ class Caution(StrEnum):
     """Code with hardly a word about it."""
     OTHER_LANGUAGE = "other_language"
     """A language that the inferrer was not tuned on."""
+    COPIES_INSTRUCTION = "copies_instruction"
+    """It repeats half of the instruction, or more, from which an inferrer reads it off: `core.copying`."""
     OUTSIDE_CALIBRATION = "outside_calibration"
     """A reward beyond all those that had labels when the calibration was made."""
 
@@ -43,7 +45,7 @@ _CODE_LINE = re.compile(
 _FEWEST_LINES_OF_CODE = 2
 """One line outside of fences may look like code and be mathematics or prose."""
 # fmt: off
-_ENGLISH = frozenset({
+SMALL_WORDS = frozenset({  # of English
     "a", "about", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "could", "do", "does", "for",
     "from", "had", "has", "have", "he", "her", "his", "how", "i", "if", "in", "into", "is", "it", "its", "may", "my",
     "not", "of", "on", "or", "our", "she", "should", "so", "some", "such", "than", "that", "the", "their", "them",
@@ -111,7 +113,7 @@ def share_of_english(text: str) -> float:
 
 
 def _share_of_english(words: Sequence[str]) -> float:
-    return sum(1 for word in words if word in _ENGLISH) / len(words) if words else 0.0
+    return sum(1 for word in words if word in SMALL_WORDS) / len(words) if words else 0.0
 
 
 def _count_lines(text: str) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from statistics import fmean, median
+from typing import Self
 
 from flip_reward.core.cautions import Caution
 
@@ -94,6 +95,17 @@ class Cost:
     latency_seconds: float = 0.0
     cached: bool = False
 
+    @classmethod
+    def of_all(cls, costs: Sequence[Cost]) -> Self:
+        """Add up what several requests took that waited at the same time."""
+        asked = [cost for cost in costs if cost.attempts or cost.cached]
+        return cls(
+            usage=sum((cost.usage for cost in costs), Usage()),
+            attempts=sum(cost.attempts for cost in costs),
+            latency_seconds=max(cost.latency_seconds for cost in costs),
+            cached=bool(asked) and all(cost.cached for cost in asked),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -136,6 +148,25 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What a response is worth in the form that does not count; see `Score.other_reading`.
+
+    Attributes:
+        masked: This is the form without the words that it copies; otherwise the response as it is.
+        value: As in `Score`.
+        outcome: As in `Score`.
+        samples: What was inferred from it; empty where no word was left to infer from.
+        likelihood: As in `Score`.
+    """
+
+    masked: bool
+    value: float | None
+    outcome: Outcome
+    samples: tuple[Sample, ...] = ()
+    likelihood: Likelihood | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """What one response earned, or why it could not be scored.
 
@@ -157,6 +188,10 @@ class Score:
         likelihood: How likely the instruction was, for rewards that ask for that.
         cautions: Why the value has low confidence, where the inferrer's limits are known.
         parts: What the rewards gave that the value is made of, where there are such.
+        copied_share: Which share of the instruction's own words the response copies, 0 to 1 (`core.copying`); None
+            where it has no answer, or the instruction no words.
+        other_reading: Where the copy guard read the response twice, the reading with the higher value. All other
+            fields are of the one that counts.
 
     Raises:
         ValueError: `value` and `outcome` disagree.
@@ -183,6 +218,8 @@ class Score:
     likelihood: Likelihood | None = None
     cautions: tuple[Caution, ...] = ()
     parts: tuple[Part, ...] = ()
+    copied_share: float | None = None
+    other_reading: Reading | None = None
 
     def __post_init__(self) -> None:
         if (self.value is not None) != (self.outcome is Outcome.SCORED):

@@ -11,9 +11,19 @@ from flip_reward.data.shapes import Shape
 REJECTED = "rejected"
 """The outcome of a row that cannot be scored; `detail` says why."""
 
-ADDED = ("reward", "outcome", "inferred_instruction", "precision", "recall", "reasoning", "detail", "cautions")
+ADDED = (
+    "reward",
+    "outcome",
+    "inferred_instruction",
+    "precision",
+    "recall",
+    "reasoning",
+    "detail",
+    "cautions",
+    "copied_share",
+)
 """The columns, in their order, before they get names that are free."""
-_NUMBERS = ("reward", "precision", "recall")
+_NUMBERS = ("reward", "precision", "recall", "copied_share")
 _PART = "part_"
 """Before the name of a part, where rewards are made of others; these columns come last, and hold numbers."""
 
@@ -46,7 +56,7 @@ def _lay_out(score: Score, parts: Sequence[str]) -> list[object]:
     cautions = ", ".join(score.cautions) or None
     texts = (score.inferred_instruction, score.precision, score.recall, score.reasoning, score.detail)
     values = {part.name: part.value for part in score.parts}
-    return [score.value, score.outcome.value, *texts, cautions, *map(values.get, parts)]
+    return [score.value, score.outcome.value, *texts, cautions, score.copied_share, *map(values.get, parts)]
 
 
 def rejected_columns(reason: str, shape: Shape, parts: Sequence[str] = ()) -> dict[str, object]:

@@ -25,5 +25,6 @@ CAUTIONS: dict[Caution, str] = {
     Caution.SHORT_RESPONSE: "a few words, which would answer many instructions",
     Caution.MOSTLY_CODE: "code with hardly a word about it",
     Caution.OTHER_LANGUAGE: "a language that the model was not tuned on",
+    Caution.COPIES_INSTRUCTION: "it repeats half of the instruction or more",
     Caution.OUTSIDE_CALIBRATION: "a reward beyond all that the calibration was made from",
 }

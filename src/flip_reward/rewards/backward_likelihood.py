@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
@@ -19,7 +20,8 @@ from flip_reward.core.response import InferenceTarget, Target, select_target
 from flip_reward.core.score import Cost, Likelihood, Outcome, Score
 from flip_reward.engines.base import Engine, LogprobRequest, TokenLogprobs
 from flip_reward.rewards.base import RewardModel, ask, score_each
-from flip_reward.rewards.options import PromptOptions, Settings, TargetSetting, record_options
+from flip_reward.rewards.copy_guard import score_guarded
+from flip_reward.rewards.options import CopyGuardOptions, PromptOptions, Settings, TargetSetting, record_options
 
 PRIORS_KEPT = 10_000
 """How many instructions are remembered; for older ones the model is asked again."""
@@ -91,7 +93,7 @@ def _join_beginning(values: Sequence[float], most: int) -> Sequence[float]:
 
 
 @dataclass(frozen=True)
-class BackwardLikelihoodOptions(PromptOptions):
+class BackwardLikelihoodOptions(CopyGuardOptions, PromptOptions):
     """How `BackwardLikelihoodReward` asks."""
 
     target: TargetSetting = Target.LAST_USER
@@ -103,6 +105,9 @@ class BackwardLikelihoodOptions(PromptOptions):
             "(surprisal)."
         ),
     ] = LikelihoodValue.MEAN
+
+
+_RECORDED_OTHERWISE = ("template", "template_dir", "likelihood_value", "copy_guard", "copy_guard_share")
 
 
 class BackwardLikelihoodReward(RewardModel):
@@ -118,6 +123,7 @@ class BackwardLikelihoodReward(RewardModel):
         limits: The limits of the model, where they are known; responses outside of them get cautions.
 
     Raises:
+        OptionError: There is a share of the copy guard without it.
         TemplateError: There is no such template, or it is malformed.
 
     Example:
@@ -141,6 +147,7 @@ class BackwardLikelihoodReward(RewardModel):
         self.response_options = options.response
         self.prompt = prompt or load_completion_prompt(options.template, folder=options.template_dir)
         self.limits = limits
+        options.check_guard()
         self._priors: OrderedDict[LogprobRequest, array[float]] = OrderedDict()
         self._prior_tokens = 0
 
@@ -153,7 +160,8 @@ class BackwardLikelihoodReward(RewardModel):
             "template": self.prompt.template.name,
             "template_sha256": self.prompt.template.sha256,
             "value": self.options.likelihood_value.value,
-            **record_options(self.options, ("template", "template_dir", "likelihood_value"), ("target",)),
+            **record_options(self.options, _RECORDED_OTHERWISE, ("target",)),
+            **self.options.recorded_guard,
         }
 
     def select_target(self, group: Group) -> InferenceTarget:
@@ -176,12 +184,16 @@ class BackwardLikelihoodReward(RewardModel):
             prior = await self._ask_prior(target)
         if isinstance(prior, Score):
             return tuple(Score(None, answer) if isinstance(answer, Outcome) else prior for answer in answers)
-        scores = await score_each(self._score(answer, target, prior) for answer in answers)
+        scores = await score_each(self._score_answer(answer, target, prior) for answer in answers)
         return scores if prior is None else tuple(_charge_first(scores, prior.cost))
 
-    async def _score(self, answer: str | Outcome, target: InferenceTarget, prior: _Prior | None) -> Score:
+    async def _score_answer(self, answer: str | Outcome, target: InferenceTarget, prior: _Prior | None) -> Score:
         if isinstance(answer, Outcome):
             return Score(None, answer)
+        return await score_guarded(answer, target.instruction, self.options, partial(self._score, target, prior))
+
+    async def _score(self, target: InferenceTarget, prior: _Prior | None, answer: str) -> Score:
+        """Score an answer; that without a word, which the copy guard may leave, is how likely the instruction is."""
         limits = self.limits
 
         def read(logprobs: TokenLogprobs, cost: Cost) -> Score:

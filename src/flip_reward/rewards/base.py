@@ -9,7 +9,9 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias, TypeVar, overload
 
+from flip_reward.core.cautions import Caution
 from flip_reward.core.conversation import Group, Message
+from flip_reward.core.copying import CAUTIOUS_SHARE, Copying
 from flip_reward.core.replies.parse import ReplyPolicy
 from flip_reward.core.response import InferenceTarget, replace_lone_surrogates, select_target
 from flip_reward.core.score import Cost, Outcome, Score
@@ -195,7 +197,33 @@ class RewardModel(ABC):
             EngineUnavailableError: The engine will never answer.
         """
         target = self.select_target(group)
-        return ScoredGroup(await self.score_responses(group, target), target.instruction)
+        return ScoredGroup(await self.score_target(group, target), target.instruction)
+
+    async def score_target(self, group: Group, target: InferenceTarget) -> tuple[Score, ...]:
+        """Score every response of one group, and note what each copies of the instruction.
+
+        Args:
+            group: The conversation and its responses.
+            target: What `select_target` gave for this group.
+
+        Raises:
+            EngineUnavailableError: The engine will never answer.
+        """
+        copying = Copying.of(target.instruction)
+        scores = await self.score_responses(group, target)
+        return tuple(
+            self._note_copies(copying, response, score)
+            for response, score in zip(group.responses, scores, strict=True)
+        )
+
+    def _note_copies(self, copying: Copying, response: str, score: Score) -> Score:
+        answer = self.visible_answer(response)
+        share = None if isinstance(answer, Outcome) else copying.measure_share(answer)
+        if share is None:
+            return score
+        copies = share >= CAUTIOUS_SHARE and Caution.COPIES_INSTRUCTION not in score.cautions
+        cautions = (*score.cautions, Caution.COPIES_INSTRUCTION) if copies else score.cautions
+        return replace(score, copied_share=share, cautions=cautions)
 
     @overload
     async def score(self, data: Group) -> tuple[Score, ...]: ...
@@ -224,7 +252,7 @@ class RewardModel(ABC):
         Returns:
             For a group a score for each of its responses, for several a list of these. Rows and tables come back as
             what they are, with columns added: reward, outcome, inferred_instruction, precision, recall, reasoning,
-            detail and cautions. What was given is left as it is.
+            detail, cautions and copied_share. What was given is left as it is.
 
         Raises:
             ConversationError: A group has no instruction to infer. Nothing has been asked then.
@@ -266,7 +294,7 @@ class RewardModel(ABC):
                 targets.append(self.select_target(group))
             except ConversationError as error:
                 raise ConversationError(f"group {place}: {error}", hint=error.hint) from error
-        return await gather_all(map(self.score_responses, groups, targets))
+        return await gather_all(map(self.score_target, groups, targets))
 
     @overload
     def score_sync(self, data: Group) -> tuple[Score, ...]: ...

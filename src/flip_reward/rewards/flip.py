@@ -20,7 +20,15 @@ from flip_reward.core.tokens import NORMALIZERS
 from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel, ask, fail_as, score_each
-from flip_reward.rewards.options import ReplyOptions, ReplyPolicySetting, Settings, TargetSetting, record_options
+from flip_reward.rewards.copy_guard import score_guarded
+from flip_reward.rewards.options import (
+    CopyGuardOptions,
+    ReplyOptions,
+    ReplyPolicySetting,
+    Settings,
+    TargetSetting,
+    record_options,
+)
 from flip_reward.rewards.similarities import SIMILARITIES, load_similarity
 from flip_reward.settings import Setting
 
@@ -38,7 +46,7 @@ INFERENCE_SCHEMA = JsonSchema(
 
 
 @dataclass(frozen=True)
-class FlipOptions(ReplyOptions):
+class FlipOptions(CopyGuardOptions, ReplyOptions):
     """How `FlipReward` asks and compares; by default as in the paper, with greedy decoding.
 
     Example:
@@ -86,6 +94,7 @@ class FlipOptions(ReplyOptions):
 _RECORDED = ("target", "reply_policy", "structured", "temperature", "max_tokens", "top_p", "seed")
 _RECORDED_OTHERWISE = (
     "template", "template_dir", "similarity", "normalizer", "embedding_model", "idf", "samples", "aggregation",
+    "copy_guard", "copy_guard_share",
 )  # fmt: skip
 _HINT = "give a temperature above 0, for example --temperature 0.7"
 
@@ -102,7 +111,8 @@ class FlipReward(RewardModel):
         limits: The limits of the model, where they are known; responses outside of them get cautions.
 
     Raises:
-        OptionError: There is no such similarity; or several samples are wanted at temperature 0.
+        OptionError: There is no such similarity; or several samples are wanted at temperature 0, or a share of the
+            copy guard without it.
         TemplateError: There is no such template, or it is malformed.
 
     Example:
@@ -135,6 +145,7 @@ class FlipReward(RewardModel):
             idf=options.idf,
         )
         self.limits = limits
+        options.check_guard()
         if options.samples < 1:
             raise OptionError(f"at least 1 sample has to be drawn, not {options.samples}")
         if options.samples > 1 and options.sampling.temperature == 0:
@@ -154,6 +165,7 @@ class FlipReward(RewardModel):
             "similarity": self.similarity.name,
             **record_options(self.options, _RECORDED_OTHERWISE, _RECORDED),
             **(several if self.options.samples > 1 else {}),
+            **self.options.recorded_guard,
         }
 
     def select_target(self, group: Group) -> InferenceTarget:
@@ -179,8 +191,17 @@ class FlipReward(RewardModel):
         answer = self.visible_answer(response)
         if isinstance(answer, Outcome):
             return Score(None, answer)
+        return await score_guarded(answer, inference.instruction, self.options, partial(self._infer, inference))
+
+    async def _infer(self, inference: _Inference, answer: str) -> Score:
+        if not answer:
+            return _NOTHING_LEFT
         score = await ask(self.required_engine.complete(inference.ask(answer)), partial(inference.read, answer))
         return fail_as(self.options.reply_policy, score)
+
+
+_NOTHING_LEFT = Score(0.0, Outcome.SCORED, detail="nothing is left without what it copies of the instruction")
+"""For the copy guard: a response that says nothing itself, and so nothing that an instruction could be like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +212,16 @@ class _Inference:
     limits: ReliabilityLimits | None
     template: Template
     context: str
+    instruction: str
     reference: Reference
 
     @classmethod
     def of(cls, reward: FlipReward, target: InferenceTarget) -> Self:
         context = render_context(target.context) if target.context else ""
         reference = reward.similarity.prepare(target.instruction)
-        return cls(reward.options, reward.limits, reward.templates.choose(target), context, reference)
+        return cls(
+            reward.options, reward.limits, reward.templates.choose(target), context, target.instruction, reference
+        )
 
     def ask(self, answer: str) -> Request:
         options, template = self.options, self.template

@@ -12,10 +12,12 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from flip_reward.core.chat.template import ChatReader
+from flip_reward.core.copying import CAUTIOUS_SHARE
 from flip_reward.core.replies.parse import ReplyPolicy
 from flip_reward.core.response import Target, visible_answer
 from flip_reward.core.score import Outcome
 from flip_reward.engines.base import Sampling
+from flip_reward.errors import OptionError
 from flip_reward.settings import Setting, flatten
 
 Recorded = str | int | float | bool | None
@@ -122,6 +124,37 @@ class ReplyOptions(PromptOptions):
         False
     )
     sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True)
+class CopyGuardOptions:
+    """What a reward that infers makes of responses that copy their instruction."""
+
+    panel: ClassVar[str] = "Inference"
+
+    copy_guard: Annotated[
+        bool,
+        Field(
+            description="flip, backward-likelihood: where a response copies its instruction, score it without "
+            "what it copies too; the lower value counts. Trainings have it on."
+        ),
+    ] = False
+    copy_guard_share: Annotated[
+        float,
+        Field(
+            gt=0, le=1, description="With --copy-guard: the share of the instruction's own words from which it acts."
+        ),
+    ] = CAUTIOUS_SHARE
+
+    def check_guard(self) -> None:
+        """Refuse a share without the guard, as it would have no effect."""
+        if self.copy_guard_share != CAUTIOUS_SHARE and not self.copy_guard:
+            raise OptionError("copy_guard_share has no effect without copy_guard", hint="add --copy-guard")
+
+    @property
+    def recorded_guard(self) -> dict[str, Recorded]:
+        """What is recorded of it: nothing where it is off, so that earlier runs can be resumed."""
+        return {"copy_guard": True, "copy_guard_share": self.copy_guard_share} if self.copy_guard else {}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from flip_reward.core.cautions import Caution
-from flip_reward.core.score import Cost, Likelihood, Outcome, Part, Sample, Score, Usage
+from flip_reward.core.score import Cost, Likelihood, Outcome, Part, Reading, Sample, Score, Usage
 
 MOST_ROWS = 1 << 30
 """Of an input. A run folder remembers each row in a byte."""
@@ -78,6 +78,8 @@ def _read_score(fields: RecordLine) -> Score:
         likelihood=fields.likelihood,
         cautions=fields.cautions,
         parts=fields.parts,
+        copied_share=fields.copied_share,
+        other_reading=fields.other_reading,
     )
 
 
@@ -142,6 +144,8 @@ class RecordLine:
     likelihood: Likelihood | None = None
     cautions: tuple[Caution, ...] = ()
     parts: tuple[Part, ...] = ()
+    copied_share: float | None = None
+    other_reading: Reading | None = None
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -171,6 +175,8 @@ class RecordLine:
             score.likelihood,
             score.cautions,
             score.parts,
+            score.copied_share,
+            score.other_reading,
         )
 
 

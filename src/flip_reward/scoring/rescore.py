@@ -16,6 +16,7 @@ from flip_reward.core.score import Aggregation, Outcome, Sample, Score, aggregat
 from flip_reward.core.similarity import Reference, Similarity
 from flip_reward.errors import RunError
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
+from flip_reward.rewards.copy_guard import join_readings, to_score
 from flip_reward.rewards.options import Settings
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
@@ -131,7 +132,11 @@ def _revalue(value: LikelihoodValue, record: Record) -> Record:
     if score.likelihood is None:
         return record
     try:
-        return replace(record, score=replace(score, value=value.of(score.likelihood)))
+        score = replace(score, value=value.of(score.likelihood))
+        other = score.other_reading
+        if other is not None and other.likelihood is not None:
+            score = _join(score, replace(to_score(other), value=value.of(other.likelihood)))
+        return replace(record, score=score)
     except ValueError as error:
         raise RunError(
             str(error),
@@ -150,19 +155,34 @@ class _Comparer:
 
     def rescore(self, record: Record) -> Record:
         score = record.score
-        if not score.samples and not _comparable(score):
+        other = score.other_reading
+        if not score.samples and not _comparable(score) and other is None:
             return record
         if self._reference is None or record.instruction != self._instruction:
             self._instruction = record.instruction
             self._reference = self._similarity.prepare(record.instruction)
+        again = self._compare(score, self._reference)
+        if other is not None:
+            again = _join(again, self._compare(to_score(other), self._reference))
+        return replace(record, score=again)
+
+    def _compare(self, score: Score, reference: Reference) -> Score:
         if score.samples:
-            return replace(record, score=self._compare_samples(score, self._reference))
-        return replace(record, score=_compared(score, self._reference))
+            return self._compare_samples(score, reference)
+        return _compared(score, reference) if _comparable(score) else score
 
     def _compare_samples(self, score: Score, reference: Reference) -> Score:
         samples = [_compared(sample, reference) if _comparable(sample) else sample for sample in score.samples]
         again = aggregate(samples, self._aggregation, cost=score.cost, cautions=score.cautions)
+        again = replace(again, copied_share=score.copied_share, other_reading=score.other_reading)
         return again if again.value is not None else replace(again, detail=score.detail)
+
+
+def _join(score: Score, other: Score) -> Score:
+    """Let the lower of two readings count, as it may not be the one that did."""
+    masked = score.other_reading is not None and not score.other_reading.masked
+    joined = join_readings(*((other, score) if masked else (score, other)))
+    return replace(joined, cost=score.cost, cautions=score.cautions, copied_share=score.copied_share)
 
 
 def _without_calibration(record: Record) -> Record:

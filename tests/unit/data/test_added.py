@@ -10,7 +10,7 @@ from flip_reward.data.shapes import Shape
 from flip_reward.data.tables.arrow import make_fields
 
 CAUTIONS = (Caution.SHORT_RESPONSE, Caution.MOSTLY_CODE)
-SCORE = Score(0.5, Outcome.SCORED, 0.25, 1.0, "Name it", "why", cautions=CAUTIONS)
+SCORE = Score(0.5, Outcome.SCORED, 0.25, 1.0, "Name it", "why", cautions=CAUTIONS, copied_share=0.5)
 FAILED = Score(None, Outcome.EMPTY_REPLY, detail="the reply is empty")
 PAIR = Shape(candidate_columns=("a b", "c"))
 SHAPES = [Shape(), Shape(many=True), PAIR, Shape(candidate_columns=("a",), many=True)]
@@ -20,6 +20,7 @@ def test_one_response_has_plain_values() -> None:
     assert added_columns([SCORE], Shape()) == {
         "reward": 0.5, "outcome": "scored", "inferred_instruction": "Name it", "precision": 0.25, "recall": 1.0,
         "reasoning": "why", "detail": None, "cautions": "short_response, mostly_code",
+        "copied_share": 0.5,
     }  # fmt: skip
     assert set(added_columns([None], Shape()).values()) == {None}
 

@@ -27,7 +27,17 @@ ROWS: list[dict[str, object]] = [
     {"prompt": "Say hi in Greek.", "response": "", "source": "b"},
     {"prompt": "Count to three.", "response": "One, two, three.", "source": None},
 ]
-ADDED = ["reward", "outcome", "inferred_instruction", "precision", "recall", "reasoning", "detail", "cautions"]
+ADDED = [
+    "reward",
+    "outcome",
+    "inferred_instruction",
+    "precision",
+    "recall",
+    "reasoning",
+    "detail",
+    "cautions",
+    "copied_share",
+]
 TABLES: dict[str, Callable[[Sequence[Mapping[str, object]]], Any]] = {
     "pandas": lambda rows: pd.DataFrame(list(rows)),
     "polars": lambda rows: pl.DataFrame(list(rows)),
@@ -223,7 +233,7 @@ def test_a_column_of_the_users_is_never_replaced(reward: FlipReward) -> None:
     once = reward.score_table(pl.DataFrame(ROWS))
     twice = reward.score_table(once)
     assert twice.columns == [*once.columns, *(f"flip_{name}" for name in ADDED)]
-    assert reward.score_table(twice).columns[-1] == "flip_2_cautions"
+    assert reward.score_table(twice).columns[-1] == "flip_2_copied_share"
 
 
 @pytest.mark.parametrize("kind", sorted(TABLES))

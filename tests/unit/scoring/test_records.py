@@ -3,7 +3,7 @@ from __future__ import annotations
 import orjson
 
 from flip_reward.core.cautions import Caution
-from flip_reward.core.score import Cost, Likelihood, Outcome, Part, Sample, Score, Usage
+from flip_reward.core.score import Cost, Likelihood, Outcome, Part, Reading, Sample, Score, Usage
 from flip_reward.scoring.records import Record
 
 SAMPLES = (
@@ -25,6 +25,8 @@ SCORE = Score(
     likelihood=Likelihood(-12.5, 5, -20.0, 1.5),
     cautions=(Caution.SHORT_RESPONSE,),
     parts=(Part("flip", 0.5, Outcome.SCORED), Part("pointwise", None, Outcome.EMPTY_REPLY)),
+    copied_share=0.75,
+    other_reading=Reading(False, 0.75, Outcome.SCORED, SAMPLES[:1], Likelihood(-2.5, 5)),
 )
 
 
@@ -35,11 +37,11 @@ def test_a_record_comes_back_as_it_was_written() -> None:
 
 def test_a_record_of_an_earlier_version_lacks_the_newer_fields() -> None:
     fields = orjson.loads(Record(0, "row-0", 1, 0, "Hi", SCORE).to_line())
-    for name in ("spread", "samples", "likelihood", "cautions", "parts"):
+    for name in ("spread", "samples", "likelihood", "cautions", "parts", "copied_share", "other_reading"):
         del fields[name]
     score = Record.from_line(orjson.dumps(fields)).score
     assert (score.value, score.spread, score.samples, score.likelihood) == (0.5, None, (), None)
-    assert (score.cautions, score.parts) == ((), ())
+    assert (score.cautions, score.parts, score.copied_share, score.other_reading) == ((), (), None, None)
 
 
 def test_a_likelihood_of_an_earlier_version_has_no_weighted_gain() -> None:
@@ -60,7 +62,10 @@ def test_a_line_holds_the_fields_of_a_record_flat_and_in_their_order() -> None:
         '"reasoning":null,"raw_reply":"{"}],"likelihood":{"log_probability":-12.5,"tokens":5,'
         '"prior_log_probability":-20.0,"surprisal_weighted":1.5},"cautions":["short_response"],'
         '"parts":[{"name":"flip","value":0.5,"outcome":"scored"},'
-        '{"name":"pointwise","value":null,"outcome":"empty_reply"}]}\n'
+        '{"name":"pointwise","value":null,"outcome":"empty_reply"}],"copied_share":0.75,"other_reading":{"masked":false,'
+        '"value":0.75,"outcome":"scored","samples":[{"value":0.5,"outcome":"scored","precision":0.25,"recall":1.0,'
+        '"inferred_instruction":"Name fruits.","raw_reply":"raw","reasoning":"They are fruits."}],"likelihood":'
+        '{"log_probability":-2.5,"tokens":5,"prior_log_probability":null,"surprisal_weighted":null}}}\n'
     )
     blank = Score(None, Outcome.EMPTY_REPLY, cost=Cost(latency_seconds=0.12345678))
     assert Record(1, "é", 1, 0, "Say 🍎\n", blank).to_line().decode() == (
@@ -68,5 +73,5 @@ def test_a_line_holds_the_fields_of_a_record_flat_and_in_their_order() -> None:
         '"precision":null,"recall":null,"instruction":"Say 🍎\\n","inferred_instruction":null,"reasoning":null,'
         '"raw_reply":null,"detail":null,"usage":{"prompt_tokens":0,"completion_tokens":0,"cached_tokens":0},'
         '"attempts":0,"latency_seconds":0.123457,"cached":false,"spread":null,"samples":[],"likelihood":null,'
-        '"cautions":[],"parts":[]}\n'
+        '"cautions":[],"parts":[],"copied_share":null,"other_reading":null}\n'
     )

@@ -179,3 +179,41 @@ def test_a_calibrated_run_is_compared_without_its_calibration(tmp_path: Path, so
             assert after.score.value == before.score.parts[0].value != before.score.value
             assert (after.score.parts, after.score.cautions) == ((), ())
     assert "calibration" not in (rescored / "manifest.json").read_text()
+
+
+def test_both_readings_of_a_copy_are_compared_again(tmp_path: Path, source: str) -> None:
+    path = Path(source)
+    rows = [{"instruction": "say a word", "response": text} for text in ("say a word: it", "say a word", "it")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def script(request: Request) -> str:
+        inferred = "a very long way to say the word" if "say a word" in request.messages[-1].content else "say it"
+        return json.dumps({"REASONING": "", "INFERRED INSTRUCTION": inferred})
+
+    run(ScriptedEngine(script), tmp_path / "run", source, FlipOptions(copy_guard=True))
+    before = scores(tmp_path / "run")
+    folder, _ = rescore_run(tmp_path / "run", Length())
+    after = scores(folder)
+    assert [score.value for score in before] == [0.5, 0.0, 0.5]
+    assert [score.value for score in after] == [6 / 40, 0.0, 6 / 40]
+    assert [score.inferred_instruction for score in after] == ["say it", None, "say it"]
+    assert [score.copied_share for score in after] == [1.0, 1.0, 0.0]
+    back, _ = rescore_run(folder, TokenF1(), tmp_path / "back")
+    assert [score.value for score in scores(back)] == [score.value for score in before]
+    assert [score.other_reading and score.other_reading.value for score in scores(back)] == [
+        score.other_reading and score.other_reading.value for score in before
+    ]
+
+
+def test_both_likelihoods_of_a_copy_are_valued_again(tmp_path: Path, source: str) -> None:
+    Path(source).write_text(json.dumps({"instruction": "say a word", "response": "say a word: it"}) + "\n")
+    engine = ScriptedEngine(logprob_script=lambda request: [-1.0] if "say" in request.prefix else [-2.0, -1.0])
+    reward = BackwardLikelihoodReward(engine, BackwardLikelihoodOptions("answer", copy_guard=True))
+    opened = open_job(ScoringJob(reward, [source], tmp_path / "run"))
+    asyncio.run(opened.run())
+    opened.folder.close()
+    folder, _ = rescore_run(tmp_path / "run", LikelihoodValue.SUM)
+    [score] = scores(folder)
+    assert score.value == -3.0
+    assert score.other_reading is not None
+    assert (score.other_reading.masked, score.other_reading.value) == (False, -1.0)

@@ -17,7 +17,9 @@ from flip_reward.selection import LeftOut, Pair, select_above, select_best_of_gr
 from flip_reward.selection.scored import ScoredRows, open_scored, read_rewards
 
 LONGEST = RewardConfig(reward="longest").load()
-OURS = ("outcome", "inferred_instruction", "precision", "recall", "reasoning", "detail", "cautions")
+OURS = (
+    "outcome", "inferred_instruction", "precision", "recall", "reasoning", "detail", "cautions", "copied_share",
+)  # fmt: skip
 
 
 def write_lines(path: Path, rows: list[dict[str, object]]) -> Path:

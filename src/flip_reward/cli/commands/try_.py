@@ -19,7 +19,7 @@ from flip_reward.cli.options import expand_options
 from flip_reward.cli.session import warn_of_tiny_model
 from flip_reward.core.cautions import Caution
 from flip_reward.core.conversation import Group
-from flip_reward.core.score import Outcome, Score
+from flip_reward.core.score import Outcome, Reading, Score
 from flip_reward.errors import OptionError
 from flip_reward.report.highlight import find_shared_tokens
 from flip_reward.rewards.config import RewardConfig
@@ -43,6 +43,7 @@ _CAUTIONS = {
     Caution.SHORT_RESPONSE: "so short a response would answer many instructions",
     Caution.MOSTLY_CODE: "the response is mostly code",
     Caution.OTHER_LANGUAGE: "the model was not tuned for this language",
+    Caution.COPIES_INSTRUCTION: "the response repeats half of the instruction or more",
     Caution.OUTSIDE_CALIBRATION: "the calibration was made without rewards so high or so low",
 }
 
@@ -124,7 +125,8 @@ def _to_json(instruction: str, config: RewardConfig, tried: Sequence[_Tried]) ->
             "rank": None if one.score.value is None else ranked.index(one) + 1,
             "reward": one.score.value,
             **{name: getattr(one.score, name) for name in ("outcome", "inferred_instruction", "precision", "recall")},
-            **{name: getattr(one.score, name) for name in ("reasoning", "detail", "cautions", "parts")},
+            **{name: getattr(one.score, name) for name in ("reasoning", "detail", "cautions", "copied_share")},
+            **{name: getattr(one.score, name) for name in ("parts", "other_reading")},
         }
         for one in tried
     ]
@@ -171,6 +173,8 @@ def _describe(instruction: str, one: _Tried, config: RewardConfig, *, plain: boo
     for part in score.parts:
         known = f"{part.value:.3f}" if part.value is not None else f"none: {_OUTCOMES[part.outcome]}"
         lines.append((part.name, Text(known)))
+    if score.other_reading is not None:
+        lines.append(_describe_reading(score.other_reading))
     if score.value is None:
         lines.append(("reward", Text(f"none: {_OUTCOMES[score.outcome]} ({score.outcome.value})", style="yellow")))
     else:
@@ -179,6 +183,12 @@ def _describe(instruction: str, one: _Tried, config: RewardConfig, *, plain: boo
         lines.append(("detail", _show(score.detail)))
     lines += [("caution", Text(f"{_CAUTIONS[one]} ({one.value})", style="yellow")) for one in score.cautions]
     return lines
+
+
+def _describe_reading(other: Reading) -> tuple[str, Text]:
+    counts, besides = ("as it is", "without copies") if other.masked else ("without copies", "as it is")
+    value = f"none: {_OUTCOMES[other.outcome]}" if other.value is None else f"{other.value:.3f}"
+    return besides, Text(f"{value}; the lower one counts, {counts}")
 
 
 def _show(text: str) -> Text:

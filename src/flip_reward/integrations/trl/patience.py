@@ -93,7 +93,7 @@ class PatientScorer:
     async def _ask(self, asked: Sequence[tuple[SampleGroup, InferenceTarget]]) -> dict[int, Score]:
         """Score groups; return each score by its place in the call."""
         try:
-            found = await gather_all([self._reward.score_responses(one.group, target) for one, target in asked])
+            found = await gather_all([self._reward.score_target(one.group, target) for one, target in asked])
         except EngineUnavailableError as error:
             if isinstance(error, NoLogprobsError) or not self._answered:
                 raise

@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.response import InferenceTarget
-from flip_reward.core.score import Cost, Outcome, Part, Score, Usage
+from flip_reward.core.score import Cost, Outcome, Part, Score
 from flip_reward.engines.base import Engine
 from flip_reward.errors import ConversationError, OptionError
 from flip_reward.rewards.base import Rendered, RewardModel
@@ -156,20 +156,9 @@ def _join(cell: Cell, scores: Mapping[str, Score]) -> Score:
         reasoning=inferred.reasoning,
         raw_reply=inferred.raw_reply,
         detail=failure.detail if failure else "; ".join(details) or None,
-        cost=_add_up([score.cost for score in scores.values()]),
+        cost=Cost.of_all([score.cost for score in scores.values()]),
         cautions=tuple(_unique(caution for score in scores.values() for caution in score.cautions)),
         parts=tuple(Part(name, score.value, score.outcome) for name, score in scores.items()),
-    )
-
-
-def _add_up(costs: Sequence[Cost]) -> Cost:
-    """Add up what the parts took; they wait at the same time."""
-    asked = [cost for cost in costs if cost.attempts or cost.cached]
-    return Cost(
-        usage=sum((cost.usage for cost in costs), Usage()),
-        attempts=sum(cost.attempts for cost in costs),
-        latency_seconds=max(cost.latency_seconds for cost in costs),
-        cached=bool(asked) and all(cost.cached for cost in asked),
     )
 
 

@@ -97,6 +97,7 @@ class ScoreOut(BaseModel):
     detail: str | None
     spread: float | None
     cautions: list[Caution] = Field(description="Why the reward means little, where the model's limits are known.")
+    copied_share: float | None = Field(description="Which share of the instruction's own words it copies, 0 to 1.")
     cached: bool
     usage: UsageOut
     reasoning: str | None = Field(default=None, description="With details.")
@@ -107,6 +108,9 @@ class ScoreOut(BaseModel):
     likelihood: dict[str, float | None] | None = Field(default=None, description="With details.")
     parts: list[dict[str, object]] | None = Field(
         default=None, description="With details: name, value and outcome of what the reward is made of."
+    )
+    other_reading: dict[str, object] | None = Field(
+        default=None, description="With details: what the copy guard read besides, and does not count."
     )
 
 
@@ -199,6 +203,7 @@ def _show(score: Score, *, details: bool) -> dict[str, object]:
         "detail": score.detail,
         "spread": score.spread,
         "cautions": score.cautions,
+        "copied_share": score.copied_share,
         "cached": score.cost.cached,
         "usage": score.cost.usage,
     }
@@ -211,6 +216,7 @@ def _show(score: Score, *, details: bool) -> dict[str, object]:
             "samples": [SampleLine.of(sample) for sample in score.samples],
             "likelihood": score.likelihood,
             "parts": score.parts,
+            "other_reading": score.other_reading,
         }
     return shown
 

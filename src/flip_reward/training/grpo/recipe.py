@@ -7,11 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from flip_reward.audit.monitor.options import MonitorOptions
-from flip_reward.errors import DataError
+from flip_reward.errors import DataError, FlipRewardError
 from flip_reward.recipe import read_recipe
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.options import Settings
@@ -81,6 +81,24 @@ def _know_by_name(sections: dict[str, RewardConfig]) -> dict[str, RewardConfig]:
     return known
 
 
+def _guard(section: object, reward: object) -> object:
+    """Turn on the copy guard of a section that says nothing of it, where its reward has one."""
+    if not isinstance(section, Mapping) or "copy_guard" in section:
+        return section
+    try:
+        has_guard = "copy_guard" in RewardConfig(reward=section.get("reward", reward)).own_settings
+    except (FlipRewardError, ValidationError):
+        return section  # what is wrong with it is said when it is read
+    return {**section, "copy_guard": True} if has_guard else section
+
+
+def _guard_named(name: str, section: object) -> object:
+    try:
+        return _guard(section, resolve_data_reward(name, "rewards"))
+    except DataError:
+        return section
+
+
 class GrpoRecipe(RecipePart):
     """What is trained, on what, with which reward, and how."""
 
@@ -97,7 +115,8 @@ class GrpoRecipe(RecipePart):
     """The policy: a folder, a name on the hub, or "smollm2-135m"."""
     data: GrpoData
     reward: RewardConfig = RewardConfig()
-    """The reward of rows whose "dataset" names it."""
+    """The reward of rows whose "dataset" names it. Those to learn from have the copy guard on, unless a section says
+    `copy_guard: false`."""
     rewards: Annotated[dict[str, RewardConfig], AfterValidator(_know_by_name)] = Field(default={})
     """Where rows have several rewards: one section for each name in "dataset", which implies the reward."""
     held_out_rewards: list[RewardConfig] = Field(default=[])
@@ -123,6 +142,25 @@ class GrpoRecipe(RecipePart):
     """Train a LoRA adapter, in place of all weights."""
     grpo: Annotated[dict[str, object], AfterValidator(_check_grpo_fields)] = Field(default={})
     """Fields of TRL's GRPOConfig, called as they are there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _guard_rewards(cls, given: object) -> object:
+        if not isinstance(given, Mapping):
+            return given
+        guarded = {**given, "reward": _guard(given.get("reward", {}), "flip")}
+        if isinstance(sections := given.get("rewards"), Mapping):
+            guarded["rewards"] = {name: _guard_named(name, section) for name, section in sections.items()}
+        return guarded
+
+    def without_guard(self) -> Self:
+        """Return the recipe with the copy guard off, as all were before there was one."""
+        return self.model_copy(
+            update={
+                "reward": self.reward.updated(copy_guard=False),
+                "rewards": {name: one.updated(copy_guard=False) for name, one in self.rewards.items()},
+            }
+        )
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> Self:

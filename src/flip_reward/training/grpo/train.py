@@ -50,6 +50,7 @@ def train_grpo(
     manifest says so in `ended_by`, and there is a checkpoint too.
     """
     observer, stop = observer or SilentObserver(), stop or StopSignal()
+    recipe = _as_begun(recipe, folder, observer)
     require_libraries("trl", "datasets", "pyarrow", *(("peft",) if recipe.lora else ()))
     rows = prepare_rows(recipe.data, name_data_reward(recipe.reward.reward))
     evaluate = bool(rows.held_out)
@@ -96,6 +97,16 @@ def train_grpo(
                 if _is_first():
                     manifest.write(folder)
     return manifest
+
+
+def _as_begun(recipe: GrpoRecipe, folder: Path, observer: TrainingObserver) -> GrpoRecipe:
+    """Return the recipe as an earlier version would have read it, where that began in the folder."""
+    manifest = GrpoManifest.read(folder)
+    reward = None if manifest is None else manifest.recipe.get("reward")
+    if not isinstance(reward, dict) or "copy_guard" in reward:
+        return recipe
+    observer.say("It began without the copy guard, in an earlier version, and goes on without it")
+    return recipe.without_guard()
 
 
 def _load_rewards(recipe: GrpoRecipe, rows: GrpoRows, config: GRPOConfig, observer: TrainingObserver) -> GrpoRewards:

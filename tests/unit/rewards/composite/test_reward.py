@@ -208,7 +208,7 @@ def test_a_run_records_the_parts_and_goes_on(tmp_path: Path) -> None:
     assert summary.resumed_responses == 2
     records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
     assert records[0]["parts"][1] == {"name": "json", "value": 0.0, "outcome": "scored"}
-    assert output.read_text("utf-8-sig").splitlines()[0].endswith(",cautions,part_copy,part_json")
+    assert output.read_text("utf-8-sig").splitlines()[0].endswith(",cautions,copied_share,part_copy,part_json")
 
 
 async def test_engines_are_closed_once() -> None:

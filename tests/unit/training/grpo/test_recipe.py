@@ -28,7 +28,7 @@ def test_recipes_of_the_paper_differ_in_the_reward_alone() -> None:
     flip, judge = (GrpoRecipe.read(path) for path in RECIPES if path.stem in ("grpo_flip", "grpo_judge"))
     assert flip.grpo == judge.grpo
     assert flip.model == judge.model
-    assert flip.reward.model_copy(update={"reward": "pointwise"}) == judge.reward
+    assert flip.without_guard().reward.model_copy(update={"reward": "pointwise"}) == judge.reward
     assert flip.data.model_copy(update={"source": "", "switch_to": None}) == judge.data.model_copy(
         update={"source": "", "switch_to": None}
     )
@@ -126,3 +126,19 @@ def test_numbers_that_yaml_takes_for_texts(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(SMALL)
     assert GrpoRecipe.read(path).grpo["learning_rate"] == 1e-6
+
+
+def test_rewards_to_learn_from_hold_copies_against_a_response() -> None:
+    given = {"model": "m", "data": {"source": "prompts.jsonl"}}
+    likelihood = {"reward": "backward-likelihood", "model": "embedded"}
+    recipe = GrpoRecipe.model_validate(
+        given | {"held_out_rewards": [likelihood], "rewards": {"general-flip": {}, "general-quality": {}}}
+    )
+    assert recipe.reward.flip.copy_guard
+    assert recipe.rewards["general-flip"].flip.copy_guard
+    assert not recipe.held_out_rewards[0].backward_likelihood.copy_guard
+    assert "copy_guard" not in recipe.rewards["general-quality"].changed()
+    assert not GrpoRecipe.model_validate(given | {"reward": {"copy_guard": False}}).reward.flip.copy_guard
+    assert GrpoRecipe.model_validate(given | {"reward": likelihood}).reward.backward_likelihood.copy_guard
+    assert GrpoRecipe.model_validate(given | {"reward": {"reward": "min(flip, copy)"}}).reward.flip.copy_guard
+    assert recipe.without_guard().rewards["general-flip"] == recipe.rewards["general-flip"].updated(copy_guard=False)

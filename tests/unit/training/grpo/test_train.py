@@ -296,6 +296,19 @@ def test_killed_behind_the_last_step_it_takes_no_step_more(folder: Path) -> None
     }
 
 
+def test_what_began_before_there_was_a_copy_guard_goes_on_without(folder: Path) -> None:
+    recipe, out, notes = make_recipe(folder, grpo={"max_steps": 1}), folder / "out", Notes()
+    finished = train_grpo(recipe.without_guard(), out)
+    with pytest.raises(RunMismatchError, match="copy_guard"):
+        train_grpo(recipe, out)
+    earlier = json.loads((out / "manifest.json").read_text())
+    for name in ("copy_guard", "copy_guard_share"):
+        del earlier["recipe"]["reward"][name]
+    (out / "manifest.json").write_text(json.dumps(earlier))
+    assert train_grpo(recipe, out, observer=notes).outcome == finished.outcome
+    assert any("copy guard" in said for said in notes.said)
+
+
 @pytest.mark.slow
 def test_the_only_checkpoint_goes_when_the_next_one_is_whole(folder: Path) -> None:
     class SpoilNext(Notes):

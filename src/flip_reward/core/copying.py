@@ -1,0 +1,350 @@
+"""What a response copies from its instruction: the share, and the response without it."""
+
+from __future__ import annotations
+
+import base64
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress, groupby
+from typing import Self, TypeVar
+
+from flip_reward.core.cautions import SMALL_WORDS
+from flip_reward.core.tokens import UNSPACED
+
+CAUTIOUS_SHARE = 0.5
+"""Copies of this share and more make a caution, and are what the copy guard takes out. Chosen on PandaLM."""
+
+_SPAN = 4
+"""So many words in a row are a copy."""
+_SPAN_UNSPACED = 8
+"""The same in scripts without blanks, where a character is a word and most words are two."""
+_FEWEST_SHUFFLED = 3
+"""With fewer telling words, those of an instruction stand together in many honest answers."""
+_LEAST_SHUFFLED = 0.8
+"""Words in another order are a copy where this share of the telling ones stands together."""
+_LONGEST_WORD = 16
+"""Where words are as long or longer, some may be base64."""
+
+Gram = tuple[str, ...]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """An instruction, prepared to find copies of it in many responses.
+
+    Its own words count, not what it gives as material: see `instruction_without_material`. Case, accents,
+    punctuation, articles and invisible characters do not matter, and base64 is read. Copies are four words and more
+    in a row, or all of them where they are fewer; or most of the telling words close together in any order. Linear
+    time.
+
+    Example:
+        >>> copying = Copying.of("Write a short poem about the sea.")
+        >>> copying.measure_share("**Write a short po\u200bem** about rain."), copying.measure_share("Waves, sand.")
+        (0.5, 0.0)
+        >>> copying.mask("You ask: WRITE A SHORT POEM, about (the) SEA! Waves, sand.")
+        'You ask: Waves, sand.'
+    """
+
+    span: int
+    own: frozenset[Gram]
+    """Of its own words, so many in a row."""
+    all: frozenset[Gram]
+    """Of all its words, material too."""
+    telling: frozenset[str]
+    """Its own words without small ones; empty where they are too few to be known in another order."""
+    words: frozenset[str]
+    length: int
+    """In words."""
+
+    @classmethod
+    def of(cls, instruction: str) -> Self:
+        """Prepare an instruction."""
+        words: list[str] = []
+        own: list[bool] = []
+        for text, mine in _split_material(instruction):
+            found = _read_words(text)
+            words += found
+            own += [mine] * len(found)
+        unspaced = not instruction.isascii() and 2 * sum(1 for word in words if UNSPACED.match(word)) > len(words)
+        span = min(_SPAN_UNSPACED if unspaced else _SPAN, len(words))
+        grams = list(_grams(words, span))
+        of_own = grams
+        if not all(own):
+            # Where its own words are fewer than make a copy, they are one with the material that touches them.
+            counts = [sum(one) for one in _grams(own, span)]
+            most = max(counts, default=0)
+            of_own = [gram for gram, count in zip(grams, counts, strict=True) if count == most]
+        telling = set(compress(words, own)) - SMALL_WORDS
+        telling = telling if len(telling) >= _FEWEST_SHUFFLED else set()
+        return cls(span, frozenset(of_own), frozenset(grams), frozenset(telling), frozenset(words), len(words))
+
+    def measure_share(self, response: str) -> float | None:
+        """Return which share of the instruction's own words stands in a response, 0 to 1, in rows of four words.
+
+        Of words in another order it is the largest share that stands close together, where that is most of them.
+        None for an instruction without words.
+        """
+        if not self.own:
+            return None
+        found = _split(response)
+        known = set(found)
+        if max(map(len, known), default=0) >= _LONGEST_WORD:
+            found = _split(_BASE64.sub(_decode_run, response))
+            known = set(found)
+        wanted = [gram for gram in self.own if known.issuperset(gram)]
+        shuffled = self._may_be_shuffled(known)
+        if not wanted and not shuffled:
+            return 0.0  # nearly always, and at once
+        words = _drop_articles(found)
+        share = len(set(_grams(words, self.span)).intersection(wanted)) / len(self.own)
+        if share < _LEAST_SHUFFLED and shuffled:
+            share = max(share, max(self._count_telling(words)) / len(self.telling))
+        return share
+
+    def mask(self, response: str, least_share: float = 0.0) -> str | None:
+        """Return a response without what it copies; "" where no word is left.
+
+        Where it copies the instruction's own words, material beside them is taken out too: who repeats all of a
+        question does not quote it to work on it.
+
+        Returns:
+            None where nothing is copied, or less than `least_share`.
+        """
+        share = self.measure_share(response)
+        if not share or share < least_share:
+            return None
+        places = list(_place_words(response))
+        words = [word for word, _, _ in places]
+        copied = bytearray(len(words))
+        for place, gram in enumerate(_grams(words, self.span)):
+            if gram in self.all:
+                copied[place : place + self.span] = b"\1" * self.span
+        if self._may_be_shuffled(set(words)):
+            self._mark_shuffled(words, copied)
+        if all(copied):
+            return ""
+        return _leave_out(response, places, copied)
+
+    def _may_be_shuffled(self, known: set[str]) -> bool:
+        return bool(self.telling) and len(self.telling & known) >= _LEAST_SHUFFLED * len(self.telling)
+
+    @property
+    def _window(self) -> int:
+        return self.length + self.length // 4
+
+    def _count_telling(self, words: Sequence[str]) -> Iterator[int]:
+        """Count the different telling words among the last ones, at each place; 0 where they are not most of them."""
+        inside = dict.fromkeys(self.telling, 0)
+        window, least, count = self._window, _LEAST_SHUFFLED * len(self.telling), 0
+        for place, word in enumerate(words):
+            if word in inside:
+                count += not inside[word]
+                inside[word] += 1
+            if place >= window and (gone := words[place - window]) in inside:
+                inside[gone] -= 1
+                count -= not inside[gone]
+            yield count if count >= least else 0
+
+    def _mark_shuffled(self, words: Sequence[str], copied: bytearray) -> None:
+        marked = 0
+        for place, count in enumerate(self._count_telling(words)):
+            if count:
+                for other in range(max(marked, place + 1 - self._window), place + 1):
+                    copied[other] |= words[other] in self.words
+                marked = place + 1
+
+
+def copied_share(instruction: str, response: str) -> float | None:
+    """Return which share of an instruction's own words a response copies, 0 to 1; see `Copying`.
+
+    None for an instruction without words.
+    """
+    return Copying.of(instruction).measure_share(response)
+
+
+def mask_copies(instruction: str, response: str, least_share: float = 0.0) -> str | None:
+    """Return a response without what it copies from an instruction; None where that is nothing. See `Copying`."""
+    return Copying.of(instruction).mask(response, least_share)
+
+
+def instruction_without_material(instruction: str) -> str:
+    r"""Return an instruction's own words, without what it gives to work on.
+
+    Material is code, quotations, what follows a colon, and paragraphs after the first one; or those before the last
+    one, where that speaks of what is above. Where nothing would be left, all words are its own.
+
+    Example:
+        >>> instruction_without_material("Translate this into French:\n\nThe sea is calm today.")
+        'Translate this into French:'
+    """
+    return "".join([text for text, own in _split_material(instruction) if own]).strip()
+
+
+def _split_material(instruction: str) -> list[tuple[str, bool]]:
+    """Cut an instruction into pieces, each its own words or material."""
+    if not _MARK_OF_MATERIAL.search(instruction):
+        return [(instruction, True)]
+    own = bytearray(b"\1") * len(instruction)
+    for match in _QUOTED.finditer(instruction):
+        own[match.start() : match.end()] = bytes(match.end() - match.start())
+    begin = next((place for place in compress(range(len(own)), own) if not instruction[place].isspace()), 0)
+    end = len(instruction.rstrip())
+    blank_lines = [match for match in _BLANK_LINE.finditer(instruction, begin, end) if own[match.start()]]
+    if blank_lines:
+        last = blank_lines[-1].end()
+        begin, end = (last, end) if _ABOVE.search(instruction, last) else (begin, blank_lines[0].start())
+    for match in _COLON.finditer(instruction, begin, end):
+        if own[match.start()] and not _LABEL.fullmatch(instruction, begin, match.start()):
+            end = match.end()
+            break
+    own[:begin] = bytes(begin)
+    own[end:] = bytes(len(own) - end)
+    pieces = [(instruction[slice(*run.span())], run.group()[0] == 1) for run in _RUN.finditer(own)]
+    return pieces if any(mine and _read_words(text) for text, mine in pieces) else [(instruction, True)]
+
+
+_QUOTED = re.compile(
+    r"""
+        ^[ \t]*(?P<fence>```|~~~).*?(?:^[ \t]*(?P=fence)[ \t]*$|\Z) | `[^`\n]++`
+      | "[^"\n]++" | “[^“”]++” | „[^„“”]++[“”] | «[^«»]++» | ‹[^‹›]++› | 「[^「」]++」 | 『[^『』]++』 | 《[^《》]++》
+      | (?<!\w)'[^'\n]++'(?!\w) | (?<!\w)‘[^‘’\n]++’(?!\w)
+    """,
+    re.VERBOSE | re.MULTILINE | re.DOTALL,
+)
+_MARK_OF_MATERIAL = re.compile("[\n:：`~\"'“”„«‹「『《‘]")
+_RUN = re.compile(b"\0+|\1+")
+_BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*+")
+_COLON = re.compile(r":(?=\s)|：")
+_LABEL = re.compile(
+    r"\W*(?:question|q|task|instructions?|prompt|request|query|human|user|system|input|problem|exercise)\W*",
+    re.IGNORECASE,
+)
+"""What stands before a colon and gives no material."""
+_ABOVE = re.compile(r"\b(?:above|preceding|previous)\b", re.IGNORECASE)
+
+
+def _grams(words: Sequence[T], span: int) -> Iterator[tuple[T, ...]]:
+    return zip(*(words[start:] for start in range(span)), strict=False)
+
+
+_ARTICLES = frozenset(("a", "an", "the"))
+_LONGEST_FOLD = 4
+"""A character that stands for more is one of its own: a few stand for sentences."""
+_FILLERS = "\u115f\u1160"
+"""Letters of Hangul that are seen as nothing."""
+
+
+class _Folds(dict[int, str]):
+    """What is left of a character: letters without case and accents, a blank for marks, nothing for the invisible."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = folded = _fold(chr(code))
+        return folded
+
+
+def _fold(character: str) -> str:
+    if character in "'’ʼ":
+        return ""
+    kept = []
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
+    for one in folded if len(folded) <= _LONGEST_FOLD else character:
+        category = unicodedata.category(one)
+        if category[0] in "LN" and one not in _FILLERS:
+            kept.append(f" {one} " if UNSPACED.match(one) else one)
+        elif category[0] != "M" and category != "Cf" and one not in _FILLERS:
+            kept.append(" ")
+    return "".join(kept)
+
+
+_FOLDS = _Folds()
+
+
+def _read_words(text: str) -> list[str]:
+    """Read the words of a text, without articles."""
+    return _drop_articles(_split(text))
+
+
+def _drop_articles(words: Sequence[str]) -> list[str]:
+    return [word for word in words if word not in _ARTICLES]
+
+
+def _split(text: str) -> list[str]:
+    if text.isascii():
+        return text.encode().translate(_FOLD_ASCII, b"'").decode().split()
+    return text.translate(_FOLDS).split()
+
+
+_FOLD_ASCII = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
+
+
+def _place_words(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield the words of a text, each with where it begins and ends; those in base64, with where that does."""
+    at = 0
+    for run in _BASE64.finditer(text):
+        decoded = _decode_run(run)
+        if decoded != run.group():
+            yield from _place_in(text[at : run.start()], at)
+            yield from ((word, *run.span()) for word in _read_words(decoded))
+            at = run.end()
+    yield from _place_in(text[at:], at)
+
+
+def _place_in(text: str, offset: int) -> Iterator[tuple[str, int, int]]:
+    letters: list[str] = []
+    start = stop = 0
+    for place, character in enumerate(f"{text} ", offset):
+        for one in _FOLDS[ord(character)]:
+            if one != " ":
+                start = start if letters else place
+                stop = place + 1
+                letters.append(one)
+            elif letters:
+                if (word := "".join(letters)) not in _ARTICLES:
+                    yield word, start, stop
+                letters.clear()
+
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}")
+_URL_SAFE = str.maketrans("-_", "+/")
+
+
+def _decode_run(run: re.Match[str]) -> str:
+    """Return what base64 says, between blanks; what is none, as it is."""
+    digits = run.group().rstrip("=").translate(_URL_SAFE)
+    digits = digits[: len(digits) - (len(digits) % 4 == 1)]
+    try:
+        return f" {base64.b64decode(digits + '=' * (-len(digits) % 4)).decode()} "
+    except ValueError:
+        return run.group()
+
+
+def _leave_out(text: str, places: Sequence[tuple[str, int, int]], copied: Sequence[int]) -> str:
+    """Join what is left of a text without copied words, what stands between two of them, and marks around."""
+    kept, at = [], 0
+    for mine, same in groupby(zip(places, copied, strict=True), key=lambda one: one[1]):
+        if mine:
+            run = [place for place, _ in same]
+            kept.append(text[at : run[0][1]])
+            at = run[-1][2]
+    kept.append(text[at:])
+    for place in range(len(kept) - 1):
+        kept[place : place + 2] = _take_off_marks(kept[place].rstrip(), kept[place + 1].lstrip(_ENDS))
+    return " ".join(filter(None, kept)).strip()
+
+
+def _take_off_marks(before: str, after: str) -> tuple[str, str]:
+    for opening, closing in _AROUND:
+        if before.endswith(opening) and after.startswith(closing):
+            before, after = before.removesuffix(opening).rstrip(), after.removeprefix(closing).lstrip(_ENDS)
+    return before, after
+
+
+_ENDS = " \t\r\n.,;:!?…。，、；：！？\u200b\u200c\u200d\u2060\ufeff"
+"""What goes with the words that it stands behind: ends of sentences, and the invisible."""
+_AROUND = (
+    ("**", "**"), ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("「", "」"),
+    ("(", ")"), ("[", "]"), ("```", "```"), ("``", "``"), ("<!--", "-->"),
+)  # fmt: skip

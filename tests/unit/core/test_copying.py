@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import base64
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flip_reward.core.copying import CAUTIOUS_SHARE, Copying, copied_share, instruction_without_material, mask_copies
+
+ASKED = "Explain to a young child how the moon makes the tides, with one example from daily life."
+ANSWER = "Water follows a pull, as your toys follow a string."
+CHINESE = "请用三句话给小朋友解释一下月亮怎样引起海水的涨潮和退潮。"
+QUOTES = [
+    json.loads(line)
+    for line in (Path(__file__).parents[2] / "quoting_instructions.jsonl").read_text("utf-8").splitlines()
+]
+
+
+def shuffled(text: str) -> str:
+    words = text.split()
+    random.Random(3).shuffle(words)
+    return " ".join(words)
+
+
+ECHOES = {
+    "alone": ASKED,
+    "capitals": ASKED.upper(),
+    "quoted": f'You asked: "{ASKED}"',
+    "fenced": f"```text\n{ASKED}\n```",
+    "comment": f"<!-- {ASKED} -->",
+    "marks between words": "* | ".join(ASKED.split()),
+    "marks in words": ASKED.replace("moon", "mo\u00adon").replace("tides", "**ti**\u200bdes").replace("*", "\u2060"),
+    "without articles": ASKED.replace(" the", "").replace(" a ", " "),
+    "zero width": "\u200b".join(ASKED),
+    "fullwidth": "".join(chr(ord(one) + 0xFEE0) if "!" <= one <= "~" else one for one in ASKED),
+    "accents": ASKED.replace("o", "ó").replace("e", "ë"),
+    "base64": base64.b64encode(ASKED.encode()).decode(),
+    "base64 for addresses": base64.urlsafe_b64encode(ASKED.encode()).decode().rstrip("="),
+    "another order": shuffled(ASKED),
+    "backwards": " ".join(reversed(ASKED.split())),
+    "telling words": "Explain young child moon makes tides one example daily life",
+}
+
+
+@pytest.mark.parametrize("name", sorted(ECHOES))
+def test_an_echo_is_found_and_taken_out_however_it_is_written(name: str) -> None:
+    assert (copied_share(ASKED, ECHOES[name]) or 0) >= 0.8
+    left = mask_copies(ASKED, f"{ECHOES[name]}\n\n{ANSWER}")
+    assert left is not None
+    assert left.endswith("follows a pull, as your toys follow a string.")
+    assert not copied_share(ASKED, left)
+    assert not {"moon", "tides", "daily"} & set(left.lower().split())
+
+
+def test_marks_around_a_copy_go_with_it() -> None:
+    assert mask_copies(ASKED, f'So "{ASKED}", you ask? (**{ASKED}**) Waves.') == "So you ask? Waves."
+
+
+@pytest.mark.parametrize("name", ["alone", "base64", "capitals", "fullwidth", "zero width"])
+def test_nothing_is_left_of_an_echo_alone(name: str) -> None:
+    assert mask_copies(ASKED, f"> {ECHOES[name]} <!--") == ""
+
+
+def test_an_answer_in_its_own_words_is_left_as_it_is() -> None:
+    assert copied_share(ASKED, ANSWER) == 0
+    assert mask_copies(ASKED, ANSWER) is None
+    assert mask_copies(ASKED, "The moon makes the water rise, and so there are tides in daily life.") is None
+
+
+def test_the_share_rises_with_what_is_copied() -> None:
+    words = ASKED.replace(" a ", " ").replace(" the ", " ").split()
+    beginnings = [" ".join(words[:count]) for count in range(3, len(words) + 1)]
+    shares = [copied_share(ASKED, f"{ANSWER} {beginning}") or 0.0 for beginning in beginnings]
+    assert shares == sorted(shares)
+    assert shares[:8] == pytest.approx([count / (len(words) - 3) for count in range(8)])
+    assert shares[-1] == 1
+    for beginning, share in zip(beginnings, shares, strict=True):
+        assert mask_copies(ASKED, beginning, least_share=0.5) == ("" if share >= 0.5 else None)
+
+
+def test_scripts_without_blanks() -> None:
+    assert copied_share(CHINESE, f"{CHINESE}月亮会拉海水。") == 1
+    assert copied_share(CHINESE, "海水被月亮的引力拉向它那一边。") == 0
+    assert mask_copies(CHINESE, CHINESE) == ""
+    left = mask_copies(CHINESE, "、".join(CHINESE) + "\n\nWater follows.")
+    assert left is not None
+    assert left.endswith("Water follows.")
+
+
+@pytest.mark.parametrize(
+    ("asked", "response", "left"),
+    [
+        ("Write haiku", "Write haiku!", ""),
+        ("Write haiku", "Snow on the gate. write, HAIKU", "Snow on the gate."),
+        ("Write haiku", "I write no haiku.", None),
+        ("Hi", "Hello", None),
+        ("?!", "?!", None),
+        ("", "text", None),
+        ("Write haiku", "", None),
+    ],
+)
+def test_of_few_words_all_are_a_copy(asked: str, response: str, left: str | None) -> None:
+    assert mask_copies(asked, response) == left
+
+
+def test_an_instruction_without_words_has_no_share() -> None:
+    assert copied_share("?! …", "?! …") is None
+    assert copied_share("", "") is None
+    assert copied_share("Hi", "") == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "own"),
+    [
+        ("Translate into Greek: The shop is closed.", "Translate into Greek:"),
+        ("Shorten this.\n\nThe shop is closed today.\n\nCome back on Monday.", "Shorten this."),
+        ("The shop is closed today.\n\nShorten the text above.", "Shorten the text above."),
+        ('What is wrong in "He go home" here?', "What is wrong in  here?"),
+        ("Why does `print(1` fail?", "Why does  fail?"),
+        ("```py\nx = 1\n```\nRename x.", "Rename x."),
+        ("```py\nx = 1\n```\n\nRename x: y", "Rename x:"),
+        ("What does « bonjour tout le monde » mean?", "What does  mean?"),
+        ("翻译：今天天气很好。", "翻译："),
+        ("Question: how deep is the sea?", "Question: how deep is the sea?"),
+        ("What's a dog's life, and isn't it a cat's?", "What's a dog's life, and isn't it a cat's?"),
+        ("Be here at 10:30 or call http://x.y", "Be here at 10:30 or call http://x.y"),
+        ('"All of it is quoted."', '"All of it is quoted."'),
+        ("", ""),
+    ],
+)
+def test_what_an_instruction_gives_to_work_on_is_not_its_own(asked: str, own: str) -> None:
+    assert instruction_without_material(asked) == own
+
+
+def test_material_may_be_quoted_but_goes_with_an_echo_of_everything() -> None:
+    asked = "Correct the grammar and keep the meaning of this sentence:\nHim and me was late for the school bus."
+    assert mask_copies(asked, "Him and me was late for the school bus -> He and I were late for the bus.") is None
+    assert mask_copies(asked, f"{asked} {ANSWER}") == ANSWER
+
+
+def test_few_own_words_are_one_with_the_material_they_touch() -> None:
+    asked = "Translate: The shop is closed today."
+    assert copied_share(asked, "Translate that? The shop is closed today.") == 0
+    assert copied_share(asked, f"{asked} {ANSWER}") == 1
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in QUOTES if row["kind"] != "without marks"], ids=lambda row: row["prompt"]
+)
+def test_right_answers_that_quote_are_left_as_they_are(row: dict[str, str]) -> None:
+    assert (copied_share(row["prompt"], row["response"]) or 0) < CAUTIOUS_SHARE
+
+
+def test_there_are_enough_quotes() -> None:
+    kinds = [row["kind"] for row in QUOTES]
+    assert len(QUOTES) >= 60
+    assert len(set(kinds)) >= 10
+
+
+@given(st.text(), st.text())
+def test_any_text_has_a_share_and_what_is_left_is_of_it(asked: str, response: str) -> None:
+    copying = Copying.of(asked)
+    share = copying.measure_share(response)
+    assert share is None or 0 <= share <= 1
+    left = copying.mask(response)
+    assert (left is None) == (not share)
+    assert left is None or len(left) < len(response)
+    assert copying.mask(asked) in ("", None)
+
+
+@given(st.text(alphabet="ab \n:\"`'“”*éA", max_size=60), st.text(alphabet="ab \n", max_size=20))
+def test_an_instruction_with_anything_around_it_is_found(asked: str, around: str) -> None:
+    share = copied_share(asked, f"{around} {asked} {around}")
+    assert share in (None, 1)
