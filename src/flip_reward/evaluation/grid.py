@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flip_reward.core.conversation import Group
+from flip_reward.core.copying import CAUTIOUS_SHARE
 from flip_reward.core.response import Target
 from flip_reward.core.score import Aggregation, Outcome
 from flip_reward.data.groups import SourceRow
@@ -329,6 +330,9 @@ def _name_settings(config: RewardConfig, settings: Settings) -> str:
     if own.get("samples", 1) > 1:
         words.append(f"x{own['samples']}")
         words += [own["aggregation"]] if own["aggregation"] is not Aggregation.MEAN else []
+    if own.get("copy_guard"):
+        words.append("copy-guard")
+        words += [f"{own['copy_guard_share']:g}"] if own["copy_guard_share"] != CAUTIOUS_SHARE else []
     return " ".join(words + _CALIBRATED * (config.calibration is not None))
 
 
