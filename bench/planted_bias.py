@@ -1,7 +1,7 @@
 """How soon a planted bias is noticed: trainings on a reward that also pays for a trick, and clean ones.
 
     python bench/planted_bias.py prompts.jsonl -o trained/planted --steps 30 --seeds 1 2
-    python bench/planted_bias.py prompts.jsonl -o trained/planted --only copying clean --guard off on
+    python bench/planted_bias.py prompts.jsonl -o trained/planted --only copying clean --guard off
 
 Each training is `flip-reward train` on the CPU recipe, so the same command goes on where it was interrupted. The last
 table says at which step an alarm came and what it named. An alarm of a clean training is a false one.
@@ -33,10 +33,10 @@ EXPLAINS = {"copying": "copied", "length": "length", "phrase": "rising_phrases"}
 def write_recipe(arguments: argparse.Namespace, planted: str, seed: int, guard: str, folder: Path) -> Path:
     """Write the recipe of a training beside its folder."""
     recipe = yaml.safe_load(RECIPE.read_text())
-    flip = recipe["reward"] | ({"copy_guard": guard == "on"} if guard != "none" else {})
+    flip = recipe["reward"]
     recipe["data"] |= {"source": str(arguments.prompts), "switch_to": None}
-    recipe["reward"] = flip | {"reward": PLANTED[planted]}
-    recipe["held_out_rewards"] += [flip]
+    recipe["reward"] = flip | {"reward": PLANTED[planted], "copy_guard": guard == "on"}
+    recipe["held_out_rewards"] += [flip | {"copy_guard": True}]  # what it would be without the planted bias
     recipe["compared_samples"] = arguments.compared
     recipe["grpo"] |= {"max_steps": arguments.steps, "seed": seed}
     if arguments.model:
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, default=Path("trained/planted"))
     parser.add_argument("--only", nargs="+", choices=list(PLANTED), default=list(PLANTED))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--guard", nargs="+", choices=["off", "on", "none"], default=["none"])
+    parser.add_argument("--guard", nargs="+", choices=["off", "on"], default=["off", "on"])
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--compared", type=int, default=8, help="samples of a step that the held-out rewards score")
     parser.add_argument("--model", help="the policy, in place of the recipe's")
