@@ -99,6 +99,8 @@ async def score(reward: RewardModel, texts: Sequence[Text]) -> None:
 def interval(values: Sequence[Sequence[float]]) -> str:
     """Return the mean over prompts of means, in percent, with a 95 % bootstrap interval over prompts."""
     sums = [(sum(one), len(one)) for one in values if one]
+    if not sums:
+        return "-"
     generator = random.Random(1)
     draws = []
     for _ in range(DRAWS):

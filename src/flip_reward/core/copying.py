@@ -20,10 +20,12 @@ _SPAN = 4
 """So many words in a row are a copy."""
 _SPAN_UNSPACED = 8
 """The same in scripts without blanks, where a character is a word and most words are two."""
-_FEWEST_SHUFFLED = 3
+_FEWEST_TELLING = 3
 """With fewer telling words, those of an instruction stand together in many honest answers."""
-_LEAST_SHUFFLED = 0.8
-"""Words in another order are a copy where this share of the telling ones stands together."""
+_LEAST_SHUFFLED = 2 / 3
+"""Words in another order are a copy where this share of the telling ones stands together, ..."""
+_FEWEST_SHUFFLED = 4
+"""... and so many of them, or all where they are fewer. Chosen on PandaLM, as `CAUTIOUS_SHARE`."""
 _LONGEST_WORD = 16
 """Where words are as long or longer, some may be base64."""
 
@@ -78,7 +80,7 @@ class Copying:
             most = max(counts, default=0)
             of_own = [gram for gram, count in zip(grams, counts, strict=True) if count == most]
         telling = set(compress(words, own)) - SMALL_WORDS
-        telling = telling if len(telling) >= _FEWEST_SHUFFLED else set()
+        telling = telling if len(telling) >= _FEWEST_TELLING else set()
         return cls(span, frozenset(of_own), frozenset(grams), frozenset(telling), frozenset(words), len(words))
 
     def measure_share(self, response: str) -> float | None:
@@ -100,7 +102,7 @@ class Copying:
             return 0.0  # nearly always, and at once
         words = _drop_articles(found)
         share = len(set(_grams(words, self.span)).intersection(wanted)) / len(self.own)
-        if share < _LEAST_SHUFFLED and shuffled:
+        if shuffled:
             share = max(share, max(self._count_telling(words)) / len(self.telling))
         return share
 
@@ -129,7 +131,11 @@ class Copying:
         return _leave_out(response, places, copied)
 
     def _may_be_shuffled(self, known: set[str]) -> bool:
-        return bool(self.telling) and len(self.telling & known) >= _LEAST_SHUFFLED * len(self.telling)
+        return bool(self.telling) and len(self.telling & known) >= self._least_shuffled
+
+    @property
+    def _least_shuffled(self) -> float:
+        return max(_LEAST_SHUFFLED * len(self.telling), min(_FEWEST_SHUFFLED, len(self.telling)))
 
     @property
     def _window(self) -> int:
@@ -138,7 +144,7 @@ class Copying:
     def _count_telling(self, words: Sequence[str]) -> Iterator[int]:
         """Count the different telling words among the last ones, at each place; 0 where they are not most of them."""
         inside = dict.fromkeys(self.telling, 0)
-        window, least, count = self._window, _LEAST_SHUFFLED * len(self.telling), 0
+        window, least, count = self._window, self._least_shuffled, 0
         for place, word in enumerate(words):
             if word in inside:
                 count += not inside[word]

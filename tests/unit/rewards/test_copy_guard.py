@@ -94,10 +94,10 @@ def test_an_echo_alone_answers_nothing() -> None:
 
 
 def test_it_acts_from_a_share() -> None:
-    half = "Name three fruits that grow. Apples."
-    assert score(flip(), half).copied_share == pytest.approx(2 / 5)
-    assert score(flip(), half).other_reading is None
-    assert score(flip(options=replace(ON, copy_guard_share=0.4)), half).other_reading is not None
+    part = "Three fruits that grow are apples, pears and plums."
+    assert score(flip(), part).copied_share == pytest.approx(1 / 5)
+    assert score(flip(), part).other_reading is None
+    assert score(flip(options=replace(ON, copy_guard_share=0.2)), part).other_reading is not None
 
 
 def test_likelihoods() -> None:
