@@ -26,6 +26,11 @@ _LEAST_SHUFFLED = 2 / 3
 """Words in another order are a copy where this share of the telling ones stands together, ..."""
 _FEWEST_SHUFFLED = 4
 """... and so many of them, or all where they are fewer. Chosen on PandaLM, as `CAUTIOUS_SHARE`."""
+_SPAN_SPELLED = 16
+"""So many letters in a row are a copy where words are not known by themselves: with marks in them, or no blanks."""
+_LEAST_SPELLED = 0.8
+"""Of the letters so many have to stand there: where an answer has the words, they are what counts."""
+_MOST_PROBES = 16
 _LONGEST_WORD = 16
 """Where words are as long or longer, some may be base64."""
 
@@ -38,9 +43,9 @@ class Copying:
     """An instruction, prepared to find copies of it in many responses.
 
     Its own words count, not what it gives as material: see `instruction_without_material`. Case, accents,
-    punctuation, articles and invisible characters do not matter, and base64 is read. Copies are four words and more
-    in a row, or all of them where they are fewer; or most of the telling words close together in any order. Linear
-    time.
+    punctuation, articles, invisible characters and which of two like letters it is do not matter, and base64 is read.
+    Copies are four words and more in a row, or all of them where they are fewer; most of the telling words close
+    together in any order; or most of the letters, whatever marks, blanks and digits stand between. Linear time.
 
     Example:
         >>> copying = Copying.of("Write a short poem about the sea.")
@@ -60,18 +65,40 @@ class Copying:
     words: frozenset[str]
     length: int
     """In words."""
+    instruction: str
+    probes: Sequence[str]
+    """Of its letters, one of which stands in what spells most of them."""
 
     @classmethod
     def of(cls, instruction: str) -> Self:
         """Prepare an instruction."""
-        words: list[str] = []
-        own: list[bool] = []
-        for text, mine in _split_material(instruction):
-            found = _read_words(text)
-            words += found
-            own += [mine] * len(found)
-        unspaced = not instruction.isascii() and 2 * sum(1 for word in words if UNSPACED.match(word)) > len(words)
-        span = min(_SPAN_UNSPACED if unspaced else _SPAN, len(words))
+        pieces = [(_split(text), mine) for text, mine in _split_material(instruction)]
+        words = [(word, mine) for found, mine in pieces for word in _drop_articles(found)]
+        unspaced = not instruction.isascii() and 2 * sum(1 for word, _ in words if UNSPACED.match(word)) > len(words)
+        letters = "".join([_to_letters(found) for found, mine in pieces if mine])
+        starts = range(0, len(letters) - _SPAN_SPELLED + 1, max(_SPAN_SPELLED, len(letters) // _MOST_PROBES))
+        probes = [letters[start : start + _SPAN_SPELLED] for start in starts]
+        telling = frozenset([word for word, mine in words if mine]) - SMALL_WORDS
+        telling = telling if len(telling) >= _FEWEST_TELLING else frozenset()
+        return cls._of_words(words, _SPAN_UNSPACED if unspaced else _SPAN, telling, instruction, probes)
+
+    @classmethod
+    def _of_letters(cls, instruction: str) -> Self:
+        pieces = _split_material(instruction)
+        letters = [(letter, mine) for text, mine in pieces for letter in _to_letters(_split(text))]
+        return cls._of_words(letters, _SPAN_SPELLED, frozenset(), instruction, ())
+
+    @classmethod
+    def _of_words(
+        cls,
+        pairs: Sequence[tuple[str, bool]],
+        span: int,
+        telling: frozenset[str],
+        instruction: str,
+        probes: Sequence[str],
+    ) -> Self:
+        words, own = [word for word, _ in pairs], [mine for _, mine in pairs]
+        span = min(span, len(words))
         grams = list(_grams(words, span))
         of_own = grams
         if not all(own):
@@ -79,28 +106,42 @@ class Copying:
             counts = [sum(one) for one in _grams(own, span)]
             most = max(counts, default=0)
             of_own = [gram for gram, count in zip(grams, counts, strict=True) if count == most]
-        telling = set(compress(words, own)) - SMALL_WORDS
-        telling = telling if len(telling) >= _FEWEST_TELLING else set()
-        return cls(span, frozenset(of_own), frozenset(grams), frozenset(telling), frozenset(words), len(words))
+        length = len(words)
+        return cls(span, frozenset(of_own), frozenset(grams), telling, frozenset(words), length, instruction, probes)
 
     def measure_share(self, response: str) -> float | None:
         """Return which share of the instruction's own words stands in a response, 0 to 1, in rows of four words.
 
-        Of words in another order it is the largest share that stands close together, where that is most of them.
-        None for an instruction without words.
+        Of words in another order it is the largest share that stands close together, and of letters the share that
+        stands in rows of 16, where that is most of them. None for an instruction without words.
         """
         if not self.own:
             return None
+        return self._measure(response)[0]
+
+    def _measure(self, response: str) -> tuple[float, Self | None]:
+        """Measure the share; where letters are what is copied, return those of the instruction too."""
         found = _split(response)
         known = set(found)
         if max(map(len, known), default=0) >= _LONGEST_WORD:
             found = _split(_BASE64.sub(_decode_run, response))
             known = set(found)
+        share = self._measure_words(found, known)
+        if share < _LEAST_SPELLED and self.probes:
+            letters = _to_letters(found)
+            if any(probe in letters for probe in self.probes):
+                spelled = self._of_letters(self.instruction)
+                share_spelled = spelled._measure_words(letters, set(letters))  # noqa: SLF001 - of its own class
+                if share_spelled >= _LEAST_SPELLED:
+                    return share_spelled, spelled
+        return share, None
+
+    def _measure_words(self, found: Sequence[str], known: set[str]) -> float:
         wanted = [gram for gram in self.own if known.issuperset(gram)]
         shuffled = self._may_be_shuffled(known)
         if not wanted and not shuffled:
             return 0.0  # nearly always, and at once
-        words = _drop_articles(found)
+        words = found if self.span == _SPAN_SPELLED else _drop_articles(found)  # of letters none is an article
         share = len(set(_grams(words, self.span)).intersection(wanted)) / len(self.own)
         if shuffled:
             share = max(share, max(self._count_telling(words)) / len(self.telling))
@@ -115,10 +156,16 @@ class Copying:
         Returns:
             None where nothing is copied, or less than `least_share`.
         """
-        share = self.measure_share(response)
+        share, spelled = self._measure(response) if self.own else (0.0, None)
         if not share or share < least_share:
             return None
         places = list(_place_words(response))
+        if spelled is not None:
+            letters = [(one, start, stop) for word, start, stop in places for one in _to_letters([word])]
+            return spelled._take_out(response, letters)  # noqa: SLF001
+        return self._take_out(response, [place for place in places if place[0] not in _ARTICLES])
+
+    def _take_out(self, response: str, places: Sequence[tuple[str, int, int]]) -> str:
         words = [word for word, _, _ in places]
         copied = bytearray(len(words))
         for place, gram in enumerate(_grams(words, self.span)):
@@ -214,7 +261,7 @@ def _split_material(instruction: str) -> list[tuple[str, bool]]:
 
 _QUOTED = re.compile(
     r"""
-        ^[ \t]*(?P<fence>```|~~~).*?(?:^[ \t]*(?P=fence)[ \t]*$|\Z) | `[^`\n]++`
+        ^[ \t]*(?P<fence>```|~~~).*?(?:^[ \t]*(?P=fence)[ \t]*$|\Z) | `[^`\n]++` | ^[ \t]*>[^\n]++
       | "[^"\n]++" | “[^“”]++” | „[^„“”]++[“”] | «[^«»]++» | ‹[^‹›]++› | 「[^「」]++」 | 『[^『』]++』 | 《[^《》]++》
       | (?<!\w)'[^'\n]++'(?!\w) | (?<!\w)‘[^‘’\n]++’(?!\w)
     """,
@@ -243,6 +290,12 @@ _FILLERS = "\u115f\u1160"
 """Letters of Hangul that are seen as nothing."""
 
 
+_FIRST_TAG, _LAST_TAG = 0xE0000, 0xE007F
+"""Between them is ASCII once more, not to be seen."""
+_LOOKS_LIKE = dict(zip("авекмнорстухіјѕһԁԛԝαβεικνορτυχıɑɡᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ",
+                       "abekmhopctyxijshdqwabeikvoptuxiagabcdefghijklmnoprstuvwyz", strict=True))  # fmt: skip
+
+
 class _Folds(dict[int, str]):
     """What is left of a character: letters without case and accents, a blank for marks, nothing for the invisible."""
 
@@ -254,9 +307,12 @@ class _Folds(dict[int, str]):
 def _fold(character: str) -> str:
     if character in "'’ʼ":
         return ""
+    if _FIRST_TAG < ord(character) < _LAST_TAG:
+        character = chr(ord(character) - _FIRST_TAG)
     kept = []
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
     for one in folded if len(folded) <= _LONGEST_FOLD else character:
+        one = _LOOKS_LIKE.get(one, one)  # noqa: PLW2901
         category = unicodedata.category(one)
         if category[0] in "LN" and one not in _FILLERS:
             kept.append(f" {one} " if UNSPACED.match(one) else one)
@@ -280,10 +336,24 @@ def _drop_articles(words: Sequence[str]) -> list[str]:
 def _split(text: str) -> list[str]:
     if text.isascii():
         return text.encode().translate(_FOLD_ASCII, b"'").decode().split()
-    return text.translate(_FOLDS).split()
+    # bytes.translate is ten times as fast, and in UTF-8 no part of another character is ASCII
+    folded = text.encode("utf-8", "surrogatepass").translate(_FOLD_ASCII, b"'").decode("utf-8", "surrogatepass")
+    return _BEYOND_ASCII.sub(lambda run: run.group().translate(_FOLDS), folded).split()
 
 
-_FOLD_ASCII = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
+_FOLD_ASCII = bytes(
+    ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 if code < 128 else code
+    for code in range(256)
+)
+_BEYOND_ASCII = re.compile("[^\0-\x7f]+")
+
+
+def _to_letters(words: Sequence[str]) -> str:
+    """Join words to their letters, without digits, which may be those of a list of words."""
+    return "".join(words).translate(_NO_DIGITS)
+
+
+_NO_DIGITS = dict.fromkeys(map(ord, "0123456789"))
 
 
 def _place_words(text: str) -> Iterator[tuple[str, int, int]]:
@@ -293,7 +363,7 @@ def _place_words(text: str) -> Iterator[tuple[str, int, int]]:
         decoded = _decode_run(run)
         if decoded != run.group():
             yield from _place_in(text[at : run.start()], at)
-            yield from ((word, *run.span()) for word in _read_words(decoded))
+            yield from ((word, *run.span()) for word in _split(decoded))
             at = run.end()
     yield from _place_in(text[at:], at)
 
@@ -308,8 +378,7 @@ def _place_in(text: str, offset: int) -> Iterator[tuple[str, int, int]]:
                 stop = place + 1
                 letters.append(one)
             elif letters:
-                if (word := "".join(letters)) not in _ARTICLES:
-                    yield word, start, stop
+                yield "".join(letters), start, stop
                 letters.clear()
 
 

@@ -191,7 +191,7 @@ class Score:
         copied_share: Which share of the instruction's own words the response copies, 0 to 1 (`core.copying`); None
             where it has no answer, or the instruction no words.
         other_reading: Where the copy guard read the response twice, the reading with the higher value. All other
-            fields are of the one that counts.
+            fields are of the one that counts. Of a formula, the reading of its part, where one alone was read twice.
 
     Raises:
         ValueError: `value` and `outcome` disagree.

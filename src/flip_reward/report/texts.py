@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flip_reward.core.response import replace_lone_surrogates
-from flip_reward.core.score import Outcome
+from flip_reward.core.score import Outcome, Sample
 from flip_reward.report.highlight import find_shared_tokens
 from flip_reward.scoring.records import Record
 
@@ -69,14 +70,7 @@ def score_row(record: Record, asked: str, normalizer: str, texts: TextTable) -> 
     (`asked`), and the reply as it came where nothing else shows it.
     """
     score = record.score
-    inferences = [
-        (
-            round_figure(sample.value),
-            None if sample.inferred_instruction is None else texts.add(sample.inferred_instruction, spare=True),
-            sample.outcome.value,
-        )
-        for sample in score.samples
-    ]
+    other = score.other_reading
     inferred, shared_inferred, shared_original, instruction = None, None, None, None
     if score.inferred_instruction is not None:
         inferred = texts.add(score.inferred_instruction)
@@ -98,11 +92,26 @@ def score_row(record: Record, asked: str, normalizer: str, texts: TextTable) -> 
         None if reply is None else texts.add(reply),
         None if score.detail is None else texts.add(score.detail),
         round_figure(score.spread),
-        inferences or None,
+        _list_inferences(score.samples, texts),
+        round_figure(score.copied_share) or None,
+        other and [other.masked, round_figure(other.value), other.outcome, _list_inferences(other.samples, texts)],
     ]
     while row[-1] is None:
         row.pop()
     return row
+
+
+def _list_inferences(
+    samples: Sequence[Sample], texts: TextTable
+) -> list[tuple[float | None, int | None, Outcome]] | None:
+    return [
+        (
+            round_figure(sample.value),
+            None if sample.inferred_instruction is None else texts.add(sample.inferred_instruction, spare=True),
+            sample.outcome,
+        )
+        for sample in samples
+    ] or None
 
 
 def round_figure(value: float | None) -> float | None:

@@ -11,7 +11,7 @@ from flip_reward.report.run import build_run_page
 from tests.e2e.report.reader import Read, Shown, choose, count
 from tests.e2e.report.test_access import CONTRASTS
 from tests.unit.report.make_evaluation import HOSTILE, LONG_LINE
-from tests.unit.report.make_run import list_rows, score_rows
+from tests.unit.report.make_run import list_rows, score_echo, score_rows
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -95,6 +95,18 @@ def test_search(read: Read, scored: Shown, words: str, expected: str) -> None:
     page.get_by_role("searchbox").fill(words)
     page.wait_for_timeout(200)
     assert expected in ids(page)
+
+
+def test_a_response_shows_what_it_copies_and_both_readings(read: Read, tmp_path: Path) -> None:
+    folder = score_echo(tmp_path)
+    page = read(shown=Shown(build_run_page(folder).as_uri(), "rows.jsonl · flip-reward run", folder)).open()
+    choose(page, "Caution", "copies_instruction")
+    echo, answer = page.locator("#sample .judgement").all()
+    assert echo.get_by_text("It copies 100.0% of the instruction's own words.").is_visible()
+    assert echo.get_by_text("Read as it is: the reward is 1.000, which does not count.").is_visible()
+    echo.get_by_text("1 inference as it is").click()
+    assert echo.locator(".inferences .text").inner_text() == "Name three fruits that grow in cold countries."
+    assert "copies" not in answer.inner_text()
 
 
 def test_a_response_shows_what_the_reward_made_of_it(read: Read, scored: Shown) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ ECHOES = {
     "base64 for addresses": base64.urlsafe_b64encode(ASKED.encode()).decode().rstrip("="),
     "another order": shuffled(ASKED),
     "backwards": " ".join(reversed(ASKED.split())),
+    "letters apart": " ".join(ASKED),
+    "letters with marks": "-".join(ASKED.replace(" ", "")),
+    "marks within words": " ".join(f"**{word[:1]}**{word[1:]}" for word in ASKED.split()),
+    "no blanks": "".join(word.capitalize() for word in ASKED.split()),
+    "numbered": "\n".join(f"{number}. {word}" for number, word in enumerate(ASKED.split(), start=1)),
+    "numbers behind": " ".join(f"{word} ({number})" for number, word in enumerate(ASKED.split())),
+    "Cyrillic that looks alike": ASKED.translate(str.maketrans("aeopcxiE", "аеорсхіЕ")),
+    "small capitals": ASKED.translate(str.maketrans("abcdeimnot", "ᴀʙᴄᴅᴇɪᴍɴᴏᴛ")),
+    "tags": "".join(chr(0xE0000 + ord(one)) for one in ASKED),
     "telling words": "Explain young child moon makes tides one example daily life",
 }
 
@@ -92,6 +102,29 @@ def test_scripts_without_blanks() -> None:
 
 
 @pytest.mark.parametrize(
+    "asked",
+    [
+        "اشرح لطفل صغير كيف يسبب القمر المد والجزر مع مثال واحد من الحياة اليومية.",
+        "달이 어떻게 밀물과 썰물을 일으키는지 어린아이에게 일상생활의 예를 하나 들어 설명해 주세요.",
+        "อธิบายให้เด็กเล็กฟังว่าดวงจันทร์ทำให้เกิดน้ำขึ้นน้ำลงได้อย่างไร",
+        "Explícale a un niño pequeño cómo la luna causa las mareas, con un ejemplo de la vida diaria.",
+        "Объясни ребёнку, как луна вызывает приливы и отливы, с одним примером из жизни.",
+    ],
+)
+def test_letters_of_other_scripts_are_a_copy_too(asked: str) -> None:
+    for echo in (asked, " ".join(asked), "-".join(asked), asked.replace(" ", ""), "* ".join(asked.split())):
+        left = mask_copies(asked, f"{echo}\n\nWater follows.", CAUTIOUS_SHARE)
+        assert re.fullmatch(r"\W*Water follows\.", left or ""), echo
+    assert copied_share(asked, "Water follows a pull, as your toys follow a string. 水跟着走。") == 0
+
+
+def test_letters_that_an_answer_has_in_its_own_words_are_no_copy() -> None:
+    assert copied_share("What is the capital of France?", "The capital of France is Paris.") == 0
+    assert copied_share("How many days are in a leap year?", "A leap-year has 366 days.") == 0
+    assert copied_share("Say it in 1 or 2 short lines", "1 short, 2 long") == 0
+
+
+@pytest.mark.parametrize(
     ("asked", "response", "left"),
     [
         ("Write haiku", "Write haiku!", ""),
@@ -122,6 +155,7 @@ def test_an_instruction_without_words_has_no_share() -> None:
         ('What is wrong in "He go home" here?', "What is wrong in  here?"),
         ("Why does `print(1` fail?", "Why does  fail?"),
         ("```py\nx = 1\n```\nRename x.", "Rename x."),
+        ("Who wrote this?\n> It was the best of times,\n> it was the worst of times", "Who wrote this?"),
         ("```py\nx = 1\n```\n\nRename x: y", "Rename x:"),
         ("What does « bonjour tout le monde » mean?", "What does  mean?"),
         ("翻译：今天天气很好。", "翻译："),
@@ -168,7 +202,7 @@ def test_any_text_has_a_share_and_what_is_left_is_of_it(asked: str, response: st
     assert share is None or 0 <= share <= 1
     left = copying.mask(response)
     assert (left is None) == (not share)
-    assert left is None or len(left) < len(response)
+    assert left is None or (len(left) <= len(response) and left != response)
     assert copying.mask(asked) in ("", None)
 
 

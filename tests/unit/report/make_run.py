@@ -10,7 +10,7 @@ from pathlib import Path
 from flip_reward.engines.base import Request
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.rewards.base import RewardModel
-from flip_reward.rewards.flip import FlipReward
+from flip_reward.rewards.flip import FlipOptions, FlipReward
 from flip_reward.rewards.waiting import run_blocking
 from flip_reward.scoring.files import score_file
 from flip_reward.scoring.job import ScoringJob, open_job
@@ -63,11 +63,25 @@ def write_rows(path: Path, rows: Rows) -> Path:
     return path
 
 
-def score_rows(folder: Path, rows: Rows, script: Callable[[Request], str] = infer) -> Path:
+def score_rows(
+    folder: Path, rows: Rows, script: Callable[[Request], str] = infer, options: FlipOptions | None = None
+) -> Path:
     """Score rows, and return the run folder."""
     source = write_rows(folder / "rows.jsonl", rows)
-    score_file(FlipReward(ScriptedEngine(script)), source, run_folder=folder / "run")
+    score_file(FlipReward(ScriptedEngine(script), options), source, run_folder=folder / "run")
     return folder / "run"
+
+
+def score_echo(folder: Path) -> Path:
+    """Score two responses with the copy guard, of which the first copies its instruction; return the run folder."""
+    asked = "Name three fruits that grow in cold countries."
+
+    def script(request: Request) -> str:
+        inferred = asked if asked in request.messages[-1].content else "Name three fruits"
+        return json.dumps({"REASONING": "", "INFERRED INSTRUCTION": inferred})
+
+    rows = [{"prompt": asked, "responses": [f"{asked} Apples, pears, plums.", "Apples, pears, plums."]}]
+    return score_rows(folder, rows, script, FlipOptions(copy_guard=True))
 
 
 def choose_from_rows(

@@ -16,7 +16,7 @@ from flip_reward.scoring.run_folder import read_summary
 from flip_reward.selection.choice import TieRule
 from tests.e2e.command import run as run_command
 from tests.unit.report.make_evaluation import HOSTILE
-from tests.unit.report.make_run import choose_from_rows, list_rows, score_rows, write_rows
+from tests.unit.report.make_run import choose_from_rows, list_rows, score_echo, score_rows, write_rows
 from tests.unit.report.test_evaluation import Outline, read_data
 
 ODD = {"id": "odd", "prompt": "Hi", "response": "unknown"}
@@ -76,6 +76,16 @@ def test_a_conversation_is_shown_whole(tmp_path: Path) -> None:
     [sample] = page["samples"]
     assert [[role, texts[text]] for role, text in sample["messages"]] == [[*turn.values()] for turn in turns]
     assert texts[sample["candidates"][0]["response"]] == "Pear."
+
+
+def test_what_is_copied_and_both_readings_are_in_the_page(tmp_path: Path) -> None:
+    page, texts = read_page(score_echo(tmp_path))
+    echo, answer = page["samples"][0]["candidates"]
+    assert echo["cautions"] == ["copies_instruction"]
+    copied, [masked, value, outcome, [[_, inferred, _]]] = echo["score"][13:]
+    assert (copied, masked, value, outcome) == (1, False, 1, "scored")
+    assert texts[inferred] == "Name three fruits that grow in cold countries."
+    assert len(answer["score"]) <= 13
 
 
 def test_a_choice_is_the_one_that_was_made(tmp_path: Path) -> None:

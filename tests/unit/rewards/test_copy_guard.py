@@ -150,7 +150,10 @@ def test_every_reward_notes_what_is_copied(name: str) -> None:
 
 def test_what_a_part_of_a_formula_guards_counts_in_the_formula() -> None:
     reward = RewardConfig(reward="flip/2", copy_guard=True, **SERVED).load(ScriptedEngine(infer))
-    assert score(reward, ECHO).value == pytest.approx(3 / 11)
+    found = score(reward, ECHO)
+    assert found.value == pytest.approx(3 / 11)
+    assert found.other_reading is not None
+    assert (found.other_reading.masked, found.other_reading.value) == (False, 1.0)
 
 
 @pytest.mark.parametrize("name", ["backward-likelihood", "flip"])

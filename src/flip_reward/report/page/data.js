@@ -25,6 +25,8 @@ function readScore(row) {
     detail,
     spread,
     inferences,
+    copied,
+    other,
   ] = row;
   return {
     value: value ?? null,
@@ -40,5 +42,13 @@ function readScore(row) {
     detail,
     spread,
     inferences,
+    copied,
+    other,
   };
+}
+
+/** The numbers of all texts that a reward made of a response. */
+function listTexts({ inferred, reasoning, reply, detail, inferences, other }) {
+  const drawn = [...(inferences ?? []), ...(other?.[3] ?? [])];
+  return [inferred, reasoning, reply, detail, ...drawn.map(([, text]) => text)].filter(isNumber);
 }

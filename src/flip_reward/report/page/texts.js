@@ -88,6 +88,7 @@ function explainScore(report, label, score, original, { reasoning = true } = {})
   if (!score) return element("div", { class: "judgement" }, head);
   const parts = [];
   if (score.value === null) parts.push(paragraph(`Unscored: ${formatName(score.outcome)}`, { class: "unscored" }));
+  parts.push(...explainCopies(report, score));
   if (isNumber(score.detail)) parts.push(...showText(report, score.detail, "Detail"));
   if (isNumber(score.inferred)) parts.push(showInference(report, score, score.instruction ?? original));
   if (score.inferences) parts.push(showInferences(report, score));
@@ -138,9 +139,24 @@ function showInference(report, score, original) {
   );
 }
 
+/** What a response copies of its instruction, and the reading that the copy guard does not count. */
+function explainCopies(report, { copied, other }) {
+  const parts = [];
+  if (isNumber(copied))
+    parts.push(paragraph(`It copies ${formatPercent(copied)} of the instruction's own words.`, { class: "note" }));
+  if (other) {
+    const [masked, value, outcome, inferences] = other;
+    const [counts, besides] = masked ? ["as it is", "without copies"] : ["without copies", "as it is"];
+    const reward = isNumber(value) ? `the reward is ${formatScore(value)}` : formatName(outcome);
+    parts.push(paragraph(`Read ${counts}. Read ${besides}: ${reward}, which does not count.`, { class: "note" }));
+    if (inferences) parts.push(showInferences(report, { inferences }, ` ${besides}`));
+  }
+  return parts;
+}
+
 /** All of several inferences, in the order in which they were drawn. */
-function showInferences(report, { inferences, spread }) {
-  const summary = formatCount(inferences.length, "inference");
+function showInferences(report, { inferences, spread }, which = "") {
+  const summary = formatCount(inferences.length, "inference") + which;
   return makeDetails(
     isNumber(spread) ? `${summary}, spread ${formatScore(spread)}` : summary,
     element(

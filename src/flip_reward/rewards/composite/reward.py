@@ -145,6 +145,7 @@ def _join(cell: Cell, scores: Mapping[str, Score]) -> Score:
     """Make the score of a response, with what is shown of its inference where one part alone infers."""
     inferring = [score for score in scores.values() if score.inferred_instruction is not None]
     inferred = inferring[0] if len(inferring) == 1 else Score(None, Outcome.NOTHING_TO_COMPARE)
+    others = [score.other_reading for score in scores.values() if score.other_reading is not None]
     value, failure = (None, cell) if isinstance(cell, Score) else (cell, None)
     details = [f"{name}: {score.detail}" for name, score in scores.items() if score.detail]
     return Score(
@@ -159,6 +160,7 @@ def _join(cell: Cell, scores: Mapping[str, Score]) -> Score:
         cost=Cost.of_all([score.cost for score in scores.values()]),
         cautions=tuple(_unique(caution for score in scores.values() for caution in score.cautions)),
         parts=tuple(Part(name, score.value, score.outcome) for name, score in scores.items()),
+        other_reading=others[0] if len(others) == 1 else None,
     )
 
 

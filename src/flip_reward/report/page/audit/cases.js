@@ -125,8 +125,7 @@ class CaseView {
     if (haystack === undefined) {
       const { id, text, messages, genuine, judged } = this.#report.cases[index];
       const numbers = new Set([text, ...messages.map(([, number]) => number), ...genuine.map((one) => one.text)]);
-      for (const score of judged.map(readScore))
-        for (const number of [score?.inferred, score?.reasoning, score?.reply, score?.detail]) numbers.add(number);
+      for (const score of judged.map(readScore)) if (score) listTexts(score).forEach((number) => numbers.add(number));
       haystack = [id, ...[...numbers].filter(isNumber).map((number) => this.#report.texts[number])].join("\n").toLowerCase();
       this.#haystacks.set(index, haystack);
     }

@@ -200,9 +200,7 @@ class BenchmarkView {
       const numbers = new Set([...sample.messages.map(([, text]) => text), ...sample.responses]);
       for (const cell of this.#benchmark.cells) {
         for (const score of cell.scores[index].map(readScore)) {
-          if (!score) continue;
-          [score.inferred, score.reasoning, score.reply, score.detail].forEach((text) => numbers.add(text));
-          score.inferences?.forEach(([, text]) => numbers.add(text));
+          if (score) listTexts(score).forEach((text) => numbers.add(text));
         }
       }
       const texts = [...numbers]

@@ -104,6 +104,7 @@ function showJudgement(report, row, { score, cautions, reply, cost }) {
   }
   for (const caution of cautions)
     parts.push(paragraph(`Caution, ${formatName(caution)}: ${meaningOf(report.cautions, caution)}`, { class: "note" }));
+  parts.push(...explainCopies(report, score));
   if (isNumber(score.detail)) parts.push(...showText(report, score.detail, "Detail"));
   if (isNumber(score.inferred)) parts.push(showInference(report, score, row.instruction));
   if (score.inferences) parts.push(showInferences(report, score));

@@ -143,8 +143,7 @@ class RunView {
       const { id, instruction, messages, candidates } = this.#report.samples[index];
       const numbers = new Set([instruction, ...messages.map(([, text]) => text)]);
       for (const { response, reply, score } of candidates) {
-        for (const text of [response, reply, score.inferred, score.reasoning, score.reply, score.detail]) numbers.add(text);
-        score.inferences?.forEach(([, text]) => numbers.add(text));
+        for (const text of [response, reply, ...listTexts(score)]) numbers.add(text);
       }
       const texts = [...numbers].filter(isNumber).map((text) => this.#report.texts[text]);
       haystack = [id, ...texts].join("\n").toLowerCase();
