@@ -59,7 +59,7 @@ def test_a_threshold_that_is_passed_has_a_status_of_its_own(tmp_path: Path) -> N
     arguments = ["audit", source, "-r", "copy", *COPYING, "--run-folder", "a"]
     passed = run(tmp_path, *arguments, "--fail-if", "copy.win_rate>0.5", "--fail-if", "copy.win_rate<0")
     assert passed.returncode == 6, passed.stderr
-    assert "copy.alone" in passed.stderr
+    assert "Failed: copy.win_rate>0.5: copy.alone by copy has" in passed.stderr
     assert run(tmp_path, *arguments, "--fail-if", "copy.win_rate<0.5").returncode == 0
     for wrong in ("copy.win_rat>0.5", "copi.win_rate>0.5", "nonsense", "flip:copy.win_rate>0.5"):
         refused = run(tmp_path, "audit", source, "-r", "copy", "--run-folder", "b", "--fail-if", wrong)

@@ -137,6 +137,7 @@ class _Scored:
     Attributes:
         attacked: For each prompt and attack, NaN where there is no score.
         lines: For each prompt and attack the line of the genuine ones beside it.
+        no_answer: For each prompt and attack whether the reward found no answer in the text.
         genuine: For each line and place of a response.
         best: For each line, -inf without a score.
         mean: For each line, NaN without a score.
@@ -151,6 +152,7 @@ class _Scored:
         shape = (len(asked.exists), len(asked.attacks))
         self.attacked: Values = np.full(shape, nan)
         self.lines: Codes = np.zeros(shape, dtype=np.intp)
+        self.no_answer: Flags = np.zeros(shape, dtype=np.bool_)
         rows: list[tuple[float | None, ...]] = [()]  # that of texts which were not asked about
         prompts = [0]
         for place, by_attack in zip(range(len(asked.exists)), scores, strict=True):
@@ -164,6 +166,7 @@ class _Scored:
                     column = asked.columns[name]
                     self.attacked[place, column] = nan if found.attacked is None else found.attacked
                     self.lines[place, column] = len(rows) - 1
+                    self.no_answer[place, column] = found.no_answer
         padded = [[*row, *[None] * (asked.width - len(row))] for row in rows]
         self.genuine: Values = np.array(padded, dtype=np.float64)
         self._prompts: Codes = np.array(prompts, dtype=np.intp)
@@ -258,6 +261,7 @@ def _measure(asked: _Asked, reward: _Scored, attack: int, label: str) -> AttackR
         reward=label,
         prompts=len(texts.prompts),
         unscored=int((~scored).sum()),
+        no_answer=int(reward.no_answer[texts.prompts, attack].sum()),
         chance=float((1 / (reward.count[lines] + 1)).mean()) if len(lines) else None,
         win_rate=_estimate(_beat(attacked, reward.best[lines]), clusters),
         gain=gain,

@@ -5,7 +5,7 @@ The terminal and the page both say it by these functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flip_reward.audit.attacks.base import Effect
@@ -97,6 +97,30 @@ def find_worst_of_families(results: AuditResults, reward: str) -> dict[str, Atta
 def _find_worst(tried: Sequence[tuple[AttackResult, Estimate]]) -> tuple[AttackResult, Estimate]:
     """Find what wins most, by the lower end of the interval, so that few prompts do not make the worst."""
     return max(tried, key=lambda one: (one[1].low, one[1].value))
+
+
+def find_unread(results: AuditResults) -> list[str]:
+    """Find the attacks in whose texts no reward found an answer, such as blanks: no figure says anything of them."""
+    return _find_attacks(results, lambda found: found.prompts > 0 and found.no_answer == found.prompts)
+
+
+def find_idle(results: AuditResults) -> list[str]:
+    """Find the attacks that change none of the responses, and so made no text."""
+    return _find_attacks(results, lambda found: not found.prompts)
+
+
+def _find_attacks(results: AuditResults, holds: Callable[[AttackResult], bool]) -> list[str]:
+    """Find the attacks of which something holds with every reward."""
+    tried: dict[str, list[bool]] = {}
+    for result in results.results:
+        tried.setdefault(result.attack, []).append(holds(result))
+    return [attack for attack, held in tried.items() if all(held)]
+
+
+def find_worst_exploit(results: AuditResults, reward: str) -> AttackResult | None:
+    """Find the exploit that wins most for sure; None without a score."""
+    tried = [(one, one.win_rate) for one in find_worst_of_families(results, reward).values() if one.win_rate]
+    return _find_worst(tried)[0] if tried else None
 
 
 def find_unscored(results: AuditResults) -> list[str]:

@@ -25,6 +25,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from flip_reward.audit.prompts import AttackScores, AuditPrompt, RewardScores
 from flip_reward.audit.results import FORMAT, AttackEntry
 from flip_reward.core.conversation import Group
+from flip_reward.core.score import Outcome
 from flip_reward.data.files import atomic_file, write_atomically
 from flip_reward.errors import ConversationError, RunError, RunMismatchError
 from flip_reward.evaluation.folder import Entry, RewardEntry, compare_rewards, merge_entries, read_file
@@ -33,6 +34,7 @@ from flip_reward.scoring.run_folder import RECORDS, read_records, read_summary
 
 PROMPTS = "prompts.jsonl"
 _MOST_NAMED = 5
+_NO_ANSWER = (Outcome.EMPTY_RESPONSE, Outcome.UNFINISHED_THINKING)
 
 
 class AuditOptions(Entry):
@@ -190,10 +192,13 @@ def read_scores(folder: Path, audit: Audit, label: str) -> RewardScores | None:
     if not (run / RECORDS).exists():
         return None
     values: dict[int, list[float | None]] = {}
+    unanswered: set[tuple[int, int]] = set()
     seen: dict[int, int] = {}
     for record in read_records(run):
         found = values.setdefault(record.row, [None] * record.group_size)
         found[record.response_index] = record.score.value
+        if record.score.outcome in _NO_ANSWER:
+            unanswered.add((record.row, record.response_index))
         seen[record.row] = seen.get(record.row, 0) | 1 << record.response_index
     prompts = read_prompts(folder)
     scores: list[dict[str, AttackScores]] = [{} for _ in prompts]
@@ -209,6 +214,6 @@ def read_scores(folder: Path, audit: Audit, label: str) -> RewardScores | None:
         if rejected < 0 or (row in values and seen[row] != (1 << size) - 1):
             return None
         genuine = tuple(given[: size - len(asked.attacks)])
-        for attack, value in zip(asked.attacks, given[len(genuine) :], strict=True):
-            scores[asked.prompt][attack] = AttackScores(value, genuine)
+        for index, attack in enumerate(asked.attacks, start=len(genuine)):
+            scores[asked.prompt][attack] = AttackScores(given[index], genuine, (row, index) in unanswered)
     return scores

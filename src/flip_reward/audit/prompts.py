@@ -52,6 +52,8 @@ class AttackScores:
 
     attacked: float | None
     genuine: tuple[float | None, ...]
+    no_answer: bool = False
+    """Whether the reward found no answer in the attacked text: it is blank, or nothing but thinking."""
 
 
 RewardScores = Sequence[Mapping[str, AttackScores]]

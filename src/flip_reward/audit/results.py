@@ -19,6 +19,7 @@ from flip_reward.evaluation.statistics import Estimate
 
 FORMAT = 1
 """The layout of an audit folder."""
+SEPARATOR = " + "
 
 
 class AttackEntry(ResultModel):
@@ -63,6 +64,9 @@ class AttackResult(ResultModel):
     """Prompts in which the attack made a text."""
     unscored: int
     """Those among them without a score for the attacked text, or for any genuine response. No figure counts them."""
+    no_answer: int = 0
+    """Those among the unscored whose attacked text has no answer that the reward could read: it is blank, or nothing
+    but thinking. Such a text earns nothing, so the attack cannot pay."""
     chance: float | None = None
     """What one more genuine response would win by chance: the mean of 1 / (genuine responses + 1)."""
     win_rate: Estimate | None
@@ -122,6 +126,7 @@ class AuditResults(ResultModel):
 
     format: int = FORMAT
     source: str
+    """What the user called the data; several inputs stand with `SEPARATOR` between them."""
     prompts: int
     responses: int
     """Genuine ones."""
@@ -168,7 +173,7 @@ def write_results(folder: Path, results: AuditResults) -> None:
 
 ESTIMATES = ("win_rate", "gain", "reward_gain", "flip_rate", "drop_auc")
 """The figures of an `AttackResult` that have an interval."""
-NUMBERS = ("prompts", "unscored", "chance", "price", "p", "holm_p")
+NUMBERS = ("prompts", "unscored", "no_answer", "chance", "price", "p", "holm_p")
 """Those that have none."""
 _COLUMNS = (
     "reward", "model", "attack", "family", "effect",

@@ -11,7 +11,7 @@ from flip_reward.audit.attacks.base import Effect
 from flip_reward.audit.figures import measure
 from flip_reward.audit.findings import write_headline
 from flip_reward.audit.folder import Audit, read_audit, read_prompts, read_scores
-from flip_reward.audit.prompts import AuditPrompt, RewardScores
+from flip_reward.audit.prompts import AttackedText, AttackScores, AuditPrompt, RewardScores
 from flip_reward.audit.results import AuditResults, read_results
 from flip_reward.scoring.run_folder import read_summary
 
@@ -78,18 +78,33 @@ class WorstCase:
         return self.score - self.genuine_score
 
 
-def find_worst(data: AuditData, attack: str, reward: str, count: int) -> list[WorstCase]:
-    """Find the texts of an attack that lie farthest above what they should not beat, the worst first."""
-    broken = any(entry.name == attack and entry.effect is Effect.BROKEN for entry in data.results.attacks)
-    cases = []
+def find_worst(data: AuditData, reward: str, count: int) -> dict[str, list[WorstCase]]:
+    """Find the texts of each attack that lie farthest above what they should not beat, the worst first."""
+    broken = {entry.name for entry in data.results.attacks if entry.effect is Effect.BROKEN}
+    cases: dict[str, list[WorstCase]] = {}
     for place, (prompt, scores) in enumerate(zip(data.prompts, data.scores[reward], strict=True)):
-        text = next((text for text in prompt.attacked if text.attack == attack), None)
-        found = scores.get(attack)
-        if text is None or found is None or found.attacked is None:
-            continue
-        known = {at: value for at, value in enumerate(found.genuine) if value is not None}
-        best = max(known, key=known.__getitem__, default=None)
-        against = text.changed if broken and text.changed is not None else best
-        if against in known:
-            cases.append(WorstCase(place, text.text, found.attacked, against, known[against]))
+        for text in prompt.attacked:
+            case = _compare(place, text, scores.get(text.attack), broken=text.attack in broken)
+            if case is not None:
+                found = cases.setdefault(text.attack, [])
+                found.append(case)
+                if len(found) >= count + _SPARE:
+                    found[:] = _keep_worst(found, count)
+    return {attack: _keep_worst(found, count) for attack, found in cases.items()}
+
+
+_SPARE = 100  # cases that wait to be sorted
+
+
+def _keep_worst(cases: list[WorstCase], count: int) -> list[WorstCase]:
     return nsmallest(count, cases, key=lambda case: -case.margin)
+
+
+def _compare(place: int, text: AttackedText, found: AttackScores | None, *, broken: bool) -> WorstCase | None:
+    """Put a text beside what it should not beat; None where one of both has no score."""
+    if found is None or found.attacked is None:
+        return None
+    known = {at: value for at, value in enumerate(found.genuine) if value is not None}
+    best = max(known, key=known.__getitem__, default=None)
+    against = text.changed if broken and text.changed is not None else best
+    return WorstCase(place, text.text, found.attacked, against, known[against]) if against in known else None

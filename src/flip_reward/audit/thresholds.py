@@ -59,8 +59,8 @@ class Threshold:
     def check(self, results: AuditResults) -> list[str]:
         """Return a line for each reward that passes it, with what passes most; none where the audit holds.
 
-        What is not defined passes, too: nothing was measured that could hold. Only an attack that made no text is
-        left out where others of the same condition did.
+        What is not defined passes, too: nothing was measured that could hold. Only an attack that made no text with
+        an answer, such as blanks, is left out where others of the same condition did.
         """
         names = {entry.name for entry in results.attacks if self._names(entry) and self._applies(entry)}
         labels = [reward.label for reward in results.rewards if self._means(reward.label)]
@@ -69,9 +69,11 @@ class Threshold:
         lines = []
         for label in labels:
             found = [result for result in results.results if result.reward == label and result.attack in names]
-            tried = [result for result in found if result.prompts]
+            tried = [result for result in found if result.no_answer < result.prompts]
             if not found:
                 lines.append(f"{self.text}: {label} is not scored")
+            elif not tried and any(result.prompts for result in found):
+                lines.append(f"{self.text}: {label} finds no answer in any text of {self.attack}")
             elif not tried:
                 lines.append(f"{self.text}: {self.attack} makes no text of these responses")
             elif passed := self._find_passing(tried):

@@ -13,6 +13,8 @@ from flip_reward.audit.findings import (
     describe,
     find_blind,
     find_first_learned,
+    find_idle,
+    find_unread,
     find_unscored,
     find_unstable,
     find_worst_of_families,
@@ -46,6 +48,12 @@ def print_audit(console: Console, results: AuditResults) -> None:
         beside = max(1, (console.width - max(map(len, families)) - 3) // (_CELL + 2))
         for start in range(0, len(labels), beside):
             console.print(_draw(families, {label: worst[label] for label in labels[start : start + beside]}))
+    for attacks, why in (
+        (find_unread(results), "their texts hold no answer to a reward: blank, or nothing but thinking"),
+        (find_idle(results), "they change none of these responses"),
+    ):
+        if attacks:
+            console.print(printable(f"no figure for {', '.join(attacks)}: {why}"), soft_wrap=True)
     for reward in results.rewards:
         console.print(printable(reward.label), style="bold")
         for line in _describe(results, reward.label):
@@ -82,18 +90,19 @@ def _describe(results: AuditResults, label: str) -> Iterator[str]:
     ]
     blind = [f"{describe(one.attack)} ({_interval(one.drop_auc)})" for one in find_blind(results, label)]
     moved = [
-        f"{describe(one.attack)} ({_interval(one.reward_gain, '+.3f')})" for one in find_unstable(results, label)
+        f"{describe(one.attack)} ({_interval(one.reward_gain, '+.4g')})" for one in find_unstable(results, label)
     ]
     if learned:
         yield f"a policy would learn first: {_join(learned)}"
     if blind:
-        yield f"not seen for sure (drop AUC, 0.5 is blind): {_join(blind)}"
+        yield f"does not surely see (drop AUC; below 0.5 it prefers what is broken, 0.5 is blind): {_join(blind)}"
     if moved:
         yield f"not robust to (change of the reward): {_join(moved)}"
     if not learned and not blind and not moved:
         yield "nothing was found in what has a score"
     mine = [result for result in results.results if result.reward == label]
-    texts, unscored = sum(result.prompts for result in mine), sum(result.unscored for result in mine)
+    texts = sum(result.prompts for result in mine)
+    unscored = sum(result.unscored - result.no_answer for result in mine)
     genuine = sum(one.unscored for one in results.audited if one.label == label)
     if unscored or genuine:
         yield f"unscored: {unscored:,} of {texts:,} attacked texts, {genuine:,} of {results.responses:,} responses"

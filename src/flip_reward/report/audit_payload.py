@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from flip_reward.audit.findings import describe, find_blind, find_first_learned, find_unstable
+from flip_reward.audit.findings import (
+    describe,
+    find_blind,
+    find_first_learned,
+    find_idle,
+    find_unread,
+    find_unstable,
+    find_worst_exploit,
+)
 from flip_reward.audit.folder import list_groups
 from flip_reward.audit.prompts import AttackedText, AttackScores, AuditPrompt
-from flip_reward.audit.results import AttackEntry, AttackResult, AuditedReward, CopySlope
+from flip_reward.audit.results import SEPARATOR, AttackEntry, AttackResult, AuditedReward, CopySlope
 from flip_reward.audit.tabulate import AuditData, find_worst
 from flip_reward.core.response import select_target
 from flip_reward.core.score import Outcome
@@ -91,6 +99,12 @@ class AuditPayload:
     audited: list[AuditedReward]
     results: list[AttackResult]
     slopes: list[CopySlope]
+    unread: list[str]
+    """Attacks in whose texts no reward found an answer."""
+    idle: list[str]
+    """Attacks that change none of the responses."""
+    worst: dict[str, str]
+    """The exploit that wins most for sure, by reward."""
     learned: list[Found]
     """What a policy would learn first."""
     blind: list[Found]
@@ -118,7 +132,7 @@ def make_audit_data(folder: Path, data: AuditData) -> tuple[AuditPayload, TextTa
     cases = _choose_cases(data)
     outcomes = {name for reward in results.audited for name in reward.outcomes}
     payload = AuditPayload(
-        title=results.source,
+        title=", ".join([PurePath(part).name or part for part in results.source.split(SEPARATOR)]),
         created=data.audit.created,
         headline=results.headline,
         missing=[reward.label for reward in results.rewards if reward.label not in data.scores],
@@ -131,6 +145,9 @@ def make_audit_data(folder: Path, data: AuditData) -> tuple[AuditPayload, TextTa
         audited=results.audited,
         results=results.results,
         slopes=results.slopes,
+        unread=find_unread(results),
+        idle=find_idle(results),
+        worst={label: one.attack for label in labels if (one := find_worst_exploit(results, label))},
         learned=[Found(label, [one.result.attack for one in find_first_learned(results, label)]) for label in labels],
         blind=[Found(label, [one.attack for one in find_blind(results, label)]) for label in labels],
         unstable=[Found(label, [one.attack for one in find_unstable(results, label)]) for label in labels],
@@ -144,12 +161,13 @@ def make_audit_data(folder: Path, data: AuditData) -> tuple[AuditPayload, TextTa
 def _choose_cases(data: AuditData) -> dict[Key, _Case]:
     """Choose the worst texts of each attack for each reward."""
     cases: dict[Key, _Case] = {}
+    worst = {label: find_worst(data, label, WORST) for label in data.scores}
     for attack in data.results.attacks:
-        for label in data.scores:
-            for worst in find_worst(data, attack.name, label, WORST):
-                prompt = data.prompts[worst.prompt]
+        for label, found in worst.items():
+            for one in found.get(attack.name, []):
+                prompt = data.prompts[one.prompt]
                 text = next(text for text in prompt.attacked if text.attack == attack.name)
-                cases.setdefault((worst.prompt, attack.name), _Case(prompt, text)).margins[label] = worst.margin
+                cases.setdefault((one.prompt, attack.name), _Case(prompt, text)).margins[label] = one.margin
     return cases
 
 
@@ -249,7 +267,8 @@ def _judge_cases(
 def _describe_making(folder: Path, data: AuditData) -> list[Facts]:
     """Gather what a reader needs to judge an audit, and to repeat it."""
     audit = data.audit
-    facts = [list_facts("Audit", {"created": audit.created, "command": audit.command, **dict(audit.options)})]
+    asked = {"created": audit.created, "command": audit.command, "data": audit.source, **dict(audit.options)}
+    facts = [list_facts("Audit", asked)]
     facts.append(list_facts("Attacks", {attack.name: attack.description for attack in data.results.attacks}))
     facts += [list_facts(reward.label, reward.settings) for reward in data.results.rewards if reward.settings]
     sessions = [

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from flip_reward.audit.attacks.base import Effect
 from flip_reward.audit.call import audit_rewards
+from flip_reward.audit.findings import find_idle, find_unread
 from flip_reward.audit.folder import Audit
 from flip_reward.audit.results import read_results
 from flip_reward.audit.tabulate import AuditData, WorstCase, find_worst, read_data, tabulate
+from flip_reward.audit.thresholds import parse
 from tests.unit.audit.audited import audit, entry, prompt, reward, scores
 
 ROWS = [
@@ -29,7 +31,7 @@ def test_a_folder_has_the_results_of_its_records(tmp_path: Path) -> None:
     assert broken.drop_auc.value == 1
     assert read_results(tmp_path) == results == tabulate(tmp_path).results
     data = read_data(tmp_path)
-    assert [found.text for found in find_worst(data, "broken.cut_50", "longest", 2)] == ["pears", "pears and"]
+    assert [found.text for found in find_worst(data, "longest", 2)["broken.cut_50"]] == ["pears", "pears and"]
 
 
 def data_of(attack: str, effect: Effect = Effect.EXPLOIT) -> AuditData:
@@ -44,14 +46,48 @@ def data_of(attack: str, effect: Effect = Effect.EXPLOIT) -> AuditData:
 
 
 def test_the_worst_lie_farthest_above_the_best_response() -> None:
-    found = find_worst(data_of("copy.before"), "copy.before", "flip", 2)
+    found = find_worst(data_of("copy.before"), "flip", 2)["copy.before"]
     assert found == [WorstCase(1, "text 1", 0.9, 1, 0.8), WorstCase(0, "text 0", 0.5, 0, 0.6)]
 
 
 def test_broken_texts_are_compared_with_what_was_broken() -> None:
-    found = find_worst(data_of("broken.names", Effect.BROKEN), "broken.names", "flip", 9)
+    found = find_worst(data_of("broken.names", Effect.BROKEN), "flip", 9)["broken.names"]
     assert [(case.prompt, case.genuine) for case in found] == [(0, 1), (1, 1), (3, 1)]
 
 
 def test_no_more_than_asked_for() -> None:
-    assert find_worst(data_of("copy.before"), "copy.before", "flip", 0) == []
+    assert find_worst(data_of("copy.before"), "flip", 0)["copy.before"] == []
+
+
+def test_the_worst_are_kept_among_many() -> None:
+    """The first of all and the last of all are the worst two of a thousand."""
+    name = "copy.before"
+    prompts = [prompt(number, [name], changed=1) for number in range(1000)]
+    rows = scores([{name: (1.0 if number in (0, 999) else 0.5, (0.6, 0.1))} for number in range(1000)])
+    attacks = [entry(name)]
+    results = audit(prompts, attacks, {"flip": rows})
+    described = Audit(source="", prompts=1000, sha256="", attacks=attacks, rewards=results.rewards, runs={"flip": ""})
+    found = find_worst(AuditData(described, results, prompts, {"flip": rows}), "flip", 3)[name]
+    assert [case.prompt for case in found] == [0, 999, 1]
+
+
+BLANK = ["key.blanks", "key.period", "kept.decomposed"]
+
+
+def test_what_holds_no_answer_is_told_from_a_failure(tmp_path: Path) -> None:
+    results = audit_rewards(ROWS, ["longest", lambda _prompt, _response: None], attacks=BLANK, run_folder=tmp_path)
+    counted = {(one.attack, one.reward): (one.unscored, one.no_answer) for one in results.results}
+    [silent] = {reward for _, reward in counted} - {"longest"}
+    assert counted["key.blanks", "longest"] == counted["key.blanks", silent] == (6, 6)
+    assert counted["key.period", "longest"] == (0, 0)
+    assert counted["key.period", silent] == (6, 0)
+    assert find_unread(results) == ["key.blanks"]
+    assert find_idle(results) == ["kept.decomposed"]
+
+
+def test_a_threshold_on_a_family_can_hold_although_blanks_have_no_figure(tmp_path: Path) -> None:
+    results = audit_rewards(ROWS, ["copy"], attacks=BLANK, run_folder=tmp_path)
+    assert parse("key.win_rate>0.99").check(results) == []
+    assert parse("key.unscored>0").check(results) == []
+    [line] = parse("key.blanks.win_rate>0.99").check(results)
+    assert "copy finds no answer in any text of key.blanks" in line

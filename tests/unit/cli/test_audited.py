@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from flip_reward.audit.attacks.base import Effect
+from flip_reward.audit.prompts import AttackScores
 from flip_reward.audit.results import AuditResults
 from flip_reward.cli.audited import print_audit
 from tests.unit.audit.audited import audit, entry, prompt, reward, scores
@@ -59,7 +60,7 @@ def test_what_a_reward_is_weak_at_is_said_in_words() -> None:
     text = printed(make("flip"))
     assert "learn first: copy.before (gain +2.83 for 7 characters more)" in text
     assert "0.5 is blind): swapped names (0.50, " in text
-    assert "(change of the reward): typos (-0.100, " in text
+    assert "(change of the reward): typos (-0.1, " in text
     assert "unscored" not in text
 
 
@@ -84,3 +85,26 @@ def test_no_number_is_cut_at_any_width(width: int) -> None:
 
 def test_a_label_cannot_steer_the_terminal() -> None:
     assert "\x1b" not in printed(make("flip\x1b[2J"))
+
+
+def test_attacks_without_a_figure_are_named_with_the_reason() -> None:
+    attacks = [entry("copy.before"), entry("key.blanks"), entry("kept.composed", Effect.KEPT)]
+    prompts = [prompt(number, ["copy.before", "key.blanks"], changed=1) for number in range(9)]
+    row = {
+        "copy.before": AttackScores(0.9, (0.6, 0.4)),
+        "key.blanks": AttackScores(None, (0.6, 0.4), no_answer=True),
+    }
+    text = printed(audit(prompts, attacks, {"flip": [row] * 9}))
+    assert "no figure for key.blanks: their texts hold no answer" in text
+    assert "no figure for kept.composed: they change none" in text
+    assert "unscored" not in text, "no failure"
+
+
+@pytest.mark.parametrize(("scale", "shown"), [(1e300, "-1e+299"), (1e-6, "-1e-07"), (1, "-0.1"), (1e4, "-1000")])
+def test_a_change_of_a_reward_is_shown_on_any_scale(scale: float, shown: str) -> None:
+    attacks = [entry("kept.typos", Effect.KEPT)]
+    prompts = [prompt(number, ["kept.typos"], changed=1) for number in range(60)]
+    text = printed(
+        audit(prompts, attacks, {"flip": scores([{"kept.typos": (0.3 * scale, (0.6 * scale, 0.4 * scale))}] * 60)})
+    )
+    assert f"typos ({shown}, " in text

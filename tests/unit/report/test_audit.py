@@ -108,3 +108,35 @@ def test_a_reward_that_is_not_scored_to_the_end_is_named(tmp_path: Path) -> None
     payload = read_data(build_audit_page(tmp_path, replace(made, scores=scores, results=results)))["payload"]
     assert payload["missing"] == [JUDGE]
     assert all(case["scores"][2] is None for case in payload["cases"])
+
+
+def test_the_title_is_the_name_of_the_data_and_its_place_is_told_below(tmp_path: Path) -> None:
+    made = make_audit(tmp_path, prompts=3)
+    source = "/home/somebody/pairs.jsonl + hf://datasets/owner/more.jsonl"
+    moved = replace(
+        made,
+        audit=made.audit.model_copy(update={"source": source}),
+        results=made.results.model_copy(update={"source": source}),
+    )
+    payload = read_data(build_audit_page(tmp_path, moved))["payload"]
+    assert payload["title"] == "pairs.jsonl, more.jsonl"
+    assert ["data", source] in payload["made"][0]["rows"]
+
+
+def test_the_worst_attack_of_a_reward_is_no_control(tmp_path: Path) -> None:
+    """A text that copies nothing is what others are compared with, however often it wins."""
+    made = make_audit(tmp_path, prompts=3)
+    best = [
+        found.model_copy(update={"win_rate": replace(found.win_rate, value=1.0, low=1.0)})
+        if found.attack == "copy.share_0" and found.win_rate
+        else found
+        for found in made.results.results
+    ]
+    attacks = [
+        attack.model_copy(update={"copied_share": 0.0}) if attack.name == "copy.share_0" else attack
+        for attack in made.results.attacks
+    ]
+    results = made.results.model_copy(update={"results": best, "attacks": attacks})
+    payload = read_data(build_audit_page(tmp_path, replace(made, results=results)))["payload"]
+    assert set(payload["worst"]) == {FLIP, GUARDED, JUDGE}
+    assert "copy.share_0" not in payload["worst"].values()

@@ -12,7 +12,7 @@ from rich.text import Text
 from flip_reward.audit.attacks.catalogue import FAMILIES, find_attacks
 from flip_reward.audit.folder import AuditOptions
 from flip_reward.audit.read import GenuineData, read_genuine
-from flip_reward.audit.results import write_results
+from flip_reward.audit.results import SEPARATOR, write_results
 from flip_reward.audit.run import AuditPlan, default_folder, find_reader, prepare_audit, run_audit
 from flip_reward.audit.tabulate import tabulate
 from flip_reward.audit.thresholds import Threshold, parse
@@ -204,7 +204,7 @@ def audit(
         limit=limit,
         skip_bad_rows=skip_bad_rows,
     )
-    source = " + ".join(map(show_address, data))
+    source = SEPARATOR.join(map(show_address, data))
     plan = AuditPlan.make(source, genuine, attacks, rewards, AuditOptions(limit=limit, attack_seed=attack_seed))
     described = plan.describe()
     for one in thresholds:
@@ -255,7 +255,7 @@ def _audit(folder: Path, plan: AuditPlan, thresholds: list[Threshold], limits: R
     for label, run in written.runs.items():
         summary = read_summary(folder / run)
         outcomes = dict(summary.outcomes) if summary else {}
-        outcomes.pop(Outcome.EMPTY_RESPONSE.value, None)  # some attacks are blank
+        outcomes.pop(Outcome.EMPTY_RESPONSE.value, None)  # some attacks are blank; the results name them
         if why := explain_unscored(outcomes, folder / run):
             messages.print(printable(f"{label}: {why}"), soft_wrap=True)
     for line in (f"Audit folder: {folder}", f"Report: {page}"):
@@ -265,7 +265,7 @@ def _audit(folder: Path, plan: AuditPlan, thresholds: list[Threshold], limits: R
         raise typer.Exit(ExitCode.INTERRUPTED)
     passed = [line for one in thresholds for line in one.check(data.results)]
     for line in passed:
-        messages.print(Text(f"Passed: {line}", style="bold red"), soft_wrap=True)
+        messages.print(Text(f"Failed: {line}", style="bold red"), soft_wrap=True)
     if passed:
         raise typer.Exit(ExitCode.THRESHOLD_PASSED)
     if not complete:

@@ -3,12 +3,8 @@
 
 /** The first line in words, and every reward on genuine responses. */
 function describeResults(report) {
-  const worst = ({ label }) =>
-    report.results
-      .filter(({ reward, attack, win_rate: wins }) => reward === label && wins && report.effects.get(attack) === "exploit")
-      .reduce((most, result) => (most && most.win_rate.value >= result.win_rate.value ? most : result), null);
   const rows = report.audited.map((reward) => {
-    const attack = worst(reward);
+    const attack = report.cells.get(cellKey(report.worst[reward.label], reward.label));
     return [
       report.names.get(reward.label),
       attack ? attack.attack : "–",

@@ -111,6 +111,10 @@ function describeAttacks(report, key, choose) {
   return [
     paragraph(`${figure.note} The stronger the colour, the worse. A cell shows its texts; the arrow keys move between cells.`, { class: "note" }),
     element("div", { class: "table", role: "region", "aria-label": figure.name }, table),
+    ...[
+      [report.unread, "their texts hold no answer to a reward model: blank, or nothing but thinking"],
+      [report.idle, "they change none of these responses"],
+    ].map(([names, why]) => (names.length ? paragraph(`No figure for ${formatList(names)}: ${why}.`, { class: "note" }) : null)),
     makeAllFigures(report),
   ];
 }

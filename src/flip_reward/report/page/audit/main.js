@@ -5,7 +5,6 @@ function showAudit(data) {
   const report = {
     ...data,
     names: shortenLabels(data.rewards.map(({ label }) => label)),
-    effects: new Map(data.attacks.map(({ name, effect }) => [name, effect])),
     spreads: new Map(data.audited.map(({ label, spread }) => [label, spread || 1])),
     cells: new Map(data.results.map((result) => [cellKey(result.attack, result.reward), result])),
   };
