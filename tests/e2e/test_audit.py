@@ -61,6 +61,10 @@ def test_a_threshold_that_is_passed_has_a_status_of_its_own(tmp_path: Path) -> N
     assert passed.returncode == 6, passed.stderr
     assert "Failed: copy.win_rate>0.5: copy.alone by copy has" in passed.stderr
     assert run(tmp_path, *arguments, "--fail-if", "copy.win_rate<0.5").returncode == 0
+    other = run(
+        tmp_path, "audit", source, "-r", "constant", *COPYING, "--run-folder", "a", "--fail-if", "copy.win_rate>0.5"
+    )
+    assert other.returncode == 0, "the condition is for the rewards of the command, not for all that the folder has"
     for wrong in ("copy.win_rat>0.5", "copi.win_rate>0.5", "nonsense", "flip:copy.win_rate>0.5"):
         refused = run(tmp_path, "audit", source, "-r", "copy", "--run-folder", "b", "--fail-if", wrong)
         assert refused.returncode == 2, wrong

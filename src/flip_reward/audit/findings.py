@@ -6,7 +6,7 @@ The terminal and the page both say it by these functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flip_reward.audit.attacks.base import Effect
 from flip_reward.audit.results import AttackResult, AuditResults
@@ -131,20 +131,25 @@ def find_unscored(results: AuditResults) -> list[str]:
 
 def find_guarded(rewards: Sequence[RewardEntry], reward: str) -> RewardEntry | None:
     """Find the reward that is another one with the copy guard, and the same in all else."""
-    plain = next(entry for entry in rewards if entry.label == reward)
-    return next(
-        (
-            entry
-            for entry in rewards
-            if entry.settings.get(GUARD) and not plain.settings.get(GUARD) and _unguarded(entry) == _unguarded(plain)
-        ),
-        None,
-    )
+    plain = _split_guard(next(entry for entry in rewards if entry.label == reward))
+    if plain.guarded:
+        return None
+    return next((entry for entry in rewards if _split_guard(entry) == replace(plain, guarded=True)), None)
 
 
-def _unguarded(entry: RewardEntry) -> tuple[object, ...]:
-    settings = {name: value for name, value in entry.settings.items() if not name.startswith(GUARD)}
-    return entry.reward, entry.model, settings
+@dataclass(frozen=True, slots=True)
+class _SplitGuard:
+    """Whether a reward has the guard, and all else that was set."""
+
+    guarded: bool
+    others: tuple[object, ...]
+
+
+def _split_guard(entry: RewardEntry) -> _SplitGuard:
+    """Read a reward; `flip[copy_guard=true]`, a formula of one part, like that part."""
+    settings = {name.removeprefix(f"{entry.reward}."): value for name, value in entry.settings.items()}
+    others = {name: value for name, value in settings.items() if not name.startswith(GUARD)}
+    return _SplitGuard(bool(settings.get(GUARD)), (entry.reward, entry.model, others))
 
 
 def _select(results: AuditResults, reward: str, effect: Effect) -> Iterator[AttackResult]:

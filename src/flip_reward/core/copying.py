@@ -210,19 +210,6 @@ class Copying:
                 marked = place + 1
 
 
-def copied_share(instruction: str, response: str) -> float | None:
-    """Return which share of an instruction's own words a response copies, 0 to 1; see `Copying`.
-
-    None for an instruction without words.
-    """
-    return Copying.of(instruction).measure_share(response)
-
-
-def mask_copies(instruction: str, response: str, least_share: float = 0.0) -> str | None:
-    """Return a response without what it copies from an instruction; None where that is nothing. See `Copying`."""
-    return Copying.of(instruction).mask(response, least_share)
-
-
 def instruction_without_material(instruction: str) -> str:
     r"""Return an instruction's own words, without what it gives to work on.
 

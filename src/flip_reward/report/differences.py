@@ -7,6 +7,8 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import pairwise
 
+from flip_reward.core.tokens import UNSPACED
+
 
 def find_new_words(text: str, other: str) -> tuple[int, ...]:
     """Find the words of a text that do not stand in another one in the same order: what was put in.
@@ -34,9 +36,7 @@ def find_new_words(text: str, other: str) -> tuple[int, ...]:
     return tuple(bounds)
 
 
-_WORD = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+|[^\w\s]|_"
-)
+_WORD = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})[^\W_])+|[^\w\s]|_")
 
 
 def _align(text: str, other: str) -> Iterator[tuple[re.Match[str], bool]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from flip_reward.audit.monitor.alarms import read_alarms
 from flip_reward.data.files import write_atomically
 from flip_reward.errors import OptionError, RunError
 from flip_reward.report import REPORT
@@ -16,7 +17,6 @@ from flip_reward.report.training_folder import (
     Split,
     count_samples,
     list_steps,
-    read_alarms,
     read_metrics,
     read_recorded,
     read_samples,

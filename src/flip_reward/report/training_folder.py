@@ -3,7 +3,7 @@
 FOLDER/manifest.json                          the recipe, as `flip-reward train` wrote it
 FOLDER/metrics.jsonl                          the metrics of each step that was logged
 FOLDER/samples/SPLIT/step-000001.parquet      prompts, responses and rewards of a step
-FOLDER/alarms.jsonl                           what was said about steps, a line each
+FOLDER/alarms.jsonl                           see `audit.monitor.alarms`
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import orjson
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Json, TypeAdapter
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Json
 
-from flip_reward.audit.monitor.rollout import ALARMS, Alarm
 from flip_reward.errors import MissingDependencyError, RunError
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import Session
@@ -104,25 +103,6 @@ def list_steps(folder: Path, split: Split) -> list[int]:
     """Return the steps that have samples, in order."""
     names = {path.name.partition(".")[0] for path in (folder / SAMPLES / split).glob("step-*.parquet")}
     return sorted(int(name.removeprefix("step-")) for name in names)
-
-
-def read_alarms(folder: Path) -> list[Alarm]:
-    """Read the alarms in the order of their steps; none where nothing watched the training.
-
-    A step that was done twice, as after a kill, may have said the same twice: the last one counts.
-    """
-    try:
-        lines = (folder / ALARMS).read_bytes().splitlines()
-        alarms = [_ALARM.validate_json(line) for line in lines]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder / ALARMS} cannot be read", hint=_HINT) from error
-    found = {(alarm.step, alarm.mechanism): alarm for alarm in alarms}
-    return [found[place] for place in sorted(found)]
-
-
-_ALARM = TypeAdapter(Alarm)
 
 
 def count_samples(folder: Path, split: Split) -> dict[int, int]:

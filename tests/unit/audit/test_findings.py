@@ -129,6 +129,8 @@ def test_the_headline_has_the_guard_beside_it() -> None:
     assert found is not None
     assert found.label == "flip guarded"
     assert find_guarded(entries, "flip guarded") is None
+    in_brackets = reward("flip [copy_guard=true]", **{"flip.samples": 1, "flip.copy_guard": True})
+    assert find_guarded([*entries[:2], in_brackets], "flip") == in_brackets
     assert "by flip (copy.before; " in results.headline
     assert "; with the guard 50 % (copy.whole; " in results.headline
 

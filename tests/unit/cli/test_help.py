@@ -45,6 +45,12 @@ def test_rare_options_are_shown_on_demand(capsys: pytest.CaptureFixture[str]) ->
         assert rare in whole
 
 
+@pytest.mark.parametrize("command", ["audit", "best-of-n", "evaluate", "score", "serve"])
+def test_reward_and_model_come_first(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = show(capsys, command, "-h").partition("\nOptions:\n")[2]
+    assert options.index("-r, --reward") < options.index("-m, --model") < options.index("--similarity")
+
+
 def test_every_command_has_a_line_in_the_overview(capsys: pytest.CaptureFixture[str]) -> None:
     overview = show(capsys, "-h")
     assert overview == show(capsys, "--help-all")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.core.copying import CAUTIOUS_SHARE, Copying, copied_share, instruction_without_material, mask_copies
+from flip_reward.core.copying import CAUTIOUS_SHARE, Copying, instruction_without_material
 
 ASKED = "Explain to a young child how the moon makes the tides, with one example from daily life."
 ANSWER = "Water follows a pull, as your toys follow a string."
@@ -54,6 +54,14 @@ ECHOES = {
     "tags": "".join(chr(0xE0000 + ord(one)) for one in ASKED),
     "telling words": "Explain young child moon makes tides one example daily life",
 }
+
+
+def copied_share(instruction: str, response: str) -> float | None:
+    return Copying.of(instruction).measure_share(response)
+
+
+def mask_copies(instruction: str, response: str, least_share: float = 0.0) -> str | None:
+    return Copying.of(instruction).mask(response, least_share)
 
 
 @pytest.mark.parametrize("name", sorted(ECHOES))

@@ -27,6 +27,7 @@ def new_words(text: str, other: str) -> list[str]:
         ("Rome is not big. Rome is old.", "Rome is big. Paris is old.", ["not", "Rome"]),
         ("PEARS are sweet.", "Pears are sweet.", ["PEARS"]),
         ("我爱北京天安门。", "我爱天安门。", ["北京"]),
+        ("The iPhone手机很贵。", "The iPhone手机贵。", ["很"]),
         ("anything", "", ["anything"]),
         ("", "anything", []),
     ],

@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 import pytest
 
-from flip_reward.audit.monitor.rollout import ALARMS, Rollout
+from flip_reward.audit.monitor.rollout import Rollout
 from flip_reward.core.conversation import Message
 from flip_reward.errors import OptionError, RunError
 from flip_reward.report.document import MAX_BYTES
 from flip_reward.report.training import build_training_page, write_training_page
-from flip_reward.report.training_folder import Split, is_training, read_alarms, read_metrics
+from flip_reward.report.training_folder import Split, is_training, read_metrics
 from flip_reward.report.training_payload import PageHead, Sample, Shown, WatchedTraining, choose_samples
 from flip_reward.training.grpo.samples import SampleRow, SampleTable
 from tests.e2e.command import run
@@ -136,15 +136,6 @@ def test_alarms_lead_to_their_samples(watched: Path) -> None:
     assert [samples[name]["step"] for name in alarm["examples"]] == [ALARM_STEP] * 4 + [3]
     assert len({*alarm["examples"]}) == 5
     assert find(payload, "Divergence", "watched")["about"]
-
-
-def test_an_alarm_that_was_said_twice_counts_once(watched: Path, tmp_path: Path) -> None:
-    line = (watched / ALARMS).read_bytes()
-    (tmp_path / ALARMS).write_bytes(line + line.replace(b"2.31", b"3.5"))
-    assert [alarm.divergence for alarm in read_alarms(tmp_path)] == [3.5]
-    (tmp_path / ALARMS).write_bytes(line[:-20])
-    with pytest.raises(RunError, match=ALARMS):
-        read_alarms(tmp_path)
 
 
 def test_trainings_that_differ_in_the_seed_stand_together(watched: Path) -> None:

@@ -12,7 +12,7 @@ from flip_reward.audit.monitor.figures import MeasuredRollout, Phrase
 from flip_reward.audit.monitor.mechanisms import Mechanism
 from flip_reward.audit.monitor.rollout import ALARMS, Alarm, Rollout
 from flip_reward.core.response import replace_lone_surrogates
-from flip_reward.data.files import storage_error, write_atomically
+from flip_reward.data.files import write_atomically
 from flip_reward.errors import RunError
 
 _MOST_EXAMPLES = 5
@@ -32,33 +32,18 @@ def read_alarms(folder: Path) -> list[Alarm]:
 
 
 def append_alarms(folder: Path, alarms: Iterable[Alarm]) -> None:
-    """Append alarms to those of a training."""
-    path = folder / ALARMS
-    try:
-        with path.open("ab") as file:
-            file.write(b"".join(map(_to_line, alarms)))
-    except OSError as error:
-        raise storage_error(path, error) from error
+    """Add alarms to those of a training."""
+    _write(folder, [*read_alarms(folder), *alarms])
 
 
 def keep_alarms(folder: Path, last_step: int) -> None:
-    """Drop alarms of later steps, which a resumed training takes again, and a line that was cut off by a kill."""
-    path = folder / ALARMS
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_bytes().splitlines():
-        try:
-            alarm = _ALARM.validate_json(line)
-        except ValidationError:
-            continue
-        if alarm.step <= last_step:
-            kept.append(_to_line(alarm))
-    write_atomically(path, b"".join(kept))
+    """Drop alarms of later steps, which a resumed training takes again."""
+    if alarms := read_alarms(folder):
+        _write(folder, [alarm for alarm in alarms if alarm.step <= last_step])
 
 
-def _to_line(alarm: Alarm) -> bytes:
-    return _ALARM.dump_json(alarm) + b"\n"
+def _write(folder: Path, alarms: Iterable[Alarm]) -> None:
+    write_atomically(folder / ALARMS, b"".join(_ALARM.dump_json(alarm) + b"\n" for alarm in alarms))
 
 
 def find_examples(

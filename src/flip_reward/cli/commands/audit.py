@@ -50,31 +50,8 @@ _PANEL = "Audit"
 
 @expand_options(without=("reward", "model", "policy_tokenizer"))
 def audit(
-    config: RewardConfig,
     data: OptionalInputs = None,
-    rollouts: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rollouts",
-            help="In place of INPUT: the logs of any trainer, files or folders, which are watched step by step.",
-            metavar="PATH",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    reward_column: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Of --rollouts: what is trained on. Of several the sum.", metavar="COLUMN", rich_help_panel=_PANEL
-        ),
-    ] = None,
-    other_column: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Of --rollouts: a reward that is not trained on; may be repeated.",
-            metavar="COLUMN",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
+    *,
     reward: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,6 +66,7 @@ def audit(
         list[str] | None,
         typer.Option("--model", "-m", help="As for 'score'; may be repeated.", rich_help_panel=_PANEL),
     ] = None,
+    config: RewardConfig,
     attack: Annotated[
         list[str] | None,
         typer.Option(
@@ -146,6 +124,29 @@ def audit(
             help="The audit folder: made, extended or resumed. By default below audits/.", rich_help_panel=_PANEL
         ),
     ] = None,
+    rollouts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rollouts",
+            help="In place of INPUT: the logs of any trainer, files or folders, which are watched step by step.",
+            metavar="PATH",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    reward_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of --rollouts: what is trained on. Of several the sum.", metavar="COLUMN", rich_help_panel=_PANEL
+        ),
+    ] = None,
+    other_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of --rollouts: a reward that is not trained on; may be repeated.",
+            metavar="COLUMN",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
     retry_refused: RetryRefused = False,
     same_model: SameModel = False,
     as_json: AsJson = False,
@@ -160,6 +161,8 @@ def audit(
     Examples:
 
       flip-reward audit responses.jsonl -r flip -r pointwise
+
+      flip-reward audit responses.jsonl -r flip -r 'flip[copy_guard=true]'
 
       flip-reward audit pairs.jsonl -r flip --attack copy --fail-if 'copy.win_rate>0.05'
 
@@ -263,7 +266,9 @@ def _audit(folder: Path, plan: AuditPlan, thresholds: list[Threshold], limits: R
     if stop.requested:
         messages.print(STOPPED)
         raise typer.Exit(ExitCode.INTERRUPTED)
-    passed = [line for one in thresholds for line in one.check(data.results)]
+    asked = [reward for reward in data.results.rewards if reward.label in {one.label for one in plan.rewards}]
+    results = data.results.model_copy(update={"rewards": asked})  # not those that the folder had before
+    passed = [line for one in thresholds for line in one.check(results)]
     for line in passed:
         messages.print(Text(f"Failed: {line}", style="bold red"), soft_wrap=True)
     if passed:

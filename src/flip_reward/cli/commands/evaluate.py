@@ -47,10 +47,10 @@ _GRID = "Grid"
 
 @expand_options(without=("reward", "model", "policy_tokenizer"))
 def evaluate(
-    config: RewardConfig,
     recipe: Annotated[
         Path | None, typer.Argument(metavar="[RECIPE.yaml]", help="An evaluation as a file.", show_default=False)
     ] = None,
+    *,
     benchmark: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,8 +68,8 @@ def evaluate(
             "--reward",
             "-r",
             help="flip, backward-likelihood, trained, pointwise, pairwise, listwise, logit-pointwise, "
-            "logit-pairwise; without a model longest, shortest, copy, constant; or a formula of them, "
-            "'0.5*z(flip) + 0.5*z(trained)'.",
+            "logit-pairwise; without a model longest, shortest, copy, constant; a formula of them, "
+            "'0.5*z(flip) + 0.5*z(trained)'; or a function of yours, package.module:function.",
             autocompletion=complete(REWARDS),
             rich_help_panel=_GRID,
         ),
@@ -83,6 +83,7 @@ def evaluate(
             rich_help_panel=_GRID,
         ),
     ] = None,
+    config: RewardConfig,
     runs: Annotated[
         int,
         typer.Option(

@@ -186,9 +186,9 @@ def _describe(instruction: str, one: _Tried, config: RewardConfig, *, plain: boo
 
 
 def _describe_reading(other: Reading) -> tuple[str, Text]:
-    counts, besides = ("as it is", "without copies") if other.masked else ("without copies", "as it is")
+    besides = "without copies" if other.masked else "as it is"
     value = f"none: {_OUTCOMES[other.outcome]}" if other.value is None else f"{other.value:.3f}"
-    return besides, Text(f"{value}; the lower one counts, {counts}")
+    return besides, Text(f"{value} (does not count: the lower value does)")
 
 
 def _show(text: str) -> Text:

@@ -179,9 +179,9 @@ def test_alarms_are_kept_up_to_a_step(tmp_path: Path) -> None:
     append_alarms(tmp_path, found[:1])
     append_alarms(tmp_path, found[1:])
     assert read_alarms(tmp_path) == found
+    keep_alarms(tmp_path, 8)
+    assert read_alarms(tmp_path) == found[:2]
     with (tmp_path / "alarms.jsonl").open("ab") as file:
         file.write(b'{"step": 10, "on')
     with pytest.raises(RunError, match="alarms"):
         read_alarms(tmp_path)
-    keep_alarms(tmp_path, 8)
-    assert read_alarms(tmp_path) == found[:2]
