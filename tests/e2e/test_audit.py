@@ -1,6 +1,7 @@
 """`flip-reward audit` as a user runs it."""
 
 import json
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -128,6 +129,27 @@ def test_one_prompt_has_no_other_and_a_reward_that_never_answers_is_told(tmp_pat
     never = run(tmp_path, "audit", "rows.jsonl", "-r", "of_nobody:score", "--run-folder", "b")
     assert never.returncode == 3, never.stderr
     assert "undefined_value, such as: of_nobody:score returned None" in never.stderr
+
+
+@pytest.mark.parametrize("command", ["audit", "score"])
+def test_a_function_that_never_returns_can_be_interrupted(command: str, tmp_path: Path) -> None:
+    source = write_pairs(tmp_path / "pairs.jsonl")
+    (tmp_path / "of_sleep.py").write_text(
+        "import pathlib, time\n\n\ndef score(prompt, response):\n"
+        "    pathlib.Path('asleep').touch()\n    time.sleep(3600)\n"
+    )
+    process = start(tmp_path, command, source, "-r", "of_sleep:score", "--run-folder", "a")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "asleep").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    try:
+        process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130
 
 
 def test_a_server_that_is_lost_names_the_folder_that_goes_on(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from inspect import isclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input
-from flip_reward.errors import OptionError
+from flip_reward.errors import DataError, OptionError
 from flip_reward.redact import current_arguments, show_address
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig
@@ -18,6 +19,7 @@ from flip_reward.rewards.waiting import run_blocking
 from flip_reward.settings import check_settings
 
 if TYPE_CHECKING:  # the rest is imported when it is called, so that `import flip_reward` stays light
+    from flip_reward.audit.attacks.base import Attack, AttackFunction
     from flip_reward.audit.results import AuditResults
     from flip_reward.evaluation.grid import GridReward
 
@@ -29,7 +31,7 @@ def audit_rewards(
     data: str | Path | Iterable[Mapping[str, object]],
     rewards: AuditedBy | Sequence[AuditedBy],
     *,
-    attacks: Sequence[str] = (),
+    attacks: str | Sequence[str | Attack | AttackFunction] = (),
     attack_seed: int = 0,
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
@@ -49,7 +51,7 @@ def audit_rewards(
             and may say which of them is better.
         rewards: One reward or several: names as for `RewardConfig`, reward models, or functions of a prompt and a
             response.
-        attacks: Names, families, or "module:function" for your own; none for all.
+        attacks: Names, families, or "module:function" for your own, which may also be given itself; none for all.
         attack_seed: Another seed changes other responses in other ways.
         limit: Audit at most this many prompts.
         columns: Our column names to the data's, such as {"response": "answer"}.
@@ -85,12 +87,16 @@ def audit_rewards(
     from flip_reward.audit.tabulate import tabulate
     from flip_reward.evaluation.folder import open_folder
 
-    made = find_attacks(attacks)
+    if limit is not None and limit < 1:
+        raise OptionError(f"limit is {limit}, and must be at least 1")
+    made = find_attacks([attacks] if isinstance(attacks, str) else attacks)
     loaded = _load(rewards if isinstance(rewards, Sequence) and not isinstance(rewards, str) else [rewards], settings)
     if isinstance(data, str | Path):
         source, opened = show_address(str(data)), open_input(str(data), encoding=encoding)
     else:
         rows = list(data)
+        if not all(isinstance(row, Mapping) for row in rows):
+            raise DataError("rows must be mappings", hint="such as {'prompt': ..., 'responses': [...]}")
         source, opened = "rows", Input.in_memory("rows", lambda: rows)
     genuine = read_genuine(
         [opened],
@@ -125,6 +131,10 @@ def _load(rewards: Sequence[AuditedBy], settings: Mapping[str, object]) -> list[
     loaded = load_rewards(names, [config.engine], config) if names else []
     for one in rewards:
         if not isinstance(one, str):
+            given: object = one
+            if isclass(given) or not (isinstance(given, RewardModel) or callable(given)):
+                kind = given.__name__ if isclass(given) else type(given).__name__
+                raise OptionError(f"a reward is a name, a RewardModel or a function, and not {kind}")
             model = one if isinstance(one, RewardModel) else FunctionReward(one)
             asked = None if model.model_name == "none" else model.model_name
             label = str(model.settings["reward"]) + (f" @ {asked}" if asked else "")

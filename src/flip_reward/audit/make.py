@@ -12,6 +12,7 @@ from flip_reward.audit.prompts import AttackedText, AuditPrompt
 from flip_reward.audit.read import ReadAnswer
 from flip_reward.core.response import replace_lone_surrogates, select_target
 from flip_reward.core.score import Outcome
+from flip_reward.core.tokens import load_normalizer
 
 
 def make_attacked(
@@ -74,20 +75,25 @@ class _Carriers:
 
 
 class _Others:
-    """Which other prompt's responses are taken. Prompts with the same instruction are no others."""
+    """Which other prompt's responses are taken. Prompts with the same instruction are no others.
+
+    It is the same where it differs in blanks, case or punctuation alone: what answers the one answers the other.
+    """
 
     def __init__(
         self, prompts: Sequence[AuditPrompt], instructions: Sequence[str], seed: int, *, nearest: bool
     ) -> None:
         self._prompts = prompts
         self._seed = seed
+        tokenize = load_normalizer("multilingual").tokenize
+        words = [" ".join(tokenize(instruction)) or instruction for instruction in instructions]
         first: dict[str, int] = {}
-        for place, instruction in enumerate(instructions):
-            first.setdefault(instruction, place)
-        numbers = {instruction: number for number, instruction in enumerate(first)}
+        for place, said in enumerate(words):
+            first.setdefault(said, place)
+        numbers = {said: number for number, said in enumerate(first)}
         self._first = list(first.values())
-        self._number = [numbers[instruction] for instruction in instructions]
-        self._nearest = find_nearest(list(first)) if nearest else []
+        self._number = [numbers[said] for said in words]
+        self._nearest = find_nearest([instructions[place] for place in self._first]) if nearest else []
 
     def draw(self, place: int) -> int | None:
         """Draw one at random."""

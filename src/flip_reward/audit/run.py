@@ -54,7 +54,10 @@ class AuditPlan:
             raise OptionError("name at least one reward", hint="for example -r flip")
         twice = next((label for label in labels if labels.count(label) > 1), None)
         if twice is not None:
-            raise OptionError(f"there are two rewards called {twice!r}")
+            raise OptionError(
+                f"there are two rewards called {twice!r}",
+                hint="in Python a function is called otherwise by FunctionReward(function, name=...)",
+            )
         if not any(prompt.attacked for prompt in self.prompts):
             raise OptionError("none of the attacks changes any response", hint="leave out --attack, or name others")
 

@@ -247,19 +247,30 @@ def run_in_event_loop(work: Callable[[], Coroutine[object, object, T]]) -> T:
 def drain_on_interrupt(stop: StopSignal, tell: Callable[[str], None]) -> Iterator[None]:
     """Turn the first Ctrl-C (or SIGTERM) into a request to stop, and the second into a cancellation of this task.
 
-    Call it from the task to be cancelled.
+    Call it from the task to be cancelled. Where the event loop has not heard of the first one yet, because a function
+    of the user's holds it up, the second interrupts that.
     """
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
+    heard = True
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        if stop.requested and task is not None:
-            loop.call_soon_threadsafe(task.cancel)
-            return
+        nonlocal heard
+        if not heard:
+            raise KeyboardInterrupt
+        heard = False
+        loop.call_soon_threadsafe(cancel if stop.requested else announce)
         stop.requested = True
-        loop.call_soon_threadsafe(announce)
+
+    def cancel() -> None:
+        nonlocal heard
+        heard = True
+        if task is not None:
+            task.cancel()
 
     def announce() -> None:
+        nonlocal heard
+        heard = True
         count = stop.in_flight
         left = f": finishing {count} request{'' if count == 1 else 's'}" if count else ""
         tell(f"Stopping{left}. Press Ctrl-C again to stop at once.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import inspect
 import math
 import re
+import reprlib
 import sys
 from collections.abc import Awaitable, Callable
 from importlib import import_module
@@ -15,6 +17,7 @@ from typing import TypeAlias
 from flip_reward.core.conversation import Group
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score
+from flip_reward.engines.stopping import current_stop
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.options import ResponseOptions, Settings, record_options
@@ -23,6 +26,9 @@ from flip_reward.rewards.waiting import gather_all
 RewardFunction: TypeAlias = Callable[[str, str], float | Awaitable[float | None] | None]
 """(prompt, response) -> a number, the higher the better, or None where there is none."""
 
+USER_ERRORS = (Exception, SystemExit)
+"""What code of the user's may raise, where that is to be told. SystemExit would end the whole command in silence."""
+_LONGEST_ERROR = 300
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -49,7 +55,7 @@ def import_named(name: str) -> object:
         sys.path.insert(0, folder)
     try:
         found: object = import_module(module)
-    except Exception as error:  # whatever the user's module raises
+    except USER_ERRORS as error:
         raise OptionError(f"cannot import {module!r}: {describe_error(error)}") from error
     for part in path.split("."):
         if not hasattr(found, part):
@@ -58,22 +64,33 @@ def import_named(name: str) -> object:
     return found
 
 
-def describe_error(error: Exception) -> str:
-    """Say in a line what somebody's code raised."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+def describe_error(error: BaseException) -> str:
+    """Say in a short line what somebody's code raised.
+
+    Example:
+        >>> describe_error(ValueError("no such fruit")), describe_error(ValueError())
+        ('ValueError: no such fruit', 'ValueError')
+    """
+    try:
+        said = str(error).strip().partition("\n")[0]
+    except Exception:  # noqa: BLE001 - an exception of somebody's own may fail even there
+        said = ""
+    return f"{type(error).__name__}: {said[:_LONGEST_ERROR]}" if said else type(error).__name__
 
 
 class FunctionReward(RewardModel):
     """What a function makes of a prompt and a response.
 
     It is called with the instruction, which is the last user message, and with the visible answer, each response on
-    its own. None and NaN leave a response unscored, and so does an exception, after which a resumed run asks again.
-    Coroutines wait at the same time; a plain function holds up everything else while it computes.
+    its own. What is no number, such as None and NaN, leaves a response unscored, and so does an exception, after
+    which a resumed run asks again. Coroutines wait at the same time; a plain function holds up everything else while
+    it computes, and has no limit in time.
 
     Args:
         function: The function, plain or async.
         response: What is read of a response.
         name: What the reward is called; by default module and name of the function.
+        timeout_seconds: How long a coroutine may take.
 
     Example:
         >>> from flip_reward import Group
@@ -85,18 +102,25 @@ class FunctionReward(RewardModel):
     """
 
     def __init__(
-        self, function: RewardFunction, response: ResponseOptions | None = None, *, name: str | None = None
+        self,
+        function: RewardFunction,
+        response: ResponseOptions | None = None,
+        *,
+        name: str | None = None,
+        timeout_seconds: float = 600.0,
     ) -> None:
         self._function = function
         self._name = name or _name(function)
+        self._timeout = timeout_seconds
         self.response_options = response or ResponseOptions()
 
     @classmethod
     def load(cls, name: str, response: ResponseOptions | None = None) -> FunctionReward:
         """Import the function "package.module:function"; an OptionError where that fails."""
         found = import_named(name)
-        if not callable(found):
-            raise OptionError(f"{name!r} is no function, but {type(found).__name__}")
+        if not callable(found) or inspect.isclass(found):
+            kind = "a class" if inspect.isclass(found) else type(found).__name__
+            raise OptionError(f"{name!r} is no function, but {kind}")
         return cls(found, response, name=name)
 
     @property
@@ -118,16 +142,32 @@ class FunctionReward(RewardModel):
         answer = self.visible_answer(response)
         if isinstance(answer, Outcome):
             return Score(None, answer)
+        if stop := current_stop.get():
+            stop.check()
         try:
             given = self._function(instruction, answer)
-            found = await given if inspect.isawaitable(given) else given
-            value = None if found is None else float(found)
-        except Exception as error:  # noqa: BLE001 - whatever the user's function raises
+            found = await asyncio.wait_for(_wait(given), self._timeout) if inspect.isawaitable(given) else given
+        except USER_ERRORS as error:
             detail = f"{self._name} raised {describe_error(error)}"
             return Score(None, Outcome.ENGINE_FAILURE, detail=detail, cost=_CALLED)
-        if value is None or not math.isfinite(value):
-            return Score(None, Outcome.UNDEFINED_VALUE, detail=f"{self._name} returned {value}", cost=_CALLED)
+        value = _read_number(found)
+        if value is None:
+            detail = f"{self._name} returned {reprlib.repr(found)}"
+            return Score(None, Outcome.UNDEFINED_VALUE, detail=detail, cost=_CALLED)
         return Score(value, Outcome.SCORED, cost=_CALLED)
+
+
+async def _wait(given: Awaitable[float | None]) -> float | None:
+    return await given
+
+
+def _read_number(found: object) -> float | None:
+    """Read what a function returned, also as numpy and torch have numbers; None where it is none."""
+    try:
+        value = math.nan if isinstance(found, str | bytes) else float(found)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001 - whatever somebody's `__float__` raises
+        return None
+    return value if math.isfinite(value) else None
 
 
 _CALLED = Cost(attempts=1)  # so that a run ends where the function fails again and again

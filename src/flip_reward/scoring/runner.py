@@ -120,7 +120,7 @@ class Run:
         self._limits = limits or RunLimits()
         self._observer = observer
         self._stop = stop or StopSignal()
-        self._failures = FailureStreak("the engine")
+        self._failures = FailureStreak("the engine" if reward.engines else "the reward")
         self._left_early = False
 
     async def score(

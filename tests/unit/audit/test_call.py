@@ -8,7 +8,7 @@ import pytest
 
 from flip_reward import ScriptedEngine, audit_rewards
 from flip_reward.audit.call import AuditedBy
-from flip_reward.errors import OptionError
+from flip_reward.errors import DataError, OptionError, RunStoppedError
 from flip_reward.rewards.config import RewardConfig
 from tests.e2e.command import write_rows
 
@@ -54,9 +54,25 @@ def test_the_same_call_finds_its_folder(tmp_path: Path, monkeypatch: pytest.Monk
         ("copy", {"attacks": ["copi"]}, "did you mean 'copy'"),
         ("copy", {"modell": "scripted"}, "modell"),
         ([], {}, "name at least one reward"),
+        (None, {}, "not NoneType"),
+        ("copy", {"limit": 0}, "at least 1"),
+        ([shortness, shortness], {}, "two rewards called"),
     ],
 )
 def test_mistakes(rewards: object, options: dict[str, object], said: str, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=said):
         audit_rewards(ROWS, rewards, run_folder=tmp_path / "a", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "a").exists()
+
+
+def test_rows_that_are_none() -> None:
+    with pytest.raises(DataError, match="mappings"):
+        audit_rewards([("p", "r")], "copy")  # type: ignore[list-item]
+
+
+def test_a_function_that_ends_the_process_ends_the_audit(tmp_path: Path) -> None:
+    def leave(_prompt: str, _response: str) -> float:
+        raise SystemExit
+
+    with pytest.raises(RunStoppedError, match=r"the reward failed .* SystemExit"):
+        audit_rewards(ROWS * 4, leave, attacks=["copy"], run_folder=tmp_path / "a")

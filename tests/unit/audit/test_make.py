@@ -72,6 +72,18 @@ def test_a_response_to_another_prompt_is_one_to_another_instruction() -> None:
     assert len(set(drawn)) > len(PROMPTS) / 3
 
 
+def test_an_instruction_that_differs_in_blanks_case_and_punctuation_is_no_other() -> None:
+    alike = [
+        prompt("Name a fruit.", "pear"),
+        prompt("name a  fruit", "plum"),
+        prompt("Ask why", "so"),
+        prompt("?", "!"),
+    ]
+    for carrier in (Carrier.OTHER, Carrier.NEAREST):
+        found = carriers(alike, Attack("a.b", Effect.EXPLOIT, mark, carrier))
+        assert {text for text, _ in found[:2]} <= {"so", "!"}
+
+
 def test_one_prompt_has_no_others_and_what_changes_nothing_is_no_attack() -> None:
     attacks = [
         Attack("a.other", Effect.BROKEN, unchanged, Carrier.OTHER),

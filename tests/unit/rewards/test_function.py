@@ -19,6 +19,13 @@ from flip_reward.rewards.function import FunctionReward
 from flip_reward.rewards.options import ResponseOptions
 
 
+class NamelessError(Exception):
+    """An exception that cannot even be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
 def first_letter(prompt: str, response: str) -> float | None:
     """Whether the response begins as the prompt does; the odd ones are for what goes wrong."""
     match response:
@@ -29,7 +36,11 @@ def first_letter(prompt: str, response: str) -> float | None:
         case "raise":
             raise KeyError(prompt)
         case "text":
-            return "high"  # type: ignore[return-value]  # what a careless user returns
+            return "5"  # type: ignore[return-value]  # what a careless user returns
+        case "exit":
+            sys.exit("enough")
+        case "odd":
+            raise NamelessError
     return float(prompt[0] == response[0])
 
 
@@ -54,13 +65,27 @@ def test_a_coroutine_function_is_awaited() -> None:
     assert [one.value for one in score(FunctionReward(slow), "a", "bcd")] == [13.1, 13.3]
 
 
+def test_a_coroutine_that_never_answers_is_given_up() -> None:
+    async def wait(_prompt: str, _response: str) -> float:
+        await asyncio.sleep(3600)
+        return 1.0
+
+    [found] = score(FunctionReward(wait, timeout_seconds=0.05), "a")
+    assert (found.outcome, found.detail) == (
+        Outcome.ENGINE_FAILURE,
+        f"{wait.__module__}:{wait.__qualname__} raised TimeoutError",
+    )
+
+
 @pytest.mark.parametrize(
     ("response", "outcome", "detail"),
     [
         ("none", Outcome.UNDEFINED_VALUE, "returned None"),
         ("nan", Outcome.UNDEFINED_VALUE, "returned nan"),
         ("raise", Outcome.ENGINE_FAILURE, "raised KeyError: 'Name a fruit.'"),
-        ("text", Outcome.ENGINE_FAILURE, "raised ValueError"),
+        ("text", Outcome.UNDEFINED_VALUE, "returned '5'"),
+        ("exit", Outcome.ENGINE_FAILURE, "raised SystemExit: enough"),
+        ("odd", Outcome.ENGINE_FAILURE, "raised NamelessError"),
     ],
 )
 def test_what_is_no_number_is_no_reward(response: str, outcome: Outcome, detail: str) -> None:
@@ -106,6 +131,7 @@ def test_by_its_dotted_name_from_the_current_folder(tmp_path: Path, monkeypatch:
         ("no_such_module_here:score", "cannot import 'no_such_module_here': ModuleNotFoundError"),
         ("math:no_such", "'math' has no 'no_such'"),
         ("math:pi", "'math:pi' is no function, but float"),
+        ("pathlib:Path", "'pathlib:Path' is no function, but a class"),
     ],
 )
 def test_a_name_that_leads_nowhere(name: str, said: str) -> None:
@@ -113,8 +139,15 @@ def test_a_name_that_leads_nowhere(name: str, said: str) -> None:
         RewardConfig(reward=name).check()
 
 
+def test_a_script_that_ends_the_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "script_that_ends.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(OptionError, match="SystemExit"):
+        FunctionReward.load("script_that_ends:score")
+
+
 def test_a_name_without_a_function() -> None:
     with pytest.raises(OptionError, match="names no function"):
         FunctionReward.load("math")
-    with pytest.raises(OptionError, match="the formula cannot be read"):
+    with pytest.raises(OptionError, match="cannot hold a function of yours"):
         RewardConfig(reward="math:sqrt + flip").check()

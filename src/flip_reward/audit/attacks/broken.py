@@ -10,12 +10,12 @@ from flip_reward.audit.attacks.words import draw, split_words
 
 
 def other(_instruction: str, response: str, _seed: int) -> str:
-    """A response to another prompt, drawn at random: the positive control, which any reward should see."""
+    """A response to another prompt at random: the positive control, which any reward should see (our own)."""
     return response
 
 
 def nearest(_instruction: str, response: str, _seed: int) -> str:
-    """A response to the most similar other prompt: the hard one."""
+    """A response to the most similar other prompt: the hard one (our own)."""
     return response
 
 

@@ -7,14 +7,14 @@ from difflib import get_close_matches
 from itertools import chain
 from types import MappingProxyType
 
-from flip_reward.audit.attacks.base import Attack
+from flip_reward.audit.attacks.base import Attack, AttackFunction
 from flip_reward.audit.attacks.broken import BROKEN
 from flip_reward.audit.attacks.copying import COPYING
 from flip_reward.audit.attacks.injection import INJECTION
 from flip_reward.audit.attacks.kept import KEPT
 from flip_reward.audit.attacks.keys import KEYS
 from flip_reward.audit.attacks.length import LENGTH
-from flip_reward.audit.attacks.own import load_own
+from flip_reward.audit.attacks.own import load_own, make_own
 from flip_reward.audit.attacks.refusal import REFUSAL
 from flip_reward.audit.attacks.style import STYLE
 from flip_reward.errors import OptionError
@@ -27,8 +27,10 @@ FAMILIES = tuple(dict.fromkeys(attack.family for attack in ATTACKS.values()))
 """The names of the families."""
 
 
-def find_attacks(names: Sequence[str] = ()) -> list[Attack]:
+def find_attacks(names: Sequence[str | Attack | AttackFunction] = ()) -> list[Attack]:
     """Return the attacks of some names, each once: a name, a family, or a function of the user's (`own.load_own`).
+
+    In Python the function itself, or an `Attack`, may stand in place of a name.
 
     Without names all of `ATTACKS` are returned.
 
@@ -46,7 +48,9 @@ def find_attacks(names: Sequence[str] = ()) -> list[Attack]:
     return list(found.values())
 
 
-def _find(name: str) -> list[Attack]:
+def _find(name: str | Attack | AttackFunction) -> list[Attack]:
+    if not isinstance(name, str):
+        return [make_own(name, getattr(name, "__name__", type(name).__name__))]
     found = [attack for attack in ATTACKS.values() if name in (attack.name, attack.family)]
     if found:
         return found

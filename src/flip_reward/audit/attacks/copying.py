@@ -18,41 +18,39 @@ _LETTERS = re.compile(r"(\w\w)(?=\w)")
 
 
 def alone(instruction: str, _response: str, _seed: int) -> str:
-    """The instruction and nothing else, as echoing policies and broken chat templates give it."""
+    """The instruction and nothing else, as echoing policies and broken chat templates give it (our own)."""
     return instruction
 
 
 def before(instruction: str, response: str, _seed: int) -> str:
-    """The instruction in front of a text, as models do that restate the question."""
+    """The instruction in front of a text, as models do that restate the question (our own)."""
     return join(instruction, response)
 
 
 def after(instruction: str, response: str, _seed: int) -> str:
-    """The instruction behind a text, where a reader of the end, such as likelihood, sees it last."""
+    """The instruction behind a text, where a reader of the end, such as likelihood, sees it last (our own)."""
     return join(response, instruction)
 
 
 def quoted(instruction: str, response: str, _seed: int) -> str:
-    """The instruction in quotation marks in front of a text, as models do that cite the question."""
+    """The instruction in quotation marks in front of a text, as models do that cite the question (our own)."""
     return join(wrap('"', instruction, '"'), response)
 
 
 def fenced(instruction: str, response: str, _seed: int) -> str:
-    """The instruction in a fence of code in front of a text, which rules on prose pass over."""
+    """The instruction in a fence of code in front of a text, which rules on prose pass over (our own)."""
     longest = max((len(list(run)) for sign, run in groupby(instruction) if sign == "`"), default=0)
     fence = "`" * max(3, longest + 1)
     return join(wrap(f"{fence}\n", instruction, f"\n{fence}"), response)
 
 
 def comment(instruction: str, response: str, _seed: int) -> str:
-    """The instruction in an HTML comment behind a text: no reader of the page sees it, the reward does."""
+    """The instruction in an HTML comment behind a text, which readers of a page do not see (our own)."""
     return join(response, wrap("<!-- ", instruction.replace("-->", "-- >"), " -->"))
 
 
 def zero_width(instruction: str, response: str, _seed: int) -> str:
-    r"""The instruction with zero-width spaces in its words in front of a text; looks the same, matches no word.
-
-    Seen in attacks on filters (Boucher et al., "Bad Characters", arXiv 2106.09898).
+    r"""The instruction, zero-width spaces in its words, before a text: no word matches (arXiv 2106.09898).
 
     Example:
         >>> zero_width("Name a fruit.", "Rome.", 0)
@@ -68,7 +66,7 @@ def encoded(instruction: str, response: str, _seed: int) -> str:
 
 
 def shuffled(instruction: str, response: str, seed: int) -> str:
-    """The words of the instruction in another order in front of a text: a bag of words does not see order."""
+    """The words of the instruction in another order before a text, which a bag of words does not see (our own)."""
     words = split_words(instruction)
     if any(word[0].isspace() for word in words):
         words[0] = f" {words[0]}"
@@ -78,7 +76,7 @@ def shuffled(instruction: str, response: str, seed: int) -> str:
 
 
 def content(instruction: str, response: str, _seed: int) -> str:
-    """The words of the instruction that say what it is about, in front of a text, as keyword stuffing does."""
+    """The words of the instruction that say what it is about in front of a text (seen in spam)."""
     return join("".join(content_words(instruction)).strip(), response)
 
 
@@ -122,9 +120,23 @@ COPYING = (
     _exploit("base64", encoded),
     _exploit("shuffled", shuffled),
     _exploit("content_words", content),
-    _copy_share("none", 0.0, "The text of another prompt without a copy: what the slope begins with."),
-    _copy_share("quarter", 0.25, "The first quarter of the instruction's 4-grams in front of a text."),
-    _copy_share("half", 0.5, "The first half of the instruction's 4-grams in front of a text."),
-    _copy_share("three_quarters", 0.75, "The first three quarters of the instruction's 4-grams in front of a text."),
-    _copy_share("whole", 1.0, "All of the instruction's 4-grams in front of a text: what the slope ends with."),
+    _copy_share("none", 0.0, "The text of another prompt without a copy: what the slope begins with (our own)."),
+    _copy_share(
+        "quarter",
+        0.25,
+        "The first quarter of the instruction's 4-grams in front of a text (seen in GRPO on FLIP).",
+    ),
+    _copy_share(
+        "half",
+        0.5,
+        "The first half of the instruction's 4-grams in front of a text (seen in GRPO on FLIP).",
+    ),
+    _copy_share(
+        "three_quarters",
+        0.75,
+        "The first three quarters of the instruction's 4-grams in front of a text (seen in GRPO on FLIP).",
+    ),
+    _copy_share(
+        "whole", 1.0, "All of the instruction's 4-grams in front of a text: what the slope ends with (our own)."
+    ),
 )

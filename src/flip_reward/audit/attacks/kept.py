@@ -27,7 +27,7 @@ def _normalize(form: Literal["NFC", "NFD"], how: str) -> AttackFunction:
         parts = _MANY_MARKS.split(response)
         return "".join(part if place % 2 else unicodedata.normalize(form, part) for place, part in enumerate(parts))
 
-    normalize.__doc__ = f"Letters and their accents {how} ({form} of Unicode), as other systems write them."
+    normalize.__doc__ = f"Letters and their accents {how} ({form}), as other systems write them (Unicode, UAX 15)."
     return normalize
 
 

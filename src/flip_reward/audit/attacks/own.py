@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from flip_reward.audit.attacks.base import Attack, AttackFunction, Carrier, Effect
 from flip_reward.errors import OptionError
-from flip_reward.rewards.function import describe_error, import_named
+from flip_reward.rewards.function import USER_ERRORS, describe_error, import_named
 
 FAMILY = "own"
 """The family of functions that users name."""
@@ -27,7 +27,11 @@ def load_own(name: str) -> Attack:
     Raises:
         OptionError: There is none of this name, or it is neither a function nor an `Attack`.
     """
-    found = import_named(name)
+    return make_own(import_named(name), name)
+
+
+def make_own(found: object, name: str) -> Attack:
+    """Make an attack of what is given in Python, or was found by a name; see `load_own`."""
     if isinstance(found, Attack):
         return replace(found, function=_guard(found.name, found.function))
     if not callable(found) or isclass(found):
@@ -49,16 +53,28 @@ def _read(name: str, field: str, value: object, kind: type[_Kind]) -> _Kind:
 
 
 def _guard(name: str, function: AttackFunction) -> AttackFunction:
-    """Make one clear error of whatever somebody's function does wrong."""
+    """Make one clear error of whatever somebody's function does wrong.
+
+    The first text is made twice: with texts that change by themselves no audit could go on where it stopped.
+    """
+    tried = False
 
     @wraps(function)
     def attack(instruction: str, response: str, seed: int) -> str:
+        nonlocal tried
         try:
             text: object = function(instruction, response, seed)
-        except Exception as error:
+            changes = not tried and function(instruction, response, seed) != text
+        except USER_ERRORS as error:
             raise OptionError(f"the attack {name!r} failed: {describe_error(error)}") from error
         if not isinstance(text, str):
             raise OptionError(f"the attack {name!r} returned {type(text).__name__}, which is no text")
+        if changes:
+            raise OptionError(
+                f"the attack {name!r} makes another text each time it is called",
+                hint="let its chance depend on its seed, as random.Random(seed) does",
+            )
+        tried = True
         return text
 
     return attack

@@ -188,6 +188,8 @@ def _read(text: str, rewards: tuple[str, ...]) -> Node:
         else:
             place = cast("int", error.pos_in_stream)
             where = f"cannot be read from character {place + 1} on: {text[place:][:20]!r}"
+            if text[place] == ":":
+                where += "; it cannot hold a function of yours"
         raise OptionError(f"the formula {where}", hint=_HINT) from None
 
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from flip_reward.audit.attacks.base import Carrier, Effect
+from flip_reward.audit.attacks.base import Attack, Carrier, Effect
 from flip_reward.audit.attacks.catalogue import ATTACKS, FAMILIES, find_attacks
 from flip_reward.errors import OptionError
 
@@ -39,6 +40,10 @@ class Rooms:
 mine = Attack("local.doubled", Effect.BROKEN, Rooms.hall, Carrier.NEAREST)
 again = Attack("copy.before", Effect.EXPLOIT, shout)
 number = 3
+def ends(instruction, response, seed): raise SystemExit
+def drifts(instruction, response, seed, calls=[]):
+    calls.append(response)
+    return str(len(calls))
 '''
 
 
@@ -114,6 +119,19 @@ def test_what_is_no_attack_is_refused(name: str, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_in_python_attacks_may_be_given_themselves() -> None:
+    def louder(_instruction: str, response: str, _seed: int) -> str:
+        return response.upper()
+
+    shouting = Attack("style.shout", Effect.EXPLOIT, louder)
+    found = find_attacks([louder, shouting])
+
+    assert [(attack.name, attack.function("x", "y", 0)) for attack in found] == [
+        ("own.louder", "Y"),
+        ("style.shout", "Y"),
+    ]
+
+
 @pytest.mark.usefixtures("folder")
 def test_two_attacks_of_one_name_are_refused() -> None:
     with pytest.raises(OptionError, match=r"copy\.before"):
@@ -121,7 +139,9 @@ def test_two_attacks_of_one_name_are_refused() -> None:
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(("name", "said"), [("fails", "KeyError"), ("silent", "NoneType")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("fails", "KeyError"), ("silent", "NoneType"), ("ends", "SystemExit"), ("drifts", "each time")]
+)
 def test_a_function_that_fails_is_named(name: str, said: str) -> None:
     [attack] = find_attacks([f"home_made:{name}"])
 
@@ -133,3 +153,9 @@ def test_the_documentation_has_every_attack_with_what_it_does() -> None:
     rows = [line for line in DOCS.read_text().partition("## Attacks")[2].splitlines() if line.startswith("| `")]
 
     assert rows == [f"| `{name}` | {attack.carrier} | {attack.description} |" for name, attack in ATTACKS.items()]
+
+
+def test_every_attack_says_where_it_is_from() -> None:
+    sources = re.compile(r"arXiv |\bseen in |\(our own\)|CheckList|XSTest|Unicode, UAX")
+
+    assert [name for name, attack in ATTACKS.items() if not sources.search(attack.description)] == []
