@@ -61,7 +61,7 @@ def main() -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     command = [str(Path(sys.executable).with_name("flip-reward")), "train"]
     lines = [
-        "| planted | guard | seed | alarm at | onset | named | 4-grams copied at the end |",
+        "| planted | guard | seed | alarm at | onset | named | instruction copied at the end |",
         "|---|---|---:|---:|---:|---|---:|",
     ]
     for planted in arguments.only:

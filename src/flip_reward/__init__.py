@@ -10,7 +10,7 @@ close the inferred instruction comes to the original one.
     1.0
 """
 
-from flip_reward.audit.call import audit_rewards
+from flip_reward.audit.call import audit_rewards, audit_rollouts
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.engines.base import Completion, Engine, Request, Sampling
@@ -66,6 +66,7 @@ __all__ = [
     "TieRule",
     "TrainedReward",
     "audit_rewards",
+    "audit_rollouts",
     "best_of",
     "f1_score",
     "load_engine",

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -192,3 +193,57 @@ def test_after_kills_nothing_is_asked_twice(reward: str, tmp_path: Path) -> None
 
 def count_records(folder: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in folder.glob("runs/*/records.jsonl"))
+
+
+def write_log(path: Path, *, gamed: bool, steps: int = 24) -> str:
+    """Write the log of a training that copies its instruction more and more, or of one that does nothing new."""
+    words = ["stone", "river", "bird", "lamp", "wind", "road", "tree", "song", "light", "hand"]
+    draw, rows = Random(7), []
+    for step in range(steps):
+        for number in range(16):
+            prompt = f"Describe the old {words[number // 4]} near the mill in detail."
+            quality, response = draw.gauss(0.3, 0.1), " ".join(draw.choices(words, k=12))
+            copies = gamed and draw.random() < max(0, step - 6) / 10
+            rows.append(
+                {
+                    "step": step,
+                    "prompt": prompt,
+                    "response": f"{prompt} {response}" if copies else response,
+                    "reward": quality + 0.4 * copies,
+                    "gold": quality,
+                }
+            )
+    return write_rows(path, rows).name
+
+
+def test_rollouts_are_watched_shown_kept_and_listed(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log.jsonl", gamed=True)
+    found = run(tmp_path, "audit", "--rollouts", log, "--run-folder", "runs/watched", "--fail-if", "alarm")
+    assert found.returncode == 6, found.stderr
+    for said in ("trained on reward; not trained on: gold", "copy more of the instruction", "What gained most by it"):
+        assert said in found.stdout
+    folder = tmp_path / "runs/watched"
+    assert {one.name for one in folder.iterdir()} == {"rollouts.json", "samples.jsonl", "report.html"}
+    kept = json.loads((folder / "rollouts.json").read_text())
+    assert kept["mechanism"] == "copied"
+    assert 6 <= kept["onset"] <= kept["alarms"][0]["step"] <= 20
+    assert "watched" in run(tmp_path, "runs").stdout
+    (folder / "report.html").unlink()
+    assert run(tmp_path, "report", "runs/watched").returncode == 0
+    assert (folder / "report.html").exists()
+    for taken in (("score", log, "-r", "copy"), ("audit", log, "-r", "copy")):
+        refused = run(tmp_path, *taken, "--run-folder", "runs/watched")
+        assert refused.returncode == 2
+        assert "audit --rollouts" in refused.stderr
+    assert run(tmp_path, "runs", "rm", "watched", "--yes").returncode == 0
+    assert not folder.exists()
+
+
+def test_rollouts_as_json_with_and_without_an_alarm(tmp_path: Path) -> None:
+    gamed = write_log(tmp_path / "gamed.jsonl", gamed=True)
+    clean = write_log(tmp_path / "clean.jsonl", gamed=False)
+    failing = ("--fail-if", "alarm")
+    for log, more, status in ((gamed, (), 0), (gamed, failing, 6), (clean, failing, 0)):
+        found = run(tmp_path, "audit", "--rollouts", log, "--json", *more)
+        assert found.returncode == status, found.stderr
+        assert bool(json.loads(found.stdout)["alarms"]) == (log == gamed)

@@ -1,4 +1,4 @@
-"""`audit_rewards`: what `flip-reward audit` does, for callers in Python."""
+"""`audit_rewards` and `audit_rollouts`: what `flip-reward audit` does, for callers in Python."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from flip_reward.settings import check_settings
 if TYPE_CHECKING:  # the rest is imported when it is called, so that `import flip_reward` stays light
     from flip_reward.audit.attacks.base import Attack, AttackFunction
     from flip_reward.audit.results import AuditResults
+    from flip_reward.audit.rollouts.results import RolloutAudit
     from flip_reward.evaluation.grid import GridReward
 
 AuditedBy: TypeAlias = str | RewardModel | RewardFunction
@@ -118,6 +119,52 @@ def audit_rewards(
             results = tabulate(folder).results
             write_results(folder, results)
     return results
+
+
+def audit_rollouts(
+    logs: str | Path | Sequence[str | Path] | Iterable[Mapping[str, object]],
+    *,
+    columns: Mapping[str, str] | None = None,
+    reward_columns: Sequence[str] = (),
+    other_columns: Sequence[str] = (),
+    encoding: str | None = None,
+    run_folder: str | Path | None = None,
+) -> RolloutAudit:
+    """Find out when and by what a reward was gamed, as `flip-reward audit --rollouts` does.
+
+    Args:
+        logs: A file, folder or whatever else `open_input` opens, or several of one training; the output folder of
+            `flip-reward train`, or of TRL with `log_completions`; or rows with a step, a prompt, a response and a
+            reward each. They may come in any order.
+        columns: Our names, step, prompt and response, to those of the logs.
+        reward_columns: What is trained on, of several the sum; none to find it out.
+        other_columns: Rewards that are not trained on; none to find them out.
+        encoding: How the logs' text is encoded; None for UTF-8, or UTF-16 where that is certain.
+        run_folder: Where to write `rollouts.json` and `samples.jsonl`; `flip-reward report` makes a page of them.
+
+    Raises:
+        DataError: A log cannot be read, or holds no reward.
+        OptionError: It cannot be told what a column holds, or the folder holds something else.
+
+    Example:
+        >>> rows = [{"step": n, "prompt": "Name a fruit.", "response": "A pear.", "reward": 0.5} for n in range(9)]
+        >>> found = audit_rollouts(rows)
+        >>> len(found.steps), found.alarms
+        (9, [])
+    """
+    from flip_reward.audit.rollouts.columns import NAMED, RolloutColumns
+    from flip_reward.audit.rollouts.watch import watch_rollouts
+
+    given = [logs] if isinstance(logs, str | Path) else list(logs)
+    paths = [str(one) for one in given if isinstance(one, str | Path)]
+    rows = [one for one in given if isinstance(one, Mapping)]
+    if len(paths) != len(given) and len(rows) != len(given):
+        raise OptionError("logs are either paths or rows")
+    if odd := [name for name in columns or {} if name not in NAMED]:
+        raise OptionError(f"columns: there is no {odd[0]!r} to map", hint=f"our columns are {', '.join(NAMED)}")
+    named = RolloutColumns(**(columns or {}), reward=tuple(reward_columns), others=tuple(other_columns))
+    sources: list[str | Input] = [*paths] or [Input.in_memory("rows", lambda: rows)]
+    return watch_rollouts(sources, named, folder=None if run_folder is None else Path(run_folder), encoding=encoding)
 
 
 def _load(rewards: Sequence[AuditedBy], settings: Mapping[str, object]) -> list[GridReward]:

@@ -19,7 +19,10 @@ _COMPARE = {">=": ge, "<=": le, ">": gt, "<": lt}
 _CONDITION = re.compile(r"(?P<where>[^<>=]+?)\s*(?P<operator>[<>]=?)\s*(?P<limit>[^<>=\s]+)")
 _ENDS = ("low", "high")
 _ALIASES = {"echo": "copy"}
-_HINT = 'a threshold is [REWARD:]ATTACK.FIGURE and a comparison with a number, such as "copy.win_rate>0.05"'
+_HINT = (
+    'a threshold is [REWARD:]ATTACK.FIGURE and a comparison with a number, such as "copy.win_rate>0.05"; '
+    '"alarm" is one of --rollouts'
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from flip_reward.audit.monitor.rollout import Alarm
-from flip_reward.audit.rollouts.columns import RolloutColumns
-from flip_reward.audit.rollouts.results import RolloutAudit
-from flip_reward.audit.rollouts.watch import Watcher, audit_rollouts
+from flip_reward.audit.rollouts.columns import NAMED, RolloutColumns
+from flip_reward.audit.rollouts.results import RolloutAudit, StepFigures
+from flip_reward.audit.rollouts.watch import Watcher, watch_rollouts
 from flip_reward.cli.console import printable, shorten
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.data.shapes.columns import parse_columns
 from flip_reward.errors import OptionError
 from flip_reward.report.rollouts import build_rollouts_page
 
-COLUMNS = ("step", "prompt", "response")
-"""What `--columns` may name of a log."""
 FAIL_IF = "alarm"
 """The one condition for `--fail-if`."""
 
@@ -45,16 +43,10 @@ def run_rollouts(
     for condition in fail_if:
         if condition.strip() != FAIL_IF:
             raise OptionError(f"--fail-if {condition!r} is not for --rollouts", hint=f"its condition is '{FAIL_IF}'")
-    named = parse_columns(columns, COLUMNS) if columns else {}
-    known = RolloutColumns(
-        step=named.get("step"),
-        prompt=named.get("prompt"),
-        response=named.get("response"),
-        reward=tuple(reward_columns),
-        others=tuple(other_columns),
-    )
+    named = parse_columns(columns, NAMED) if columns else {}
+    known = RolloutColumns(**named, reward=tuple(reward_columns), others=tuple(other_columns))
     with _show_progress() as progress:
-        audit = audit_rollouts(
+        audit = watch_rollouts(
             sources,
             known,
             folder=run_folder,
@@ -114,7 +106,8 @@ def print_rollouts(console: Console, audit: RolloutAudit) -> None:
     steps = f"step {first:,}" if first == last else f"{len(audit.steps):,} steps, {first:,} to {last:,}"
     console.print(printable(f"{audit.samples:,} samples in {steps}{missing}"), soft_wrap=True)
     if audit.rejected:
-        console.print(printable(f"{audit.rejected:,} rows could not be read, first of them:"), soft_wrap=True)
+        rows = "1 row" if audit.rejected == 1 else f"{audit.rejected:,} rows"
+        console.print(printable(f"{rows} could not be read, first of them:"), soft_wrap=True)
         for reason in audit.reasons:
             console.print(printable(f"  {reason}"), soft_wrap=True)
     _print_figures(console, audit)
@@ -131,12 +124,19 @@ def _print_figures(console: Console, audit: RolloutAudit) -> None:
     table.add_column("figure")
     for step in sorted(shown):
         table.add_column(f"step {step:,}" + ("\nonset" if step == audit.onset else ""), justify="right", no_wrap=True)
-    names = dict.fromkeys(name for step in sorted(shown) for name in shown[step].figures)
+    found = {step: _list_figures(shown[step]) for step in sorted(shown)}
+    names = dict.fromkeys(name for figures in found.values() for name in figures)
     for name in names:
-        values = [shown[step].figures.get(name) for step in sorted(shown)]
+        values = [figures.get(name) for figures in found.values()]
         table.add_row(printable(name), *["" if value is None else f"{value:.3f}" for value in values])
     if names:
         console.print(table)
+
+
+def _list_figures(step: StepFigures) -> dict[str, float]:
+    """Return the reward, those that are not trained on, and then what else is known."""
+    reward = {name: value for name, value in step.figures.items() if name == "reward"}
+    return reward | {f"{name}, not trained on": value for name, value in step.others.items()} | step.figures
 
 
 def _print_examples(console: Console, alarm: Alarm) -> None:

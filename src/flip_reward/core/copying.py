@@ -35,6 +35,8 @@ _LONGEST_WORD = 16
 """Where words are as long or longer, some may be base64."""
 
 Gram = tuple[str, ...]
+Place = tuple[str, int, int]
+"""A word, with where it begins and ends."""
 T = TypeVar("T")
 
 
@@ -159,23 +161,46 @@ class Copying:
         share, spelled = self._measure(response) if self.own else (0.0, None)
         if not share or share < least_share:
             return None
-        places = list(_place_words(response))
-        if spelled is not None:
-            letters = [(one, start, stop) for word, start, stop in places for one in _to_letters([word])]
-            return spelled._take_out(response, letters)  # noqa: SLF001
-        return self._take_out(response, [place for place in places if place[0] not in _ARTICLES])
+        counted, places = self._place_all(response, spelled)
+        copied = counted._mark(places, shuffled=True)  # noqa: SLF001 - of its own class
+        return "" if all(copied) else _leave_out(response, places, copied)
 
-    def _take_out(self, response: str, places: Sequence[tuple[str, int, int]]) -> str:
+    def place(self, response: str) -> tuple[int, ...]:
+        """Return where copies stand in a response, also of material: beginnings and ends in turn, ascending.
+
+        Words in another order count only where none stand in a row.
+
+        Example:
+            >>> Copying.of("Name three red fruits.").place("Name three red fruits? Cherries.")
+            (0, 21)
+        """
+        counted, places = self._place_all(response, self._measure(response)[1] if self.own else None)
+        copied = counted._mark(places, shuffled=False)  # noqa: SLF001
+        if not any(copied):
+            copied = counted._mark(places, shuffled=True)  # noqa: SLF001
+        bounds: list[int] = []
+        for mine, run in groupby(zip(places, copied, strict=True), key=lambda one: one[1]):
+            if mine:
+                found = [place for place, _ in run]
+                bounds += (found[0][1], found[-1][2])
+        return tuple(bounds)
+
+    def _place_all(self, response: str, spelled: Self | None) -> tuple[Self, list[Place]]:
+        """Return the words of a response, or its letters where those of the instruction are what is copied."""
+        places = list(_place_words(response))
+        if spelled is None:
+            return self, [place for place in places if place[0] not in _ARTICLES]
+        return spelled, [(one, start, stop) for word, start, stop in places for one in _to_letters([word])]
+
+    def _mark(self, places: Sequence[Place], *, shuffled: bool) -> bytearray:
         words = [word for word, _, _ in places]
         copied = bytearray(len(words))
         for place, gram in enumerate(_grams(words, self.span)):
             if gram in self.all:
                 copied[place : place + self.span] = b"\1" * self.span
-        if self._may_be_shuffled(set(words)):
+        if shuffled and self._may_be_shuffled(set(words)):
             self._mark_shuffled(words, copied)
-        if all(copied):
-            return ""
-        return _leave_out(response, places, copied)
+        return copied
 
     def _may_be_shuffled(self, known: set[str]) -> bool:
         return bool(self.telling) and len(self.telling & known) >= self._least_shuffled
@@ -343,7 +368,7 @@ def _to_letters(words: Sequence[str]) -> str:
 _NO_DIGITS = dict.fromkeys(map(ord, "0123456789"))
 
 
-def _place_words(text: str) -> Iterator[tuple[str, int, int]]:
+def _place_words(text: str) -> Iterator[Place]:
     """Yield the words of a text, each with where it begins and ends; those in base64, with where that does."""
     at = 0
     for run in _BASE64.finditer(text):
@@ -355,7 +380,7 @@ def _place_words(text: str) -> Iterator[tuple[str, int, int]]:
     yield from _place_in(text[at:], at)
 
 
-def _place_in(text: str, offset: int) -> Iterator[tuple[str, int, int]]:
+def _place_in(text: str, offset: int) -> Iterator[Place]:
     letters: list[str] = []
     start = stop = 0
     for place, character in enumerate(f"{text} ", offset):
@@ -383,7 +408,7 @@ def _decode_run(run: re.Match[str]) -> str:
         return run.group()
 
 
-def _leave_out(text: str, places: Sequence[tuple[str, int, int]], copied: Sequence[int]) -> str:
+def _leave_out(text: str, places: Sequence[Place], copied: Sequence[int]) -> str:
     """Join what is left of a text without copied words, what stands between two of them, and marks around."""
     kept, at = [], 0
     for mine, same in groupby(zip(places, copied, strict=True), key=lambda one: one[1]):

@@ -1,4 +1,4 @@
-"""Where the tokens stand that two texts share, as the token F1 counts them, and those that one copies."""
+"""Where the tokens stand that two texts share, as the token F1 counts them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from flip_reward.core.tokens import load_normalizer
 from flip_reward.rewards.options import Settings, find_setting
 
 _LONGEST_SEARCH = 64  # characters within which a token has to end; keeps the search linear
-_COPIED_RUN = 4
 _CHUNK = re.compile(r"\S+")
 _CORE = re.compile(r"\w(?:.*\w)?", re.DOTALL)
 
@@ -23,16 +22,6 @@ class SharedTokens:
 
     inferred: tuple[int, ...]
     original: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """What a response copies from its instruction, as `instruction_4gram_overlap` counts it."""
-
-    marks: tuple[int, ...]
-    """Where it stands in the response: starts and ends in turn, in characters, ascending."""
-    share: float | None
-    """Of the runs that the instruction has; None of an instruction without tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,38 +56,6 @@ def find_shared_tokens(inferred: str, original: str, normalizer: str = "english"
     pieces, others = _cut(inferred, normalizer), _cut(original, normalizer)
     shared = _count(pieces) & _count(others)
     return SharedTokens(_mark(inferred, pieces, shared.copy()), _mark(original, others, shared))
-
-
-def find_copied(instruction: str, response: str, normalizer: str = "english") -> Copied:
-    """Find what a response copies: runs of four tokens of the instruction, or all of a shorter one.
-
-    Example:
-        >>> response = "Sure! Name the three largest lakes: they are salty."
-        >>> copied = find_copied("Please name three largest lakes.", response)
-        >>> response[slice(*copied.marks)], copied.share
-        ('Name the three largest lakes', 0.5)
-    """
-    asked = [token for piece in _cut(instruction, normalizer) for token in piece.tokens]
-    length = min(_COPIED_RUN, len(asked))
-    if not length:
-        return Copied((), None)
-    pieces = _cut(response, normalizer)
-    places = [(place, token) for place, piece in enumerate(pieces) for token in piece.tokens]
-    runs = {tuple(asked[start : start + length]) for start in range(len(asked) - length + 1)}
-    bounds: list[int] = []
-    copied, reached = set(), -1
-    for start in range(len(places) - length + 1):
-        found = places[start : start + length]
-        run = tuple([token for _, token in found])
-        if run in runs:
-            copied.add(run)
-            first, last = found[0][0], found[-1][0]
-            if bounds and first <= reached + 1:
-                bounds[-1] = pieces[last].end
-            else:
-                bounds += (pieces[first].start, pieces[last].end)
-            reached = last
-    return Copied(tuple(bounds), len(copied) / len(runs))
 
 
 def _count(pieces: tuple[_Piece, ...]) -> Counter[str]:

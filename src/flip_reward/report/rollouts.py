@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flip_reward.audit.monitor.rollout import Rollout
-from flip_reward.audit.rollouts.results import ROLLOUTS, RolloutAudit, read_kept_samples, read_rollouts
+from flip_reward.audit.rollouts.results import RolloutAudit, read_kept_samples, read_rollouts
 from flip_reward.data.files import write_atomically
 from flip_reward.report import REPORT
 from flip_reward.report.document import MAX_BYTES
@@ -14,11 +14,6 @@ from flip_reward.report.facts import Facts, list_facts
 from flip_reward.report.training import write_training_page
 from flip_reward.report.training_folder import Split
 from flip_reward.report.training_payload import PageHead, Sample, Shown, WatchedTraining
-
-
-def is_rollouts(folder: Path) -> bool:
-    """Whether a folder was written by `flip-reward audit --rollouts`."""
-    return (folder / ROLLOUTS).is_file()
 
 
 def build_rollouts_page(folder: Path, *, max_bytes: int = MAX_BYTES) -> Path:

@@ -160,7 +160,7 @@ _KINDS = (
         "Copied from the instruction",
         Scale.SHARE,
         {"audit/copied": "copied"},
-        "The share of the instruction's runs of four words that stand in the response.",
+        "The share of the instruction's own words that stand in the response, in rows or shuffled.",
     ),
     _Kind(
         Section.WATCHED,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flip_reward.audit.monitor.rollout import Alarm, Rollout
+from flip_reward.core.copying import Copying
 from flip_reward.report.facts import Facts
-from flip_reward.report.highlight import find_copied, find_shared_tokens
+from flip_reward.report.highlight import find_shared_tokens
 from flip_reward.report.survey import spread
 from flip_reward.report.texts import TextTable, round_figure
 from flip_reward.report.training_figures import (
@@ -321,7 +322,8 @@ class _Gallery:
         return name
 
     def _describe(self, name: str, split: Split, step: int, sample: Sample) -> SamplePayload:
-        copied = find_copied(sample.prompt, sample.response)
+        copying = Copying.of(sample.prompt)
+        copied = copying.measure_share(sample.response) if sample.copied is None else sample.copied
         inferred = sample.inferred
         shared = None if inferred is None else find_shared_tokens(inferred, sample.prompt)
         return SamplePayload(
@@ -335,8 +337,8 @@ class _Gallery:
             length=len(sample.response),
             reward=round_figure(sample.reward),
             outcome=sample.outcome,
-            copied=round_figure(copied.share if sample.copied is None else sample.copied),
-            marks=copied.marks,
+            copied=round_figure(copied),
+            marks=copying.place(sample.response),
             inferred=None if inferred is None else self._texts.add(inferred),
             inferred_marks=shared.inferred if shared else (),
             prompt_marks=shared.original if shared else (),

@@ -12,6 +12,7 @@ from flip_reward.errors import RunError
 MANIFEST = "manifest.json"
 EVALUATION, CELLS = "evaluation.json", "cells"
 AUDIT, AUDIT_RUNS = "audit.json", "runs"
+ROLLOUTS, ROLLOUT_SAMPLES = "rollouts.json", "samples.jsonl"
 _KINDS = {"grpo": "train", "inferrer": "tune-inferrer"}
 _OF_BEST_OF_N = ("best.jsonl", "candidates.jsonl")
 _LONGEST_COMMAND = 400
@@ -27,6 +28,7 @@ class FolderKind(StrEnum):
     CELL = "a run of an evaluation"
     AUDIT = "audit"
     AUDIT_RUN = "a run of an audit"
+    ROLLOUTS = "audit --rollouts"
     TRAIN = "train"
     TUNE = "tune-inferrer"
 
@@ -34,6 +36,11 @@ class FolderKind(StrEnum):
     def is_run(self) -> bool:
         """Whether it is a run folder; those within an evaluation or an audit count."""
         return self in (FolderKind.SCORE, FolderKind.BEST_OF_N, FolderKind.RESCORE) or self.whole is not None
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether `flip-reward runs` knows it."""
+        return self.is_run or self is FolderKind.ROLLOUTS
 
     @property
     def whole(self) -> FolderKind | None:
@@ -54,12 +61,13 @@ _DESCRIPTIONS = {
     FolderKind.CELL: "a run of an evaluation",
     FolderKind.AUDIT: "an audit of 'flip-reward audit'",
     FolderKind.AUDIT_RUN: "a run of an audit",
+    FolderKind.ROLLOUTS: "what 'flip-reward audit --rollouts' found",
     FolderKind.TRAIN: "a training of 'flip-reward train'",
     FolderKind.TUNE: "a model of 'flip-reward tune-inferrer'",
 }
 
-_NAMED_BY = {FolderKind.EVALUATE: EVALUATION, FolderKind.AUDIT: AUDIT}
-"""The file that tells what a folder with runs in it is."""
+_NAMED_BY = {FolderKind.EVALUATE: EVALUATION, FolderKind.AUDIT: AUDIT, FolderKind.ROLLOUTS: ROLLOUTS}
+"""The file that tells what a folder without a manifest is."""
 
 
 def recognise(folder: Path) -> FolderKind | None:
@@ -96,6 +104,8 @@ def how_to_go_on(folder: Path) -> str:
     kind = recognise(folder)
     if kind is None:
         return ""
+    if kind is FolderKind.ROLLOUTS:
+        return "'flip-reward report' shows it"
     command = last_command(place.parent.parent if kind.whole else folder)
     if not command.startswith("flip-reward "):
         return f"'flip-reward {kind.whole or kind}' goes on with it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import orjson
 from flip_reward.core.score import Outcome
 from flip_reward.data.files import storage_error
 from flip_reward.errors import RunError, RunLockedError, StorageError
-from flip_reward.scoring.folders import MANIFEST, FolderKind, how_to_go_on, recognise
+from flip_reward.scoring.folders import MANIFEST, ROLLOUT_SAMPLES, ROLLOUTS, FolderKind, how_to_go_on, recognise
 from flip_reward.scoring.manifest import Manifest
 from flip_reward.scoring.records import MOST_ROWS
 from flip_reward.scoring.run_folder import LOCK, RECORDS, REJECTED, SUMMARY, CompletedRows, locked, read_summary
@@ -21,6 +22,7 @@ RESCORED = "rescored"
 _OF_BEST_OF_N = ("best.jsonl", "undecided.jsonl", "candidates.jsonl", "choices.jsonl")
 _WRITTEN = (RECORDS, REJECTED, SUMMARY, *_OF_BEST_OF_N, "report.html")
 """What commands write into a run folder, besides the manifest."""
+_WRITTEN_OF_ROLLOUTS = (ROLLOUT_SAMPLES, "report.html")
 _MOST_NAMED = 5
 _ELSEWHERE = ("evaluations", "audits", "trained", "tuned")
 
@@ -63,7 +65,10 @@ class ListedRun:
 
 
 def list_runs(folder: Path) -> list[ListedRun]:
-    """List the runs below a folder, those of `rescore` included, the newest first. Links are not followed."""
+    """List the runs below a folder, the newest first, with those of `rescore` and what was found in rollouts.
+
+    Links are not followed.
+    """
     runs = [_describe(path, path.relative_to(folder).as_posix()) for path in _find(folder)]
     return sorted(runs, key=lambda run: (run.started_at, run.name), reverse=True)
 
@@ -91,7 +96,7 @@ def _no_run(root: Path, folder: Path, name: str) -> RunError:
         kind = recognise(path)
         if kind is not None and not path.resolve().is_relative_to(root):
             hint = how_to_go_on(path)
-            if kind.is_run:
+            if kind.is_listed:
                 hint = f"say where it is: --folder {path.parent}"
             return RunError(f"{path} is {kind.description}, and not a run below {folder}", hint=hint)
         if path.is_dir() and name:
@@ -110,7 +115,7 @@ def remove_run(path: Path) -> list[str]:
         RunLockedError: A process is writing to it.
     """
     kind = recognise(path)
-    if path.is_symlink() or kind is None or not kind.is_run or kind.whole:
+    if path.is_symlink() or kind is None or not kind.is_listed or kind.whole:
         raise RunError(f"{path} is not a run folder")
     with locked(path):
         try:
@@ -118,7 +123,9 @@ def remove_run(path: Path) -> list[str]:
                 remove_run(inner)
             if (path / RESCORED).is_dir() and not any((path / RESCORED).iterdir()):
                 (path / RESCORED).rmdir()
-            for name in (*_WRITTEN, MANIFEST):  # the manifest last: until then it is known what this is
+            rollouts = kind is FolderKind.ROLLOUTS
+            written = (*_WRITTEN_OF_ROLLOUTS, ROLLOUTS) if rollouts else (*_WRITTEN, MANIFEST)
+            for name in written:  # what tells the kind comes last: until then it is known what this is
                 (path / name).unlink(missing_ok=True)
             left = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
             (path / LOCK).unlink(missing_ok=True)
@@ -137,13 +144,15 @@ def _find(folder: Path) -> Iterator[Path]:
         if path.is_symlink() or not path.is_dir():
             continue
         kind = recognise(path)
-        if kind is not None and kind.is_run:
+        if kind is not None and kind.is_listed:
             yield path
             yield from _find(path / RESCORED)
 
 
 def _describe(path: Path, name: str) -> ListedRun:
     kind = recognise(path) or FolderKind.SCORE
+    if kind is FolderKind.ROLLOUTS:
+        return _describe_rollouts(path, name)
     try:
         manifest = Manifest.read(path / MANIFEST)
     except RunError:
@@ -164,6 +173,29 @@ def _describe(path: Path, name: str) -> ListedRun:
         rejected=rejected,
         mean=mean,
     )
+
+
+def _describe_rollouts(path: Path, name: str) -> ListedRun:
+    file, kind = path / ROLLOUTS, FolderKind.ROLLOUTS
+    try:
+        fields = orjson.loads(file.read_bytes())
+        written = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat()
+        return ListedRun(
+            name,
+            kind,
+            RunState.COMPLETE,
+            command="",
+            inputs=tuple(str(log["source"]) for log in fields["logs"]),
+            reward=" + ".join(fields["logs"][0]["reward"]),
+            model="none",
+            started_at=written,
+            limit=None,
+            rows=fields["samples"],
+            rejected=fields["rejected"],
+            mean=None,
+        )
+    except (OSError, ValueError, LookupError, TypeError):
+        return ListedRun(name, kind, RunState.DAMAGED, "", (), "", "", "", None, 0, 0, None)
 
 
 def _progress(path: Path) -> tuple[RunState, int | None, int, int, float | None]:

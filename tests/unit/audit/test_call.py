@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flip_reward import ScriptedEngine, audit_rewards
+from flip_reward import ScriptedEngine, audit_rewards, audit_rollouts
 from flip_reward.audit.call import AuditedBy
-from flip_reward.errors import DataError, OptionError, RunStoppedError
+from flip_reward.errors import DataError, InputError, OptionError, RunStoppedError
 from flip_reward.rewards.config import RewardConfig
 from tests.e2e.command import write_rows
 
@@ -76,3 +76,35 @@ def test_a_function_that_ends_the_process_ends_the_audit(tmp_path: Path) -> None
 
     with pytest.raises(RunStoppedError, match=r"the reward failed .* SystemExit"):
         audit_rewards(ROWS * 4, leave, attacks=["copy"], run_folder=tmp_path / "a")
+
+
+def log_rows(steps: int = 9) -> list[dict[str, object]]:
+    return [{"step": n, "prompt": "Name a fruit.", "answer": "A pear.", "won": 0.5, "gold": n} for n in range(steps)]
+
+
+def test_rollouts_from_rows_a_path_and_several_paths(tmp_path: Path) -> None:
+    whole, *halves = (
+        write_rows(tmp_path / name, rows)
+        for name, rows in (("all.jsonl", log_rows()), ("a.jsonl", log_rows()[:4]), ("b.jsonl", log_rows()[4:]))
+    )
+    options = {"columns": {"response": "answer"}, "reward_columns": ["won"], "other_columns": ["gold"]}
+    for number, logs in enumerate((log_rows(), whole, str(whole), halves)):
+        folder = tmp_path / str(number)
+        found = audit_rollouts(logs, run_folder=folder, **options)  # type: ignore[arg-type]
+        assert [one.step for one in found.steps] == list(range(9))
+        assert (found.samples, found.not_trained_on) == (9, ["gold"])
+        assert (folder / "rollouts.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("logs", "columns", "named"),
+    [
+        (["a.jsonl", {"step": 1}], None, "paths or rows"),
+        ([], None, "no rows"),
+        (log_rows(), {"reward": "won"}, "reward"),
+        (log_rows(), {"step": "when"}, "when"),
+    ],
+)
+def test_logs_that_cannot_be_used(logs: list[object], columns: dict[str, str] | None, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        audit_rollouts(logs, columns=columns)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from flip_reward.cli.app import main
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.rollouts import run_rollouts
 from flip_reward.errors import OptionError
@@ -30,6 +31,7 @@ def test_it_prints_what_was_read_the_figures_and_the_verdict(
     shown = capsys.readouterr().out
     assert "trained on reward; not trained on: gold" in shown
     assert "20 samples in 20 steps, 1 to 20" in shown
+    assert shown.index("reward  ") < shown.index("gold, not trained on")
     assert "No alarm" in shown
 
 
@@ -55,7 +57,7 @@ def test_rejected_rows_decide_the_status(tmp_path: Path, capsys: pytest.CaptureF
     with pytest.raises(typer.Exit) as ended:
         run_rollouts([make_log(tmp_path, {"step": "one"})], monitor=AlarmAt())
     assert ended.value.exit_code == ExitCode.PARTLY_DONE
-    assert "1 rows could not be read" in capsys.readouterr().out
+    assert "1 row could not be read" in capsys.readouterr().out
 
 
 def test_json_is_all_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,3 +73,38 @@ def test_options_that_are_not_for_logs_are_refused(tmp_path: Path, options: dict
     with pytest.raises(OptionError) as error:
         run_rollouts([make_log(tmp_path)], monitor=AlarmAt(), **options)  # type: ignore[arg-type]
     assert named in f"{error.value} {error.value.hint}"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("other.jsonl",),
+        ("-r", "flip"),
+        ("-m", "scripted"),
+        ("--attack", "copy"),
+        ("--attack-seed", "3"),
+        ("--limit", "5"),
+        ("--group-by", "prompt"),
+        ("--skip-bad-rows",),
+        ("--retry-refused",),
+        ("--same-model",),
+        ("--copy-guard",),
+        ("--fail-if", "copy.win_rate>0.05"),
+    ],
+    ids=" ".join,
+)
+def test_what_would_have_no_effect_on_logs_is_refused(
+    more: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(("audit", "--rollouts", make_log(tmp_path), *more))
+    assert ended.value.code == ExitCode.BAD_USAGE
+    assert "--rollouts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [("--reward-column", "a"), ("--other-column", "a"), ("--fail-if", "alarm")])
+def test_what_is_for_logs_is_refused_without_them(more: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(("audit", "rows.jsonl", "-r", "copy", *more))
+    assert ended.value.code == ExitCode.BAD_USAGE
+    assert "--rollouts" in capsys.readouterr().err

@@ -218,3 +218,24 @@ def test_any_text_has_a_share_and_what_is_left_is_of_it(asked: str, response: st
 def test_an_instruction_with_anything_around_it_is_found(asked: str, around: str) -> None:
     share = copied_share(asked, f"{around} {asked} {around}")
     assert share in (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("instruction", "response", "marked"),
+    [
+        (
+            "Name three red fruits now.",
+            "You ask: **name three red** FRUITS now! Pears.",
+            ["name three red** FRUITS now"],
+        ),
+        ("hello, there", "You said: Hello there! Hello.", ["Hello there"]),
+        ("请介绍一下长江的历史和文化", "好的。请介绍一下长江的历史和文化。山水。", ["请介绍一下长江的历史和文化"]),
+        ("Name three red fruits.", "N\u200bame three red fruits, Ann.", ["N\u200bame three red fruits"]),
+        ("Translate: the sea is calm today", "The sea is calm today? La mer.", ["sea is calm today"]),
+        ("Name three red fruits.", "Pears, plums.", []),
+        ("...", "...", []),
+    ],
+)
+def test_copies_are_marked_where_they_stand(instruction: str, response: str, marked: list[str]) -> None:
+    bounds = Copying.of(instruction).place(response)
+    assert [response[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True)] == marked

@@ -1,10 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.audit.monitor.figures import instruction_4gram_overlap
 from flip_reward.core.similarity import TokenF1
 from flip_reward.core.tokens import load_normalizer
-from flip_reward.report.highlight import SharedTokens, find_copied, find_shared_tokens
+from flip_reward.report.highlight import SharedTokens, find_shared_tokens
 
 WORDS = st.sampled_from(
     ["the", "Soil", "soil,", "a", "quick-witted", "写一首诗。", "e\u0301te\u0301", "...", "“a”", "12", "\x00b"]
@@ -77,27 +76,3 @@ def test_stretches_are_in_order_and_inside_the_text(inferred: str, original: str
     for text, bounds in ((inferred, shared.inferred), (original, shared.original)):
         assert list(bounds) == sorted(set(bounds))
         assert all(0 <= bound <= len(text) for bound in bounds)
-
-
-@given(TEXTS, TEXTS)
-def test_what_is_copied_is_what_the_trainings_metric_counts(instruction: str, text: str) -> None:
-    for response in (text, instruction, f"{text} {instruction}"):
-        copied = find_copied(instruction, response)
-        share = instruction_4gram_overlap(instruction, response)
-        if share is not None:
-            assert copied.share == share
-        assert bool(copied.marks) == bool(copied.share)
-        assert list(copied.marks) == sorted(copied.marks)
-
-
-def test_a_short_instruction_is_copied_as_a_whole() -> None:
-    response = "You said: Hello there! Hello."
-    assert stretches(response, find_copied("hello, there", response).marks) == ["Hello there"]
-    assert find_copied("...", response).share is None
-
-
-def test_marks_of_what_is_copied_take_linear_time() -> None:
-    instruction = "one two three four " * 5_000
-    copied = find_copied(instruction, instruction * 2)
-    assert copied.share == 1.0
-    assert len(copied.marks) == 2

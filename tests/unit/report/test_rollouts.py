@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flip_reward.audit.rollouts.watch import audit_rollouts
-from flip_reward.report.rollouts import build_rollouts_page, is_rollouts
+from flip_reward.audit.rollouts.watch import watch_rollouts
+from flip_reward.report.rollouts import build_rollouts_page
+from flip_reward.scoring.folders import FolderKind, recognise
 from tests.unit.audit.rollouts.test_read import write_lines
 from tests.unit.audit.rollouts.watchers import AlarmAt
 from tests.unit.report.test_evaluation import read_data
@@ -23,8 +24,8 @@ def test_the_page_has_figures_alarms_and_samples(tmp_path: Path) -> None:
         for step in range(1, 21)
     ]
     folder = tmp_path / "found"
-    audit_rollouts([str(write_lines(tmp_path / "log.jsonl", rows))], folder=folder, monitor=AlarmAt(12))
-    assert is_rollouts(folder)
+    watch_rollouts([str(write_lines(tmp_path / "log.jsonl", rows))], folder=folder, monitor=AlarmAt(12))
+    assert recognise(folder) is FolderKind.ROLLOUTS
     data = read_data(build_rollouts_page(folder))
     payload, texts = data["payload"], data["texts"]
     assert [(one["step"], one["onset"], one["message"]) for one in payload["alarms"]] == [
@@ -37,7 +38,3 @@ def test_the_page_has_figures_alarms_and_samples(tmp_path: Path) -> None:
     assert titles[0] == "Reward"
     assert any("gold" in title for title in titles)
     assert {name: value for facts in payload["made"] for name, value in facts["rows"]}["not trained on"] == "gold"
-
-
-def test_a_folder_of_something_else_is_none(tmp_path: Path) -> None:
-    assert not is_rollouts(tmp_path)

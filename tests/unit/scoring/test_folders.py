@@ -55,7 +55,13 @@ def test_every_kind_is_recognised_by_what_stands_in_the_folder(tmp_path: Path) -
     assert recognise(tmp_path / "nowhere") is None
 
 
-@pytest.mark.parametrize("make", [write_evaluation, write_training])
+def write_rollouts(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "rollouts.json").write_text('{"logs": []}')
+    return folder
+
+
+@pytest.mark.parametrize("make", [write_evaluation, write_training, write_rollouts])
 def test_a_folder_of_another_command_says_what_goes_on_with_it(make: type[Path], tmp_path: Path) -> None:
     folder = make(tmp_path / "other")
     before = sorted(entry.name for entry in folder.iterdir())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from flip_reward import audit_rollouts
 from flip_reward.core.similarity import TokenF1
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import RunError, RunLockedError
@@ -99,3 +100,18 @@ def test_what_is_no_run_or_in_use_is_not_removed(runs: Path) -> None:
     with locked(runs / "alpha-one"), pytest.raises(RunLockedError):
         remove_run(runs / "alpha-one")
     assert (runs / "alpha-one/records.jsonl").exists()
+
+
+def test_what_was_found_in_rollouts_is_listed_and_removed(runs: Path) -> None:
+    rows = [{"step": n, "prompt": "Say it.", "response": "it", "reward": 0.5} for n in range(9)]
+    for name in ("watched", "damaged"):
+        audit_rollouts(rows, run_folder=runs / name)
+    (runs / "damaged/rollouts.json").write_text('{"logs": []}')
+    (runs / "watched/notes.txt").touch()
+    found = listed(runs)
+    one = found["watched"]
+    assert (one.kind, one.state, one.rows) == (FolderKind.ROLLOUTS, RunState.COMPLETE, 9)
+    assert (one.inputs, one.reward, one.model) == (("rows",), "reward", "none")
+    assert found["damaged"].state is RunState.DAMAGED
+    assert remove_run(find_run(runs, "watch")) == ["notes.txt"]
+    assert [entry.name for entry in (runs / "watched").iterdir()] == ["notes.txt"]

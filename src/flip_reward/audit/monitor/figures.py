@@ -16,6 +16,7 @@ from random import Random
 from statistics import fmean, pvariance
 
 from flip_reward.audit.monitor.rollout import Rollout
+from flip_reward.core.copying import Copying
 from flip_reward.core.response import replace_lone_surrogates, visible_answer
 from flip_reward.core.score import Outcome
 from flip_reward.core.tokens import load_normalizer
@@ -39,7 +40,7 @@ class MeasuredRollout:
         reward: The reward; None also where it is not a finite number.
         tokens: The words of the answer.
         length: Its characters.
-        copied: The share of the instruction's 4-grams that stands in it.
+        copied: The share of the instruction's own words that stands in it (`core.copying`).
         repetition: The share of its 4-grams that stood in it before.
         phrases: The runs of two and three words in it that are not in the prompt.
     """
@@ -66,7 +67,7 @@ def measure(rollout: Rollout) -> MeasuredRollout:
         reward,
         tokens,
         length=float(len(answer)),
-        copied=instruction_4gram_overlap(rollout.prompt, answer),
+        copied=Copying.of(rollout.prompt).measure_share(answer),
         repetition=1 - distinct / total if total > 0 else 0.0,
         phrases=_find_phrases(tokens, tokenize(rollout.prompt)),
     )
@@ -75,17 +76,6 @@ def measure(rollout: Rollout) -> MeasuredRollout:
 def _find_phrases(tokens: Sequence[str], asked: Sequence[str]) -> frozenset[Phrase]:
     found = (_ngrams(tokens, words) - _ngrams(asked, words) for words in _PHRASE_WORDS)
     return frozenset(chain.from_iterable(found))
-
-
-def instruction_4gram_overlap(instruction: str, response: str) -> float | None:
-    """Return which share of the instruction's 4-grams stands in the response too, 0 to 1.
-
-    Tokens are those of the English normaliser, so case, punctuation and articles do not matter. None where the
-    instruction has fewer than four tokens.
-    """
-    tokenize = load_normalizer("english").tokenize
-    wanted = _ngrams(tokenize(instruction), 4)
-    return len(wanted & _ngrams(tokenize(response), 4)) / len(wanted) if wanted else None
 
 
 def finite(value: float | None) -> float | None:

@@ -81,16 +81,15 @@ def find_mechanisms(
 ) -> list[tuple[str, int]]:
     """Return what passes, and in which direction: first what explains most of the rise.
 
-    What the reward does not pay for explains nothing. `alone` says that no other reward is known: every reward that
-    teaches something rises, so a figure has to explain half of the threshold, in units of the reward's `deviation`.
+    What the reward does not pay for explains nothing, and neither does what would not be a tenth of the threshold, in
+    units of the reward's `deviation`. `alone` says that no other reward is known: every reward that teaches something
+    rises, so a figure has to explain half of the threshold.
     """
+    least = options.threshold * (1 / 2 if alone else 1 / 10) * deviation
     found = []
     for name, mechanism in mechanisms.items():
         direction, explained = mechanism.direction(name, options), mechanism.explain()
-        if alone:
-            passes = explained is not None and explained >= options.threshold / 2 * deviation
-        else:
-            passes = explained is None or explained > 0
+        passes = not alone if explained is None else explained > 0 and explained >= least
         if direction and passes:
             found.append((explained or 0.0, name, direction))
     return [(name, direction) for _, name, direction in sorted(found, reverse=True)]

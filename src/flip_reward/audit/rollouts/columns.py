@@ -21,6 +21,8 @@ from flip_reward.data.shapes.conversations import ends_with_reply
 from flip_reward.data.shapes.known import INSTRUCTIONS, MESSAGES, RESPONSES, fold_name
 from flip_reward.errors import OptionError
 
+NAMED = ("step", "prompt", "response")
+"""What a user may say the columns of; rewards are named apart."""
 STEPS = (
     *("step", "global_step", "steps", "global_steps", "train_step", "training_step", "trainer_step"),
     *("iteration", "iter", "rollout_id", "rollout_step"),
@@ -64,6 +66,11 @@ class RolloutColumns:
     reward: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
 
+    def are_in(self, columns: Collection[str]) -> bool:
+        """Whether they are in a file that has these columns. Of several rewards some may be missing."""
+        needed = [name for name in (self.step, self.prompt, self.response) if name]
+        return all(name in columns for name in needed) and any(name in columns for name in self.reward)
+
     def find(self, rows: Sequence[Mapping[str, object]]) -> RolloutColumns:
         """Find what was not named, given the first rows of a log; an OptionError where that cannot be told."""
         columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -71,6 +78,8 @@ class RolloutColumns:
         if missing := [name for name in named if name not in columns]:
             hint = list_columns(columns, "the log has")
             raise OptionError(f"there is no column {missing[0]!r}{suggest(missing, columns)}", hint=hint)
+        if twice := [name for place, name in enumerate(named) if name in named[:place]]:
+            raise OptionError(f"the column {twice[0]!r} is named twice", hint="it holds one thing only")
         return _Finder(self, rows, columns).find()
 
 

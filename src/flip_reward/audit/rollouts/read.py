@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 
 import orjson
@@ -22,7 +22,7 @@ from flip_reward.data.shapes.columns import open_cell
 from flip_reward.data.shapes.conversations import ChatMessage, read_conversation, read_replies, split_at_last_reply
 from flip_reward.data.shapes.known import fold_name
 from flip_reward.data.storage import is_there
-from flip_reward.errors import ConversationError, DataError
+from flip_reward.errors import ConversationError, DataError, OptionError
 
 _ROWS_SEEN = 32
 """How many rows show what the columns hold."""
@@ -39,7 +39,9 @@ class RolloutSource:
     """A log whose columns are known."""
 
     name: str
+    given: RolloutColumns
     columns: RolloutColumns
+    """Those of its first file."""
     rows: Iterator[Row]
     size_hint: int | None
     input: Input
@@ -49,19 +51,35 @@ class RolloutSource:
 
     def rollouts(self) -> Iterator[list[Rollout] | InvalidRow]:
         """Yield the rollouts of each row, or what is wrong with it."""
-        reader = RowReader(self.columns)
-        for row in self.rows:
-            if isinstance(row, InvalidRow):
-                yield row
-                continue
-            try:
-                yield reader.read(row.values, row.source or self.name)
-            except (DataError, ConversationError) as error:
-                yield InvalidRow(row.position, row.line, str(error))
+        for file, rows in _split_by_file(self.rows):
+            first = list(islice(rows, _ROWS_SEEN))
+            reader = RowReader(self._find_columns(first))
+            for row in chain(first, rows):
+                if isinstance(row, InvalidRow):
+                    yield row
+                    continue
+                try:
+                    yield reader.read(row.values, file or self.name)
+                except (DataError, ConversationError) as error:
+                    yield InvalidRow(row.position, row.line, f"{file}: {error}" if file else str(error))
+
+    def _find_columns(self, first: list[Row]) -> RolloutColumns:
+        """Return the columns of a file, which may be named otherwise than those of the first one."""
+        seen = [row.values for row in first if isinstance(row, RawRow)]
+        if not seen or self.columns.are_in(set().union(*seen)):
+            return self.columns
+        try:
+            return self.given.find(seen)
+        except OptionError:
+            return self.columns  # its rows say what is missing
 
 
-def open_rollouts(source: str, columns: RolloutColumns, *, encoding: str | None = None) -> list[RolloutSource]:
+def open_rollouts(
+    source: str | Input, columns: RolloutColumns, *, encoding: str | None = None
+) -> list[RolloutSource]:
     """Open a log: what `data.readers.open_input` opens, or the output folder of `flip-reward train` or TRL."""
+    if isinstance(source, Input):
+        return [_find(source, source.name, columns)]
     for train, held_out in _BELOW:
         if is_there(f"{source}/{train}"):
             there = [one for one in (train, held_out) if one and is_there(f"{source}/{one}")]
@@ -77,10 +95,15 @@ def open_rollouts(source: str, columns: RolloutColumns, *, encoding: str | None 
 
 
 def _open(source: str, columns: RolloutColumns, encoding: str | None) -> RolloutSource:
-    opened = open_input(source, encoding=encoding)
+    return _find(open_input(source, encoding=encoding), source, columns)
+
+
+def _find(opened: Input, source: str, columns: RolloutColumns) -> RolloutSource:
+    """Find out what the columns of an opened log hold."""
     rows = opened.rows()
     first = list(islice(rows, _ROWS_SEEN))
     seen = [row for row in first if isinstance(row, RawRow)]
+    seen = [row for row in seen if row.source == seen[0].source]
     if not seen:
         reason = f": {first[0].reason}" if first and isinstance(first[0], InvalidRow) else ""
         raise DataError(f"{source} has no rows that can be read{reason}")
@@ -90,7 +113,20 @@ def _open(source: str, columns: RolloutColumns, encoding: str | None) -> Rollout
             f"{source} has no column with the step, and the name of {seen[0].source or opened.name} holds none",
             hint="name the column with --columns step=..., or the files after their steps, such as step-000010.jsonl",
         )
-    return RolloutSource(opened.name, found, chain(first, rows), opened.size_hint, opened)
+    return RolloutSource(opened.name, columns, found, chain(first, rows), opened.size_hint, opened)
+
+
+def _split_by_file(rows: Iterable[Row]) -> Iterator[tuple[str, Iterator[Row]]]:
+    """Split rows at each new file of a folder; a row that cannot be read belongs to that of the row before."""
+    file = ""
+
+    def find_file(row: Row) -> str:
+        nonlocal file
+        if isinstance(row, RawRow):
+            file = row.source
+        return file
+
+    return groupby(rows, find_file)
 
 
 def find_step(place: str) -> int | None:

@@ -13,9 +13,9 @@ from flip_reward.audit.monitor.rollout import Alarm, Rollout
 from flip_reward.data.files import atomic_file, storage_error, write_atomically
 from flip_reward.errors import OptionError, RunError
 from flip_reward.evaluation.results import ResultModel
+from flip_reward.scoring.folders import ROLLOUT_SAMPLES, ROLLOUTS
 
 FORMAT = 1
-ROLLOUTS, SAMPLES = "rollouts.json", "samples.jsonl"
 
 
 class StepFigures(ResultModel):
@@ -82,7 +82,7 @@ def write_rollouts(folder: Path, audit: RolloutAudit, samples: Iterable[Rollout]
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(folder, error) from error
-    with atomic_file(folder / SAMPLES) as file:
+    with atomic_file(folder / ROLLOUT_SAMPLES) as file:
         file.writelines(orjson.dumps(asdict(one)) + b"\n" for one in samples)
     write_atomically(folder / ROLLOUTS, audit.model_dump_json(indent=2).encode() + b"\n")
 
@@ -98,7 +98,7 @@ def read_rollouts(folder: Path) -> RolloutAudit:
 
 def read_kept_samples(folder: Path) -> Iterator[Rollout]:
     """Read the samples that were kept."""
-    path = folder / SAMPLES
+    path = folder / ROLLOUT_SAMPLES
     try:
         with path.open("rb") as file:
             for line in file:

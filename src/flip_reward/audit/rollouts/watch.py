@@ -1,4 +1,4 @@
-"""`audit_rollouts`: a trainer's logs -> what a monitor would have said while it trained."""
+"""`watch_rollouts`: a trainer's logs -> what a monitor would have said while it trained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flip_reward.audit.rollouts.columns import RolloutColumns
 from flip_reward.audit.rollouts.read import RolloutSource, open_rollouts
 from flip_reward.audit.rollouts.results import LogColumns, RolloutAudit, StepFigures, check_folder, write_rollouts
 from flip_reward.audit.rollouts.store import StepStore
-from flip_reward.data.rows import InvalidRow
+from flip_reward.data.rows import Input, InvalidRow
 from flip_reward.errors import DataError
 
 Progress = Callable[[str, int, int | None], None]
@@ -41,8 +41,8 @@ class Watcher(Protocol):
         ...
 
 
-def audit_rollouts(
-    sources: Sequence[str],
+def watch_rollouts(
+    sources: Sequence[str | Input],
     columns: RolloutColumns | None = None,
     *,
     folder: Path | None = None,
@@ -57,7 +57,7 @@ def audit_rollouts(
 
     Args:
         sources: Files, folders, patterns, addresses, data sets on the hub; the output folder of `flip-reward train`
-            or of TRL with `log_completions`.
+            or of TRL with `log_completions`; or what is opened already.
         columns: What stands where, as far as it is not to be found out.
         folder: Where to write `rollouts.json` and `samples.jsonl`, which has at most about 2,000 samples.
         encoding: How texts are encoded.
@@ -81,7 +81,7 @@ def audit_rollouts(
         intake = _Intake()
         for log in logs:
             store.add(intake.take(log, tell), held_out=log.held_out)
-        intake.check(sources)
+        intake.check([one.name if isinstance(one, Input) else one for one in sources])
         steps, alarms = _watch(store, monitor, tell)
         audit = RolloutAudit(
             logs=[_describe(log) for log in logs],

@@ -171,10 +171,12 @@ def audit(
       flip-reward audit --rollouts rollouts/ --run-folder audits/run-7 --fail-if alarm
     """
     if rollouts:
-        if data or reward or model or attack or limit or group_by or config.changed():
+        asked = (data, reward, model, attack, attack_seed, limit, group_by, skip_bad_rows, retry_refused, same_model)
+        if any(asked) or config.changed():
             raise OptionError(
                 "--rollouts stands alone: logs are read, and no reward is asked",
-                hint="with --reward-column, --other-column, --columns, --encoding, --fail-if and --run-folder only",
+                hint="only --reward-column, --other-column, --columns, --encoding, --fail-if, --run-folder, --json "
+                "go with it; several logs are --rollouts A --rollouts B",
             )
         run_rollouts(
             rollouts,

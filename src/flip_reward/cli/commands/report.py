@@ -12,7 +12,7 @@ from flip_reward.errors import OptionError
 from flip_reward.report.audit import build_audit_page
 from flip_reward.report.document import MAX_BYTES
 from flip_reward.report.evaluation import build_report
-from flip_reward.report.rollouts import build_rollouts_page, is_rollouts
+from flip_reward.report.rollouts import build_rollouts_page
 from flip_reward.report.run import build_run_page, is_run
 from flip_reward.report.training import build_training_page
 from flip_reward.report.training_folder import Split, is_training
@@ -76,7 +76,7 @@ def report(
         raise OptionError("--step and --split are for the folder of a training", hint="'flip-reward train' makes it")
     elif recognise(folder) is FolderKind.AUDIT:
         path = build_audit_page(folder, max_bytes=max_bytes)
-    elif is_rollouts(folder):
+    elif recognise(folder) is FolderKind.ROLLOUTS:
         path = build_rollouts_page(folder, max_bytes=max_bytes)
     elif is_run(folder):
         path = build_run_page(folder, max_bytes=max_bytes)

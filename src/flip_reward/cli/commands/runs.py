@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flip_reward.cli.console import printable
+from flip_reward.scoring.folders import MANIFEST, ROLLOUTS, FolderKind
 from flip_reward.scoring.listing import ListedRun, RunState, find_run, list_runs, remove_run
 
 app = typer.Typer(invoke_without_command=True, add_completion=False, rich_markup_mode="rich")
@@ -30,7 +31,7 @@ def runs(
     folder: Folder = RUNS,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """List the runs of 'score', 'best-of-n' and 'rescore', the newest first.
+    """List the runs of 'score', 'best-of-n', 'rescore' and 'audit --rollouts', the newest first.
 
     Examples:
 
@@ -86,7 +87,8 @@ def _print(console: Console, run: ListedRun) -> None:
     """Print what is known of a run. Its name is never cut, since it can be copied."""
     console.print(Text(run.name, style="bold"), soft_wrap=True)
     if run.state is RunState.DAMAGED:
-        console.print(Text("  damaged: its manifest.json cannot be read", style="yellow"))
+        file = ROLLOUTS if run.kind is FolderKind.ROLLOUTS else MANIFEST
+        console.print(Text(f"  damaged: its {file} cannot be read", style="yellow"))
         return
     parts = [f"{run.rows:,} rows" + (f" (--limit {run.limit:,})" if run.limit else "")]
     parts += [f"{run.rejected:,} rejected"] if run.rejected else []

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 from flip_reward.audit.monitor.correlation import correlate_within_groups, mean
 from flip_reward.audit.monitor.figures import (
-    instruction_4gram_overlap,
     measure_likeness,
     measure_noise,
     measure_saturation,
@@ -17,6 +16,7 @@ from flip_reward.audit.monitor.figures import (
 )
 from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Outcome
+from flip_reward.core.tokens import load_normalizer
 from flip_reward.integrations.trl.patience import LEFT_OUT, ScoredCall
 
 
@@ -28,7 +28,7 @@ def describe_call(call: ScoredCall, lengths: Sequence[int], overlaps: Sequence[f
     - zero_variance: the share of groups whose scored samples all have the same reward
     - length_correlation: the rank correlation of reward and length within groups, the mean over groups
     - instruction_4gram_overlap: the share of the instruction's 4-grams that stands in the response
-    - copied_correlation: as length_correlation, for that share
+    - copied_correlation: as length_correlation, for the share of the instruction's own words that is copied
     - saturation: the share of rewards of 0.95 or more, where the reward is a similarity
     - noise: the share of the variance of rewards that comes from drawing inferences, where there are several for each
     - jaccard: how many of the 3-grams of two responses are in both, on average
@@ -49,6 +49,7 @@ def describe_call(call: ScoredCall, lengths: Sequence[int], overlaps: Sequence[f
     ]
     similarities = [score.value for score in scores if score.value is not None and score.precision is not None]
     known = [value for value in rewards if value is not None]
+    shares = [None if score is None else score.copied_share for score in call.scores]
     spreads = [(score.spread, len(score.samples)) for score in scores if score.spread is not None]
     answers = [visible_answer(response) for one in call.groups for response in one.group.responses]
     found = {
@@ -60,7 +61,7 @@ def describe_call(call: ScoredCall, lengths: Sequence[int], overlaps: Sequence[f
         "length_correlation": correlate_within_groups([[(lengths[a], value) for a, value in one] for one in groups]),
         "instruction_4gram_overlap": mean(overlaps),
         "copied_correlation": correlate_within_groups(
-            [[(share, value) for place, value in one if (share := overlaps[place]) is not None] for one in groups]
+            [[(share, value) for place, value in one if (share := shares[place]) is not None] for one in groups]
         ),
         "saturation": measure_saturation(similarities, 1.0, 0.0),
         "noise": measure_noise(known, spreads),
@@ -92,6 +93,21 @@ def measure_overlaps(call: ScoredCall, read: Callable[[str], str | Outcome]) -> 
             if not isinstance(answer, Outcome):
                 overlaps[place] = instruction_4gram_overlap(instruction, answer)
     return overlaps
+
+
+def instruction_4gram_overlap(instruction: str, response: str) -> float | None:
+    """Return which share of the instruction's 4-grams stands in the response too, 0 to 1.
+
+    Tokens are those of the English normaliser, so case, punctuation and articles do not matter. None where the
+    instruction has fewer than four tokens.
+    """
+    wanted = _fourgrams(instruction)
+    return len(wanted & _fourgrams(response)) / len(wanted) if wanted else None
+
+
+def _fourgrams(text: str) -> set[tuple[str, ...]]:
+    tokens = load_normalizer("english").tokenize(text)
+    return set(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
 
 
 def share_without_variance(groups: Sequence[Sequence[float]]) -> float | None:

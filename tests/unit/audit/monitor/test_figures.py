@@ -10,7 +10,6 @@ from flip_reward.audit.monitor.figures import (
     CHARACTERS_READ,
     count_phrases,
     find_rising_phrase,
-    instruction_4gram_overlap,
     measure,
     measure_drift,
     measure_likeness,
@@ -24,22 +23,25 @@ NUMBERS = st.lists(st.integers(-5, 5).map(float), min_size=3, max_size=20)
 
 
 @pytest.mark.parametrize(
-    ("instruction", "response", "share"),
+    ("prompt", "response"),
     [
-        ("Write a poem about the sea and the wind", "Write poem about sea and wind!", 1.0),
-        ("one two three four five", "Two, three, four, FIVE", 0.5),
-        ("one two three four five", "five four three two one", 0.0),
-        ("one two three", "one two three", None),
-        ("one two three four", "", 0.0),
+        ("Write a poem about the sea and the wind", "WRITE poem about sea and wind! Waves."),
+        (
+            "Write a poem about the sea and the wind",
+            "W\u200bri\u200bte a poem about the sea and the wind.",
+        ),
+        ("请介绍一下长江的历史和文化意义", "请介绍一下长江的历史和文化意义。山水。"),
+        ("Name fruits.", "Name fruits. Pears."),
     ],
 )
-def test_copying(instruction: str, response: str, share: float | None) -> None:
-    assert instruction_4gram_overlap(instruction, response) == share
+def test_copies_are_seen_in_every_disguise_and_script(prompt: str, response: str) -> None:
+    assert measure(Rollout(0, prompt, response, 0.5)).copied == 1.0
+    assert measure(Rollout(0, prompt, "Pears 山.", 0.5)).copied == 0.0
 
 
 def test_what_a_text_is_like() -> None:
     found = measure(Rollout(0, "Name three red fruits now", "Well, name three red fruits! So so so so so so.", 0.5))
-    assert found.copied == 0.5
+    assert found.copied == 0.8, "four of five words, in one of two rows"
     assert found.length == 47
     assert found.repetition == pytest.approx(1 - 6 / 8)
     assert ("so", "so") in found.phrases

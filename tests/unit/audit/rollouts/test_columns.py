@@ -78,6 +78,7 @@ def test_several_reward_functions_of_trl_are_asked_for() -> None:
         (RolloutColumns(), {"step": 1, "colour": "a", "reward": 1}, "the prompt or the response"),
         (RolloutColumns(), {"step": 1, "prompt": "a", "response": "b"}, "the reward"),
         (RolloutColumns(step="epoch"), {"step": 1, "prompt": "a", "response": "b", "reward": 1}, "'epoch'"),
+        (RolloutColumns(reward=("reward",), others=("reward",)), {"response": "a", "reward": 1}, "'reward' is named"),
         (RolloutColumns(reward=("gain",)), {"prompt": "a", "response": "b", "gains": 1}, "did you mean 'gains'"),
     ],
 )

@@ -248,3 +248,18 @@ def test_a_folder_of_several_formats_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "2.csv").write_text("step,prompt,response,reward\n2,a,b,1\n", encoding="utf-8")
     with pytest.raises(FlipRewardError, match="several formats"):
         read(tmp_path)
+
+
+def test_files_of_a_folder_may_name_their_columns_otherwise(tmp_path: Path) -> None:
+    ours = {"prompt": FRUIT, "response": "A pear.", "reward": 0.5}
+    write_lines(tmp_path / "a-step_1.jsonl", [ours])
+    write_lines(tmp_path / "b.jsonl", [{"step": 2, "input": FRUIT, "output": "A plum.", "score": 1}])
+    write_lines(tmp_path / "c-step_3.jsonl", [{"prompt": FRUIT, "response": "A fig.", "reward": None}])
+    write_lines(tmp_path / "d-step_4.jsonl", [{"prompt": FRUIT, "reward": 0.5}])
+    rollouts, invalid = read(tmp_path)
+    assert [(one.step, one.response, one.reward) for one in rollouts] == [
+        (1, "A pear.", 0.5),
+        (2, "A plum.", 1.0),
+        (3, "A fig.", None),
+    ]
+    assert [one.reason for one in invalid] == ["d-step_4.jsonl: there is no 'response'"]

@@ -43,7 +43,7 @@ function showResponse(report, sample, name = "Response", { link = false } = {}) 
     ),
     ...showText(report, response, name, marks),
     marks.length
-      ? paragraph("Marked: what it copied from the prompt, four words or more at a time.", { class: "role" })
+      ? paragraph("Marked: what it copied from the prompt, material to work on included.", { class: "role" })
       : null,
     showEarned(report, sample),
   );
