@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from flip_reward.audit.monitor.alarms import read_alarms
-from flip_reward.report.training_folder import read_metrics
+from flip_reward.report.training.folder import read_metrics
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "grpo_flip_cpu.yaml"
 PLANTED = {

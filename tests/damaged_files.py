@@ -32,9 +32,9 @@ from flip_reward.engines.lora.inferrer import INFERRER, describe_inferrer, read_
 from flip_reward.evaluation.compare import compare_folders
 from flip_reward.evaluation.results import write_results
 from flip_reward.evaluation.tabulate import tabulate
-from flip_reward.report.evaluation import build_report
-from flip_reward.report.training import build_training_page
-from flip_reward.report.training_folder import Split
+from flip_reward.report.evaluation.page import build_report
+from flip_reward.report.training.folder import Split
+from flip_reward.report.training.page import build_training_page
 from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.rescore import rescore_run

@@ -20,7 +20,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.e2e.command import COMMAND, environment, run, start, write_rows
-from tests.unit.report.test_evaluation import read_data
+from tests.unit.report.evaluation.test_page import read_data
 from tests.unit.training.grpo_cases import WORDS, make_folder
 
 RECIPE: dict[str, Any] = {

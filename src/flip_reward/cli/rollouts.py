@@ -21,7 +21,7 @@ from flip_reward.cli.console import printable, shorten
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.data.shapes.columns import parse_columns
 from flip_reward.errors import OptionError
-from flip_reward.report.rollouts import build_rollouts_page
+from flip_reward.report.training.rollouts import build_rollouts_page
 
 FAIL_IF = "alarm"
 """The one condition for `--fail-if`."""

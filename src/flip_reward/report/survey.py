@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from flip_reward.report.statistics import choose_edges, find_bin
+from flip_reward.report.evaluation.statistics import choose_edges, find_bin
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.summary import Tally
 

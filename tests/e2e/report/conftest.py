@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flip_reward.evaluation.tabulate import read_data
-from flip_reward.report.evaluation import build_report
-from flip_reward.report.payload import make_report_data
-from flip_reward.report.run import build_run_page
-from flip_reward.report.training import build_training_page
+from flip_reward.report.evaluation.page import build_report
+from flip_reward.report.evaluation.payload import make_report_data
+from flip_reward.report.run.page import build_run_page
+from flip_reward.report.training.page import build_training_page
 from tests.e2e.report.reader import ITEMS, Made, Read, Reader, Shown
 from tests.unit.report.make_evaluation import make_evaluation
 from tests.unit.report.make_run import choose_from_rows, list_rows, score_rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flip_reward.report.payload import BenchmarkPayload
+from flip_reward.report.evaluation.payload import BenchmarkPayload
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flip_reward.audit.tabulate import AuditData
-from flip_reward.report.audit import build_audit_page
+from flip_reward.report.audit.page import build_audit_page
 from tests.e2e.report.reader import HIDDEN, Read, Shown, choose, count
 from tests.e2e.report.test_access import CONTRASTS
 from tests.unit.report.make_audit import FLIP, HEADLINE, JUDGE, SILENT, make_attacks, make_audit

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flip_reward.evaluation.tabulate import tabulate
-from flip_reward.report.evaluation import build_report
+from flip_reward.report.evaluation.page import build_report
 from tests.e2e.report.reader import Made, Read, choose, count
 from tests.unit.evaluation.grids import Inferrer, control, evaluate, flip
 from tests.unit.evaluation.items import known

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flip_reward.report.run import build_run_page
+from flip_reward.report.run.page import build_run_page
 from tests.e2e.report.reader import Read, Shown, choose, count
 from tests.e2e.report.test_access import CONTRASTS
 from tests.unit.report.make_evaluation import HOSTILE, LONG_LINE

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flip_reward.report.training import build_training_page
-from flip_reward.report.training_folder import Split
+from flip_reward.report.training.folder import Split
+from flip_reward.report.training.page import build_training_page
 from tests.e2e.report.reader import Read, Shown, choose, count
 from tests.e2e.report.test_access import CONTRASTS
 from tests.unit.report.make_evaluation import HOSTILE

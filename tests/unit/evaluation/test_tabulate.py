@@ -11,7 +11,7 @@ from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
 from flip_reward.evaluation.grid import GridReward
 from flip_reward.evaluation.results import read_results, write_results
 from flip_reward.evaluation.tabulate import read_data, tabulate
-from flip_reward.report.evaluation import build_report
+from flip_reward.report.evaluation.page import build_report
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.controls import ControlReward
 from flip_reward.rewards.options import ResponseOptions

@@ -11,7 +11,7 @@ import orjson
 from flip_reward.audit.monitor.rollout import ALARMS, Alarm, Rollout
 from flip_reward.core.conversation import Message
 from flip_reward.integrations.trl.metrics import instruction_4gram_overlap
-from flip_reward.report.training_folder import Split
+from flip_reward.report.training.folder import Split
 from flip_reward.training.grpo.samples import SampleRow, SampleTable
 from tests.unit.report.make_evaluation import HOSTILE
 from tests.unit.report.tasks import TASKS, TOPICS

@@ -40,7 +40,7 @@ from flip_reward.evaluation.folder import open_folder
 from flip_reward.evaluation.grid import load_rewards
 from flip_reward.evaluation.statistics import check_libraries
 from flip_reward.redact import show_address
-from flip_reward.report.audit import build_audit_page
+from flip_reward.report.audit.page import build_audit_page
 from flip_reward.rewards.config import REWARDS, RewardConfig
 from flip_reward.scoring.run_folder import read_summary
 from flip_reward.scoring.runner import RunLimits

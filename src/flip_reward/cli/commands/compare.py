@@ -19,7 +19,7 @@ from flip_reward.evaluation.compare import compare_folders
 from flip_reward.evaluation.compare_runs import RunComparison, compare_runs, read_pairs
 from flip_reward.evaluation.results import ComparisonResult
 from flip_reward.evaluation.statistics import CONFIDENCE, Estimate, check_libraries
-from flip_reward.report.training_folder import is_training
+from flip_reward.report.training.folder import is_training
 from flip_reward.scoring.folders import recognise
 
 _MOST_SHOWN = 20

@@ -38,7 +38,7 @@ from flip_reward.evaluation.recipe import Recipe, RecipeModel
 from flip_reward.evaluation.results import EvaluationResults, write_results
 from flip_reward.evaluation.statistics import check_libraries
 from flip_reward.evaluation.tabulate import tabulate
-from flip_reward.report.evaluation import build_report
+from flip_reward.report.evaluation.page import build_report
 from flip_reward.rewards.config import REWARDS, RewardConfig
 from flip_reward.scoring.runner import RunLimits
 

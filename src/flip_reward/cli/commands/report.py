@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from flip_reward.errors import OptionError
-from flip_reward.report.audit import build_audit_page
+from flip_reward.report.audit.page import build_audit_page
 from flip_reward.report.document import MAX_BYTES
-from flip_reward.report.evaluation import build_report
-from flip_reward.report.rollouts import build_rollouts_page
-from flip_reward.report.run import build_run_page, is_run
-from flip_reward.report.training import build_training_page
-from flip_reward.report.training_folder import Split, is_training
+from flip_reward.report.evaluation.page import build_report
+from flip_reward.report.run.page import build_run_page, is_run
+from flip_reward.report.training.folder import Split, is_training
+from flip_reward.report.training.page import build_training_page
+from flip_reward.report.training.rollouts import build_rollouts_page
 from flip_reward.scoring.folders import FolderKind, recognise
 
 _FOLDER_HELP = (

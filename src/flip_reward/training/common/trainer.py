@@ -26,7 +26,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from flip_reward.data.files import storage_error, write_atomically
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import RunStoppedError, StorageError
-from flip_reward.report.training_folder import METRICS
+from flip_reward.report.training.folder import METRICS
 from flip_reward.training.common.folder import drop_oldest, find_last, mark_whole
 from flip_reward.training.common.progress import Progress, TrainingObserver
 

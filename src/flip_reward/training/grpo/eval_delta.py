@@ -9,7 +9,7 @@ from statistics import fmean
 
 from flip_reward.errors import RunError
 from flip_reward.evaluation.statistics import Estimate, Quantity, check_libraries, estimate_mean
-from flip_reward.report.training_folder import Split, TrainingSample, list_steps, read_samples
+from flip_reward.report.training.folder import Split, TrainingSample, list_steps, read_samples
 
 
 @dataclass(frozen=True, slots=True)

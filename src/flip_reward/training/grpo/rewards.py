@@ -17,7 +17,7 @@ from flip_reward.integrations.trl import ChatTokenizer, LogExtra, LogMetric, Trl
 from flip_reward.integrations.trl.metrics import describe_call, measure_overlaps
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.integrations.trl.patience import LEFT_OUT, Say, ScoredCall
-from flip_reward.report.training_folder import Split
+from flip_reward.report.training.folder import Split
 from flip_reward.rewards.composite.formula import is_formula
 from flip_reward.rewards.config import REWARDS, RewardConfig
 from flip_reward.rewards.function import is_function_name

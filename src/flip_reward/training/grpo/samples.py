@@ -20,7 +20,7 @@ from flip_reward.core.conversation import Message
 from flip_reward.core.response import replace_lone_surrogates
 from flip_reward.data.files import storage_error
 from flip_reward.data.tables import write_table
-from flip_reward.report.training_folder import SAMPLES, Split
+from flip_reward.report.training.folder import SAMPLES, Split
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flip_reward.data.files import storage_error
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.integrations.trl.options import TrlOptions
-from flip_reward.report.training_folder import SAMPLES
+from flip_reward.report.training.folder import SAMPLES
 from flip_reward.scoring.manifest import RunConfiguration
 from flip_reward.scoring.run_folder import locked
 from flip_reward.training.common.folder import (

@@ -29,7 +29,7 @@ from trl.trainer.utils import RepeatSampler
 from flip_reward.engines.files import DEFAULT_NAMES
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunStoppedError
-from flip_reward.report.training_folder import Split
+from flip_reward.report.training.folder import Split
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.training.common.folder import CHECKPOINTS, AlarmEnd, GrpoOutcome, find_last
 from flip_reward.training.common.libraries import make_lora_config

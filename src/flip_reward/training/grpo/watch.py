@@ -18,7 +18,7 @@ from flip_reward.audit.monitor.options import MonitorOptions
 from flip_reward.audit.monitor.rollout import Rollout
 from flip_reward.data.files import write_atomically
 from flip_reward.errors import RunError
-from flip_reward.report.training_folder import Split
+from flip_reward.report.training.folder import Split
 from flip_reward.training.common.folder import AlarmEnd, OnAlarm, step_of
 from flip_reward.training.common.progress import TrainingObserver
 from flip_reward.training.grpo.samples import SampleRow

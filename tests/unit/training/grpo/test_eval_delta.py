@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from flip_reward.cli.app import app
 from flip_reward.core.conversation import Message
 from flip_reward.errors import OptionError, RunError
-from flip_reward.report.training_folder import Split
+from flip_reward.report.training.folder import Split
 from flip_reward.training.grpo.eval_delta import measure_eval_deltas, tabulate_eval_deltas
 from flip_reward.training.grpo.samples import SampleRow, SampleTable
 from tests.unit.evaluation.items import known

@@ -13,7 +13,7 @@ from flip_reward.core.score import Outcome
 from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.integrations.trl import TrlReward
 from flip_reward.integrations.trl.options import TrlOptions
-from flip_reward.report.training_folder import Split
+from flip_reward.report.training.folder import Split
 from flip_reward.rewards.options import Settings
 from flip_reward.training.grpo.config import make_grpo_config
 from flip_reward.training.grpo.rewards import GrpoRewardCall, GrpoRewards

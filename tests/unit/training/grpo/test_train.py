@@ -30,7 +30,7 @@ from flip_reward.errors import (
 from flip_reward.integrations.trl import TrlReward
 from flip_reward.integrations.trl.options import TrlOptions
 from flip_reward.redact import mask_secrets
-from flip_reward.report.training import build_training_page
+from flip_reward.report.training.page import build_training_page
 from flip_reward.rewards.judges.listwise import ListwiseJudge
 from flip_reward.rewards.options import Settings
 from flip_reward.training.common.folder import AlarmEnd, GrpoOutcome, find_last

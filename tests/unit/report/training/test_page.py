@@ -13,14 +13,14 @@ from flip_reward.audit.monitor.rollout import Rollout
 from flip_reward.core.conversation import Message
 from flip_reward.errors import OptionError, RunError
 from flip_reward.report.document import MAX_BYTES
-from flip_reward.report.training import build_training_page, write_training_page
-from flip_reward.report.training_folder import Split, is_training, read_metrics
-from flip_reward.report.training_payload import PageHead, Sample, Shown, WatchedTraining, choose_samples
+from flip_reward.report.training.folder import Split, is_training, read_metrics
+from flip_reward.report.training.page import build_training_page, write_training_page
+from flip_reward.report.training.payload import PageHead, Sample, Shown, WatchedTraining, choose_samples
 from flip_reward.training.grpo.samples import SampleRow, SampleTable
 from tests.e2e.command import run
+from tests.unit.report.evaluation.test_page import Outline, read_data
 from tests.unit.report.make_evaluation import HOSTILE
 from tests.unit.report.make_training import ALARM_STEP, GENERATIONS, PROMPTS, STEPS, make_training
-from tests.unit.report.test_evaluation import Outline, read_data
 
 EVERYTHING = STEPS * PROMPTS * GENERATIONS + 4 * PROMPTS
 

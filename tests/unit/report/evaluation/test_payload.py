@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from flip_reward.evaluation.tabulate import read_data
-from flip_reward.report.payload import BenchmarkPayload, ReportData, make_report_data
+from flip_reward.report.evaluation.payload import BenchmarkPayload, ReportData, make_report_data
 from tests.unit.evaluation.items import known
 from tests.unit.report.make_evaluation import MODEL, REWARDS, make_evaluation, write_json
 

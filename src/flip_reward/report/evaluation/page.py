@@ -8,7 +8,7 @@ from flip_reward.data.files import write_atomically
 from flip_reward.evaluation.tabulate import EvaluationData, read_data
 from flip_reward.report import REPORT
 from flip_reward.report.document import MAX_BYTES, PageLayout, write_document
-from flip_reward.report.payload import make_report_data
+from flip_reward.report.evaluation.payload import make_report_data
 
 _SHARED = ("dom", "format", "data", "texts", "charts")
 _OWN = ("filters", "charts", "accuracy", "conduct", "sample")

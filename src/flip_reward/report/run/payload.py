@@ -17,7 +17,7 @@ from flip_reward.errors import RunError
 from flip_reward.report.facts import Facts, describe_software, list_facts
 from flip_reward.report.highlight import choose_normalizer
 from flip_reward.report.meanings import CAUTIONS, OUTCOMES
-from flip_reward.report.run_texts import RowTexts, RunTexts, read_run_texts
+from flip_reward.report.run.texts import RowTexts, RunTexts, read_run_texts
 from flip_reward.report.survey import Histogram, RunSurvey
 from flip_reward.report.texts import REPLY_PLACE, ScoreRow, TextTable, score_row
 from flip_reward.scoring.folders import MANIFEST

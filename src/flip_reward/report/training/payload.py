@@ -12,7 +12,7 @@ from flip_reward.report.facts import Facts
 from flip_reward.report.highlight import find_shared_tokens
 from flip_reward.report.survey import spread
 from flip_reward.report.texts import TextTable, round_figure
-from flip_reward.report.training_figures import (
+from flip_reward.report.training.figures import (
     EstimatedPoint,
     Figure,
     Grade,
@@ -22,7 +22,7 @@ from flip_reward.report.training_figures import (
     estimate_step,
     name_metric,
 )
-from flip_reward.report.training_folder import HELD_OUT, OVERLAP, Split
+from flip_reward.report.training.folder import HELD_OUT, OVERLAP, Split
 
 Place = tuple[Split, int]
 """The samples of a step."""

@@ -11,9 +11,9 @@ from flip_reward.data.files import write_atomically
 from flip_reward.report import REPORT
 from flip_reward.report.document import MAX_BYTES
 from flip_reward.report.facts import Facts, list_facts
-from flip_reward.report.training import write_training_page
-from flip_reward.report.training_folder import Split
-from flip_reward.report.training_payload import PageHead, Sample, Shown, WatchedTraining
+from flip_reward.report.training.folder import Split
+from flip_reward.report.training.page import write_training_page
+from flip_reward.report.training.payload import PageHead, Sample, Shown, WatchedTraining
 
 
 def build_rollouts_page(folder: Path, *, max_bytes: int = MAX_BYTES) -> Path:

@@ -26,9 +26,9 @@ from flip_reward.evaluation.results import (
     rank,
 )
 from flip_reward.evaluation.tabulate import EvaluationData, RunRecords, rewards_of
+from flip_reward.report.evaluation.statistics import Bin, RewardHistogram, bin_by_quintile, count_rewards, decide
 from flip_reward.report.facts import Facts, describe_software, list_facts
 from flip_reward.report.highlight import choose_normalizer
-from flip_reward.report.statistics import Bin, RewardHistogram, bin_by_quintile, count_rewards, decide
 from flip_reward.report.texts import ScoreRow, TextTable, score_row
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import Manifest
@@ -82,7 +82,7 @@ class ExperimentPayload:
     length_differences: list[Bin]
     """Credit by how much longer the chosen responses are than the rejected ones."""
     decisions: str
-    """A letter for each item; see `flip_reward.report.statistics.Decision`."""
+    """A letter for each item; see `flip_reward.report.evaluation.statistics.Decision`."""
     scores: list[list[ScoreRow | None]]
     """By item and candidate, null where none was recorded."""
 

@@ -22,7 +22,7 @@ from flip_reward.audit.tabulate import AuditData, find_worst
 from flip_reward.core.response import select_target
 from flip_reward.core.score import Outcome
 from flip_reward.evaluation.folder import RewardEntry
-from flip_reward.report.differences import find_new_words
+from flip_reward.report.audit.differences import find_new_words
 from flip_reward.report.facts import Facts, describe_software, list_facts
 from flip_reward.report.highlight import choose_normalizer, find_shared_tokens
 from flip_reward.report.meanings import OUTCOMES

@@ -1,6 +1,6 @@
 import pytest
 
-from flip_reward.report.statistics import Decision, bin_by_quintile, count_rewards, decide, wilson_interval
+from flip_reward.report.evaluation.statistics import Decision, bin_by_quintile, count_rewards, decide, wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from flip_reward.report.audit import build_audit_page
+from flip_reward.report.audit.page import build_audit_page
+from tests.unit.report.evaluation.test_page import Outline, read_data
 from tests.unit.report.make_audit import FLIP, GUARDED, HEADLINE, JUDGE, SILENT, make_audit
-from tests.unit.report.test_evaluation import Outline, read_data
 
 
 def test_the_page_is_one_file_that_runs_its_own_scripts_alone(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from flip_reward.core.tokens import load_normalizer
 from flip_reward.errors import RunError
 from flip_reward.report.document import MAX_BYTES
-from flip_reward.report.evaluation import build_report
+from flip_reward.report.evaluation.page import build_report
 from tests.unit.report.make_evaluation import HOSTILE, LONG_LINE, make_evaluation, write_json
 
 

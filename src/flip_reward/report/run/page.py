@@ -7,7 +7,7 @@ from pathlib import Path
 from flip_reward.data.files import write_atomically
 from flip_reward.report import REPORT
 from flip_reward.report.document import MAX_BYTES, PageLayout, write_document
-from flip_reward.report.run_payload import RunRead, make_run_data
+from flip_reward.report.run.payload import RunRead, make_run_data
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.run_folder import RECORDS
 

@@ -11,7 +11,7 @@ from flip_reward.errors import OptionError, RunError
 from flip_reward.report import REPORT
 from flip_reward.report.document import MAX_BYTES, PageLayout, write_document
 from flip_reward.report.facts import Facts, describe_software, list_facts
-from flip_reward.report.training_folder import (
+from flip_reward.report.training.folder import (
     SAMPLES,
     RecordedTraining,
     Split,
@@ -21,7 +21,7 @@ from flip_reward.report.training_folder import (
     read_recorded,
     read_samples,
 )
-from flip_reward.report.training_payload import (
+from flip_reward.report.training.payload import (
     PageHead,
     Sample,
     Shown,

@@ -9,15 +9,15 @@ import pytest
 from flip_reward.core.similarity import TokenF1
 from flip_reward.core.tokens import load_normalizer
 from flip_reward.errors import EngineServerError, RunError
-from flip_reward.report.run import build_run_page, is_run
+from flip_reward.report.run.page import build_run_page, is_run
 from flip_reward.rewards.shared import load_shared
 from flip_reward.scoring.rescore import rescore_run
 from flip_reward.scoring.run_folder import read_summary
 from flip_reward.selection.choice import TieRule
 from tests.e2e.command import run as run_command
+from tests.unit.report.evaluation.test_page import Outline, read_data
 from tests.unit.report.make_evaluation import HOSTILE
 from tests.unit.report.make_run import choose_from_rows, list_rows, score_echo, score_rows, write_rows
-from tests.unit.report.test_evaluation import Outline, read_data
 
 ODD = {"id": "odd", "prompt": "Hi", "response": "unknown"}
 """The model cannot tell what it answers."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from flip_reward.audit.tabulate import AuditData, read_data
 from flip_reward.data.files import write_atomically
 from flip_reward.report import REPORT
-from flip_reward.report.audit_payload import make_audit_data
+from flip_reward.report.audit.payload import make_audit_data
 from flip_reward.report.document import MAX_BYTES, PageLayout, write_document
 
 _SHARED = ("dom", "format", "data", "texts", "charts")

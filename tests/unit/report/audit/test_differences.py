@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.report.differences import find_new_words
+from flip_reward.report.audit.differences import find_new_words
 
 
 def new_words(text: str, other: str) -> list[str]:

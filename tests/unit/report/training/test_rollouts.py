@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from flip_reward.audit.rollouts.watch import watch_rollouts
-from flip_reward.report.rollouts import build_rollouts_page
+from flip_reward.report.training.rollouts import build_rollouts_page
 from flip_reward.scoring.folders import FolderKind, recognise
 from tests.unit.audit.rollouts.test_read import write_lines
 from tests.unit.audit.rollouts.watchers import AlarmAt
-from tests.unit.report.test_evaluation import read_data
+from tests.unit.report.evaluation.test_page import read_data
 
 
 def test_the_page_has_figures_alarms_and_samples(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from flip_reward.errors import MissingDependencyError
 from flip_reward.evaluation.statistics import Quantity, check_libraries, estimate_mean
-from flip_reward.report.training_folder import HELD_OUT, OVERLAP
+from flip_reward.report.training.folder import HELD_OUT, OVERLAP
 
 Point = tuple[int, float]
 """A step and a value."""

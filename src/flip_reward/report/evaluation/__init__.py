@@ -1,0 +1,1 @@
+"""The page of an evaluation: `page` writes it from what `payload` makes of it, with counts from `statistics`."""
