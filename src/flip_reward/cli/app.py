@@ -123,12 +123,15 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: a user's mistake ends in one clear line, never in a traceback."""
-    with unbreakable_output():
-        _run(arguments)
+    given = current_arguments.set(("flip-reward", *(sys.argv[1:] if arguments is None else arguments)))
+    try:
+        with unbreakable_output():
+            _run(arguments)
+    finally:
+        current_arguments.reset(given)
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    current_arguments.set(("flip-reward", *(sys.argv[1:] if arguments is None else arguments)))
     try:
         status = build_command(app, LazyCommands)(arguments, prog_name="flip-reward", standalone_mode=False)
     except _UsageError as error:
