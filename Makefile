@@ -30,7 +30,7 @@ check: $(VENV)/.dev  ## Lint, types and import directions
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/basedpyright --pythonpath $(BIN)/python
+	@$(BIN)/basedpyright --project pyproject.toml --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.dev  ## Format the code and mend what the linter can mend
