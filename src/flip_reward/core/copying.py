@@ -31,8 +31,8 @@ _SPAN_SPELLED = 16
 _LEAST_SPELLED = 0.8
 """Of the letters so many have to stand there: where an answer has the words, they are what counts."""
 _MOST_PROBES = 16
-_LONGEST_WORD = 16
-"""Where words are as long or longer, some may be base64."""
+_LONG_WORD = b"a" * 20
+"""Where letters and digits stand so long in a row, they may be base64 (`_BASE64`)."""
 
 Gram = tuple[str, ...]
 Place = tuple[str, int, int]
@@ -123,29 +123,24 @@ class Copying:
 
     def _measure(self, response: str) -> tuple[float, Self | None]:
         """Measure the share; where letters are what is copied, return those of the instruction too."""
+        if _LONG_WORD in response.encode("utf-8", "surrogatepass").translate(_SHAPES):
+            response = _BASE64.sub(_decode_run, response)
         found = _split(response)
-        known = set(found)
-        if max(map(len, known), default=0) >= _LONGEST_WORD:
-            found = _split(_BASE64.sub(_decode_run, response))
-            known = set(found)
-        share = self._measure_words(found, known)
+        share = self._measure_words(_drop_articles(found))
         if share < _LEAST_SPELLED and self.probes:
             letters = _to_letters(found)
             if any(probe in letters for probe in self.probes):
                 spelled = self._of_letters(self.instruction)
-                share_spelled = spelled._measure_words(letters, set(letters))  # noqa: SLF001 - of its own class
+                share_spelled = spelled._measure_words(letters)  # noqa: SLF001 - of its own class
                 if share_spelled >= _LEAST_SPELLED:
                     return share_spelled, spelled
         return share, None
 
-    def _measure_words(self, found: Sequence[str], known: set[str]) -> float:
-        wanted = [gram for gram in self.own if known.issuperset(gram)]
-        shuffled = self._may_be_shuffled(known)
-        if not wanted and not shuffled:
-            return 0.0  # nearly always, and at once
-        words = found if self.span == _SPAN_SPELLED else _drop_articles(found)  # of letters none is an article
-        share = len(set(_grams(words, self.span)).intersection(wanted)) / len(self.own)
-        if shuffled:
+    def _measure_words(self, words: Sequence[str]) -> float:
+        share = 0.0
+        if b"\1" * self.span in bytes(map(self.words.__contains__, words)):  # seldom, and known at once
+            share = len(self.own.intersection(_grams(words, self.span))) / len(self.own)
+        if self._may_be_shuffled(words):
             share = max(share, max(self._count_telling(words)) / len(self.telling))
         return share
 
@@ -198,12 +193,12 @@ class Copying:
         for place, gram in enumerate(_grams(words, self.span)):
             if gram in self.all:
                 copied[place : place + self.span] = b"\1" * self.span
-        if shuffled and self._may_be_shuffled(set(words)):
+        if shuffled and self._may_be_shuffled(words):
             self._mark_shuffled(words, copied)
         return copied
 
-    def _may_be_shuffled(self, known: set[str]) -> bool:
-        return bool(self.telling) and len(self.telling & known) >= self._least_shuffled
+    def _may_be_shuffled(self, words: Sequence[str]) -> bool:
+        return bool(self.telling) and len(self.telling.intersection(words)) >= self._least_shuffled
 
     @property
     def _least_shuffled(self) -> float:
@@ -362,10 +357,14 @@ _BEYOND_ASCII = re.compile("[^\0-\x7f]+")
 
 def _to_letters(words: Sequence[str]) -> str:
     """Join words to their letters, without digits, which may be those of a list of words."""
-    return "".join(words).translate(_NO_DIGITS)
+    letters = "".join(words)
+    if letters.isascii():
+        return letters.encode().translate(None, _DIGITS).decode()
+    return letters.translate(_NO_DIGITS)
 
 
-_NO_DIGITS = dict.fromkeys(map(ord, "0123456789"))
+_DIGITS = b"0123456789"
+_NO_DIGITS = dict.fromkeys(_DIGITS)
 
 
 def _place_words(text: str) -> Iterator[Place]:
@@ -394,6 +393,8 @@ def _place_in(text: str, offset: int) -> Iterator[Place]:
                 letters.clear()
 
 
+_SHAPES = bytes(97 if code < 128 and (chr(code).isalnum() or chr(code) in "+/_-") else 32 for code in range(256))
+"""Turns what base64 is written in to a, and all else to blanks."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}")
 _URL_SAFE = str.maketrans("-_", "+/")
 
