@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from inspect import isclass
+from itertools import chain, count, filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -184,6 +185,13 @@ def _load(rewards: Sequence[AuditedBy], settings: Mapping[str, object]) -> list[
                 raise OptionError(f"a reward is a name, a RewardModel or a function, and not {kind}")
             model = one if isinstance(one, RewardModel) else FunctionReward(one)
             asked = None if model.model_name == "none" else model.model_name
-            label = str(model.settings["reward"]) + (f" @ {asked}" if asked else "")
-            loaded.append(GridReward(label, asked, (model,)))
+            label = str(model.settings["reward"]) + " copy-guard" * bool(model.settings.get("copy_guard"))
+            label += f" @ {asked}" if asked else ""
+            known = [
+                other.label for other in loaded if other.runs[0].settings != model.settings
+            ]  # the same is refused
+            numbered = (f"{label} ({number})" for number in count(2))
+            loaded.append(
+                GridReward(next(filterfalse(known.__contains__, chain([label], numbered))), asked, (model,))
+            )
     return loaded

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flip_reward import ScriptedEngine, audit_rewards, audit_rollouts
+from flip_reward import FlipOptions, FlipReward, ScriptedEngine, audit_rewards, audit_rollouts
 from flip_reward.audit.call import AuditedBy
 from flip_reward.errors import DataError, InputError, OptionError, RunStoppedError
 from flip_reward.rewards.config import RewardConfig
@@ -108,3 +108,13 @@ def test_rollouts_from_rows_a_path_and_several_paths(tmp_path: Path) -> None:
 def test_logs_that_cannot_be_used(logs: list[object], columns: dict[str, str] | None, named: str) -> None:
     with pytest.raises(InputError, match=named):
         audit_rollouts(logs, columns=columns)  # type: ignore[arg-type]
+
+
+def test_rewards_of_one_kind_are_told_apart(tmp_path: Path) -> None:
+    engine = ScriptedEngine()
+    options = (FlipOptions(), FlipOptions(template="direct"), FlipOptions(copy_guard=True))
+    given = [FlipReward(engine, one) for one in options]
+    found = audit_rewards(ROWS * 4, given, attacks=["copy.alone"], run_folder=tmp_path / "a")
+    assert [one.label for one in found.audited] == [
+        "flip @ scripted", "flip @ scripted (2)", "flip copy-guard @ scripted",
+    ]  # fmt: skip

@@ -225,7 +225,9 @@ def audit(
 def _warn(genuine: GenuineData, plan: AuditPlan) -> None:
     """Say once what is left out."""
     if genuine.bad_rows:
-        typer.echo(f"left out {len(genuine.bad_rows)} rows that cannot be used", err=True)
+        typer.echo(
+            f"left out {len(genuine.bad_rows)} row{'s' * (len(genuine.bad_rows) != 1)} that cannot be used", err=True
+        )
     if genuine.unlabelled:
         typer.echo(f"{genuine.unlabelled} prompts do not say which response is better", err=True)
     if plan.impossible:

@@ -264,7 +264,9 @@ def _warn(console: Console, benchmark: Benchmark) -> None:
             err=True,
         )
     if benchmark.bad_rows:
-        warnings.append(f"left out {len(benchmark.bad_rows)} rows that cannot be used")
+        warnings.append(
+            f"left out {len(benchmark.bad_rows)} row{'s' * (len(benchmark.bad_rows) != 1)} that cannot be used"
+        )
     missing = load_protocol(benchmark.protocol).describe_missing(benchmark.subsets)
     if missing is not None:
         warnings.append(missing)
