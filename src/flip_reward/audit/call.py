@@ -187,11 +187,8 @@ def _load(rewards: Sequence[AuditedBy], settings: Mapping[str, object]) -> list[
             asked = None if model.model_name == "none" else model.model_name
             label = str(model.settings["reward"]) + " copy-guard" * bool(model.settings.get("copy_guard"))
             label += f" @ {asked}" if asked else ""
-            known = [
-                other.label for other in loaded if other.runs[0].settings != model.settings
-            ]  # the same is refused
-            numbered = (f"{label} ({number})" for number in count(2))
-            loaded.append(
-                GridReward(next(filterfalse(known.__contains__, chain([label], numbered))), asked, (model,))
-            )
+            # One with the same settings keeps its label, and is refused for it.
+            taken = [other.label for other in loaded if other.runs[0].settings != model.settings]
+            labels = chain([label], (f"{label} ({number})" for number in count(2)))
+            loaded.append(GridReward(next(filterfalse(taken.__contains__, labels)), asked, (model,)))
     return loaded
