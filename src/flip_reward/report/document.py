@@ -27,7 +27,10 @@ _TEXT_LIMITS = (80, 120, 160, 240, 360, 500, 700, 1000, 1400, 2000, 3000, 4500, 
 
 @dataclass(frozen=True, slots=True)
 class PageLayout:
-    """What a kind of page is made of: files below `page/`, and libraries of `assets/`."""
+    """What a kind of page is made of: files below `page/`, and libraries of `assets/`.
+
+    The template is the body; what stands before it, head.html, is the same for all kinds.
+    """
 
     template: str
     scripts: tuple[str, ...]
@@ -103,7 +106,9 @@ def _read(layout: PageLayout) -> tuple[str, Mapping[str, str]]:
         libraries.insert(0, f"/*\n{(assets / 'LICENSES.txt').read_text(encoding='utf-8')}*/")
     scripts = [*libraries, *[(page / f"{name}.js").read_text(encoding="utf-8") for name in layout.scripts]]
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    return (page / layout.template).read_text(encoding="utf-8"), {
+    head, body = ((page / name).read_text(encoding="utf-8") for name in ("head.html", layout.template))
+    return head + body, {
+        "kind": layout.template.partition("/")[0],
         "style": (page / "style.css").read_text(encoding="utf-8"),
         "explorer": (page / "explorer.html").read_text(encoding="utf-8"),
         "script_hashes": " ".join([f"'sha256-{one}'" for one in hashes]),

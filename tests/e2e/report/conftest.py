@@ -66,7 +66,7 @@ def read(browser: Browser, made: Made) -> Iterator[Read]:
             offline=True,
         )
         page = context.new_page()
-        shown = shown or Shown(made.address, "llmbar, best-of-4 · flip-reward report", Path())
+        shown = shown or Shown(made.address, "llmbar, best-of-4 · flip-reward evaluation", Path())
         reader = Reader(page, shown.address, shown.title)
         page.on("console", lambda message: reader.problems.append(message.text))
         page.on("pageerror", lambda error: reader.problems.append(str(error)))
