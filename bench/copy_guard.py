@@ -182,6 +182,7 @@ def main() -> None:
     parser.add_argument("-m", "--model", default="embedded")
     parser.add_argument("--prompts", type=int, default=200, help="of echoes, at most")
     parser.add_argument("--pairs", type=int, default=10_000, help="of each benchmark, at most")
+    parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("-o", "--output", type=Path, default=Path("copy_guard.json"))
     options = parser.parse_args()
     sets = {name: read_pairs(options.folder, name) for name in ("pandalm", "llmbar")}
@@ -190,7 +191,13 @@ def main() -> None:
     quotes = [Text("quotes", row["prompt"], row["kind"], row["prompt"], row["response"]) for row in read(QUOTES)]
     parts = {name: texts[: 2 * options.pairs] for name, texts in sets.items()}
     parts |= {"quotes": quotes, "echoes": echoes}
-    config = RewardConfig(reward=options.reward, model=options.model, copy_guard=True, copy_guard_share=SHARES[0])
+    config = RewardConfig(
+        reward=options.reward,
+        model=options.model,
+        concurrency=options.concurrency,
+        copy_guard=True,
+        copy_guard_share=SHARES[0],
+    )
     with config.load() as reward:
         for texts in parts.values():
             asyncio.run(score(reward, texts))
