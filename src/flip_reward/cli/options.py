@@ -127,6 +127,14 @@ class RunOptions:
     ] = None
     encoding: Annotated[str | None, _RareRunOption(help=ENCODING, show_default=False)] = None
     limit: Annotated[int | None, _RunOption(min=1, metavar="N", help="Read at most this many rows.")] = None
+    shard: Annotated[
+        str | None,
+        _RareRunOption(
+            metavar="I/N|auto",
+            help="Score the I-th of N parts of the rows, in a folder of its own below --run-folder; 'merge' joins "
+            "them. auto: as the task of a Slurm array.",
+        ),
+    ] = None
     strict: Annotated[bool, _RareRunOption("--strict", help="Stop at the first row that cannot be read.")] = False
     retry_refused: RetryRefused = False
     same_model: SameModel = False
@@ -225,7 +233,9 @@ class _Group:
             self.parameters = [_to_parameter(one) for name, one in kind.options().items() if is_wanted(name)]
         else:
             hints = get_type_hints(kind, include_extras=True)
-            self.parameters = [_parameter(one.name, one.default, hints[one.name]) for one in fields(kind)]
+            self.parameters = [
+                _parameter(one.name, one.default, hints[one.name]) for one in fields(kind) if is_wanted(one.name)
+            ]
 
     @staticmethod
     def is_one(annotation: object) -> bool:

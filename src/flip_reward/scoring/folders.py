@@ -12,6 +12,7 @@ from flip_reward.errors import RunError
 MANIFEST = "manifest.json"
 EVALUATION, CELLS = "evaluation.json", "cells"
 AUDIT, AUDIT_RUNS = "audit.json", "runs"
+SHARDS, SHARD_RUNS, MERGED = "shards.json", "shards", "merged"
 ROLLOUTS, ROLLOUT_SAMPLES = "rollouts.json", "samples.jsonl"
 _KINDS = {"grpo": "train", "inferrer": "tune-inferrer"}
 _OF_BEST_OF_N = ("best.jsonl", "candidates.jsonl")
@@ -29,23 +30,29 @@ class FolderKind(StrEnum):
     AUDIT = "audit"
     AUDIT_RUN = "a run of an audit"
     ROLLOUTS = "audit --rollouts"
+    SHARDS = "shards"
+    SHARD = "a shard of a run"
     TRAIN = "train"
     TUNE = "tune-inferrer"
 
     @property
     def is_run(self) -> bool:
-        """Whether it is a run folder; those within an evaluation or an audit count."""
+        """Whether it is a run folder; those within an evaluation, an audit or shards count."""
         return self in (FolderKind.SCORE, FolderKind.BEST_OF_N, FolderKind.RESCORE) or self.whole is not None
 
     @property
     def is_listed(self) -> bool:
         """Whether `flip-reward runs` knows it."""
-        return self.is_run or self is FolderKind.ROLLOUTS
+        return self.is_run or self in (FolderKind.ROLLOUTS, FolderKind.SHARDS)
 
     @property
     def whole(self) -> FolderKind | None:
-        """What it is a run of, where it is a part of an evaluation or an audit."""
-        return {FolderKind.CELL: FolderKind.EVALUATE, FolderKind.AUDIT_RUN: FolderKind.AUDIT}.get(self)
+        """What it is a run of, where it is a part of an evaluation, an audit or a run in shards."""
+        return {
+            FolderKind.CELL: FolderKind.EVALUATE,
+            FolderKind.AUDIT_RUN: FolderKind.AUDIT,
+            FolderKind.SHARD: FolderKind.SHARDS,
+        }.get(self)
 
     @property
     def description(self) -> str:
@@ -62,11 +69,18 @@ _DESCRIPTIONS = {
     FolderKind.AUDIT: "an audit of 'flip-reward audit'",
     FolderKind.AUDIT_RUN: "a run of an audit",
     FolderKind.ROLLOUTS: "what 'flip-reward audit --rollouts' found",
+    FolderKind.SHARDS: "a run of 'flip-reward score --shard'",
+    FolderKind.SHARD: "a shard of a run",
     FolderKind.TRAIN: "a training of 'flip-reward train'",
     FolderKind.TUNE: "a model of 'flip-reward tune-inferrer'",
 }
 
-_NAMED_BY = {FolderKind.EVALUATE: EVALUATION, FolderKind.AUDIT: AUDIT, FolderKind.ROLLOUTS: ROLLOUTS}
+_NAMED_BY = {
+    FolderKind.EVALUATE: EVALUATION,
+    FolderKind.AUDIT: AUDIT,
+    FolderKind.ROLLOUTS: ROLLOUTS,
+    FolderKind.SHARDS: SHARDS,
+}
 """The file that tells what a folder without a manifest is."""
 
 
@@ -81,7 +95,8 @@ def recognise(folder: Path) -> FolderKind | None:
     if "configuration" not in manifest:
         return None
     place = folder.resolve()
-    for part, runs in ((FolderKind.CELL, CELLS), (FolderKind.AUDIT_RUN, AUDIT_RUNS)):
+    parts = ((FolderKind.CELL, CELLS), (FolderKind.AUDIT_RUN, AUDIT_RUNS), (FolderKind.SHARD, SHARD_RUNS))
+    for part, runs in parts:
         if place.parent.name == runs and part.whole and (place.parent.parent / _NAMED_BY[part.whole]).is_file():
             return part
     if any((folder / name).exists() for name in _OF_BEST_OF_N) or _command(manifest).split()[1:2] == ["best-of-n"]:

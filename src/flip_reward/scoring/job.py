@@ -26,6 +26,7 @@ from flip_reward.scoring.output import Output, RunRows, write_scores
 from flip_reward.scoring.run_folder import RunFolder, default_folder
 from flip_reward.scoring.runner import Observer, Run, RunLimits
 from flip_reward.scoring.servers import check_servers
+from flip_reward.scoring.shards.spec import ShardSpec
 from flip_reward.scoring.summary import Prices, Summary
 
 
@@ -51,6 +52,8 @@ class ScoringJob:
     """What the rows hold: prompts where something else adds the responses."""
     encoding: str | None = None
     """How the inputs' texts are encoded; None for UTF-8, or UTF-16 where that is certain."""
+    shard: ShardSpec | None = None
+    """Score a part of the rows; `folder` is then the one above the shards."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,13 @@ from flip_reward.errors import RunError, RunMismatchError
 from flip_reward.redact import describe_command
 from flip_reward.rewards.options import Settings
 from flip_reward.scoring.folders import MANIFEST, FolderKind, how_to_go_on, not_a_run, recognise
+from flip_reward.scoring.shards.spec import ShardSpec
 
 FORMAT = 1
 """The layout of a run folder. A folder of another layout is refused."""
+
+_NEW = ("grouping", "shard")
+"""Fields of a configuration that earlier versions did not have."""
 
 _REPORTED_PACKAGES = ("flip-reward", "aiohttp", "orjson", "pydantic", "xllamacpp")
 
@@ -53,6 +57,8 @@ class RunConfiguration(BaseModel):
     columns: dict[str, str] = {}
     grouping: Grouping | None = None
     """How rows form groups, where they do."""
+    shard: ShardSpec | None = None
+    """Which part of the rows, where it is one of several."""
 
     @model_validator(mode="before")
     @classmethod
@@ -61,12 +67,10 @@ class RunConfiguration(BaseModel):
         return {name: found[name] for name in found if name != "limit"} if isinstance(found, dict) else found
 
     @model_serializer(mode="wrap")
-    def _leave_out_grouping(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """Write what earlier versions wrote where rows are groups of their own, so that their folders are resumed."""
+    def _leave_out_new(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Write what earlier versions wrote where rows are not grouped or divided, so that their folders resume."""
         fields: dict[str, object] = write(self)
-        if self.grouping is None:
-            del fields["grouping"]
-        return fields
+        return {name: value for name, value in fields.items() if value is not None or name not in _NEW}
 
     @property
     def digest(self) -> str:
@@ -94,6 +98,7 @@ class RunConfiguration(BaseModel):
         flat: dict[str, object] = dict(self.settings)
         flat["columns"] = self.columns
         flat["groups"] = str(self.grouping or "each row is one")
+        flat["shard"] = str(self.shard or "all rows")
         for number, source in enumerate(self.inputs, start=1):
             flat[f"input {number}"] = source.name
             flat[f"input {number} content"] = source.fingerprint

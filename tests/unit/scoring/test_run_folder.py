@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from flip_reward.errors import OptionError, RunLockedError, StorageError
 from flip_reward.rewards.config import RewardConfig
+from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
 from flip_reward.scoring.run_folder import CompletedRows, locked
+from flip_reward.scoring.shards.spec import ShardSpec
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2))))
@@ -72,3 +74,12 @@ def test_the_variable_for_locks_takes_one_word(tmp_path: Path, monkeypatch: pyte
 
 def test_the_variable_for_locks_is_no_setting_of_a_reward() -> None:
     assert RewardConfig.from_environment({"FLIP_REWARD_LOCK": "off"}) == RewardConfig()
+
+
+def test_what_earlier_versions_did_not_have_changes_no_digest() -> None:
+    whole = RunConfiguration(settings={"a": 1}, inputs=[InputIdentity(name="x.jsonl", fingerprint="h")])
+    assert whole.digest == "3cc6f6fcc3eb5b47111bde430c667937b7f7f338ed3fb153f24e640ab8da5b66"
+    parts = [whole.model_copy(update={"shard": ShardSpec(number=number, count=2)}) for number in (1, 2)]
+    assert len({whole.digest, *(part.digest for part in parts)}) == 3
+    assert all(RunConfiguration.model_validate_json(part.model_dump_json()) == part for part in parts)
+    assert parts[0].differences(parts[1]) == ["shard: '1/2' there, '2/2' now"]

@@ -78,7 +78,7 @@ class TieBreaking:
     seed: int
 
 
-@expand_options(without=("policy_tokenizer",))
+@expand_options(without=("policy_tokenizer", "shard"))
 def best_of_n(
     inputs: Inputs,
     config: RewardConfig,
