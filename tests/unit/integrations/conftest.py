@@ -13,13 +13,23 @@ from flip_reward.integrations.base import forget_environment_reward
 SetEnvironment = Callable[..., None]
 
 STAND_INS = Path(__file__).with_name("stand_ins")
-FRAMEWORKS = {"swift": "ms_swift", "open_instruct": "open_instruct", "verifiers": "verifiers"}
+FRAMEWORKS = {
+    "areal": "areal",
+    "nemo_gym": "nemo_gym",
+    "open_instruct": "open_instruct",
+    "skyrl_gym": "skyrl_gym",
+    "swift": "ms_swift",
+    "verifiers": "verifiers",
+}
 """Packages of trainers, and where what we use of them is kept."""
 collect_ignore = ["stand_ins"]
 
 _IMPORT_FRAMEWORKS = (
+    "flip_reward.integrations.areal",
     "flip_reward.integrations.ms_swift.flip_reward_plugin",
+    "flip_reward.integrations.nemo_gym",
     "flip_reward.integrations.open_instruct",
+    "flip_reward.integrations.skyrl",
     "flip_reward.integrations.verifiers",
     "flip_reward_judge",
 )

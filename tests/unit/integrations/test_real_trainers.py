@@ -1,15 +1,19 @@
 """The trainers' own code calls the files for them. Each test is skipped where its trainer is not installed.
 
-They were run with verl 0.9.1, OpenRLHF 0.11.2, ms-swift 4.6.0 and verifiers 0.4.0. None is in the development
-environment: the first three want other versions of transformers or TRL. On a CPU they run beside it:
+They were run with verl 0.9.1, OpenRLHF 0.11.2, ms-swift 4.6.0, AReaL 1.0.4, skyrl-gym 0.4.0, verifiers 0.4.0 and
+NeMo Gym 0.4.0. None is in the development environment: the first four want other versions of transformers, torch or
+TRL. On a CPU they run beside it:
 
     pip install --no-deps --target trainers verl==0.9.1 openrlhf==0.11.2 ms-swift==4.6.0 \\
         ray msgpack protobuf jsonschema referencing rpds-py jsonschema-specifications tensordict pyvers omegaconf \\
         codetiming pylatexenc dacite pillow modelscope modelscope-hub cryptography cffi
+    pip install --no-deps --target trainers areal==1.0.4 skyrl-gym==0.4.0 func-timeout httpx colorlog flask \\
+        blinker itsdangerous torchdata hydra-core antlr4-python3-runtime==4.9.3 numba llvmlite einops aiofiles \\
+        openai sniffio jiter
     PYTHONPATH=trainers python -m pytest tests/unit/integrations/test_real_trainers.py
 
 verifiers needs all that it depends on, so it has a virtual environment of its own, where the site-packages of the
-development environment come second.
+development environment come second. So has NeMo Gym, which needs a newer Python, 3.12 for version 0.4.0.
 """
 
 from __future__ import annotations
@@ -22,11 +26,12 @@ from typing import Any
 
 import pytest
 
-from flip_reward.errors import OptionError
+from flip_reward.core.conversation import Group
+from flip_reward.errors import OptionError, UnscoredError
 from flip_reward.integrations.__main__ import find
 from flip_reward.integrations.base import environment_reward
 from tests.unit.integrations.conftest import SetEnvironment
-from tests.unit.integrations.trainers import to_chatml
+from tests.unit.integrations.trainers import to_chatml, to_openai_response
 
 PROMPT = [{"role": "user", "content": "Say that it rains."}]
 RESPONSES = ["It rains in Spain.", "", "Rain falls."]
@@ -127,8 +132,6 @@ class Engine:
 async def test_openrlhf(set_environment: SetEnvironment) -> None:
     agent = pytest.importorskip("openrlhf.utils.agent", exc_type=ImportError)
     from types import SimpleNamespace
-
-    from flip_reward.core.conversation import Group
 
     set_environment(on_unscored="-2")
     prompt = to_chatml(Group.of(PROMPT, ["-"]).messages)
@@ -238,6 +241,100 @@ async def test_a_judge_without_sense_is_refused(
     set_environment()
     with pytest.raises(Exception, match=message):
         await score_task(judge, ["Say hi.", "Hi."], prompt="Say hi.")
+
+
+def test_skyrl(set_environment: SetEnvironment) -> None:
+    skyrl_gym = pytest.importorskip("skyrl_gym", exc_type=ImportError)
+
+    set_environment(on_unscored="-2")
+    name = "flip-of-this-test"
+    skyrl_gym.register(id=name, entry_point="flip_reward.integrations.skyrl:FlipEnv")
+    rewards, metrics = [], []
+    for text in RESPONSES:
+        with skyrl_gym.make(name, env_config={}, extras={"max_turns": 1}) as env:
+            chat, _ = env.init(PROMPT)
+            assert chat == PROMPT
+            output = env.step(text)
+            rewards.append(output["reward"])
+            metrics.append(env.get_metrics())
+            assert output["done"]
+    skyrl_gym.envs.registration.deregister(name)
+    assert rewards == expected_rewards(-2)
+    assert env.aggregate_metrics(metrics) == {"flip_scored": pytest.approx(2 / 3)}
+
+
+async def test_areal(set_environment: SetEnvironment) -> None:
+    rlvr = pytest.importorskip("areal.workflow.rlvr", exc_type=ImportError)
+    from areal.api import ModelResponse
+    from areal.api.cli_args import GenerationHyperparameters
+
+    set_environment(on_unscored="-2")
+    prompt = [ord(letter) for letter in to_chatml(Group.of(PROMPT, ["-"]).messages)]
+
+    class ArealTokenizer(Tokenizer):
+        pad_token_id, eos_token_id = 0, 1
+
+        def decode(self, tokens: Any, **_options: object) -> str:
+            return super().decode(tokens, skip_special_tokens=False)
+
+        def apply_chat_template(self, messages: object, **_options: object) -> dict[str, list[int]]:
+            assert messages == PROMPT
+            return {"input_ids": prompt}
+
+    class Policy:
+        def __init__(self, text: str) -> None:
+            self.tokens = [ord(letter) for letter in f"{text}<|im_end|>"]
+
+        async def agenerate(self, request: Any) -> Any:
+            return ModelResponse(request.input_ids, self.tokens, [0.0] * len(self.tokens), [0] * len(self.tokens))
+
+    from flip_reward.integrations.areal import FlipWorkflow
+
+    workflow = FlipWorkflow(gconfig=GenerationHyperparameters(), tokenizer=ArealTokenizer())
+    assert isinstance(workflow, rlvr.RLVRWorkflow)
+    row = {"messages": PROMPT, "answer": "4"}
+    episodes = await asyncio.gather(*(workflow.arun_episode(Policy(text), row) for text in RESPONSES))
+    assert [episode["rewards"].item() for episode in episodes] == pytest.approx(expected_rewards(-2))
+
+
+async def test_areal_calls_the_function_in_a_process(set_environment: SetEnvironment) -> None:
+    api = pytest.importorskip("areal.api", exc_type=ImportError)
+    from flip_reward.integrations.areal import reward_fn
+
+    set_environment()
+    prompt = to_chatml(Group.of(PROMPT, ["-"]).messages)
+    reward = api.AsyncRewardWrapper(reward_fn, timeout_seconds=60, max_workers=1, max_retries=0)
+    found = await reward(prompt, f"{RESPONSES[0]}<|im_end|>", [1], [1], messages=PROMPT, answer="4")
+    assert found == expected_rewards(None)[0]
+    with pytest.raises(UnscoredError, match="empty_response"):
+        await reward(prompt, "<|im_end|>", [1], [1])
+
+
+def test_nemo_gym(set_environment: SetEnvironment) -> None:
+    base = pytest.importorskip("nemo_gym.base_resources_server", exc_type=ImportError)
+    from fastapi.testclient import TestClient
+    from nemo_gym.config_types import BaseServerConfig
+    from nemo_gym.server_utils import ServerClient
+    from omegaconf import OmegaConf
+
+    from flip_reward.integrations.nemo_gym import FlipResourcesServer
+
+    set_environment(on_unscored="-2")
+    address = {"host": "127.0.0.1", "port": 1}
+    client = ServerClient(head_server_config=BaseServerConfig(**address), global_config_dict=OmegaConf.create({}))
+    config = base.BaseResourcesServerConfig(**address, entrypoint="app.py", name="flip_reward", domain="other")
+    gym = TestClient(FlipResourcesServer(config=config, server_client=client).setup_webserver())
+    assert gym.post("/seed_session", json={}).status_code == 200
+    answers = []
+    for number, text in enumerate(RESPONSES):
+        asked = {"responses_create_params": {"input": PROMPT}, "response": to_openai_response(text)}
+        answer = gym.post("/verify", json={**asked, "_ng_task_index": 0, "_ng_rollout_index": number})
+        assert answer.status_code == 200, answer.text
+        answers.append(answer.json())
+    assert [answer["reward"] for answer in answers] == expected_rewards(-2)
+    metrics = gym.post("/aggregate_metrics", json={"verify_responses": answers}).json()["agent_metrics"]
+    assert metrics["mean/flip_scored"] == pytest.approx(2 / 3)
+    assert gym.post("/verify", json={"response": {}}).status_code == 422
 
 
 def test_the_module_that_prints_paths(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

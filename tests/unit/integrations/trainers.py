@@ -206,6 +206,83 @@ def _by_verifiers(samples: Samples, signal: str) -> Rewards:
     return asyncio.run(score_all())
 
 
+def by_areal(samples: Samples) -> Rewards:
+    """As `RLVRWorkflow` calls its reward, with the template's marks and the row."""
+    from flip_reward.integrations.areal import FlipWorkflow
+
+    gconfig = SimpleNamespace(new_with_stop_and_pad_token_ids=lambda _tokenizer: None)
+    workflow = FlipWorkflow(gconfig=gconfig, tokenizer=SimpleNamespace())
+
+    async def score_all() -> Rewards:
+        calls = (workflow.async_reward_fn(*call, messages=[], answer="") for call in _for_areal(samples))
+        return list(await asyncio.gather(*calls))
+
+    return asyncio.run(score_all())
+
+
+def by_areal_function(samples: Samples) -> Rewards:
+    from flip_reward.integrations.areal import reward_fn
+
+    return [reward_fn(*call, messages=[], answer="") for call in _for_areal(samples)]
+
+
+def _for_areal(samples: Samples) -> list[tuple[str, str, list[int], list[int]]]:
+    return [(to_chatml(messages), f"{response}<|im_end|>", [1], [1]) for messages, response in samples]
+
+
+def by_skyrl(samples: Samples) -> Rewards:
+    from flip_reward.integrations.skyrl import FlipEnv
+
+    def score(messages: Sequence[Message], response: str) -> float:
+        env = FlipEnv(env_config={}, extras={"max_turns": 1})
+        chat, _ = env.init(to_chat(messages))
+        chat.append({"role": "assistant", "content": response})
+        output = env.step(response)
+        assert output["done"]
+        reward: float = output["reward"]
+        return reward
+
+    async def score_all() -> Rewards:
+        calls = (asyncio.to_thread(score, messages, response) for messages, response in samples)
+        return list(await asyncio.gather(*calls))
+
+    return asyncio.run(score_all())
+
+
+def by_nemo_gym(samples: Samples) -> Rewards:
+    from flip_reward.integrations.nemo_gym import FlipResourcesServer, FlipVerifyRequest
+
+    server = FlipResourcesServer.model_construct()
+    bodies = [
+        {"responses_create_params": {"input": to_chat(messages)}, "response": to_openai_response(response)}
+        for messages, response in samples
+    ]
+
+    async def score_all() -> Rewards:
+        answers = (server.verify(FlipVerifyRequest.model_validate(body)) for body in bodies)
+        return [answer.reward for answer in await asyncio.gather(*answers)]
+
+    return asyncio.run(score_all())
+
+
+def to_openai_response(text: str) -> dict[str, Any]:
+    """Make a response as OpenAI's responses API has it, with the policy's thoughts beside it."""
+    parts = [{"type": "output_text", "text": text, "annotations": []}]
+    return {
+        "id": "response",
+        "object": "response",
+        "created_at": 0,
+        "model": "policy",
+        "output": [
+            {"type": "reasoning", "id": "thoughts", "summary": []},
+            {"type": "message", "id": "message", "role": "assistant", "status": "completed", "content": parts},
+        ],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+    }
+
+
 TRL = Trainer("trl", by_trl, takes_none=True)
 """Has rules of its own for unscored samples, which are tested with it."""
 TRAINERS = (
@@ -220,4 +297,8 @@ TRAINERS = (
     Trainer("slime-groups", by_slime_in_groups, groups=True),
     Trainer("verifiers", by_verifiers),
     Trainer("verifiers-judge", by_verifiers_judge),
+    Trainer("areal", by_areal),
+    Trainer("areal-function", by_areal_function),
+    Trainer("skyrl", by_skyrl),
+    Trainer("nemo-gym", by_nemo_gym),
 )
