@@ -1,8 +1,9 @@
 """The exact bodies that trainers and rerankers send, and what they read of the answers.
 
 Recorded from the sources of OpenRLHF 0.11.2 (`utils/agent.py`), LLaMA-Factory 0.9.5 (`train/ppo/ppo_utils.py`),
-slime at 0b420f1 (`rollout/rm_hub`), vLLM 0.33.0 (`entrypoints/pooling/scoring/protocol.py`), and Jina's client in
-langchain-community 0.4.2 (`document_compressors/jina_rerank.py`).
+slime at 0b420f1 (`rollout/rm_hub`), vLLM 0.33.0 (`entrypoints/pooling/scoring/protocol.py`), Jina's client in
+langchain-community 0.4.2 (`document_compressors/jina_rerank.py`), and TEI (`router/src/http/types.rs`) as LiteLLM
+1.110.2 asks it (`llms/huggingface/rerank`).
 """
 
 import json
@@ -13,9 +14,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from flip_reward import FlipReward, Group, ScriptedEngine
+from flip_reward import FlipReward, Group, RewardConfig, ScriptedEngine
 from flip_reward.rewards.unscored import NONE, UnscoredPolicy
-from flip_reward.server.settings import ServerSettings
+from flip_reward.server.settings import Limits, ServerSettings
 from tests.hf_models import save_tokenizer
 from tests.http.reward_server import RewardServer
 
@@ -250,7 +251,7 @@ def test_rerank(path: str, server: RewardServer) -> None:
     assert objects["results"] == answer["results"]
 
 
-def test_rerank_puts_what_is_unscored_last(
+def test_rerank_leaves_out_what_is_unscored_and_names_it(
     server: RewardServer, null_server: RewardServer, value_server: RewardServer
 ) -> None:
     body = {"query": QUESTION, "documents": ["", BAD, GOOD], "return_documents": False}
@@ -258,9 +259,68 @@ def test_rerank_puts_what_is_unscored_last(
     refused = server.post("/rerank", body)
     assert refused.status == 422
     assert "empty_response" in refused.json()["detail"]  # where Jina's clients look when there are no results
-    for chosen, value in ((null_server, None), (value_server, -0.5)):
-        assert chosen.post("/rerank", body).json()["results"] == [
-            {"index": 2, "relevance_score": good},
-            {"index": 1, "relevance_score": bad},
-            {"index": 0, "relevance_score": value},
-        ]
+    scored = [{"index": 2, "relevance_score": good}, {"index": 1, "relevance_score": bad}]
+    for chosen, results in ((null_server, scored), (value_server, [*scored, {"index": 0, "relevance_score": -0.5}])):
+        answer = chosen.post("/rerank", body).json()
+        assert answer["results"] == results
+        assert answer["unscored"] == [{"index": 0, "outcome": "empty_response"}]
+        best = chosen.post("/rerank", body | {"top_n": 1}).json()
+        assert (best["results"], best["unscored"]) == (scored[:1], answer["unscored"])
+    nothing = null_server.post("/rerank", body | {"documents": ["", " "]}).json()
+    assert nothing["results"] == []
+    assert [document["index"] for document in nothing["unscored"]] == [0, 1]
+
+
+def tei(*texts: object, **more: object) -> dict[str, object]:
+    return {"raw_scores": False, "truncation_direction": "Right", "query": QUESTION, "texts": texts, **more}
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank"])  # LiteLLM's users may write /v1 into an address
+def test_tei(path: str, server: RewardServer, null_server: RewardServer, value_server: RewardServer) -> None:
+    good, bad = expected(GOOD, BAD, system=False)
+    ranks = [{"index": 1, "score": good}, {"index": 0, "score": bad}]
+    assert server.post(path, tei(BAD, GOOD)).json() == ranks
+    assert server.post(path, tei(BAD, GOOD, truncate=True, raw_scores=True, return_text=False)).json() == ranks
+    assert server.post(path, tei({"text": BAD}, {"text": GOOD}, top_n=1)).json() == ranks[:1]
+    shown = server.post(path, tei(BAD, GOOD, return_text=True, top_n=0)).json()
+    assert shown == [ranks[0] | {"text": GOOD}, ranks[1] | {"text": BAD}]
+    assert server.post(path, tei(BAD, GOOD, "")).problem == "unscored"
+    assert null_server.post(path, tei(BAD, GOOD, "")).json() == ranks  # its list has no place for a reason
+    assert value_server.post(path, tei(BAD, GOOD, "")).json() == [*ranks, {"index": 2, "score": -0.5}]
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"query": QUESTION, "texts": []}, "texts: "),
+        ({"query": QUESTION, "texts": GOOD}, "texts: "),
+        ({"query": QUESTION, "documents": []}, "documents"),
+        ({"texts": [GOOD]}, "query: "),
+        ({"query": QUESTION}, "documents: "),
+        ({}, "query and documents, or query and texts"),
+        ({"query": " ", "texts": [GOOD]}, "instruction is empty"),
+    ],
+)
+def test_rerank_says_what_a_request_lacks(body: dict[str, object], named: str, null_server: RewardServer) -> None:
+    refused = null_server.post("/rerank", body)
+    assert refused.status == 422
+    assert named in refused.json()["detail"]
+
+
+def test_a_request_whose_rows_are_all_too_large_is_told_so() -> None:
+    with RewardServer(settings=ServerSettings(port=0, limits=Limits(max_text_characters=100))) as server:
+        for body in (tei(GOOD, "x" * 101), {"query": QUESTION, "documents": [GOOD, "x" * 101]}):
+            refused = server.post("/rerank", body)
+            assert (refused.status, refused.problem) == (413, "too_large")
+        assert server.post("/score", {"queries": [QUESTION] * 2, "documents": [GOOD, "x" * 101]}).status == 422
+    settings = ServerSettings(port=0, limits=Limits(max_candidates=1), unscored=NONE)
+    with RewardServer(settings=settings) as server:
+        answer = server.post("/rerank", {"query": QUESTION, "documents": [GOOD, BAD]}).json()
+        assert answer["unscored"] == [{"index": 0, "outcome": "too_large"}, {"index": 1, "outcome": "too_large"}]
+
+
+def test_the_texts_of_a_rerank_request_are_one_group() -> None:
+    reward = RewardConfig(model="scripted", reward="z(flip)").load()
+    with RewardServer(reward) as server:
+        scores = [rank["score"] for rank in server.post("/rerank", tei(BAD, GOOD)).json()]
+    assert scores == pytest.approx([1, -1])

@@ -93,11 +93,13 @@ def read_response(completion: TextOrChat) -> str:
     message = _find_answering(completion)
     if message is None or isinstance(message, Message):
         return "" if message is None else message.content
-    content = read_content(message) if message.get("content") is not None else ""
+    content = read_content(message) if message.get("content") else ""
+    thoughts = _find_thoughts(completion)
+    if thoughts is not None and not (content or "").strip():
+        return f"<think>{thoughts}"
     if content is None:
         raise ConversationError("the assistant's message has no text content")
-    thoughts = _find_thoughts(completion)
-    return content if thoughts is None or content.strip() else f"<think>{thoughts}"
+    return content
 
 
 def _find_answering(completion: Sequence[MessageLike]) -> MessageLike | None:
@@ -107,11 +109,15 @@ def _find_answering(completion: Sequence[MessageLike]) -> MessageLike | None:
 
 
 def _find_thoughts(completion: TextOrChat) -> str | None:
-    """Return the thinking that a trainer has split off from the response."""
+    """Return the thinking that a trainer has split off from the response, as a field or a part of its content."""
     message = None if isinstance(completion, str) else _find_answering(completion)
     if message is None or isinstance(message, Message):
         return None
-    return next((text for key in _THOUGHTS if isinstance(text := message.get(key), str) and text), None)
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    thinking = (part for part in parts if isinstance(part, Mapping) and part.get("type") == "thinking")
+    found = (place.get(key) for place in (message, *thinking) for key in _THOUGHTS)
+    return next((text for text in found if isinstance(text, str) and text), None)
 
 
 def _read_conversation(prompt: TextOrChat, opening: str, reader: ChatReader) -> tuple[tuple[Message, ...], str]:

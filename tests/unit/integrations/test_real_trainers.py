@@ -1,8 +1,8 @@
 """The trainers' own code calls the files for them. Each test is skipped where its trainer is not installed.
 
-They were run with verl 0.9.1, OpenRLHF 0.11.2, ms-swift 4.6.0, AReaL 1.0.4, skyrl-gym 0.4.0, verifiers 0.4.0 and
-NeMo Gym 0.4.0. None is in the development environment: the first four want other versions of transformers, torch or
-TRL. On a CPU they run beside it:
+They were run with verl 0.9.1, OpenRLHF 0.11.2, ms-swift 4.6.0, AReaL 1.0.4, skyrl-gym 0.4.0, tinker-cookbook 0.6.1,
+verifiers 0.4.0 and NeMo Gym 0.4.0. None is in the development environment: the first four want other versions of
+transformers, torch or TRL. On a CPU they run beside it:
 
     pip install --no-deps --target trainers verl==0.9.1 openrlhf==0.11.2 ms-swift==4.6.0 \\
         ray msgpack protobuf jsonschema referencing rpds-py jsonschema-specifications tensordict pyvers omegaconf \\
@@ -14,6 +14,11 @@ TRL. On a CPU they run beside it:
 
 verifiers needs all that it depends on, so it has a virtual environment of its own, where the site-packages of the
 development environment come second. So has NeMo Gym, which needs a newer Python, 3.12 for version 0.4.0.
+tinker-cookbook 0.6.1 runs beside the development environment in the same way as the first:
+
+    pip install --no-deps --target trainers tinker-cookbook==0.6.1 tinker==0.38.0 chz blobfile pyrage tml-renderers \\
+        pyqwest termcolor distro tiktoken lxml pycryptodomex pillow \\
+        httpx httpcore h11 h2 hpack hyperframe anyio sniffio idna certifi
 """
 
 from __future__ import annotations
@@ -21,7 +26,9 @@ from __future__ import annotations
 import asyncio
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +37,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.errors import OptionError, UnscoredError
 from flip_reward.integrations.__main__ import find
 from flip_reward.integrations.base import environment_reward
+from tests.hf_models import save_tokenizer
 from tests.unit.integrations.conftest import SetEnvironment
 from tests.unit.integrations.trainers import to_chatml, to_openai_response
 
@@ -161,6 +169,52 @@ def test_ms_swift(set_environment: SetEnvironment, monkeypatch: pytest.MonkeyPat
         rewards = algorithm.compute_rewards_per_func(samples, [orms["flip"](args=None)], [None], torch.device("cpu"))
         values = [None if reward != reward else reward for reward in rewards[:, 0].tolist()]
         assert values == expected_rewards(None)
+
+
+async def test_tinker_cookbook(set_environment: SetEnvironment, tmp_path: Path) -> None:
+    rollouts = pytest.importorskip("tinker_cookbook.rl.rollouts", exc_type=ImportError)
+    from tinker_cookbook.completers import TokenCompleter, TokensWithLogprobs
+    from tinker_cookbook.renderers.qwen3 import Qwen3Renderer
+    from tinker_cookbook.rl.preference_envs import PreferenceEnv
+    from tinker_cookbook.rl.types import EnvGroupBuilder
+    from transformers import AutoTokenizer
+
+    from flip_reward.integrations.tinker_cookbook import FlipGroupRewards
+
+    tokenizer = AutoTokenizer.from_pretrained(save_tokenizer(tmp_path, None))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+
+    @dataclass(frozen=True)
+    class Prompt(FlipGroupRewards, EnvGroupBuilder):  # type: ignore[misc]  # mypy does not look into tinker-cookbook
+        convo_prefix: list[dict[str, str]]
+        policy_renderer: Any
+        num_envs: int = 3
+
+        async def make_envs(self) -> list[Any]:
+            return [PreferenceEnv(self.convo_prefix, self.policy_renderer) for _ in range(self.num_envs)]
+
+    class Policy(TokenCompleter):  # type: ignore[misc]
+        def __init__(self, texts: Sequence[str]) -> None:
+            self.texts = iter(texts)
+
+        async def __call__(self, *_prompt: object, **_options: object) -> Any:
+            return TokensWithLogprobs(tokenizer.encode(next(self.texts), add_special_tokens=False), None)
+
+    async def rewards(texts: Sequence[str]) -> list[float]:
+        group = await rollouts.do_group_rollout(Prompt(PROMPT, Qwen3Renderer(tokenizer)), Policy(texts))
+        assert [metrics["flip_scored"] for metrics in group.metrics_G] == [1, 0, 1]
+        totals: list[float] = group.get_total_rewards()
+        return totals
+
+    set_environment(on_unscored="-2")
+    expected = expected_rewards(-2)
+    assert await rewards([f"{text}<|im_end|>" for text in RESPONSES]) == expected
+    assert await rewards([f"<think>Hm</think>{text}<|im_end|>" for text in RESPONSES]) == expected
+    cut = [f"{RESPONSES[0]}<end>", "<think>It rains", RESPONSES[2]]  # without the mark that the renderer waits for
+    assert await rewards(cut) == expected
+    set_environment()
+    with pytest.raises(UnscoredError, match="empty_response"):
+        await rewards([f"{text}<|im_end|>" for text in RESPONSES])
 
 
 @pytest.fixture

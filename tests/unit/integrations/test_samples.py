@@ -11,6 +11,7 @@ from flip_reward.integrations.samples import SampleGroup, TextOrChat, group_samp
 from tests.chat_templates import TEMPLATES, make_render, render_prompt
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a fruit."}]
+THOUGHT = {"type": "thinking", "thinking": "Hm"}
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,10 @@ CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": 
         ([{"role": "assistant", "content": "Apple.", "reasoning_content": "Hm"}], "Apple."),
         ([{"role": "assistant", "content": " ", "thinking": "Hm"}], "<think>Hm"),
         ([{"role": "assistant", "content": None, "reasoning": "Hm"}], "<think>Hm"),
+        ([{"role": "assistant", "content": [THOUGHT, {"type": "text", "text": "Apple."}]}], "Apple."),
+        ([{"role": "assistant", "content": [THOUGHT, {"type": "text", "text": "\n"}]}], "<think>Hm"),
+        ([{"role": "assistant", "content": [THOUGHT]}], "<think>Hm"),
+        ([{"role": "assistant", "content": []}], ""),
         ([{"role": "assistant", "content": "1"}, {"role": "tool", "content": "2"}], "1"),
         ([{"role": "assistant", "content": "1"}, {"role": "assistant", "content": "3"}], "3"),
         ([Message("assistant", "A plum."), Message("tool", "done")], "A plum."),

@@ -14,7 +14,7 @@ NEED_THEIR_TRAINER = {
     "skyrl": "skyrl_gym",
     "verifiers": "verifiers",
 }
-NOT_YET = "trl verl openrlhf slime axolotl unsloth ray torch transformers numpy aiohttp"
+NOT_YET = "trl verl openrlhf slime axolotl unsloth tinker tinker_cookbook ray torch transformers numpy aiohttp"
 PROGRAM = """
 import importlib, json, pkgutil, sys, threading
 import flip_reward.integrations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -172,6 +173,32 @@ def _for_slime(samples: Samples) -> list[Any]:
     ]
 
 
+def by_tinker_cookbook(samples: Samples) -> Rewards:
+    from flip_reward.integrations.tinker_cookbook import FlipGroupRewards
+
+    class Renderer:
+        def parse_response(self, response: list[int]) -> tuple[dict[str, str], str]:
+            text = "".join(map(chr, response))
+            return {"role": "assistant", "content": text.removesuffix("<|im_end|>")}, "stop_sequence"
+
+    @dataclass(frozen=True)
+    class Builder(FlipGroupRewards):
+        convo_prefix: list[dict[str, str]]
+        policy_renderer: Renderer
+
+    def act(response: str) -> Any:
+        action = SimpleNamespace(tokens=[ord(character) for character in f"{response}<|im_end|>"])
+        return SimpleNamespace(transitions=[SimpleNamespace(ac=action)])
+
+    rewards: Rewards = []
+    for messages, group in itertools.groupby(samples, key=lambda sample: sample[0]):
+        builder = Builder(to_chat(messages), Renderer())
+        trajectories = [act(response) for _, response in group]
+        results = asyncio.run(builder.compute_group_rewards(trajectories, [None] * len(trajectories)))
+        rewards += [reward for reward, _ in results]
+    return rewards
+
+
 def by_verifiers(samples: Samples) -> Rewards:
     return _by_verifiers(samples, "flip")
 
@@ -295,6 +322,7 @@ TRAINERS = (
     Trainer("open-instruct", by_open_instruct),
     Trainer("slime", by_slime),
     Trainer("slime-groups", by_slime_in_groups, groups=True),
+    Trainer("tinker-cookbook", by_tinker_cookbook, groups=True),
     Trainer("verifiers", by_verifiers),
     Trainer("verifiers-judge", by_verifiers_judge),
     Trainer("areal", by_areal),

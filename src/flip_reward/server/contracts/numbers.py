@@ -34,7 +34,7 @@ def to_numbers(results: Sequence[Result], sizes: Sequence[int], policy: Unscored
     """Flatten results to numbers; the policy says what stands for an unscored response.
 
     A row that failed as a whole has no scores, so `sizes` says how many responses each row has. Where the policy is
-    to raise, the error is a 503 when asking again may help, and a 422 when it will not.
+    to raise, the error is a 503 when asking again may help; else a 413 if all rows are too large, or a 422.
     """
     values: list[float | None] = []
     prompt_tokens = completion_tokens = 0
@@ -70,4 +70,6 @@ def _failure(results: Sequence[Result]) -> ApiError:
     message = f"{len(reasons)} of the request's rows or responses are unscored: {shown}"
     if retryable:
         return engine_failed(message)
+    if all(isinstance(result, RowError) and result.problem is Problem.TOO_LARGE for result in results):
+        return ApiError(413, Problem.TOO_LARGE, message)
     return ApiError(422, Problem.UNSCORED, message)

@@ -1,4 +1,4 @@
-"""vLLM's score API and the rerank API of vLLM and Jina: the query is the instruction, a document a response."""
+"""vLLM's score API, and the rerank API of vLLM, Jina and TEI: the query is the instruction, a document a response."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TypeAlias, TypeVar
 from pydantic import AliasChoices, BaseModel, Field, TypeAdapter
 
 from flip_reward.core.conversation import read_content
+from flip_reward.core.score import Outcome
 from flip_reward.errors import ConversationError
-from flip_reward.server.contracts.numbers import to_numbers
+from flip_reward.server.contracts.numbers import Numbers, to_numbers
 from flip_reward.server.contracts.rewards import TextPart, make_group
 from flip_reward.server.exchange import Context, Contract, Question
 from flip_reward.server.problems import ApiError, Problem, RowError
@@ -124,19 +125,21 @@ class RerankRequest(Question):
         """Return a `RerankAnswer`."""
         documents = _listed(self.documents)
         numbers = to_numbers(results, [len(documents)], context.settings.unscored)
-        order = sorted(range(len(documents)), key=lambda index: _rank_key(numbers.values[index]))
         shown: list[dict[str, object]] = []
-        for index in order[: self.top_n or None]:
-            result: dict[str, object] = {"index": index, "relevance_score": numbers.values[index]}
+        for index, value in _rank(numbers, self.top_n):
+            result: dict[str, object] = {"index": index, "relevance_score": value}
             if self.return_documents:
                 result["document"] = {"text": _read(documents[index])}
             shown.append(result)
-        return {
+        answer: dict[str, object] = {
             "id": f"rerank-{context.request_id}",
             "model": context.scorer.model,
             "usage": numbers.usage,
             "results": shown,
         }
+        if not all(numbers.scored):
+            answer["unscored"] = _name_unscored(results, numbers)
+        return answer
 
 
 class RerankDocument(BaseModel):
@@ -150,16 +153,60 @@ class RerankResult(BaseModel):
 
     index: int = Field(description="Its place in the request.")
     document: RerankDocument | None = Field(default=None, description="Left out without return_documents.")
-    relevance_score: float | None
+    relevance_score: float
+
+
+class UnscoredDocument(BaseModel):
+    """A document that could not be scored."""
+
+    index: int = Field(description="Its place in the request.")
+    outcome: Outcome | Problem = Field(description="Why; a problem where all of them failed together.")
 
 
 class RerankAnswer(BaseModel):
-    """The documents, the most relevant first; one whose relevance is null comes last."""
+    """The documents that have a relevance, the most relevant first: clients lose the whole answer over a null."""
 
     id: str
     model: str
     usage: PairUsage
     results: list[RerankResult]
+    unscored: list[UnscoredDocument] = Field(
+        default=[],
+        description="The documents without a score. They are not in the results, or there with the server's "
+        "--unscored-value. Left out where there are none.",
+    )
+
+
+class TeiRerankRequest(Question):
+    """A request to Hugging Face's TEI; its fields about truncation and raw scores have no effect."""
+
+    query: Text = Field(description="The instruction.")
+    texts: list[Document] = Field(min_length=1, description="The responses.")
+    top_n: int | None = Field(default=None, ge=0, description="As LiteLLM sends it: the most results.")
+    return_text: bool = Field(default=False, description="Return the texts with the results.")
+
+    def to_rows(self, context: Context) -> list[Row]:  # noqa: ARG002
+        """Make one row of the query and its texts."""
+        return [_group(self.query, self.texts)]
+
+    def to_answer(self, results: Sequence[Result], context: Context) -> list[dict[str, object]]:
+        """Return a list of `TeiRank`, which has no place for a text without a score."""
+        numbers = to_numbers(results, [len(self.texts)], context.settings.unscored)
+        ranks: list[dict[str, object]] = []
+        for index, value in _rank(numbers, self.top_n):
+            rank: dict[str, object] = {"index": index, "score": value}
+            if self.return_text:
+                rank["text"] = _read(self.texts[index])
+            ranks.append(rank)
+        return ranks
+
+
+class TeiRank(BaseModel):
+    """One text with its score; the best comes first."""
+
+    index: int = Field(description="Its place in the request.")
+    score: float
+    text: str | None = Field(default=None, description="Left out without return_text.")
 
 
 def _listed(texts: list[T] | T) -> list[T]:
@@ -193,11 +240,28 @@ def _read(text: Document) -> str:
     return content
 
 
-def _rank_key(value: float | None) -> tuple[bool, float]:
-    return (value is None, 0.0 if value is None else -value)
+def _rank(numbers: Numbers, top_n: int | None) -> list[tuple[int, float]]:
+    """Return the best documents that have a number, best first, each with its place in the request."""
+    found = [(index, value) for index, value in enumerate(numbers.values) if value is not None]
+    return sorted(found, key=lambda one: -one[1])[: top_n or None]
+
+
+def _name_unscored(results: Sequence[Result], numbers: Numbers) -> list[dict[str, object]]:
+    """Say of the only row of a request why documents have no score."""
+    [result] = results
+    return [
+        {"index": index, "outcome": result.problem if isinstance(result, RowError) else result[index].outcome}
+        for index, scored in enumerate(numbers.scored)
+        if not scored
+    ]
 
 
 SCORE = Contract("Score pairs, as vLLM does", TypeAdapter(ScoreRequest), TypeAdapter(ScoreAnswer))
 """The contract of `/score` and `/v1/score`."""
-RERANK = Contract("Order documents, as vLLM and Jina do", TypeAdapter(RerankRequest), TypeAdapter(RerankAnswer))
-"""The contract of `/rerank`, `/v1/rerank` and `/v2/rerank`."""
+RERANK = Contract(
+    "Order documents, as vLLM, Jina and TEI do",
+    TypeAdapter(RerankRequest | TeiRerankRequest),
+    TypeAdapter(RerankAnswer | list[TeiRank]),
+    (RerankRequest, TeiRerankRequest),
+)
+"""The contract of `/rerank`, `/v1/rerank` and `/v2/rerank`: `documents` are vLLM's and Jina's, `texts` are TEI's."""
