@@ -251,6 +251,8 @@ def test_what_the_server_says_of_itself() -> None:
         server.post("/v1/rewards", {})
         server.get("/made/up")
         assert server.get("/v1/models").json()["data"][0]["id"] == "scripted"
+        assert server.get("/v1/models/scripted").status == 200
+        assert server.get("/v1/models/made-up").status == 404
         metrics = server.get("/metrics").body.decode()
         document = server.get("/openapi.json").json()
         page = server.get("/docs").body.decode()
@@ -266,13 +268,15 @@ def test_what_the_server_says_of_itself() -> None:
         'flip_reward_requests_total{path="/v1/rewards",status="200"} 1.0',
         'flip_reward_requests_total{path="/v1/rewards",status="422"} 1.0',
         'flip_reward_requests_total{path="other",status="404"} 1.0',
+        'flip_reward_requests_total{path="/v1/models/{id}",status="200"} 1.0',
+        'flip_reward_requests_total{path="/v1/models/{id}",status="404"} 1.0',
         "flip_reward_pending_responses 0.0",
     ):
         assert line in metrics
-    assert "/made/up" not in metrics
+    assert "made" not in metrics
     assert set(document["paths"]) == {
         "/v1/rewards", "/get_reward", "/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank", "/health",
-        "/ready", "/metrics", "/v1/models",
+        "/ready", "/metrics", "/v1/models", "/v1/models/{id}", "/openapi.json", "/docs",
     }  # fmt: skip
 
 
@@ -286,3 +290,14 @@ def test_a_calibrated_reward_is_served_as_a_probability() -> None:
     assert (inside["reward"], outside["reward"]) == (0.5, curve.apply(30.0))
     assert inside["parts"][0]["value"] == 10.0
     assert "outside_calibration" in outside["cautions"]
+
+
+@pytest.mark.parametrize("asked", ["Qwen/Qwen3-4B", "Qwen%2FQwen3-4B", "Qwen%2fQwen3%2D4B"])
+def test_a_model_is_found_by_its_name(asked: str) -> None:
+    with RewardServer(FlipReward(ScriptedEngine(model="Qwen/Qwen3-4B"))) as server:
+        listed = server.get("/v1/models").json()["data"]
+        assert server.get(f"/v1/models/{asked}").json() == listed[0]
+        assert server.get("/v1/models/").json()["data"] == listed
+        for other in ("Qwen", "Qwen/Qwen3-4B/", "qwen/qwen3-4b", "%00"):
+            unknown = server.get(f"/v1/models/{other}")
+            assert (unknown.status, unknown.problem) == (404, "not_found")

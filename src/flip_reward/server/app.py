@@ -1,4 +1,4 @@
-"""The application: its routes and their OpenAPI document. `run.py` imports this late, because it needs Starlette."""
+"""The application and its routes. `run.py` imports this late, because it needs Starlette."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import Any
 
 import orjson
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -17,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from flip_reward import __version__
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.options import PolicyOptions
 from flip_reward.server.contracts.rerank import RERANK, SCORE
@@ -27,9 +25,11 @@ from flip_reward.server.docs import render_docs
 from flip_reward.server.exchange import Contract, Exchange
 from flip_reward.server.gate import Gate
 from flip_reward.server.metrics import Metrics
+from flip_reward.server.openapi import HealthAnswer, ModelOut, ModelsAnswer, ReadyAnswer, describe_api
 from flip_reward.server.problems import ApiError, Problem
 from flip_reward.server.scorer import Scorer
 from flip_reward.server.settings import ServerSettings
+from flip_reward.server.streaming import StreamingExchange
 
 CONTRACTS: Mapping[str, Contract] = MappingProxyType(
     {
@@ -51,8 +51,9 @@ def create_app(reward: RewardModel, settings: ServerSettings) -> Starlette:
     scorer = Scorer(reward, settings.limits, metrics)
     metrics.watch_pending(lambda: scorer.admission.pending)
     routes = [
-        Route(path, Exchange(contract, scorer, settings, reader), methods=["POST"])
+        Route(path, endpoint(contract, scorer, settings, reader), methods=["POST"])
         for path, contract in CONTRACTS.items()
+        for endpoint in [StreamingExchange if contract is REWARDS else Exchange]
     ]
     routes += _status_routes(scorer, metrics, has_key=settings.api_key is not None)
 
@@ -63,61 +64,15 @@ def create_app(reward: RewardModel, settings: ServerSettings) -> Starlette:
 
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Gate, settings=settings, metrics=metrics, paths=[route.path for route in routes])],
+        middleware=[Middleware(Gate, settings=settings, metrics=metrics, routes=routes)],
         exception_handlers={HTTPException: _refuse},
         lifespan=lifespan,
     )
 
 
-class HealthAnswer(BaseModel):
-    """The process is there."""
-
-    status: str
-
-
-class ReadyAnswer(BaseModel):
-    """Whether the model behind the reward answers."""
-
-    ready: bool
-
-
-class ModelOut(BaseModel):
-    """The model behind the reward."""
-
-    id: str
-    object: str = "model"
-    created: int
-    owned_by: str
-    reward: str
-
-
-class ModelsAnswer(BaseModel):
-    """The models, as OpenAI's clients list them: the one behind the reward."""
-
-    object: str = "list"
-    data: list[ModelOut]
-
-
-class ErrorFields(BaseModel):
-    """What went wrong."""
-
-    message: str
-    type: str
-    param: None = None
-    code: int
-
-
-class ErrorAnswer(BaseModel):
-    """The answer of every failure: `error` as OpenAI's and vLLM's clients read it, `detail` as Jina's do."""
-
-    error: ErrorFields
-    detail: str
-    request_id: str
-
-
 def _status_routes(scorer: Scorer, metrics: Metrics, *, has_key: bool) -> list[Route]:
     model = ModelOut(id=scorer.model, created=int(time.time()), owned_by="flip-reward", reward=scorer.reward_name)
-    described = openapi_document(has_key=has_key)
+    described = describe_api(CONTRACTS, has_key=has_key)
     document, page = orjson.dumps(described), render_docs(described)
 
     async def health(_request: Request) -> Response:
@@ -133,6 +88,14 @@ def _status_routes(scorer: Scorer, metrics: Metrics, *, has_key: bool) -> list[R
     async def models(_request: Request) -> Response:
         return _json(ModelsAnswer(data=[model]))
 
+    async def one_model(request: Request) -> Response:
+        asked = request.path_params["id"]
+        if not asked:
+            return await models(request)
+        if asked != model.id:
+            raise ApiError(404, Problem.NOT_FOUND, f"there is no such model; this server has {model.id}")
+        return _json(model)
+
     async def openapi(_request: Request) -> Response:
         return Response(document, media_type="application/json")
 
@@ -144,6 +107,7 @@ def _status_routes(scorer: Scorer, metrics: Metrics, *, has_key: bool) -> list[R
         Route("/ready", ready),
         Route("/metrics", read_metrics),
         Route("/v1/models", models),
+        Route("/v1/models/{id:path}", one_model),
         Route("/openapi.json", openapi),
         Route("/docs", docs),
     ]
@@ -162,69 +126,3 @@ async def _refuse(request: Request, error: Exception) -> Response:
     failure = ApiError(error.status_code, problem, f"{request.method} {shown}: {error.detail}")
     headers = {**failure.headers, **(error.headers or {})}
     return Response(failure.body(request.state.request_id), failure.status, headers, "application/json")
-
-
-_FAILURES = (400, 401, 408, 413, 415, 422, 429, 500, 503)
-_PAGES: Mapping[str, tuple[str, TypeAdapter[Any] | None]] = MappingProxyType(
-    {
-        "/health": ("Is the process there?", TypeAdapter(HealthAnswer)),
-        "/ready": ("Does the model answer?", TypeAdapter(ReadyAnswer)),
-        "/metrics": ("For Prometheus", None),
-        "/v1/models": ("The model behind the reward", TypeAdapter(ModelsAnswer)),
-    }
-)
-_FAILURE: TypeAdapter[ErrorAnswer] = TypeAdapter(ErrorAnswer)
-
-
-def openapi_document(*, has_key: bool) -> dict[str, Any]:
-    """Make the OpenAPI document of the pydantic models.
-
-    Example:
-        >>> document = openapi_document(has_key=False)
-        >>> document["paths"]["/v1/rewards"]["post"]["summary"]
-        'Score groups of responses'
-    """
-    bodies = {path: contract.described or contract.questions for path, contract in CONTRACTS.items()}
-    answers = {path: contract.answers for path, contract in CONTRACTS.items()}
-    answers |= {path: answer for path, (_, answer) in _PAGES.items() if answer is not None} | {"failure": _FAILURE}
-    schemas, definitions = TypeAdapter.json_schemas(
-        [(path, "validation", body) for path, body in bodies.items()]
-        + [(path, "serialization", answer) for path, answer in answers.items()],
-        ref_template="#/components/schemas/{model}",
-    )
-
-    def content(path: str, mode: Any) -> dict[str, object]:  # noqa: ANN401 - pydantic's literal
-        return {"content": {"application/json": {"schema": schemas[path, mode]}}}
-
-    failure = {"description": "A failure", **content("failure", "serialization")}
-    paths: dict[str, dict[str, object]] = {}
-    for path, contract in CONTRACTS.items():
-        operation: dict[str, object] = {
-            "summary": contract.summary,
-            "operationId": path.strip("/").replace("/", "_"),
-            "requestBody": {"required": True, **content(path, "validation")},
-            "responses": {"200": {"description": "The answer", **content(path, "serialization")}}
-            | {str(status): failure for status in _FAILURES},
-        }
-        paths[path] = {"post": operation}
-    for path, (summary, answer) in _PAGES.items():
-        shown = content(path, "serialization") if answer else {"content": {"text/plain": {}}}
-        responses: dict[str, object] = {"200": {"description": "The answer", **shown}}
-        if path == "/ready":
-            responses["503"] = {"description": "The model does not answer", **shown}
-        paths[path] = {"get": {"summary": summary, "operationId": path.strip("/"), "responses": responses}}
-    document: dict[str, object] = {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "flip-reward",
-            "version": __version__,
-            "description": "Rewards for responses, without references and without rubrics.",
-        },
-        "paths": paths,
-        "components": {"schemas": definitions["$defs"]},
-    }
-    if has_key:
-        schemes = {"key": {"type": "http", "scheme": "bearer"}}
-        document |= {"components": {"schemas": definitions["$defs"], "securitySchemes": schemes}}
-        document["security"] = [{"key": []}]
-    return document

@@ -40,11 +40,13 @@ def render_docs(document: Mapping[str, Any]) -> str:
 
 
 def _render_operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
-    question = _find_schema(operation.get("requestBody", {}))
-    asked = f"<h3>Question</h3><p>{_describe(question)}</p>" if question else ""
+    question = _describe_body(operation.get("requestBody", {}))
+    asked = f"<h3>Question</h3><p>{question}</p>" if question else ""
+    for one in operation.get("parameters", ()):
+        asked += f"<p><code>{escape(one['name'])}</code> in the {one['in']}: {escape(one['description'])}</p>"
     statuses: dict[str, list[str]] = {}
     for status, one in operation["responses"].items():
-        text = f"{escape(one['description'])}: {_describe(_find_schema(one)) or 'text'}"
+        text = f"{escape(one['description'])}: {_describe_body(one)}"
         statuses.setdefault(text, []).append(status)
     answers = "".join(f"<dt>{', '.join(listed)}</dt><dd>{text}</dd>" for text, listed in statuses.items())
     return (
@@ -53,10 +55,12 @@ def _render_operation(path: str, method: str, operation: Mapping[str, Any]) -> s
     )
 
 
-def _find_schema(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    contents: list[Mapping[str, Any]] = list(body.get("content", {}).values())
-    schema: Mapping[str, Any] = contents[0].get("schema", {}) if contents else {}
-    return schema
+def _describe_body(body: Mapping[str, Any]) -> str:
+    """Say what a body is, in each of its media types; JSON needs no name."""
+    return ", or ".join(
+        _describe(content["schema"]) if media_type == "application/json" else f"<code>{escape(media_type)}</code>"
+        for media_type, content in body.get("content", {}).items()
+    )
 
 
 def _render_schema(name: str, schema: Mapping[str, Any]) -> str:

@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 import re
 from abc import abstractmethod
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import orjson
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from flip_reward.core.chat.template import ChatReader
 from flip_reward.core.json_body import mend_surrogates
-from flip_reward.server.problems import ApiError, ClientGoneError, Problem, body_too_large, explain
+from flip_reward.server.problems import ApiError, ClientGoneError, Problem, body_too_large, explain, stopping
 from flip_reward.server.scorer import Result, Row, Scorer
 from flip_reward.server.settings import Limits, ServerSettings
 
@@ -24,7 +35,7 @@ if TYPE_CHECKING:
 WATCH_AFTER_SECONDS = 0.02
 """How long a request is worked on before the server watches for its client to hang up; most are done by then."""
 
-_JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
+JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -38,10 +49,52 @@ class Context:
     request_id: str
     reader: ChatReader = ChatReader()
     """Takes apart what trainers send as one text."""
+    details: bool = False
+    """The address asks for everything that is known of a score."""
 
 
-class Question(BaseModel):
+class Body(BaseModel):
+    """A part of what is sent. Its schema says all names that a field may have; the first that is there counts."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe the names."""
+        reference = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        for field in cls.model_fields.values():
+            if isinstance(field.validation_alias, AliasChoices):
+                _describe_names(schema, [str(name) for name in field.validation_alias.choices])
+        return reference
+
+
+def _describe_names(schema: JsonSchemaValue, names: Sequence[str]) -> None:
+    first, *others = names
+    properties = schema["properties"]
+    schema["required"] = [name for name in schema["required"] if name != first]
+    choices: list[dict[str, object]] = [{"required": [first]}]
+    for number, name in enumerate(others):
+        choice: dict[str, object] = {"required": [name], "properties": {name: properties[first]}}
+        if number:
+            choice["not"] = {"anyOf": [{"required": [earlier]} for earlier in others[:number]]}
+        choices.append(choice)
+    properties |= {name: {"description": f"The same as `{first}`."} for name in others}
+    schema.setdefault("allOf", []).append({"anyOf": choices})
+
+
+def _read_whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WholeNumber: TypeAlias = Annotated[int, BeforeValidator(_read_whole)]
+"""An integer as JSON means it: 3.0 is one, and "3" is none."""
+Count: TypeAlias = Annotated[int, Field(ge=0), BeforeValidator(_read_whole)]
+"""The same, and not below 0."""
+
+
+class Question(Body):
     """The body of a request: it knows its rows, and what its client wants back."""
+
+    model_config = ConfigDict(strict=True)  # "5" is no number in the document, so it is none here
 
     @abstractmethod
     def to_rows(self, context: Context) -> Sequence[Row]:
@@ -71,31 +124,52 @@ class Contract:
 class Exchange:
     """The endpoint of a route that scores, as plain ASGI. Failures are raised, and answered by the gate."""
 
+    media_types = "JSON, with Content-Type: application/json"
+
     def __init__(self, contract: Contract, scorer: Scorer, settings: ServerSettings, reader: ChatReader) -> None:
+        self.scorer = scorer
+        self.limits = settings.limits
         self._contract = contract
-        self._scorer = scorer
         self._settings = settings
         self._reader = reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. When its client hangs up, its work is cancelled."""
-        limits = self._settings.limits
         headers = dict(scope["headers"])
-        if not _JSON.match(headers.get(b"content-type", b"")):
-            message = "the body has to be JSON, with Content-Type: application/json"
+        self.check(headers)
+        await self.answer(headers, self.make_context(scope), receive, send)
+
+    def check(self, headers: Mapping[bytes, bytes]) -> None:
+        """Refuse, before its body is read, what cannot be read (415) and what there is no room for now (429)."""
+        if not self.reads(headers.get(b"content-type", b"")):
+            message = f"the body has to be {self.media_types}"
             raise ApiError(415, Problem.UNSUPPORTED_MEDIA_TYPE, message, close=True)
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            message = "the body has to be sent as it is, without Content-Encoding"
+            raise ApiError(415, Problem.UNSUPPORTED_MEDIA_TYPE, message, close=True)
+        if self.scorer.admission.full:
+            raise self.scorer.admission.refusal()
+
+    def reads(self, content_type: bytes) -> bool:
+        """Whether a body of this type can be read."""
+        return JSON.match(content_type) is not None
+
+    def make_context(self, scope: Scope) -> Context:
+        """Collect what a question needs."""
+        return Context(self.scorer, self._settings, scope["state"]["request_id"], self._reader)
+
+    async def answer(self, headers: Mapping[bytes, bytes], context: Context, receive: Receive, send: Send) -> None:
+        """Answer a body that is one JSON value."""
+        limits = self.limits
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > limits.max_body_bytes:
             raise body_too_large(limits.max_body_bytes)
-        if self._scorer.admission.full:
-            raise self._scorer.admission.refusal()
-        context = Context(self._scorer, self._settings, scope["state"]["request_id"], self._reader)
         try:
             question = read_question(await read_body(receive, limits), self._contract)
-            results = await _while_wanted(receive, self._scorer.score(question.to_rows(context)))
+            results = await _while_wanted(receive, self.scorer.score(question.to_rows(context)))
         except asyncio.CancelledError:
-            _withdraw_cancellation()  # the time to drain is over, and the client is told so
-            raise ApiError(503, Problem.STOPPING, "the server is stopping", close=True) from None
+            withdraw_cancellation()  # the time to drain is over, and the client is told so
+            raise stopping() from None
         body = orjson.dumps(question.to_answer(results, context))
         answer_headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": answer_headers})
@@ -164,7 +238,7 @@ async def _while_wanted(receive: Receive, work: Coroutine[object, object, T]) ->
     except asyncio.CancelledError:
         if not gone:
             raise
-        _withdraw_cancellation()
+        withdraw_cancellation()
         raise ClientGoneError from None
     finally:
         starting.cancel()
@@ -172,7 +246,7 @@ async def _while_wanted(receive: Receive, work: Coroutine[object, object, T]) ->
             watcher.cancel()
 
 
-def _withdraw_cancellation() -> None:
+def withdraw_cancellation() -> None:
     """Let the request go on to its answer: only its work was cancelled."""
     task = asyncio.current_task()
     if task is not None:

@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flip_reward.server.metrics import Metrics
@@ -20,6 +20,7 @@ from flip_reward.server.scorer import describe
 from flip_reward.server.settings import ServerSettings
 
 if TYPE_CHECKING:
+    from starlette.routing import Route
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
@@ -36,12 +37,13 @@ access = logging.getLogger("flip_reward.server.access")
 class Gate:
     """Names requests, asks for the key, answers failures, counts and logs."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, paths: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, routes: Sequence[Route]) -> None:
         self._app = app
         self._key_digest = None if settings.api_key is None else _digest(settings.api_key.encode())
         self._access_log = settings.access_log
         self._metrics = metrics
-        self._paths = frozenset(paths)
+        self._routes = routes
+        self._paths = frozenset(route.path for route in routes)
         self._ids = itertools.count()
         self._id_prefix = secrets.token_hex(6)
 
@@ -76,11 +78,17 @@ class Gate:
             log.error("request %s failed: %s", request_id, describe(error))  # noqa: TRY400 - texts in tracebacks
             internal = ApiError(500, Problem.INTERNAL, f"the server failed: {type(error).__name__}")
             await answer_failure(internal, request_id, send_named)
-        path = scope["path"] if scope["path"] in self._paths else "other"
+        path = self._name_path(scope["path"])
         seconds = time.perf_counter() - started
         self._metrics.answered(path, status, seconds)
         if self._access_log:
             access.info("%s %s %s %d %.1f ms", request_id, scope["method"], path, status, seconds * 1000)
+
+    def _name_path(self, path: str) -> str:
+        """Return the path of a route as it is documented: metrics keep each name forever."""
+        if path in self._paths:
+            return path
+        return next((route.path_format for route in self._routes if route.path_regex.match(path)), "other")
 
     def _check_key(self, authorization: bytes, digest: bytes) -> None:
         scheme, _, credentials = authorization.partition(b" ")

@@ -83,6 +83,11 @@ def engine_failed(message: str) -> ApiError:
     return ApiError(503, Problem.ENGINE_FAILURE, message, retry_after_seconds=RETRY_FAILURE_AFTER_SECONDS)
 
 
+def stopping() -> ApiError:
+    """Make the error for a request that the server, asked to stop, has no time left for."""
+    return ApiError(503, Problem.STOPPING, "the server is stopping", close=True)
+
+
 class ClientGoneError(Exception):
     """The client hung up, so there is nobody to answer."""
 

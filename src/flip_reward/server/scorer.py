@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 import traceback
+from collections import deque
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -76,6 +77,20 @@ class Scorer:
             self.admission.leave(count)
         return results
 
+    async def score_in_turn(self, row: Row) -> Result:
+        """Score one row as soon as there is room; an `ApiError` says that the engine answers nothing."""
+        if isinstance(row, RowError):
+            return row
+        problem = self._exceeds(row)
+        if problem is not None:
+            return problem
+        count = len(row.responses)
+        await self.admission.wait_and_enter(count)
+        try:
+            return await self._score_group(row)
+        finally:
+            self.admission.leave(count)
+
     async def aclose(self) -> None:
         """Release what the engine holds."""
         await self.health.aclose()
@@ -126,6 +141,7 @@ class Admission:
         self._max_pending = max_pending
         self._seconds_per_response = 0.0
         self._last_left = 0.0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
     def full(self) -> bool:
@@ -146,6 +162,18 @@ class Admission:
             self._last_left = time.monotonic()  # from here on somebody waits, so the pace can be measured
         self.pending += count
 
+    async def wait_and_enter(self, count: int) -> None:
+        """Accept `count` responses of a stream as soon as they fit; who came first is first."""
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((count, accepted))
+        self._accept_waiting()
+        try:
+            await accepted
+        except asyncio.CancelledError:
+            if not accepted.cancelled():
+                self.leave(count)
+            raise
+
     def leave(self, count: int) -> None:
         """Free the places of a number of responses."""
         now = time.monotonic()
@@ -154,6 +182,17 @@ class Admission:
             self._seconds_per_response += _PACE_WEIGHT * (pace - self._seconds_per_response)
         self._last_left = now
         self.pending -= count
+        self._accept_waiting()
+
+    def _accept_waiting(self) -> None:
+        while self._waiting:
+            count, accepted = self._waiting[0]
+            if not accepted.done():
+                if self.pending + count > self._max_pending:
+                    break
+                self.enter(count)
+                accepted.set_result(None)
+            self._waiting.popleft()
 
     def refusal(self) -> ApiError:
         """Make the error for a request that does not fit: come again when about half of the work is done."""

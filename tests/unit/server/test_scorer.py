@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from flip_reward.server.problems import ApiError, Problem
@@ -36,3 +38,20 @@ def test_nothing_to_score_takes_no_place() -> None:
     admission.enter(0)
     admission.leave(0)
     assert admission.pending == 0
+
+
+async def test_who_waits_for_room_is_let_in_by_turns_and_leaves_nothing_behind() -> None:
+    admission = Admission(4)
+    admission.enter(4)
+    first, second, third = (asyncio.create_task(admission.wait_and_enter(count)) for count in (3, 2, 1))
+    await asyncio.sleep(0)
+    admission.leave(2)
+    await asyncio.sleep(0)
+    assert [task.done() for task in (first, second, third)] == [False] * 3
+    first.cancel()
+    await asyncio.sleep(0)
+    admission.leave(1)
+    second.cancel()  # in the same moment that it is let in
+    await asyncio.gather(first, second, third, return_exceptions=True)
+    assert (second.cancelled(), third.cancelled()) == (True, False)
+    assert admission.pending == 2

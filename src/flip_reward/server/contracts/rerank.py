@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TypeAlias, TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 from pydantic import AliasChoices, BaseModel, Field, TypeAdapter
 
@@ -13,7 +13,7 @@ from flip_reward.core.score import Outcome
 from flip_reward.errors import ConversationError
 from flip_reward.server.contracts.numbers import Numbers, to_numbers
 from flip_reward.server.contracts.rewards import TextPart, make_group
-from flip_reward.server.exchange import Context, Contract, Question
+from flip_reward.server.exchange import Context, Contract, Count, Question
 from flip_reward.server.problems import ApiError, Problem, RowError
 from flip_reward.server.scorer import Result, Row
 
@@ -21,7 +21,15 @@ from flip_reward.server.scorer import Result, Row
 class TextParts(BaseModel):
     """A text in parts, as vLLM's clients may send one."""
 
-    content: list[TextPart]
+    content: list[TextPart] = Field(
+        description="At least one of them is a text.",
+        json_schema_extra={
+            "contains": {
+                "properties": {"type": {"enum": ["text", "input_text", "output_text"]}, "text": {"type": "string"}},
+                "required": ["text"],
+            }
+        },
+    )
 
 
 class JinaDocument(BaseModel):
@@ -31,7 +39,7 @@ class JinaDocument(BaseModel):
 
 
 Text: TypeAlias = str | TextParts
-Texts: TypeAlias = Text | list[Text]
+Texts: TypeAlias = Text | Annotated[list[Text], Field(min_length=1)]
 Document: TypeAlias = str | JinaDocument | TextParts
 T = TypeVar("T", Text, Document)
 
@@ -60,8 +68,6 @@ class ScoreRequest(Question):
     def to_rows(self, context: Context) -> list[Row]:  # noqa: ARG002
         """Make one row of a single query and its documents, so that rewards can compare them; else one a pair."""
         queries, documents = _listed(self.queries), _listed(self.documents)
-        if not queries or not documents:
-            raise ApiError(422, Problem.BAD_REQUEST, "there is nothing to score: a query and a document are needed")
         if len(queries) == 1:
             return [_group(queries[0], documents)]
         if len(queries) != len(documents):
@@ -109,17 +115,14 @@ class RerankRequest(Question):
     """One query and the documents to be ordered."""
 
     query: Text = Field(description="The instruction.")
-    documents: list[Document] | Document = Field(description="The responses.")
+    documents: Annotated[list[Document], Field(min_length=1)] | Document = Field(description="The responses.")
     model: str | None = Field(default=None, description="Not used: the server has one model.")
-    top_n: int | None = Field(default=None, ge=0, description="The most results; null and 0 are all.")
+    top_n: Count | None = Field(default=None, description="The most results; null and 0 are all.")
     return_documents: bool = Field(default=True, description="Return the texts with the results, as Jina names it.")
 
     def to_rows(self, context: Context) -> list[Row]:  # noqa: ARG002
         """Make one row of the query and its documents."""
-        documents = _listed(self.documents)
-        if not documents:
-            raise ApiError(422, Problem.BAD_REQUEST, "there are no documents")
-        return [_group(self.query, documents)]
+        return [_group(self.query, _listed(self.documents))]
 
     def to_answer(self, results: Sequence[Result], context: Context) -> dict[str, object]:
         """Return a `RerankAnswer`."""
@@ -182,7 +185,7 @@ class TeiRerankRequest(Question):
 
     query: Text = Field(description="The instruction.")
     texts: list[Document] = Field(min_length=1, description="The responses.")
-    top_n: int | None = Field(default=None, ge=0, description="As LiteLLM sends it: the most results.")
+    top_n: Count | None = Field(default=None, description="As LiteLLM sends it: the most results.")
     return_text: bool = Field(default=False, description="Return the texts with the results.")
 
     def to_rows(self, context: Context) -> list[Row]:  # noqa: ARG002

@@ -12,7 +12,7 @@ from flip_reward.core.conversation import ROLES, Group, Message
 from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import ConversationError
 from flip_reward.scoring.records import SampleLine
-from flip_reward.server.exchange import Context, Contract, Question
+from flip_reward.server.exchange import Body, Context, Contract, Question
 from flip_reward.server.problems import Problem, RowError, explain
 from flip_reward.server.scorer import Result, Row
 
@@ -56,7 +56,7 @@ def make_group(prompt: str | list[ChatMessage], responses: Sequence[str], group_
     return Group.of(messages, responses, id=group_id)
 
 
-class RewardGroup(BaseModel):
+class RewardGroup(Body):
     """One conversation and its responses; `instruction`, `messages` and `response` are accepted as in files."""
 
     id: str | int | None = Field(default=None, description="Comes back with the scores.")
@@ -71,7 +71,9 @@ class RewardGroup(BaseModel):
 class RewardRequest(BaseModel):
     """The groups to score."""
 
-    groups: list[RewardGroup] = Field(description="Each is scored on its own; a mistake in one fails no other.")
+    groups: list[RewardGroup | object] = Field(
+        description="Each is scored on its own; a mistake in one fails no other."
+    )
     details: bool = Field(
         default=False,
         description="Also return replies, reasoning, samples, likelihoods, parts, attempts and latency.",
@@ -147,32 +149,24 @@ class RewardQuestion(Question):
 
     def to_rows(self, context: Context) -> list[Row]:  # noqa: ARG002
         """Make one row of each group."""
-        return list(map(_to_row, self.groups))
+        return list(map(read_group, self.groups))
 
     def to_answer(self, results: Sequence[Result], context: Context) -> dict[str, object]:
         """Show every score."""
-        shown: list[dict[str, object]] = []
+        details = self.details or context.details
         prompt_tokens = completion_tokens = cached_tokens = 0
-        for group, result in zip(self.groups, results, strict=True):
-            group_id = group.get("id") if isinstance(group, dict) else None
-            shown_id = str(group_id) if isinstance(group_id, str | int) else None
-            if isinstance(result, RowError):
-                error = {"type": result.problem, "message": result.message}
-                shown.append({"id": shown_id, "scores": None, "error": error})
-                continue
-            scores: list[dict[str, object]] = []
-            for score in result:
-                scores.append(_show(score, details=self.details))
+        for result in results:
+            for score in () if isinstance(result, RowError) else result:
                 usage = score.cost.usage
                 prompt_tokens += usage.prompt_tokens
                 completion_tokens += usage.completion_tokens
                 cached_tokens += usage.cached_tokens
-            shown.append({"id": shown_id, "scores": scores, "error": None})
+        pairs = zip(self.groups, results, strict=True)
         return {
             "id": context.request_id,
             "reward": context.scorer.reward_name,
             "model": context.scorer.model,
-            "results": shown,
+            "results": [show_group(read_id(group), result, details=details) for group, result in pairs],
             "usage": {
                 "prompt_tokens": prompt_tokens,
                 "completion_tokens": completion_tokens,
@@ -181,7 +175,8 @@ class RewardQuestion(Question):
         }
 
 
-def _to_row(value: object) -> Row:
+def read_group(value: object) -> Row:
+    """Make the row of what should be a `RewardGroup`."""
     try:
         group = _GROUP.validate_python(value, strict=True)
         responses = (group.responses,) if isinstance(group.responses, str) else group.responses
@@ -190,6 +185,20 @@ def _to_row(value: object) -> Row:
         return RowError(Problem.BAD_ROW, explain(error))
     except ConversationError as error:
         return RowError(Problem.BAD_ROW, str(error))
+
+
+def read_id(value: object) -> str | None:
+    """Return the id of what should be a `RewardGroup`, also where the rest of it cannot be read."""
+    group_id = value.get("id") if isinstance(value, dict) else None
+    return str(group_id) if isinstance(group_id, str | int) else None
+
+
+def show_group(group_id: str | None, result: Result, *, details: bool) -> dict[str, object]:
+    """Return a `GroupOut`, for orjson."""
+    if isinstance(result, RowError):
+        error = {"type": result.problem, "message": result.message}
+        return {"id": group_id, "scores": None, "error": error}
+    return {"id": group_id, "scores": [_show(score, details=details) for score in result], "error": None}
 
 
 def _show(score: Score, *, details: bool) -> dict[str, object]:

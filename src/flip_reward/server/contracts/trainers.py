@@ -12,7 +12,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.errors import ConversationError
 from flip_reward.server.contracts.numbers import to_numbers
 from flip_reward.server.contracts.rewards import ChatMessage, make_group
-from flip_reward.server.exchange import Context, Contract, Question
+from flip_reward.server.exchange import Context, Contract, Question, WholeNumber
 from flip_reward.server.problems import Problem, RowError
 from flip_reward.server.scorer import Result, Row
 
@@ -78,7 +78,7 @@ class LlamaFactoryRequest(Question):
 
     model: str | None = Field(default=None, description="Not used: the server has one model.")
     messages: list[str] = Field(description="Whole conversations with their special tokens.")
-    max_length: int | None = Field(default=None, description="Not used.")
+    max_length: WholeNumber | None = Field(default=None, description="Not used.")
 
     def to_rows(self, context: Context) -> list[Row]:
         """Make one row of each text."""
