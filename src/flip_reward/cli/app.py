@@ -23,6 +23,7 @@ COMMANDS = {
     "score": "Score the responses of a file.",
     "best-of-n": "Choose the best of several responses.",
     "rescore": "Compare inferred instructions another way, without the model.",
+    "merge": "Make one run of the shards of a run.",
     "runs": "List, remove and open runs.",
     "report": "Write a run, an evaluation, an audit or a training as one HTML page.",
     "evaluate": "Grade rewards on preference benchmarks.",

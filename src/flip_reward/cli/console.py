@@ -213,6 +213,8 @@ def print_summary(console: Console, summary: Summary) -> None:
 
 def _counts(summary: Summary) -> str:
     unscored = [f"{count} {name}" for name, count in summary.outcomes.items() if name != Outcome.SCORED.value]
+    if not summary.responses and not summary.rejected_rows:
+        return "There was no row to score"
     if not summary.responses:
         return f"Nothing was scored: {_count(summary.rejected_rows, 'row')} rejected"
     if not summary.scored_any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -20,6 +21,7 @@ from flip_reward.errors import OptionError
 from flip_reward.rewards.config import REWARDS
 from flip_reward.scoring.output import Output
 from flip_reward.scoring.runner import RunLimits
+from flip_reward.scoring.shards.spec import ShardSpec
 from flip_reward.scoring.summary import Prices
 from flip_reward.settings import FlatSettings, Option, check_settings
 
@@ -153,6 +155,11 @@ class RunOptions:
     def column_names(self) -> dict[str, str]:
         """Our column names to the user's."""
         return parse_columns(self.columns) if self.columns else {}
+
+    @property
+    def shard_spec(self) -> ShardSpec | None:
+        """Which part of the rows to score; None for all."""
+        return None if self.shard is None else ShardSpec.parse(self.shard, os.environ)
 
     def to_limits(self, workers: int) -> RunLimits:
         """Say how a session of the run goes."""

@@ -42,7 +42,8 @@ from flip_reward.rewards.composite.reward import CompositeReward
 from flip_reward.rewards.judges.base import Judge
 from flip_reward.rewards.trained import TrainedReward
 from flip_reward.scoring.job import OpenedJob, ScoringJob, find_groups, open_job
-from flip_reward.scoring.run_folder import REJECTED, read_records_in_input_order
+from flip_reward.scoring.run_folder import REJECTED, read_records_in_input_order, read_summary
+from flip_reward.scoring.shards.parent import Shards
 from flip_reward.scoring.summary import Summary
 
 LONGEST_TABLE = 50
@@ -78,11 +79,36 @@ def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
             print_summary(console, summary)
             if not summary.interrupted:
                 print_places(console, opened, output=job.output.path)
+                if job.shard and summary.complete:
+                    print_shards(console, opened.folder.path)
     if summary.interrupted:
         print_places(messages, opened, STOPPED)
         raise typer.Exit(ExitCode.INTERRUPTED)
-    if summary.rejected_rows or not summary.complete or not summary.scored_any:
+    empty = job.shard is not None and not summary.responses  # a shard need not hold any row
+    if summary.rejected_rows or not summary.complete or not (summary.scored_any or empty):
         raise typer.Exit(ExitCode.PARTLY_DONE)
+
+
+def tell_finished(folder: Path, *, as_json: bool) -> None:
+    """Say that a shard was finished before, so that nothing is done; as JSON what it amounts to."""
+    typer.echo(f"This shard is done: {folder}", err=True)
+    summary = read_summary(folder)
+    if as_json:
+        fields = {} if summary is None else summary.model_dump()
+        typer.echo(json.dumps({"run_folder": None if summary is None else str(folder), **fields}, indent=2))
+    else:
+        print_shards(Console(), folder)
+
+
+def print_shards(console: Console, folder: Path) -> None:
+    """Print how many shards are done, given the folder of one, and what comes next."""
+    parent = folder.parents[1]
+    shards = Shards.read(parent)
+    done = len(shards.find_marks(parent))
+    line = f"Shards: {done} of {shards.count} done"
+    if done == shards.count:
+        line += f"; 'flip-reward merge {parent}' makes one run of them"
+    console.print(Text(line), soft_wrap=True)
 
 
 def _print_first(console: Console, opened: OpenedJob) -> None:

@@ -59,11 +59,20 @@ class PlacedRow:
 
 
 def place_rows(
-    inputs: Sequence[Input], shape: Shape, *, grouping: Grouping | None = None, limit: int | None = None
+    inputs: Sequence[Input],
+    shape: Shape,
+    *,
+    grouping: Grouping | None = None,
+    limit: int | None = None,
+    is_elsewhere: Skip = skip_nothing,
 ) -> Iterator[PlacedRow]:
-    """Read all rows of the inputs in their order, each with the responses in it: a user's table, scored."""
-    rows = _read_rows(inputs, shape, skip_nothing, limit)
-    return rows if grouping is None else _place(rows, grouping)
+    """Read all rows of the inputs in their order, each with the responses in it: a user's table, scored.
+
+    The groups whose positions are said to be elsewhere are left out.
+    """
+    rows = _read_rows(inputs, shape, skip_nothing if grouping else is_elsewhere, limit)
+    placed = rows if grouping is None else _place(rows, grouping)
+    return (row for row in placed if not is_elsewhere(row.found.position))
 
 
 def _place(rows: Iterable[PlacedRow], grouping: Grouping) -> Iterator[PlacedRow]:
@@ -85,16 +94,24 @@ def read_sources(
     limit: int | None = None,
     grouping: Grouping | None = None,
     ids: UniqueIds | None = None,
+    is_elsewhere: Skip = skip_nothing,
 ) -> Iterator[SourceRow | InvalidRow]:
     """Read the groups of inputs one after the other, each where its first row stands.
 
     A row without an id is called "row-" and its place among all rows, from 0. `ids` gives groups with the same id
-    names of their own. What is completed is left out: a row, or a group of several rows as it is now.
+    names of their own. What is completed is left out: a row, or a group of several rows as it is now. So is what is
+    elsewhere, by the position of the group.
     """
-    rows = _read_rows(inputs, shape, skip_nothing if grouping else is_completed, limit)
+
+    def skip(position: int) -> bool:
+        return is_elsewhere(position) or is_completed(position)
+
+    rows = _read_rows(inputs, shape, skip_nothing if grouping else skip, limit)
     if ids is not None:
         rows = _count_odd_ids(rows, shape, ids)
     for found in (row.found for row in rows) if grouping is None else _join(_place(rows, grouping), grouping):
+        if is_elsewhere(found.position):
+            continue
         if isinstance(found, InvalidRow) or ids is None:
             yield found
         elif grouping is None or not is_whole(found):

@@ -30,7 +30,7 @@ class FolderKind(StrEnum):
     AUDIT = "audit"
     AUDIT_RUN = "a run of an audit"
     ROLLOUTS = "audit --rollouts"
-    SHARDS = "shards"
+    SHARDS = "score --shard"
     SHARD = "a shard of a run"
     TRAIN = "train"
     TUNE = "tune-inferrer"
@@ -121,7 +121,9 @@ def how_to_go_on(folder: Path) -> str:
         return ""
     if kind is FolderKind.ROLLOUTS:
         return "'flip-reward report' shows it"
-    command = last_command(place.parent.parent if kind.whole else folder)
+    if kind is FolderKind.SHARDS:
+        return f"'flip-reward merge {folder}' makes one run of its shards"
+    command = last_command(folder if kind is FolderKind.SHARD or not kind.whole else place.parent.parent)
     if not command.startswith("flip-reward "):
         return f"'flip-reward {kind.whole or kind}' goes on with it"
     return f"'{command[:_LONGEST_COMMAND]}{'...' * (len(command) > _LONGEST_COMMAND)}' goes on with it"

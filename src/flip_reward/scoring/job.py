@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,21 +11,23 @@ from flip_reward.data.cloud import is_address
 from flip_reward.data.grouping import FoundGrouping, find_grouping
 from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import Input, InvalidRow, skip_nothing
+from flip_reward.data.rows import Input, InvalidRow, Skip, skip_nothing
 from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.tables import STANDARD_OUTPUT, check_overwrites
 from flip_reward.data.tables.survey import Survey
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, OptionError, RunError
-from flip_reward.redact import show_address
+from flip_reward.redact import describe_command, show_address
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.options import find_parts
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.output import Output, RunRows, write_scores
-from flip_reward.scoring.run_folder import RunFolder, default_folder
+from flip_reward.scoring.run_folder import RunFolder, check_local, default_folder
 from flip_reward.scoring.runner import Observer, Run, RunLimits
 from flip_reward.scoring.servers import check_servers
+from flip_reward.scoring.shards.marks import shard_folder
+from flip_reward.scoring.shards.parent import Shards, is_finished
 from flip_reward.scoring.shards.spec import ShardSpec
 from flip_reward.scoring.summary import Prices, Summary
 
@@ -70,12 +72,14 @@ class OpenedJob:
 
     @property
     def rows(self) -> int | None:
-        """How many groups the inputs have at most, where that is known without reading them."""
+        """How many groups there are at most, of a shard about, where that is known without reading the inputs."""
         if self.groups.grouping:
             return None
+        shards = self.job.shard.count if self.job.shard else 1
         known = [source.size_hint for source in self.inputs]
         total = None if None in known else sum(hint or 0 for hint in known)
-        return self.job.limit if total is None else min(total, self.job.limit or total)
+        total = self.job.limit if total is None else min(total, self.job.limit or total)
+        return None if total is None else -(-total // shards)
 
     def read_rows(self, *, include_completed: bool = False) -> Iterator[SourceRow | InvalidRow]:
         """Read the rows of the inputs, the completed ones only if wanted; see `read_sources`."""
@@ -93,14 +97,15 @@ class OpenedJob:
             limit=self.job.limit,
             grouping=self.groups.grouping,
             ids=self.folder.ids,
+            is_elsewhere=_elsewhere(self.job.shard),
         )
 
     @property
     def all_rows(self) -> RunRows:
         """The rows of the inputs as they stand there."""
-        return RunRows(
-            self.inputs, self.shape, self.groups.grouping, self.job.limit, find_parts(self.job.reward.settings)
-        )
+        parts = find_parts(self.job.reward.settings)
+        elsewhere = _elsewhere(self.job.shard)
+        return RunRows(self.inputs, self.shape, self.groups.grouping, self.job.limit, parts, elsewhere)
 
     async def run(
         self,
@@ -139,29 +144,87 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] | None = No
     """
     if not job.inputs:
         raise OptionError("there is nothing to score", hint="name at least one input")
+    _check_places(job)
     open_source = open_source or partial(open_input, encoding=job.encoding)
     inputs = [open_source(name) for name in job.inputs]
     shape = find_shape(inputs, job.columns, need=job.need)
     groups = find_groups(inputs, shape, job.group_by, limit=job.limit, compares=job.compares)
-    configuration = RunConfiguration(
-        settings=dict(job.reward.settings),
-        inputs=[InputIdentity(name=source.name, fingerprint=source.fingerprint()) for source in inputs],
-        columns=dict(shape.columns),
-        grouping=groups.grouping,
-    )
-    path = job.folder or default_folder(configuration, job.reward.model_name)
+    configuration = _configure(job.reward, inputs, shape, groups)
+    sources, model = [_note_source(name) for name in job.inputs], job.reward.model_name
+    path = job.folder or default_folder(configuration, model, shards=job.shard.count if job.shard else None)
     _check_output(job.output, job.inputs, path)
+    if job.shard is not None:
+        shards = Shards(
+            count=job.shard.count,
+            configuration=configuration,
+            sources=sources,
+            encoding=job.encoding,
+            model=model,
+            command=describe_command(),
+        )
+        shards.enter(path)
+        path, configuration = shard_folder(path, job.shard), shards.configure(job.shard)
     survey = job.output.survey(inputs, limit=job.limit)
     folder = RunFolder(
         path,
         configuration,
-        sources=[_note_source(name) for name in job.inputs],
+        sources=sources,
         encoding=job.encoding,
-        model=job.reward.model_name,
+        model=model,
         whole_groups=not job.reward.independent,
         retry_refused=job.limits.retry_refused,
     )
     return OpenedJob(job, inputs, folder, shape, groups, survey)
+
+
+def find_finished(job: ScoringJob, model: str) -> Path | None:
+    """Find the folder of a shard that a mark says is finished, so that starting it again needs no model.
+
+    The job's reward has none yet; `model` is what it is called.
+    """
+    _check_places(job)
+    shard = job.shard
+    if shard is None or job.limits.retry_refused:
+        return None
+    parents = sorted(Path("runs").glob(f"*-{shard.count}-shards")) if job.folder is None else [job.folder]
+    marked = [parent for parent in parents if is_finished(parent, shard, job.limit)]
+    if not marked:
+        return None
+    inputs = [open_input(name, encoding=job.encoding) for name in job.inputs]
+    shape = find_shape(inputs, job.columns, need=job.need)
+    groups = find_groups(inputs, shape, job.group_by, limit=job.limit, compares=False)
+    configuration = _configure(job.reward, inputs, shape, groups)
+    for parent in marked:
+        shards = Shards.read(parent)
+        known = {**shards.configuration.settings, **configuration.settings}  # all but the engine's
+        same = not shards.configuration.differences(configuration.model_copy(update={"settings": known}))
+        if same and shards.model == model:
+            return shard_folder(parent, shard)
+    return None
+
+
+def _check_places(job: ScoringJob) -> None:
+    if job.folder is not None:
+        check_local(job.folder)
+    if job.shard is None:
+        return
+    if job.output != Output():
+        raise OptionError("a shard has no output of its own", hint="'flip-reward merge -o' writes that of all")
+    if "-" in job.inputs:
+        raise OptionError("standard input cannot be divided into shards", hint="give a file that all processes see")
+
+
+def _elsewhere(shard: ShardSpec | None) -> Skip:
+    return skip_nothing if shard is None else shard.leaves_out
+
+
+def _configure(reward: RewardModel, inputs: Sequence[Input], shape: Shape, groups: FoundGrouping) -> RunConfiguration:
+    return RunConfiguration(
+        settings=dict(reward.settings),
+        inputs=[InputIdentity(name=source.name, fingerprint=source.fingerprint()) for source in inputs],
+        columns=dict(shape.columns),
+        grouping=groups.grouping,
+    )
 
 
 def find_groups(
@@ -210,11 +273,14 @@ def reopen_rows(folder: Path) -> RunRows:
     configuration = Manifest.read(folder / MANIFEST).configuration
     inputs = reopen_inputs(folder)
     shape = find_shape(inputs, configuration.columns)
-    return RunRows(inputs, shape, configuration.grouping, parts=find_parts(configuration.settings))
+    parts, elsewhere = find_parts(configuration.settings), _elsewhere(configuration.shard)
+    return RunRows(inputs, shape, configuration.grouping, parts=parts, is_elsewhere=elsewhere)
 
 
-def write_run_output(output: Output, run: Path, folder: Path | None = None) -> list[str]:
+def write_run_output(output: Output, run: Path, folder: Path | None = None, *, limit: int | None = None) -> list[str]:
     """Write the rows of a finished run, with its scores or with those of another folder made of the run.
+
+    `limit` is how many rows to write at most.
 
     Example:
         >>> write_run_output(Output(), Path("runs/rows-1a2b3c4d"))  # nothing is wanted
@@ -222,7 +288,7 @@ def write_run_output(output: Output, run: Path, folder: Path | None = None) -> l
     """
     if output == Output():
         return []
-    rows = reopen_rows(run)
+    rows = replace(reopen_rows(run), limit=limit)
     _check_output(output, [str(run)], folder or run)
     return write_scores(output, output.survey(rows.inputs, limit=rows.limit), folder or run, rows)
 

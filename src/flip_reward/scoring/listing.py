@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,10 +14,23 @@ import orjson
 from flip_reward.core.score import Outcome
 from flip_reward.data.files import storage_error
 from flip_reward.errors import RunError, RunLockedError, StorageError
-from flip_reward.scoring.folders import MANIFEST, ROLLOUT_SAMPLES, ROLLOUTS, FolderKind, how_to_go_on, recognise
+from flip_reward.scoring.folders import (
+    MANIFEST,
+    MERGED,
+    ROLLOUT_SAMPLES,
+    ROLLOUTS,
+    SHARD_RUNS,
+    SHARDS,
+    FolderKind,
+    how_to_go_on,
+    recognise,
+)
 from flip_reward.scoring.manifest import Manifest
 from flip_reward.scoring.records import MOST_ROWS
 from flip_reward.scoring.run_folder import LOCK, RECORDS, REJECTED, SUMMARY, CompletedRows, locked, read_summary
+from flip_reward.scoring.shards.marks import remove_mark, shard_folder
+from flip_reward.scoring.shards.merge import JOINED
+from flip_reward.scoring.shards.parent import Shards
 
 RESCORED = "rescored"
 _OF_BEST_OF_N = ("best.jsonl", "undecided.jsonl", "candidates.jsonl", "choices.jsonl")
@@ -62,6 +76,8 @@ class ListedRun:
     rejected: int
     mean: float | None
     """Of the rewards; None where nothing is scored."""
+    shards: tuple[int, int] | None = None
+    """Of a run in shards, how many are done, and how many there are."""
 
 
 def list_runs(folder: Path) -> list[ListedRun]:
@@ -117,6 +133,33 @@ def remove_run(path: Path) -> list[str]:
     kind = recognise(path)
     if path.is_symlink() or kind is None or not kind.is_listed or kind.whole:
         raise RunError(f"{path} is not a run folder")
+    return _remove_shards(path) if kind is FolderKind.SHARDS else _remove(path, kind)
+
+
+def _remove_shards(path: Path) -> list[str]:
+    shards = Shards.read(path).all()
+    folders = [folder for shard in shards if (folder := shard_folder(path, shard)).is_dir()]
+    for folder in folders:
+        if _is_running(folder):
+            raise RunLockedError(f"another process is writing to {folder}")
+    with locked(path):
+        for folder in folders:
+            _remove(folder, FolderKind.SHARD)
+        if (path / MERGED).is_dir() and not (path / MERGED).is_symlink():
+            shutil.rmtree(path / MERGED / JOINED, ignore_errors=True)
+            _remove(path / MERGED, FolderKind.SCORE)
+        try:
+            for shard in shards:
+                remove_mark(shard_folder(path, shard))
+            inner = path / SHARD_RUNS
+            if inner.is_dir() and not any(inner.iterdir()):
+                inner.rmdir()
+            return _remove_files(path, [SHARDS])
+        except OSError as error:
+            raise storage_error(path, error) from error
+
+
+def _remove(path: Path, kind: FolderKind) -> list[str]:
     with locked(path):
         try:
             for inner in _find(path / RESCORED):
@@ -125,19 +168,23 @@ def remove_run(path: Path) -> list[str]:
                 (path / RESCORED).rmdir()
             rollouts = kind is FolderKind.ROLLOUTS
             written = (*_WRITTEN_OF_ROLLOUTS, ROLLOUTS) if rollouts else (*_WRITTEN, MANIFEST)
-            for name in written:  # what tells the kind comes last: until then it is known what this is
-                (path / name).unlink(missing_ok=True)
-            left = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
-            (path / LOCK).unlink(missing_ok=True)
-            if not left:
-                path.rmdir()
+            return _remove_files(path, written)
         except OSError as error:
             raise storage_error(path, error) from error
+
+
+def _remove_files(path: Path, written: Iterable[str]) -> list[str]:
+    for name in written:  # what tells the kind comes last: until then it is known what this is
+        (path / name).unlink(missing_ok=True)
+    left = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
+    (path / LOCK).unlink(missing_ok=True)
+    if not left:
+        path.rmdir()
     return left
 
 
 def _find(folder: Path) -> Iterator[Path]:
-    """Run folders right below a folder, and those that `rescore` put into them."""
+    """Run folders right below a folder, and those that `rescore` and `merge` put into them."""
     if not folder.is_dir() or (folder.is_symlink() and folder.name == RESCORED):
         return
     for path in sorted(folder.iterdir()):
@@ -147,12 +194,17 @@ def _find(folder: Path) -> Iterator[Path]:
         if kind is not None and kind.is_listed:
             yield path
             yield from _find(path / RESCORED)
+            if kind is FolderKind.SHARDS and recognise(path / MERGED) and not (path / MERGED).is_symlink():
+                yield path / MERGED
+                yield from _find(path / MERGED / RESCORED)
 
 
 def _describe(path: Path, name: str) -> ListedRun:
     kind = recognise(path) or FolderKind.SCORE
     if kind is FolderKind.ROLLOUTS:
         return _describe_rollouts(path, name)
+    if kind is FolderKind.SHARDS:
+        return _describe_shards(path, name)
     try:
         manifest = Manifest.read(path / MANIFEST)
     except RunError:
@@ -196,6 +248,34 @@ def _describe_rollouts(path: Path, name: str) -> ListedRun:
         )
     except (OSError, ValueError, LookupError, TypeError):
         return ListedRun(name, kind, RunState.DAMAGED, "", (), "", "", "", None, 0, 0, None)
+
+
+def _describe_shards(path: Path, name: str) -> ListedRun:
+    try:
+        shards = Shards.read(path)
+        written = datetime.fromtimestamp((path / SHARDS).stat().st_mtime, UTC).isoformat()
+    except (RunError, OSError):
+        return ListedRun(name, FolderKind.SHARDS, RunState.DAMAGED, "", (), "", "", "", None, 0, 0, None)
+    marks = shards.find_marks(path)
+    others = [shard_folder(path, shard) for shard in shards.all() if shard.number not in marks]
+    begun = [_progress(folder) for folder in others if (folder / MANIFEST).exists()]
+    running = any(state is RunState.RUNNING for state, *_ in begun)
+    state = RunState.RUNNING if running else RunState.INTERRUPTED if others else RunState.COMPLETE
+    return ListedRun(
+        name,
+        FolderKind.SHARDS,
+        state,
+        command=shards.command,
+        inputs=tuple(source.name for source in shards.configuration.inputs),
+        reward=str(shards.configuration.settings.get("reward", "")),
+        model=shards.model or "none",
+        started_at=written,
+        limit=next((mark.limit for mark in marks.values() if mark.limit), None),
+        rows=sum(mark.rows for mark in marks.values()) + sum(rows for _, _, rows, _, _ in begun),
+        rejected=sum(mark.rejected_rows for mark in marks.values()) + sum(lost for _, _, _, lost, _ in begun),
+        mean=None,
+        shards=(len(marks), shards.count),
+    )
 
 
 def _progress(path: Path) -> tuple[RunState, int | None, int, int, float | None]:

@@ -20,7 +20,7 @@ from flip_reward.data.added import added_columns, added_types, free_names, rejec
 from flip_reward.data.formats.columnar import merge_schemas
 from flip_reward.data.grouping import Grouping
 from flip_reward.data.groups import PlacedRow, place_rows
-from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
+from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip, skip_nothing
 from flip_reward.data.shapes import Shape
 from flip_reward.data.tables import Layout, check_output, check_parquet, write_rows, write_table
 from flip_reward.data.tables.arrow import make_fields
@@ -78,10 +78,14 @@ class RunRows:
     limit: int | None = None
     parts: Sequence[str] = ()
     """The names of what its rewards are made of."""
+    is_elsewhere: Skip = skip_nothing
+    """Whether a group is in another shard, by its position."""
 
     def place(self) -> Iterator[PlacedRow]:
         """Read all rows as they stand in the inputs."""
-        return place_rows(self.inputs, self.shape, grouping=self.grouping, limit=self.limit)
+        return place_rows(
+            self.inputs, self.shape, grouping=self.grouping, limit=self.limit, is_elsewhere=self.is_elsewhere
+        )
 
     def read_scored(self, folder: Path) -> Iterator[RowResult]:
         """Read all rows with the scores that a run folder has for them."""

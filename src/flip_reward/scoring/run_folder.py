@@ -29,6 +29,7 @@ from flip_reward.scoring.folders import MANIFEST, recognise
 from flip_reward.scoring.manifest import Manifest, RunConfiguration, Session
 from flip_reward.scoring.record_index import RecordIndex, damaged
 from flip_reward.scoring.records import Record
+from flip_reward.scoring.shards.marks import mark, remove_mark
 from flip_reward.scoring.summary import Summary, Tally
 
 
@@ -113,6 +114,9 @@ class RunFolder:
         self._servers: dict[str, str] = {}
         with ExitStack() as held:
             self._made = _make_and_lock(path, held)
+            self._shard = configuration.shard
+            if self._shard:
+                remove_mark(path)
             self._begun = (path / MANIFEST).exists()
             self._manifest = self._find_manifest(configuration).reading(sources, encoding, model)
             held.callback(self._leave_no_trace)
@@ -186,12 +190,18 @@ class RunFolder:
         self.rejected_rows += 1
 
     def write_summary(self, summary: Summary, adaptations: Sequence[str] = ()) -> None:
-        """Write the closing summary, and into the manifest how the session's requests were changed."""
-        if not self._begun:
-            return
-        if adaptations:
-            self._manifest.adapted(adaptations).write(self.path / MANIFEST)
-        write_atomically(self.path / SUMMARY, summary.model_dump_json(indent=2).encode() + b"\n")
+        """Write the closing summary, and into the manifest how the session's requests were changed.
+
+        A shard that is complete is marked. It is kept where rows were rejected, as the whole run would be.
+        """
+        if self._shard and self.rejected_rows:
+            self.begin()
+        if self._begun:
+            if adaptations:
+                self._manifest.adapted(adaptations).write(self.path / MANIFEST)
+            write_atomically(self.path / SUMMARY, summary.model_dump_json(indent=2).encode() + b"\n")
+        if self._shard and summary.complete:
+            mark(self.path, self._shard, self._manifest.configuration, summary)
 
     def close(self) -> None:
         """Close the files and let go of the folder. Where nothing was recorded there is none any more."""
@@ -245,11 +255,21 @@ def read_summary(path: Path) -> Summary | None:
         return None
 
 
+def check_local(path: Path) -> None:
+    """Refuse an address where a folder belongs."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # a path has lost the second slash
+        raise OptionError(
+            f"{str(path).replace(':/', '://', 1)} is an address, and run folders are on a disk",
+            hint="inputs may be addresses; give a folder on a local or a mounted file system",
+        )
+
+
 def _make_and_lock(path: Path, held: ExitStack) -> list[Path]:
     """Make a folder where there is none, and lock it; return the folders that are ours to remove again.
 
     Another run that never began may remove it meanwhile, so this is tried several times.
     """
+    check_local(path)
     for tries_left in reversed(range(_MOST_TRIES)):
         made = [each for each in (path, *path.parents) if not each.exists()]
         made = made or [path] * (path / LOCK).exists()  # left by a run that was killed before it began
@@ -268,8 +288,8 @@ def _make_and_lock(path: Path, held: ExitStack) -> list[Path]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep others from writing to a run folder while the block runs; a RunLockedError when somebody does.
+def locked(path: Path, *, wait_seconds: float = 0) -> Iterator[None]:
+    """Keep others from writing to a run folder while the block runs; a RunLockedError when somebody does for so long.
 
     `FLIP_REWARD_LOCK=off` goes without, for file systems that have no locks.
     """
@@ -283,7 +303,7 @@ def locked(path: Path) -> Iterator[None]:
         raise OptionError(f"{LOCK_VARIABLE} is {wanted!r}", hint="set it to off, or not at all")
     with ExitStack() as held:
         try:
-            held.enter_context(FileLock(path / LOCK).acquire(blocking=False))
+            held.enter_context(FileLock(path / LOCK).acquire(timeout=wait_seconds))
         except Timeout as error:
             raise RunLockedError(f"another process is writing to {path}") from error
         except NotImplementedError as error:  # what filelock makes of ENOSYS
@@ -310,11 +330,11 @@ def _record(line: bytes, path: Path, number: int) -> Record:
         raise damaged(path / RECORDS, number) from error
 
 
-def default_folder(configuration: RunConfiguration, model: str | None = None) -> Path:
+def default_folder(configuration: RunConfiguration, model: str | None = None, *, shards: int | None = None) -> Path:
     """Name a run folder after the first input, the reward, its model and a hash of the configuration.
 
     The same configuration finds its folder again, also where an earlier version named it, except where an input
-    cannot be recognised (standard input).
+    cannot be recognised (standard input). A run in shards has the folder above them.
     """
     stem = configuration.inputs[0].name.replace("/", "-").partition(".")[0] or "run"
     if configuration.resumable:
@@ -326,6 +346,8 @@ def default_folder(configuration: RunConfiguration, model: str | None = None) ->
     asked = PurePath("" if model in (None, "none") else model).name.removesuffix(".gguf")
     parts = [_shorten(stem, 40) + more, _shorten(reward, 24), _shorten(asked, 32), ending]
     path = Path("runs") / "-".join(part for part in parts if part)
+    if shards is not None:
+        return path.with_name(f"{path.name}-{shards}-shards")
     return path if path.exists() else _find_earlier(stem, configuration) or path
 
 

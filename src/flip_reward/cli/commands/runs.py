@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flip_reward.cli.console import printable
-from flip_reward.scoring.folders import MANIFEST, ROLLOUTS, FolderKind
+from flip_reward.scoring.folders import MANIFEST, ROLLOUTS, SHARDS, FolderKind
 from flip_reward.scoring.listing import ListedRun, RunState, find_run, list_runs, remove_run
 
 app = typer.Typer(invoke_without_command=True, add_completion=False, rich_markup_mode="rich")
@@ -32,6 +32,8 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """List the runs of 'score', 'best-of-n', 'rescore' and 'audit --rollouts', the newest first.
+
+    Of a run in shards it is how many are done, and the run that 'merge' made of them.
 
     Examples:
 
@@ -87,10 +89,11 @@ def _print(console: Console, run: ListedRun) -> None:
     """Print what is known of a run. Its name is never cut, since it can be copied."""
     console.print(Text(run.name, style="bold"), soft_wrap=True)
     if run.state is RunState.DAMAGED:
-        file = ROLLOUTS if run.kind is FolderKind.ROLLOUTS else MANIFEST
+        file = {FolderKind.ROLLOUTS: ROLLOUTS, FolderKind.SHARDS: SHARDS}.get(run.kind, MANIFEST)
         console.print(Text(f"  damaged: its {file} cannot be read", style="yellow"))
         return
-    parts = [f"{run.rows:,} rows" + (f" (--limit {run.limit:,})" if run.limit else "")]
+    parts = [f"{run.shards[0]:,} of {run.shards[1]:,} shards"] if run.shards else []
+    parts += [f"{run.rows:,} rows" + (f" (--limit {run.limit:,})" if run.limit else "")]
     parts += [f"{run.rejected:,} rejected"] if run.rejected else []
     parts += [f"mean {run.mean:.3f}"] if run.mean is not None else []
     parts.append(_age(run.started_at))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,13 +21,13 @@ from flip_reward.cli.options import (
     expand_options,
     read_destination,
 )
-from flip_reward.cli.session import check_rows, print_note, run_job, show_prompts
+from flip_reward.cli.session import check_rows, print_note, run_job, show_prompts, tell_finished
 from flip_reward.core.similarity import Similarity
 from flip_reward.data.tables import STANDARD_OUTPUT
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.config import RewardConfig, split_settings
 from flip_reward.rewards.similarities import load_similarity
-from flip_reward.scoring.job import ScoringJob, write_run_output
+from flip_reward.scoring.job import ScoringJob, find_finished, write_run_output
 from flip_reward.scoring.rescore import holds_likelihoods, rescore_run
 
 
@@ -48,15 +49,12 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
       flip-reward score qa.csv --columns instruction=question,response=answer --dry-run
 
       flip-reward score best_of_n.jsonl -r listwise --orders 4 --model PATH.gguf
+
+      flip-reward score large.parquet --shard 3/8 --run-folder /shared/large --model PATH.gguf
     """
     reward, output = config.check(), run.destination  # mistakes come to light before a model loads
-    if run.dry_run:
-        show_prompts(reward, inputs, run)
-        return
-    check_rows(inputs, run)
-    typer.echo(f"model: {config.describe_model()}", err=True)
     job = ScoringJob(
-        config.load(),
+        reward,
         inputs,
         folder=run.run_folder,
         output=output,
@@ -66,8 +64,17 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
         limits=run.to_limits(config.engine.concurrency),
         prices=run.prices,
         encoding=run.encoding,
+        shard=run.shard_spec,
     )
-    run_job(job, as_json=run.as_json, table=run.table)
+    if run.dry_run:
+        show_prompts(reward, inputs, run)
+        return
+    if finished := find_finished(job, config.describe_model().split()[0]):
+        tell_finished(finished, as_json=run.as_json)
+        return
+    check_rows(inputs, run)
+    typer.echo(f"model: {config.describe_model()}", err=True)
+    run_job(replace(job, reward=config.load()), as_json=run.as_json, table=run.table)
 
 
 @expand_options(only=("similarity", "normalizer", "embedding_model", "idf", "likelihood_value"))

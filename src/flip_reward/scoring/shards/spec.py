@@ -76,12 +76,21 @@ class ShardSpec(BaseModel):
         return cls.parse(f"{number + 1}/{count}", {})
 
     def holds(self, position: int) -> bool:
-        """Whether a group is in the shard, by the position of its first row.
+        """Whether a group is in the shard, by the position of its first row."""
+        return find_number(position, self.count) == self.number
 
-        Fibonacci hashing: neighbours go to different shards, and so do groups that begin at every fourth row.
-        """
-        return ((position * _GOLDEN) % 2**64 * self.count) >> 64 == self.number - 1
+    def leaves_out(self, position: int) -> bool:
+        """Whether a group is in another shard."""
+        return not self.holds(position)
 
     def __str__(self) -> str:
         """Write it as the command line has it."""
         return f"{self.number}/{self.count}"
+
+
+def find_number(position: int, count: int) -> int:
+    """Return the number of the shard that holds a group.
+
+    Fibonacci hashing: neighbours go to different shards, and so do groups that begin at every fourth row.
+    """
+    return ((position * _GOLDEN) % 2**64 * count >> 64) + 1

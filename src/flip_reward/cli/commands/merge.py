@@ -1,0 +1,55 @@
+"""`flip-reward merge`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flip_reward.cli.console import print_summary
+from flip_reward.cli.exit_codes import ExitCode
+from flip_reward.cli.options import AsJson, OnlyScores, OutputPath, PushToHub, read_destination
+from flip_reward.cli.session import print_note
+from flip_reward.data.tables import STANDARD_OUTPUT
+from flip_reward.scoring.job import write_run_output
+from flip_reward.scoring.run_folder import read_summary
+from flip_reward.scoring.shards import merge as merging
+
+
+def merge(
+    parent: Annotated[
+        Path, typer.Argument(help="The folder above the shards of 'flip-reward score --shard'.", show_default=False)
+    ],
+    output: OutputPath = None,
+    only_scores: OnlyScores = False,
+    push_to_hub: PushToHub = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make one run of the shards of 'score --shard', in the order of the input, in PARENT/merged.
+
+    It is a run like any other: 'report', 'rescore', 'compare' and 'select' take it. Nothing is made as long as a
+    shard is missing or unfinished; the shards stay as they are.
+
+    Examples:
+
+      flip-reward merge runs/responses-flip-Qwen3-4B-1a2b3c4d-8-shards -o scored.parquet
+    """
+    destination = read_destination(output, only_scores=only_scores, push_to_hub=push_to_hub, as_json=as_json)
+    folder = merging.merge(parent)
+    summary = read_summary(folder)
+    assert summary is not None  # noqa: S101 - it was written just now
+    for line in write_run_output(destination, folder, limit=summary.limit):
+        print_note(line)
+    if as_json:
+        typer.echo(json.dumps({"run_folder": str(folder), **summary.model_dump()}, indent=2))
+    else:
+        console = Console(soft_wrap=True, stderr=destination.path == STANDARD_OUTPUT)
+        print_summary(console, summary)
+        console.print(f"Run folder: {folder}", markup=False)
+        if output not in (None, STANDARD_OUTPUT):
+            console.print(f"Output: {output}", markup=False)
+    if summary.rejected_rows or not summary.scored_any:
+        raise typer.Exit(ExitCode.PARTLY_DONE)
