@@ -245,9 +245,9 @@ class FaultServer:
         self.received.append(received)
         if self._api_key is not None and http_request.headers.get("Authorization") != f"Bearer {self._api_key}":
             shown = http_request.headers.get("Authorization", "nothing")
-            return _fail(401, f"Incorrect API key provided: {shown}", code="invalid_api_key")
+            return fail(401, f"Incorrect API key provided: {shown}", code="invalid_api_key")
         if body["model"] != self.model and not self._takes_any_name:
-            return _fail(404, f"The model `{body['model']}` does not exist.", code="model_not_found")
+            return fail(404, f"The model `{body['model']}` does not exist.", code="model_not_found")
         prompt = read_prompt(body)
         self.requests[prompt] += 1
         await asyncio.sleep(self._latency_seconds)
@@ -260,21 +260,22 @@ class FaultServer:
 
     def _chat(self, body: dict[str, Any]) -> str | None:
         replies = [self._reply(body, number) for number in range(min(body.get("n", 1), self._most_choices))]
-        words = replies[0].usage.prompt_tokens + body["max_tokens"]
+        words = replies[0].usage.prompt_tokens + _most_tokens(body)
         if self._context_words is not None and words > self._context_words:
             return None
         return _render(replies, self.model, body.get("top_logprobs", 0))
 
     def _reply(self, body: dict[str, Any], number: int) -> Completion:
         seed = body.get("seed")
-        sampling = Sampling(body["temperature"], body["max_tokens"], seed=None if seed is None else seed + number)
+        most = _most_tokens(body)
+        sampling = Sampling(body.get("temperature", 1.0), most, seed=None if seed is None else seed + number)
         messages = tuple(Message(turn["role"], turn["content"]) for turn in body["messages"])
         request = Request(messages, sampling)
         reply = self._script(request)
         if isinstance(reply, Completion):
             return reply
         words = reply.split(" ")
-        kept = words[: body["max_tokens"]]
+        kept = words[:most]
         prompt_words = sum(message.content.count(" ") + 1 for message in request.messages)
         return Completion(
             " ".join(kept),
@@ -302,9 +303,9 @@ class FaultServer:
                 nothing = {"role": "assistant", "content": None, "reasoning_content": "I wonder"}
                 return web.json_response({"choices": [{"index": 0, "message": nothing, "finish_reason": "stop"}]})
             case Fault.ONE_CHOICE:
-                return _fail(500, "Only one completion choice is allowed")
+                return fail(500, "Only one completion choice is allowed")
             case Fault.CONTEXT_TOO_LONG:
-                return _fail(400, "This model's maximum context length is 8 tokens. However, you requested 9 tokens.")
+                return fail(400, "This model's maximum context length is 8 tokens. However, you requested 9 tokens.")
             case _:
                 return _refuse(fault, self._retry_after)
         return web.Response()
@@ -313,16 +314,21 @@ class FaultServer:
 def _refuse(fault: Fault, retry_after: str) -> web.Response:
     match fault:
         case Fault.UNLOADED:
-            return _fail(404, "The model `test-model` does not exist.", code="model_not_found")
+            return fail(404, "The model `test-model` does not exist.", code="model_not_found")
         case Fault.QUOTA:
-            return _fail(429, "You exceeded your current quota.", code="insufficient_quota")
+            return fail(429, "You exceeded your current quota.", code="insufficient_quota")
         case Fault.DAILY_LIMIT:
             message = "Rate limit reached on requests per day (RPD): Limit 200, Used 200."
-            return _fail(429, message, code="rate_limit_exceeded", headers={"Retry-After": "1"})
+            return fail(429, message, code="rate_limit_exceeded", headers={"Retry-After": "1"})
         case Fault.LOGIN:
             return web.Response(status=307, headers={"Location": "https://sso.example/login?ticket=secret"})
         case _:
-            return _fail(int(fault), f"injected {fault}", headers={"Retry-After": retry_after})
+            return fail(int(fault), f"injected {fault}", headers={"Retry-After": retry_after})
+
+
+def _most_tokens(body: Mapping[str, Any]) -> int:
+    most: int = body.get("max_tokens") or body["max_completion_tokens"]
+    return most
 
 
 def list_alternatives(top: Sequence[tuple[str, float]]) -> dict[str, Any]:
@@ -364,9 +370,10 @@ def _render(replies: Sequence[Completion], model: str, top_logprobs: int) -> str
     )
 
 
-def _fail(
+def fail(
     status: int, message: str, *, code: str | None = None, headers: Mapping[str, str] | None = None
 ) -> web.Response:
+    """Answer with an error, in the form of OpenAI."""
     error = {"message": message, "type": "error", "code": code or status}
     return web.json_response({"error": error}, status=status, headers=headers)
 

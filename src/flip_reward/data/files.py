@@ -74,6 +74,13 @@ class AppendOnlyFile:
             raise storage_error(self._path, error) from error
         self._end += len(lines)
 
+    def sync(self) -> None:
+        """Return when all lines are on the disk, and so survive a loss of power."""
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)

@@ -105,6 +105,15 @@ def innermost(engine: Engine) -> Engine:
     return engine
 
 
+def replace_innermost(engine: Engine, make: Callable[[Engine], Engine]) -> Engine:
+    """Return an engine made of the one inside all middleware, with the same cache around it and nothing else.
+
+    What answers from a file needs no limit and no retries.
+    """
+    made = make(innermost(engine))
+    return engine.around(made) if isinstance(engine, CachingEngine) else made
+
+
 class LimitedEngine(EngineMiddleware):
     """Keeps the number of requests in flight under a limit that adapts.
 
@@ -369,6 +378,10 @@ class CachingEngine(EngineMiddleware):
             cache.put(key, completion, server=self._address)
             self._flush_later(state, cache)
         return completion
+
+    def around(self, engine: Engine) -> CachingEngine:
+        """Put the same cache around another engine."""
+        return CachingEngine(engine, self._cache)
 
     async def _look_up(self, cache: ResponseCache, key: bytes) -> Completion | TokenLogprobs | Classification | None:
         """Find a kept answer. One of another address counts only where this server knows the model by its name."""

@@ -14,6 +14,7 @@ import orjson
 from flip_reward.core.score import Outcome
 from flip_reward.data.files import storage_error
 from flip_reward.errors import RunError, RunLockedError, StorageError
+from flip_reward.scoring.batch.store import remove_batches
 from flip_reward.scoring.folders import (
     MANIFEST,
     MERGED,
@@ -164,6 +165,7 @@ def _remove(path: Path, kind: FolderKind) -> list[str]:
         try:
             for inner in _find(path / RESCORED):
                 remove_run(inner)
+            remove_batches(path)
             if (path / RESCORED).is_dir() and not any((path / RESCORED).iterdir()):
                 (path / RESCORED).rmdir()
             rollouts = kind is FolderKind.ROLLOUTS

@@ -11,6 +11,7 @@ from typing import Protocol
 from flip_reward.core.score import Outcome, Score
 from flip_reward.data.groups import SourceRow
 from flip_reward.data.rows import InvalidRow
+from flip_reward.engines.batch.lines import RowRequests, current_row
 from flip_reward.engines.stopping import StopSignal, current_stop
 from flip_reward.errors import ConversationError, DataError, RequestDroppedError, RunStoppedError
 from flip_reward.rewards.base import RewardModel
@@ -47,6 +48,8 @@ class RunLimits:
     """Ask again what the engine refused in an earlier session."""
     same_model: bool = False
     """A server at another address than in earlier sessions has the same model, whatever it says of itself."""
+    defers: bool = False
+    """Leave out groups that are not answered whole yet: the engine notes what they ask, for a batch to answer."""
 
 
 class FailureStreak:
@@ -122,6 +125,7 @@ class Run:
         self._stop = stop or StopSignal()
         self._failures = FailureStreak("the engine" if reward.engines else "the reward")
         self._left_early = False
+        self._deferred = False
 
     async def score(
         self, rows: Iterator[SourceRow | InvalidRow], *, prices: Prices | None = None, limit: int | None = None
@@ -138,7 +142,7 @@ class Run:
             pending = await check_servers(rows, self._folder, self._reward.engines, same_model=same_model)
             await run_workers(self._limits.workers, lambda: self._work(pending), self._stop)
             self._failures.raise_if_lost()
-            complete = not self._left_early
+            complete = not (self._left_early or self._deferred)
         finally:
             summary = self._folder.tally.summarise(
                 complete=complete and not self._folder.tally.outcomes[Outcome.ENGINE_FAILURE],
@@ -166,6 +170,8 @@ class Run:
     async def _score_row(self, row: SourceRow) -> None:
         group = row.group
         size = len(group.responses)
+        if self._limits.defers:
+            current_row.set(RowRequests(row.position))
         indices = self._folder.completed.pending(row.position, group_size=size)
         if len(indices) < size and not self._reward.independent:
             indices = list(range(size))
@@ -175,12 +181,17 @@ class Run:
             self._reject(row.reject(str(error)))
             return
         except RequestDroppedError:
+            self._deferred = True
             return
         records = [
             Record(row.position, group.id, size, index, scored.instruction, score)
             for index, score in zip(indices, scored.scores, strict=True)
         ]
-        if self._stop.requested and not all(record.completed for record in records):
+        whole = all(record.completed for record in records)
+        if self._limits.defers and not whole:
+            self._deferred = True
+            return
+        if self._stop.requested and not whole:
             # The next session asks what was dropped or failed, of rewards that compare responses the whole group.
             records = [record for record in records if record.completed and self._reward.independent]
             if not records:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -129,6 +129,10 @@ class Dialect:
     def __init__(self, model: str) -> None:
         self._model = model
         self.changes: tuple[Change, ...] = ()
+
+    def restore(self, fields: Iterable[str]) -> None:
+        """Send everything with the changes of these fields, which were found out before."""
+        self.changes = tuple(change for change in CHANGES if change.field in set(fields))
 
     def find_change(self, refusal: str, fields: Fields) -> Change | None:
         """Find what a refusal of a request with these fields asks for; None where nothing helps.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -28,6 +27,7 @@ from flip_reward.engines.http.dialect import REFUSALS, Change, Dialect, Fields
 from flip_reward.engines.http.logprob_apis import HttpLogprobs, LogprobsApi
 from flip_reward.engines.http.server import HttpServer
 from flip_reward.engines.http.wire import (
+    HttpResponse,
     decode_completion,
     decode_refused_cut,
     encode_fields,
@@ -44,8 +44,19 @@ from flip_reward.errors import (
 )
 from flip_reward.redact import mask_secrets
 
-if TYPE_CHECKING:
-    from flip_reward.engines.http.transport import HttpResponse
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A request in a form in which it can be sent."""
+
+    request: Request
+    body: bytes
+    fields: Fields
+    """Those that the user did not choose."""
+    changes: tuple[Change, ...]
+    """How they differ from what was asked for."""
+    repeats: bool
+    """The form makes the answer repeatable."""
 
 
 class HttpEngine:
@@ -86,18 +97,18 @@ class HttpEngine:
     ) -> None:
         if not model:
             raise OptionError("the model has no name", hint="name one with --model")
-        self._server = HttpServer(base_url, model, api_key=api_key, timeout_seconds=timeout_seconds)
+        self.server = HttpServer(base_url, model, api_key=api_key, timeout_seconds=timeout_seconds)
         self._fixed_fields = _join_fixed_fields(extra_body or {}, no_thinking=no_thinking)
         # What the user chose is sent as it is, whatever the model says about it.
         self._chosen = {name: value for name, value in self._fixed_fields.items() if name in (extra_body or {})}
         self._own = {name: value for name, value in self._fixed_fields.items() if name not in self._chosen}
-        self._logprobs = HttpLogprobs(self._server, logprobs_api, self._fixed_fields)
+        self._logprobs = HttpLogprobs(self.server, logprobs_api, self._fixed_fields)
         self._classifier = classifier or ClassifierOptions()
-        self._classify = HttpClassify(self._server, self._classifier, self._fixed_fields)
+        self._classify = HttpClassify(self.server, self._classifier, self._fixed_fields)
         self._keeps_marks = keep_marks
         self._accepts_n = True
-        self._dialect = Dialect(model)
-        self.base_url = self._server.base_url
+        self.dialect = Dialect(model)
+        self.base_url = self.server.base_url
         self._completions_url = f"{self.base_url}/chat/completions"
         self.model = model
 
@@ -124,39 +135,39 @@ class HttpEngine:
     def adaptations(self) -> tuple[str, ...]:
         """How requests differ from what was asked for, because the model refused them as they were."""
         found = self._classify.found
-        return (*(change.description for change in self._dialect.changes), *([found] if found else []))
+        return (*(change.description for change in self.dialect.changes), *([found] if found else []))
 
     # Not `async`: that would be one more coroutine on the way of every reward.
     def complete(self, request: Request) -> Coroutine[object, object, Completion]:
         """Send the request once, and where the server draws fewer completions than `n`, once for each missing one."""
-        request = self._disarm(request)
+        request = self.disarm(request)
         return self._complete(request) if request.n == 1 else self._complete_several(request)
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
         """Get how likely a continuation is, by the API that this server has for it."""
         try:
-            logprobs = await self._logprobs.call(self._disarm(request))
+            logprobs = await self._logprobs.call(self.disarm(request))
         except EngineError as failure:
             error = failure
         else:
-            self._server.answered = True
+            self.server.answered = True
             return logprobs
-        raise await self._server.explain(error, endpoint="completions")
+        raise await self.server.explain(error, endpoint="completions")
 
     async def classify(self, request: ClassifyRequest) -> Classification:
         """Get the number of a trained reward model, by the API that this server has for it."""
         try:
-            reward = await self._classify.call(self._disarm(request))
+            reward = await self._classify.call(self.disarm(request))
         except EngineError as failure:
             error = failure
         else:
-            self._server.answered = True
+            self.server.answered = True
             return reward
-        raise await self._server.explain(error, endpoint="classify")
+        raise await self.server.explain(error, endpoint="classify")
 
     async def list_models(self) -> list[str]:
         """Ask the server for the names of its models."""
-        return [model.name for model in await self._server.list_models()]
+        return [model.name for model in await self.server.list_models()]
 
     async def lists_model(self) -> bool:
         """Ask the server whether it has a model of this name; see `ServerEngine`."""
@@ -165,47 +176,70 @@ class HttpEngine:
         except EngineError as failure:
             error = failure
         if isinstance(error, MalformedCompletionError) or (
-            isinstance(error, RequestRefusedError) and self._server.lacks_endpoint(error)
+            isinstance(error, RequestRefusedError) and self.server.lacks_endpoint(error)
         ):
             return False
-        raise await self._server.explain(error, endpoint="models")
+        raise await self.server.explain(error, endpoint="models")
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        await self._server.aclose()
+        await self.server.aclose()
 
-    def _disarm(self, request: AnyRequest) -> AnyRequest:
-        return request if self._keeps_marks else disarm_request(request, KNOWN_MARKS)
+    def draft(self, request: Request, changes: tuple[Change, ...] | None = None) -> Draft:
+        """Write a request as the model takes it, as far as that is known, or with these changes."""
+        changes = self.dialect.changes if changes is None else changes
+        own = self._make_own_fields(request, changes)
+        fields = {**own, **self._chosen} if self._chosen else own
+        return Draft(request, encode_fields(fields), own, changes, _repeats(fields))
 
-    async def _complete(self, request: Request) -> Completion:
-        changes = self._dialect.changes
-        while True:  # each turn changes a field that the next one does not have
-            own = self._make_own_fields(request, changes)
-            fields = {**own, **self._chosen} if self._chosen else own
-            try:
-                response = await self._server.send("POST", self._completions_url, encode_fields(fields))
-            except EngineError as failure:
-                error, change = failure, None
-            else:
-                completion = _decode(response, request)
-                if completion is not None:
-                    self._server.answered = True
-                    self._dialect.keep(changes)
-                    whole = check_ending(completion)
-                    return whole if _repeats(fields) else replace(whole, repeatable=False)
-                error = self._server.read_error(response)
-                change = self._find_change(response, error, own)
-            if change is None:
-                raise await self._server.explain(error, endpoint="chat completions")
-            changes = (*changes, change)
+    def decode(self, response: HttpResponse, draft: Draft) -> Completion | None:
+        """Read the answer to a request, and keep what its form tells about the model; None where it is none.
 
-    def _find_change(self, response: HttpResponse, error: EngineError, fields: Fields) -> Change | None:
-        """Find what a refusal asks for; None where another form of the request would not help."""
+        Raises:
+            EngineError: How it ended shows that it is no answer; see `check_ending`.
+        """
+        completion = _decode(response, draft.request)
+        if completion is None:
+            return None
+        self.server.answered = True
+        self.dialect.keep(draft.changes)
+        whole = check_ending(completion)
+        return whole if draft.repeats else replace(whole, repeatable=False)
+
+    def redraft(self, draft: Draft, response: HttpResponse, error: EngineError) -> Draft | None:
+        """Write a request in the form that its refusal asks for; None where another form would not help."""
         said = read_error_body(response.body)
         status = response.status if response.status >= 300 else said.status
         if status not in REFUSALS or isinstance(error, ContextTooLongError):
             return None
-        return self._dialect.find_change(said.text, fields)
+        change = self.dialect.find_change(said.text, draft.fields)
+        return None if change is None else self.draft(draft.request, (*draft.changes, change))
+
+    async def send(self, draft: Draft) -> HttpResponse:
+        """Send a request once, and return the response whatever its status."""
+        return await self.server.send("POST", self._completions_url, draft.body)
+
+    def disarm(self, request: AnyRequest) -> AnyRequest:
+        """Break up marks of chat templates in a request's texts, unless they are to be kept."""
+        return request if self._keeps_marks else disarm_request(request, KNOWN_MARKS)
+
+    async def _complete(self, request: Request) -> Completion:
+        draft = self.draft(request)
+        while True:  # each turn changes a field that the next one does not have
+            again = None
+            try:
+                response = await self.send(draft)
+            except EngineError as failure:
+                error = failure
+            else:
+                completion = self.decode(response, draft)
+                if completion is not None:
+                    return completion
+                error = self.server.read_error(response)
+                again = self.redraft(draft, response, error)
+            if again is None:
+                raise await self.server.explain(error, endpoint="chat completions")
+            draft = again
 
     def _make_own_fields(self, request: Request, changes: Sequence[Change]) -> Fields:
         """Return the fields that the user did not choose, in the form that the model takes."""
@@ -232,7 +266,7 @@ class HttpEngine:
         try:
             first = await self._complete(request)
         except (RequestRefusedError, EngineServerError) as error:
-            if _may_refuse_n(error):
+            if may_refuse_n(error):
                 return []
             raise
         return [first, *first.others]
@@ -249,7 +283,8 @@ def _repeats(fields: Fields) -> bool:
     return fields.get("temperature") == 0 or fields.get("seed") is not None
 
 
-def _may_refuse_n(error: EngineError) -> bool:
+def may_refuse_n(error: EngineError) -> bool:
+    """Whether a failure may mean that the server draws one completion at a time."""
     # Older llama.cpp servers answer `n` with "Only one completion choice is allowed" and status 500.
     if isinstance(error, RequestRefusedError):
         return error.status in (400, 422)

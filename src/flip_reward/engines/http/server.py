@@ -6,12 +6,13 @@ import base64
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from flip_reward.engines.http.proxy import PROXY_HINT, PROXY_KEY_HINT, answers_itself
 from flip_reward.engines.http.stream import read_body
-from flip_reward.engines.http.wire import encode_fields, find_error, read_error
+from flip_reward.engines.http.wire import HttpResponse, encode_fields, find_error, read_error
 from flip_reward.errors import (
     CannotConnectError,
     ContextTooLongError,
@@ -25,7 +26,7 @@ from flip_reward.errors import (
 from flip_reward.redact import is_secret_field, strip_user_info
 
 if TYPE_CHECKING:
-    from flip_reward.engines.http.transport import HttpResponse, HttpSession
+    from flip_reward.engines.http.transport import HttpSession
 
 MODELS_IN_HINT = 5
 _NOT_IMPLEMENTED = 501
@@ -84,16 +85,26 @@ class HttpServer:
 
         The query of the server's address goes with it.
         """
-        if self._session is None:
-            self._session = self._open_session()
-        return self._session.send(method, url + self._query, body)
+        return (self._session or self._open_session()).send(method, self._locate(url), body)
+
+    def upload(self, url: str, path: Path, fields: Mapping[str, str]) -> Coroutine[object, object, HttpResponse]:
+        """Send a file once; see `HttpSession.upload`."""
+        return (self._session or self._open_session()).upload(self._locate(url), path, fields)
+
+    def download(self, url: str, path: Path) -> Coroutine[object, object, HttpResponse]:
+        """Get a file once; see `HttpSession.download`."""
+        return (self._session or self._open_session()).download(self._locate(url), path)
+
+    def _locate(self, url: str) -> str:
+        return f"{url}&{self._query[1:]}" if self._query and "?" in url else url + self._query
 
     def _open_session(self) -> HttpSession:
         # Imported at the first request: aiohttp is slow to import, and `import flip_reward` has to be fast.
         from flip_reward.engines.http.transport import HttpSession
 
         headers = {"Content-Type": "application/json", "User-Agent": "flip-reward", **self._authorization}
-        return HttpSession(self.base_url, headers, self._timeout_seconds)
+        self._session = HttpSession(self.base_url, headers, self._timeout_seconds)
+        return self._session
 
     def read_error(self, response: HttpResponse) -> EngineError:
         """Return the error that a response without a completion stands for."""

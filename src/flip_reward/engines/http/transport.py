@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import ssl
 import weakref
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
 
 import aiohttp
 from yarl import URL
 
+from flip_reward.data.files import storage_error
 from flip_reward.engines.http.proxy import PROXY_HINT, PROXY_KEY_HINT, Proxy, find_proxy
 from flip_reward.engines.http.tls import explain_certificate, make_context, speaks_no_tls
+from flip_reward.engines.http.wire import HttpResponse
 from flip_reward.errors import (
     CannotConnectError,
     EngineConnectionError,
@@ -29,16 +34,9 @@ from flip_reward.errors import (
 CONNECT_SECONDS = 30.0
 KEEP_ALIVE_SECONDS = 4.0  # below the 5 s of uvicorn, which would otherwise hang up just as the next request leaves
 MAX_RESPONSE_BYTES = 32 * 2**20
+SLOWEST_BYTES_PER_SECOND = 50_000
+"""A file may take as long as this to be sent, and the time of an answer besides."""
 MAX_BYTES_AT_ONCE = 2**20  # aiohttp warns of longer bodies, which would block the event loop when sent in one piece
-
-
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """The status, the headers, whose names are looked up without regard to case, and the whole body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class HttpSession:
@@ -52,14 +50,54 @@ class HttpSession:
         self.proxy: Proxy | None = None
         """What stands before the server, known from the first request on."""
 
-    async def send(self, method: str, url: str, body: bytes | None = None) -> HttpResponse:
+    # Not `async`: that would be one more coroutine on the way of every reward.
+    def send(self, method: str, url: str, body: bytes | None = None) -> Coroutine[object, object, HttpResponse]:
         """Send one request once, and return the response whatever its status."""
         data = io.BytesIO(body) if body is not None and len(body) > MAX_BYTES_AT_ONCE else body
+        return self._request(method, url, _read, data=data)
+
+    async def upload(self, url: str, path: Path, fields: Mapping[str, str]) -> HttpResponse:
+        """Send a file once, as the field "file" of a form with others before it."""
+        with _open(path, "rb") as file:
+            form = aiohttp.FormData(fields)
+            form.add_field("file", file, filename=path.name, content_type="application/jsonl")
+            data = form()
+            total = self._timeout_seconds + os.fstat(file.fileno()).st_size / SLOWEST_BYTES_PER_SECOND
+            return await self._request(
+                "POST",
+                url,
+                _read,
+                data=data,
+                headers={"Content-Type": data.content_type},
+                timeout=aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS),
+            )
+
+    async def download(self, url: str, path: Path) -> HttpResponse:
+        """Get a file once. It lies at the path if the status is below 300; else the response's body says why not."""
+
+        async def read(response: aiohttp.ClientResponse) -> bytes:
+            if response.status >= 300:
+                return await _read(response)
+            with _open(path, "wb") as file:
+                async for chunk in response.content.iter_any():
+                    _write(file, chunk, path)
+            return b""
+
+        timeout = aiohttp.ClientTimeout(sock_read=self._timeout_seconds, sock_connect=CONNECT_SECONDS)
+        return await self._request("GET", url, read, timeout=timeout)
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        read: Callable[[aiohttp.ClientResponse], Coroutine[object, object, bytes]],
+        **options: Any,  # noqa: ANN401 - those of aiohttp
+    ) -> HttpResponse:
         pool = self._pools.get(asyncio.get_running_loop()) or await self._open_pool()
         pool.in_flight += 1
         try:
-            async with pool.session.request(method, url, data=data, allow_redirects=False) as response:
-                return HttpResponse(response.status, response.headers, await _read(response))
+            async with pool.session.request(method, url, allow_redirects=False, **options) as response:
+                return HttpResponse(response.status, response.headers, await read(response))
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = self._explain(error)
         finally:
@@ -194,3 +232,18 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
             response.close()
             raise MalformedCompletionError(f"the answer is longer than {MAX_RESPONSE_BYTES // 2**20} MiB")
     return b"".join(chunks)
+
+
+def _open(path: Path, mode: Literal["rb", "wb"]) -> BinaryIO:
+    # As an error of its own: what aiohttp sees of the kind is a matter of the connection.
+    try:
+        return path.open(mode)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def _write(file: BinaryIO, chunk: bytes, path: Path) -> None:
+    try:
+        file.write(chunk)
+    except OSError as error:
+        raise storage_error(path, error) from error

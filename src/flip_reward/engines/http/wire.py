@@ -37,6 +37,15 @@ _MOST_CHARACTERS_READ = 8 * MAX_MESSAGE_CHARACTERS
 _MIN_SECRET_CHARACTERS = 8  # servers without keys are often given "none" or "EMPTY", which are words of messages too
 
 
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """The status, the headers, whose names are looked up without regard to case, and the whole body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 def encode_request(model: str, request: Request, fixed_fields: Mapping[str, object]) -> bytes:
     """Write the body of a request. The fixed fields win over the request's own."""
     return encode_fields({**make_fields(model, request), **fixed_fields})
