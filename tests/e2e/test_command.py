@@ -31,13 +31,19 @@ def test_help_and_version(tmp_path: Path) -> None:
     assert run_process(tmp_path, "--version").stdout == "flip-reward 0.1.0\n"
 
 
+OF_SCORE_ALONE = {"--shard", "--batch", "--wait"}
+"""How rows are divided and asked, where there is nothing to choose."""
+
+
 def test_best_of_n_has_every_option_of_score(tmp_path: Path) -> None:
-    assert {"--reward", "--run-folder"} <= options_of(tmp_path, "score") <= options_of(tmp_path, "best-of-n")
+    of_score = options_of(tmp_path, "score")
+    assert {"--reward", "--run-folder"} <= of_score
+    assert of_score - OF_SCORE_ALONE <= options_of(tmp_path, "best-of-n")
 
 
 def options_of(folder: Path, command: str) -> set[str]:
     text = run(folder, command, "--help-all").stdout
-    return {word.strip(",.") for word in text.split() if word.startswith("--")}
+    return {word.strip(",.;") for word in text.split() if word.startswith("--")}
 
 
 def test_the_examples_are_scored_and_resumed(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ class BatchServer(FaultServer):
         requests: How often each prompt was answered or failed, alone or in a batch.
         uploads: How many files were sent.
         batches_made: How many batches were created.
+        downloads: How many downloads of files were begun.
         looked: How often batches were looked at.
     """
 
@@ -146,6 +147,11 @@ class BatchServer(FaultServer):
         self._page_size = page_size
         self._files: dict[str, _File] = {}
         self._batches: dict[str, _Batch] = {}
+
+    @property
+    def downloads(self) -> int:
+        """How many downloads of files were begun."""
+        return sum(file.downloads for file in self._files.values())
 
     @property
     def batches_made(self) -> int:

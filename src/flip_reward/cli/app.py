@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from importlib import import_module
 from keyword import iskeyword
 from types import SimpleNamespace
@@ -79,7 +80,9 @@ class LazyCommands(PlainGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer hides the types
         """Find the command that the arguments name."""
         name, command, rest = super().resolve_command(ctx, args)
-        pairs = [flag for one in getattr(command, "params", ()) if " " in (one.metavar or "") for flag in one.opts]
+        options = [one for one in getattr(command, "params", ()) if one.param_type_name == "option"]
+        pairs = [flag for one in options if one.multiple and " " in (one.metavar or "") for flag in one.opts]
+        rest = join_values({flag for one in options for flag in one.opts}, rest)
         return name, command, _repeat_pairs(pairs, rest)
 
 
@@ -97,6 +100,37 @@ def _repeat_pairs(options: Sequence[str], arguments: Sequence[str]) -> list[str]
         if argument in options and len(left) > 1:
             written += [left.pop(), argument, left.pop()]
     return written
+
+
+_ADDRESS = re.compile(r"auto|local|ray://.+|(?:[\w.-]+|\[[\da-fA-F:]+\]):\d+")
+
+
+def join_values(options: Container[str], arguments: Sequence[str]) -> list[str]:
+    """Write as one word what an option has as its value: typer knows neither one of two words, nor one left out.
+
+    What follows `--ray` may be an input; it is taken where it looks like an address.
+
+    Example:
+        >>> join_values({"--batch", "--ray"}, ["--batch", "export", "out", "--ray", "rows.jsonl"])
+        ['--batch=export=out', '--ray=local', 'rows.jsonl']
+    """
+    left, written = list(reversed(arguments)), []
+    while left and left[-1] != "--":
+        argument = left.pop()
+        if argument in options:
+            match argument, *reversed(left[-2:]):
+                case "--batch", "export" | "import" as step, folder if not folder.startswith("-"):
+                    argument = f"--batch={step}={folder}"
+                    del left[-2:]
+                case "--batch", str(step), *_:
+                    argument = f"--batch={step}"
+                    left.pop()
+                case "--ray", str(address), *_ if _ADDRESS.fullmatch(address):
+                    argument = f"--ray={left.pop()}"
+                case "--ray", *_:
+                    argument = "--ray=local"
+        written.append(argument)
+    return [*written, *reversed(left)]
 
 
 app = typer.Typer(

@@ -60,31 +60,36 @@ T = TypeVar("T")
 
 def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
     """Run a job and print its results, with `as_json` the summary alone; messages go to standard error."""
-    messages = Console(stderr=True)
     opened = open_job(job)
     with closing(opened.folder):
-        summary = score_opened(opened, messages, StopSignal())
+        summary = score_opened(opened, Console(stderr=True), StopSignal())
+        finish_job(opened, summary, as_json=as_json, table=table)
+
+
+def finish_job(opened: OpenedJob, summary: Summary, *, as_json: bool, table: bool | None) -> None:
+    """Write the output of a job and print its results; leave with the status of what became of it."""
+    output = opened.job.output.path
+    if not summary.interrupted:
+        for line in opened.write_output():
+            print_note(line)
+    if as_json:
+        typer.echo(json.dumps({"run_folder": name_folder(opened), **summary.model_dump()}, indent=2))
+    else:
+        console = Console(stderr=output == STANDARD_OUTPUT)
+        wanted = table or (table is None and summary.responses <= LONGEST_TABLE)
+        if wanted and summary.responses and opened.folder.kept:
+            _print_first(console, opened)
+            if summary.responses > LONGEST_TABLE:
+                console.print(f"The first {LONGEST_TABLE} of {summary.responses} responses.")
+        print_summary(console, summary)
         if not summary.interrupted:
-            for line in opened.write_output():
-                print_note(line)
-        if as_json:
-            typer.echo(json.dumps({"run_folder": name_folder(opened), **summary.model_dump()}, indent=2))
-        else:
-            console = Console(stderr=job.output.path == STANDARD_OUTPUT)
-            wanted = table or (table is None and summary.responses <= LONGEST_TABLE)
-            if wanted and summary.responses and opened.folder.kept:
-                _print_first(console, opened)
-                if summary.responses > LONGEST_TABLE:
-                    console.print(f"The first {LONGEST_TABLE} of {summary.responses} responses.")
-            print_summary(console, summary)
-            if not summary.interrupted:
-                print_places(console, opened, output=job.output.path)
-                if job.shard and summary.complete:
-                    print_shards(console, opened.folder.path)
+            print_places(console, opened, output=output)
+            if opened.job.shard and summary.complete:
+                print_shards(console, opened.folder.path)
     if summary.interrupted:
-        print_places(messages, opened, STOPPED)
+        print_places(Console(stderr=True), opened, STOPPED)
         raise typer.Exit(ExitCode.INTERRUPTED)
-    empty = job.shard is not None and not summary.responses  # a shard need not hold any row
+    empty = opened.job.shard is not None and not summary.responses  # a shard need not hold any row
     if summary.rejected_rows or not summary.complete or not (summary.scored_any or empty):
         raise typer.Exit(ExitCode.PARTLY_DONE)
 
@@ -128,6 +133,16 @@ def score_opened(
 ) -> Summary:
     """Score what is not completed yet, with a progress bar."""
     warn_of_tiny_model(opened.job.reward, console)
+    return watch_opened(opened, console, stop, lambda display: opened.run(observer=display, stop=stop, rows=rows))
+
+
+def watch_opened(
+    opened: OpenedJob,
+    console: Console,
+    stop: StopSignal,
+    work: Callable[[ProgressDisplay], Coroutine[object, object, T]],
+) -> T:
+    """Work on an opened job with its progress shown, and say how its rows are read."""
     tell_groups(opened.groups)
     tell_shape(opened.shape, opened.inputs)
     if opened.folder.dropped_bytes:
@@ -136,11 +151,9 @@ def score_opened(
     if opened.rows is not None:
         completed = min(completed, opened.rows)
     display = ProgressDisplay(console, rows=opened.rows, completed_rows=completed)
-    summary = run_until_interrupted(
-        opened, console, stop, display, lambda: opened.run(observer=display, stop=stop, rows=rows)
-    )
+    done = run_until_interrupted(opened, console, stop, display, lambda: work(display))
     _tell_of_ids(opened)
-    return summary
+    return done
 
 
 def _tell_of_ids(opened: OpenedJob) -> None:

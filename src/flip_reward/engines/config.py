@@ -344,6 +344,11 @@ def _find_adapter(model: str) -> ModelWithAdapter | None:
     return lora
 
 
+def asks_server(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a model is reached over HTTP."""
+    return _find_kind(config, environment) is EngineKind.SERVER
+
+
 def runs_in_process(model: str) -> bool:
     """Whether a model's name says that it runs in this process, whatever server there is."""
     return model == "scripted" or model.startswith(_BY_TRANSFORMERS) or _is_embedded(model)

@@ -34,6 +34,7 @@ def complete(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         ("flip-reward score --aggregation me", "median", "max"),
         ("flip-reward data ch", "check", "convert"),
         ("flip-reward score --reward p", "pairwise", "longest"),
+        ("flip-reward score --batch c", "collect", "submit"),
         ("flip-reward evaluate -r p", "pairwise", "longest"),
         ("flip-reward serve --similarity r", "rouge-l", "chrf"),
         ("flip-reward try --normalizer m", "multilingual", "english"),

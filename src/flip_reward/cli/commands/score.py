@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from flip_reward.cli.batch import BatchOptions, read_batch, run_batch
 from flip_reward.cli.console import print_summary
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import (
@@ -32,7 +33,7 @@ from flip_reward.scoring.rescore import holds_likelihoods, rescore_run
 
 
 @expand_options(without=("policy_tokenizer",))
-def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
+def score(inputs: Inputs, config: RewardConfig, run: RunOptions, batching: BatchOptions) -> None:
     """Score responses: infer the instruction behind each, and reward how close it comes to the original.
 
     Or let a judge rate or compare them (--reward).
@@ -51,7 +52,10 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
       flip-reward score best_of_n.jsonl -r listwise --orders 4 --model PATH.gguf
 
       flip-reward score large.parquet --shard 3/8 --run-folder /shared/large --model PATH.gguf
+
+      flip-reward score responses.jsonl --base-url https://api.openai.com/v1 --model gpt-5-mini --batch submit
     """
+    batch, config = read_batch(batching, config)
     reward, output = config.check(), run.destination  # mistakes come to light before a model loads
     job = ScoringJob(
         reward,
@@ -73,8 +77,13 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions) -> None:
         tell_finished(finished, as_json=run.as_json)
         return
     check_rows(inputs, run)
-    typer.echo(f"model: {config.describe_model()}", err=True)
-    run_job(replace(job, reward=config.load()), as_json=run.as_json, table=run.table)
+    if batch is None or not batch.with_files:
+        typer.echo(f"model: {config.describe_model()}", err=True)
+    job = replace(job, reward=config.load())
+    if batch is None:
+        run_job(job, as_json=run.as_json, table=run.table)
+    else:
+        run_batch(job, batch, as_json=run.as_json, table=run.table)
 
 
 @expand_options(only=("similarity", "normalizer", "embedding_model", "idf", "likelihood_value"))
