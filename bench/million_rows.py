@@ -27,9 +27,9 @@ WARM = ROWS // 10
 REPLY = '{"REASONING": "short", "INFERRED INSTRUCTION": "Explain how a suspension bridge carries its load."}'
 
 
-def write_rows(path: Path) -> None:
+def write_rows(path: Path, rows: int = ROWS) -> None:
     with path.open("w") as file:
-        for number in range(ROWS):
+        for number in range(rows):
             row = {
                 "id": f"row-{number}",
                 "instruction": f"Explain bridge number {number} in simple words.",
