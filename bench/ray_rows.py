@@ -75,7 +75,7 @@ def measure_memory(folder: Path) -> Iterator[Figure]:
     """Measure the memory of a run with two workers over all rows."""
     write_rows(folder / "many.jsonl", ROWS)
     run = folder / "many"
-    options = (*SCRIPTED, *ray_options(2), "--run-folder", run)
+    options: list[str | Path] = [*SCRIPTED, *ray_options(2), "--run-folder", run]
     ran = run_command("score", folder / "many.jsonl", *options, watch=run / "records.jsonl")
     for share in (0.1, 0.5, 1.0):
         then, rows = ran.at(share), f"after {share * ROWS:,.0f} rows"
