@@ -137,6 +137,22 @@ class RunOptions:
             "them. auto: as the task of a Slurm array.",
         ),
     ] = None
+    ray: Annotated[
+        str | None,
+        _RareRunOption(
+            help="Score in workers on a Ray cluster: without an address one of its own on this machine; auto, "
+            "HOST:PORT or ray://HOST:PORT.",
+            metavar="[ADDRESS]",
+        ),
+    ] = None
+    ray_workers: Annotated[
+        str | None,
+        _RareRunOption(
+            help="With --ray: how many workers, 2 by default, or from how many to how many. --concurrency is each "
+            "worker's.",
+            metavar="N|MIN-MAX",
+        ),
+    ] = None
     strict: Annotated[bool, _RareRunOption("--strict", help="Stop at the first row that cannot be read.")] = False
     retry_refused: RetryRefused = False
     same_model: SameModel = False

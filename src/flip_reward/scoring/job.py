@@ -24,7 +24,7 @@ from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.output import Output, RunRows, write_scores
 from flip_reward.scoring.run_folder import RunFolder, check_local, default_folder
-from flip_reward.scoring.runner import Observer, Run, RunLimits
+from flip_reward.scoring.runner import Observer, Run, RunLimits, Scorer
 from flip_reward.scoring.servers import check_servers
 from flip_reward.scoring.shards.marks import shard_folder
 from flip_reward.scoring.shards.parent import Shards, is_finished
@@ -56,6 +56,8 @@ class ScoringJob:
     """How the inputs' texts are encoded; None for UTF-8, or UTF-16 where that is certain."""
     shard: ShardSpec | None = None
     """Score a part of the rows; `folder` is then the one above the shards."""
+    scorer: Scorer | None = None
+    """Where the reward scores: None for this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +123,12 @@ class OpenedJob:
         job = self.job
         if rows is None:
             rows = self.read_rows()
-        run = Run(job.reward, self.folder, limits=job.limits, observer=observer, stop=stop)
+        run = Run(job.reward, self.folder, scorer=job.scorer, limits=job.limits, observer=observer, stop=stop)
         try:
             return await run.score(rows, prices=job.prices, limit=self.job.limit)
         finally:
+            if job.scorer is not None:
+                await job.scorer.aclose()
             await job.reward.aclose()
 
     async def checked(self, rows: Iterator[SourceRow | InvalidRow]) -> Iterator[SourceRow | InvalidRow]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from flip_reward.core.conversation import Group
 from flip_reward.core.score import Outcome, Score
 from flip_reward.data.groups import SourceRow
 from flip_reward.data.rows import InvalidRow
 from flip_reward.engines.batch.lines import RowRequests, current_row
 from flip_reward.engines.stopping import StopSignal, current_stop
 from flip_reward.errors import ConversationError, DataError, RequestDroppedError, RunStoppedError
-from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.base import RewardModel, ScoredGroup
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.run_folder import RunFolder, read_summary
 from flip_reward.scoring.servers import check_servers
@@ -33,6 +34,23 @@ class Observer(Protocol):
 
     def rejected(self, row: InvalidRow) -> None:
         """A row could not be read."""
+        ...
+
+
+class Scorer(Protocol):
+    """Scores groups where a run does not do so itself. Every `RewardModel` is one."""
+
+    @property
+    def adaptations(self) -> tuple[str, ...]:
+        """See `RewardModel.adaptations`."""
+        ...
+
+    async def score_group(self, group: Group) -> ScoredGroup:
+        """See `RewardModel.score_group`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release what is held for the running event loop."""
         ...
 
 
@@ -74,6 +92,16 @@ class FailureStreak:
         """Start counting again: the engine has answered."""
         self._length = 0
 
+    def count(self, scores: Sequence[Score]) -> None:
+        """Count the scores of a group."""
+        for score in scores:
+            if not score.cost.attempts:
+                continue  # nothing was asked for it: another response of its group stands for the request
+            if score.outcome is Outcome.ENGINE_FAILURE:
+                self.add(score.detail)
+            else:
+                self.end()
+
     def raise_if_lost(self) -> None:
         """End the session with a RunStoppedError if the engine is gone."""
         if self.lost:
@@ -114,11 +142,13 @@ class Run:
         reward: RewardModel,
         folder: RunFolder,
         *,
+        scorer: Scorer | None = None,
         limits: RunLimits | None = None,
         observer: Observer | None = None,
         stop: StopSignal | None = None,
     ) -> None:
         self._reward = reward
+        self._scorer: Scorer = scorer or reward
         self._folder = folder
         self._limits = limits or RunLimits()
         self._observer = observer
@@ -154,7 +184,7 @@ class Run:
                 seconds=time.perf_counter() - started,
                 prices=prices,
             )
-            self._folder.write_summary(summary, self._reward.adaptations)
+            self._folder.write_summary(summary, self._scorer.adaptations)
         return summary
 
     async def _work(self, rows: Iterator[SourceRow | InvalidRow]) -> None:
@@ -176,7 +206,7 @@ class Run:
         if len(indices) < size and not self._reward.independent:
             indices = list(range(size))
         try:
-            scored = await self._reward.score_group(group if len(indices) == size else group.only(indices))
+            scored = await self._scorer.score_group(group if len(indices) == size else group.only(indices))
         except ConversationError as error:
             self._reject(row.reject(str(error)))
             return
@@ -198,7 +228,7 @@ class Run:
                 return
         self._folder.append(records)
         scores = tuple(record.score for record in records)
-        self._count_failures(scores)
+        self._failures.count(scores)
         if self._observer:
             self._observer.scored(scores)
 
@@ -208,12 +238,3 @@ class Run:
             self._observer.rejected(row)
         if self._limits.strict:
             raise DataError(f"{row.source}, line {row.line}: {row.reason}", hint="leave out --strict to go on")
-
-    def _count_failures(self, scores: tuple[Score, ...]) -> None:
-        for score in scores:
-            if not score.cost.attempts:
-                continue  # nothing was asked for it: another response of its group stands for the request
-            if score.outcome is Outcome.ENGINE_FAILURE:
-                self._failures.add(score.detail)
-            else:
-                self._failures.end()

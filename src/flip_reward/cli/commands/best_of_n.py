@@ -78,7 +78,7 @@ class TieBreaking:
     seed: int
 
 
-@expand_options(without=("policy_tokenizer", "shard"))
+@expand_options(without=("policy_tokenizer", "shard", "ray", "ray_workers"))
 def best_of_n(
     inputs: Inputs,
     config: RewardConfig,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -25,11 +26,15 @@ from flip_reward.cli.options import (
 from flip_reward.cli.session import check_rows, print_note, run_job, show_prompts, tell_finished
 from flip_reward.core.similarity import Similarity
 from flip_reward.data.tables import STANDARD_OUTPUT
+from flip_reward.errors import OptionError
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.config import RewardConfig, split_settings
 from flip_reward.rewards.similarities import load_similarity
 from flip_reward.scoring.job import ScoringJob, find_finished, write_run_output
 from flip_reward.scoring.rescore import holds_likelihoods, rescore_run
+
+if TYPE_CHECKING:
+    from flip_reward.distributed import RayScorer
 
 
 @expand_options(without=("policy_tokenizer",))
@@ -79,11 +84,31 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions, batching: Batch
     check_rows(inputs, run)
     if batch is None or not batch.with_files:
         typer.echo(f"model: {config.describe_model()}", err=True)
-    job = replace(job, reward=config.load())
-    if batch is None:
-        run_job(job, as_json=run.as_json, table=run.table)
-    else:
-        run_batch(job, batch, as_json=run.as_json, table=run.table)
+    if batch is not None and run.ray is not None:
+        raise OptionError("--batch and --ray are two ways to ask", hint="leave one of them out")
+    with _open_ray(config, run) as scorer:
+        if scorer is None:
+            job = replace(job, reward=config.load())
+        else:
+            limits = run.to_limits(scorer.rows_at_once)
+            job = replace(job, reward=scorer.load_reward(), scorer=scorer, limits=limits)
+        if batch is None:
+            run_job(job, as_json=run.as_json, table=run.table)
+        else:
+            run_batch(job, batch, as_json=run.as_json, table=run.table)
+
+
+def _open_ray(config: RewardConfig, run: RunOptions) -> AbstractContextManager[RayScorer | None]:
+    """Start the workers that --ray asks for."""
+    if run.ray is None:
+        if run.ray_workers is not None:
+            raise OptionError("--ray-workers is about --ray, which is not given", hint="--ray local, or an address")
+        return nullcontext()
+    from flip_reward.distributed import RayScorer, Workers
+
+    workers = Workers.parse(run.ray_workers or "2")
+    typer.echo(f"ray: {workers} workers, {'on this machine' if run.ray == 'local' else run.ray}", err=True)
+    return closing(RayScorer(config, run.ray, workers))
 
 
 @expand_options(only=("similarity", "normalizer", "embedding_model", "idf", "likelihood_value"))
