@@ -77,4 +77,14 @@ __all__ = [
     "select_best",
     "select_rows",
 ]
-__version__ = "0.1.0"
+
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    """Look up the installed version when it is asked for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("flip-reward")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

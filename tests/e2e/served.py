@@ -22,10 +22,9 @@ class Served:
         port: Where it listens.
     """
 
-    def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
-        self.process: subprocess.Popen[str] = start(
-            folder, "serve", "--port", "0", "--cache", "off", *arguments, **variables
-        )
+    def __init__(self, folder: Path, *arguments: str, asks_model: bool = True, **variables: str) -> None:
+        cache = ("--cache", "off") if asks_model else ()
+        self.process: subprocess.Popen[str] = start(folder, "serve", "--port", "0", *cache, *arguments, **variables)
         assert self.process.stdout is not None
         self.announced = self.process.stdout.readline()
         if not self.announced:

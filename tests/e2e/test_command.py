@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flip_reward import __version__
 from flip_reward.scoring.run_folder import read_records_in_input_order
 from tests.e2e.command import read, run, run_process, start, write_rows
 from tests.http.fault_server import FaultServer
@@ -28,7 +29,7 @@ def test_help_and_version(tmp_path: Path) -> None:
         assert run(tmp_path, *command, "--help").returncode == 0
     for command in (["score"], ["best-of-n"]):
         assert "Examples:" in run(tmp_path, *command, "--help").stdout
-    assert run_process(tmp_path, "--version").stdout == "flip-reward 0.1.0\n"
+    assert run_process(tmp_path, "--version").stdout == f"flip-reward {__version__}\n"
 
 
 OF_SCORE_ALONE = {"--shard", "--batch", "--wait"}
@@ -179,7 +180,10 @@ def test_the_table_shows_ids_and_responses_also_of_an_earlier_session(tmp_path: 
 
 def test_the_package_is_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flip_reward", "--version"]
-    assert subprocess.run(command, capture_output=True, check=True, cwd=tmp_path).stdout == b"flip-reward 0.1.0\n"
+    assert (
+        subprocess.run(command, capture_output=True, check=True, cwd=tmp_path).stdout
+        == f"flip-reward {__version__}\n".encode()
+    )
 
 
 def test_rescore_needs_no_model(tmp_path: Path) -> None:

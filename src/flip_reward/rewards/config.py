@@ -39,7 +39,7 @@ from flip_reward.rewards.composite.reward import CompositeReward
 from flip_reward.rewards.composite.rules import RULES, RuleReward
 from flip_reward.rewards.controls import CONTROLS, ControlReward
 from flip_reward.rewards.flip import FlipOptions, FlipReward
-from flip_reward.rewards.function import FunctionReward, is_function_name
+from flip_reward.rewards.function import FunctionReward, installed_functions, is_function_name
 from flip_reward.rewards.judges.listwise import ListwiseJudge, ListwiseOptions
 from flip_reward.rewards.judges.logit import (
     LogitPairwiseJudge,
@@ -167,10 +167,10 @@ class RewardConfig(FlatSettings):
         [config] = split_settings([self])
         if self.formula is not None:
             return CompositeReward(self.formula, self._make_parts(self.formula, check_model=check_model))
-        if is_function_name(config.reward):
-            return FunctionReward.load(config.reward, config.control)
         if config.reward in CONTROLS:
             return ControlReward(config.reward, config.control)
+        if config.reward not in REWARDS:
+            return FunctionReward.load(config.reward, config.control)
         if check_model:
             if config.classifier is not None:
                 check_classifier(config.answering, config.classifier)
@@ -231,9 +231,10 @@ class RewardConfig(FlatSettings):
         folder = os.path.isdir(self.reward)  # noqa: PTH112 - of a text that is too long for a path it is false
         if not folder and is_formula(self.reward, REWARDS):
             return parse_formula(self.reward, REWARDS)
-        near = get_close_matches(self.reward.lower(), REWARDS, n=1)
+        known = (*REWARDS, *installed_functions())
+        near = get_close_matches(self.reward.lower(), known, n=1)
         suggestion = f"; did you mean {near[0]!r}?" if near else ""
-        hint = f"rewards are {', '.join(REWARDS)}"
+        hint = f"rewards are {', '.join(known)}"
         if not near and (folder or "/" in self.reward):
             hint = f"a folder for the run is named with --run-folder; {hint}"
         raise OptionError(f"unknown reward {self.reward!r}{suggestion}", hint=hint)

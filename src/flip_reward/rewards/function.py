@@ -1,4 +1,4 @@
-"""`FunctionReward`: a function of the user's as a reward, given in Python or by its dotted name."""
+"""`FunctionReward`: a function of the user's as a reward: given in Python, by a dotted name or by an entry point."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import math
 import re
 import reprlib
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,9 +34,15 @@ _LONGEST_ERROR = 300
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
+@cache
+def installed_functions() -> Mapping[str, str]:
+    """Return the functions that installed packages offer: entry points of the group `flip_reward.rewards`."""
+    return {one.name: one.value for one in entry_points(group="flip_reward.rewards")}
+
+
 def is_function_name(name: str) -> bool:
-    """Whether a text has the form "package.module:function"."""
-    return _DOTTED.fullmatch(name) is not None
+    """Whether a text has the form "package.module:function", or is the name of an installed function."""
+    return _DOTTED.fullmatch(name) is not None or name in installed_functions()
 
 
 def import_named(name: str) -> object:
@@ -116,8 +124,8 @@ class FunctionReward(RewardModel):
 
     @classmethod
     def load(cls, name: str, response: ResponseOptions | None = None) -> FunctionReward:
-        """Import the function "package.module:function"; an OptionError where that fails."""
-        found = import_named(name)
+        """Import "package.module:function", or the function of an entry point; an OptionError where that fails."""
+        found = import_named(installed_functions().get(name, name))
         if not callable(found) or inspect.isclass(found):
             kind = "a class" if inspect.isclass(found) else type(found).__name__
             raise OptionError(f"{name!r} is no function, but {kind}")

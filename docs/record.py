@@ -1,0 +1,71 @@
+"""Make the pictures of the README: a terminal that scores the example responses, and the page of that run.
+
+    python docs/record.py              # needs the extra "dev", the embedded model and Chromium
+
+Both are made of what the commands print and write now.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from playwright.sync_api import sync_playwright
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).parents[1]
+ASSETS = ROOT / "docs" / "assets"
+COLUMNS = 110
+COMMAND = "flip-reward score responses.jsonl --limit 4 --max-tokens 64 --table"
+CHROMIUM = "/usr/bin/chromium"
+
+
+def run(command: str, folder: Path) -> str:
+    """Run a command as in a terminal, and return what it prints, colours and all."""
+    environment = {**os.environ, "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1", "FLIP_REWARD_CACHE": "off"}
+    words = [sys.executable, "-m", *command.replace("flip-reward", "flip_reward").split()]
+    finished = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return finished.stdout
+
+
+def draw_terminal(command: str, printed: str, path: Path) -> None:
+    """Write what a command printed as an SVG that asks nobody for a font."""
+    with Path(os.devnull).open("w") as nowhere:
+        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
+        console.print(Text(f"$ {command}", style="bold"))
+        console.print(Text.from_ansi(printed))
+        drawn = console.export_svg(title="flip-reward")
+    drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
+    path.write_text(drawn.replace("Fira Code", "ui-monospace, Menlo, Consolas"), encoding="utf-8")
+
+
+def photograph(page: Path, path: Path) -> None:
+    """Save the first screen of a report."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        shown = browser.new_page(viewport={"width": 1100, "height": 760})
+        shown.goto(page.as_uri())
+        shown.wait_for_timeout(1000)
+        shown.screenshot(path=path)
+        browser.close()
+
+
+def main() -> None:
+    """Make both pictures."""
+    ASSETS.mkdir(exist_ok=True)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "responses.jsonl").write_bytes((ROOT / "examples" / "responses.jsonl").read_bytes())
+        draw_terminal(COMMAND, run(COMMAND, folder), ASSETS / "terminal.svg")
+        run("flip-reward score responses.jsonl --max-tokens 64 --run-folder run", folder)
+        run("flip-reward report run", folder)
+        photograph(folder / "run" / "report.html", ASSETS / "run-page.png")
+
+
+if __name__ == "__main__":
+    main()
