@@ -36,6 +36,8 @@ class PageLayout:
     scripts: tuple[str, ...]
     """In the order in which they run; they share one scope."""
     libraries: tuple[str, ...] = ()
+    asks: bool = False
+    """Whether the page may ask the server that it came from; others ask nobody for anything."""
 
 
 def write_document(
@@ -109,6 +111,7 @@ def _read(layout: PageLayout) -> tuple[str, Mapping[str, str]]:
     head, body = ((page / name).read_text(encoding="utf-8") for name in ("head.html", layout.template))
     return head + body, {
         "kind": layout.template.partition("/")[0],
+        "connect": " connect-src 'self';" if layout.asks else "",
         "style": (page / "style.css").read_text(encoding="utf-8"),
         "explorer": (page / "explorer.html").read_text(encoding="utf-8"),
         "script_hashes": " ".join([f"'sha256-{one}'" for one in hashes]),

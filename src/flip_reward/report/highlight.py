@@ -12,6 +12,7 @@ from flip_reward.core.tokens import load_normalizer
 from flip_reward.rewards.options import Settings, find_setting
 
 _LONGEST_SEARCH = 64  # characters within which a token has to end; keeps the search linear
+_LONGEST_KEPT = 32  # characters of a word that is remembered; a server marks whatever strangers send
 _CHUNK = re.compile(r"\S+")
 _CORE = re.compile(r"\w(?:.*\w)?", re.DOTALL)
 
@@ -74,16 +75,15 @@ def _mark(text: str, pieces: tuple[_Piece, ...], left: Counter[str]) -> tuple[in
     return tuple(bounds)
 
 
-@lru_cache(maxsize=1024)  # an original instruction is compared with many inferred ones
+@lru_cache(maxsize=8)  # an original instruction is compared with one inferred instruction after the other
 def _cut(text: str, normalizer: str) -> tuple[_Piece, ...]:
     return tuple(
         _Piece(chunk.start() + piece.start, chunk.start() + piece.end, piece.tokens)
         for chunk in _CHUNK.finditer(text)
-        for piece in _cut_chunk(chunk[0], normalizer)
+        for piece in (_cut_word if len(chunk[0]) <= _LONGEST_KEPT else _cut_chunk)(chunk[0], normalizer)
     )
 
 
-@lru_cache(maxsize=65_536)  # the same words come again and again
 def _cut_chunk(chunk: str, normalizer: str) -> tuple[_Piece, ...]:
     """Cut text without white space into pieces of one token each, or one piece where that cannot be done."""
     tokenize = load_normalizer(normalizer).tokenize
@@ -104,3 +104,6 @@ def _cut_chunk(chunk: str, normalizer: str) -> tuple[_Piece, ...]:
         pieces.append(_Piece(start, end, (token,)))
         start = end
     return tuple(pieces)
+
+
+_cut_word = lru_cache(maxsize=16_384)(_cut_chunk)  # the same words come again and again

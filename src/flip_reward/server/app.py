@@ -56,6 +56,8 @@ def create_app(reward: RewardModel, settings: ServerSettings) -> Starlette:
         for endpoint in [StreamingExchange if contract is REWARDS else Exchange]
     ]
     routes += _status_routes(scorer, metrics, has_key=settings.api_key is not None)
+    if settings.pages is not None:
+        routes += settings.pages(reward, settings)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

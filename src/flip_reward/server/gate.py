@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from starlette.routing import Route
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN_PATHS = frozenset({"/health", "/ready"})
-"""These need no key: process monitors have none, and there is nothing to learn there."""
+OPEN_PATHS = frozenset({"/", "/health", "/ready"})
+"""These need no key: browsers and process monitors have none, and there is nothing to learn there."""
 CLIENT_GONE = 499
 """The status in metrics and access log of a request whose client hung up."""
 

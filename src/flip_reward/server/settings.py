@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
 
 from flip_reward.errors import OptionError
+from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.unscored import NONE, RAISE, UnscoredAction, UnscoredPolicy
+
+if TYPE_CHECKING:
+    from starlette.routing import Route
+
+MakeRoutes: TypeAlias = "Callable[[RewardModel, ServerSettings], Sequence[Route]]"
+"""With several workers it has to be picklable."""
 
 
 class OnUnscored(StrEnum):
@@ -79,6 +88,8 @@ class ServerSettings:
     drain_seconds: float = 60.0
     """How long requests in flight may take to finish when the server is asked to stop."""
     access_log: bool = False
+    pages: MakeRoutes | None = None
+    """Makes routes for people, beside those for programs; they may come from rooms that the server does not know."""
 
     def __post_init__(self) -> None:
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.strip() == self.api_key != ""):

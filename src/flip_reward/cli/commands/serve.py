@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flip_reward.cli.options import expand_options
+from flip_reward.report.serve.page import make_routes
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.server.run import serve as run_server
 from flip_reward.server.settings import Limits, OnUnscored, ServerSettings, choose_policy
@@ -36,6 +37,9 @@ def serve(
     ] = "FLIP_SERVER_KEY",
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen at a public address without a key.", rich_help_panel=_SERVER)
+    ] = False,
+    ui: Annotated[
+        bool, typer.Option("--ui", help="Also serve a page at / to try the reward on.", rich_help_panel=_SERVER)
     ] = False,
     on_unscored: Annotated[
         OnUnscored,
@@ -96,6 +100,8 @@ def serve(
 
       flip-reward serve --base-url http://localhost:8000/v1 --model Qwen/Qwen3-4B
 
+      flip-reward serve --ui --model embedded
+
       FLIP_SERVER_KEY=... flip-reward serve --host 0.0.0.0 --model PATH.gguf --on-unscored null
     """
     settings = ServerSettings(
@@ -110,7 +116,9 @@ def serve(
         workers=workers,
         drain_seconds=drain_seconds,
         access_log=access_log,
+        pages=make_routes if ui else None,
     )
     name = config.check().settings["reward"]  # mistakes come to light before a model loads
+    seen = "a page to try it; see /docs" if ui else "see /docs"
     typer.echo(f"model: {config.describe_model()}", err=True)
-    run_server(config.load, settings, lambda address: typer.echo(f"Serving {name} at {address} (see /docs)"))
+    run_server(config.load, settings, lambda address: typer.echo(f"Serving {name} at {address} ({seen})"))
