@@ -38,6 +38,9 @@ class BatchFault(StrEnum):
     LOST_FILE = "its files have expired"
     HALF_FILE = "the first download of each file breaks off"
     SLOW_FILE = "the first download of each file stops in the middle"
+    CUT_FILE = "the first download of each file ends in the middle of a line"
+    MOVED_FILE = "its files lie on another server, which is not to see the key"
+    DAMAGED_LINES = "two lines of each file are damaged"
     STRANGE_LINES = "lines come twice, and some belong to nobody"
     NO_ANSWER = "it is created, and the connection breaks before that is said"
     SILENT = "it is created, and nothing is ever said about that"
@@ -51,6 +54,9 @@ _PURPOSES = {
     BatchFault.LOST_FILE: "lost",
     BatchFault.HALF_FILE: "half",
     BatchFault.SLOW_FILE: "slow",
+    BatchFault.CUT_FILE: "cut",
+    BatchFault.MOVED_FILE: "moved",
+    BatchFault.DAMAGED_LINES: "damaged",
 }
 """Of the files of a batch with a fault, which say how they can be read."""
 
@@ -162,6 +168,7 @@ class BatchServer(FaultServer):
         """Say what is answered where."""
         router.add_post("/v1/chat/completions", self._complete_alone)
         router.add_get("/v1/models", self._list_models)
+        router.add_get("/storage/{id}", self._fetch_from_storage)
         for method, path, answer in (
             ("POST", "/v1/files", self._upload),
             ("GET", "/v1/files/{id}/content", self._download),
@@ -225,7 +232,22 @@ class BatchServer(FaultServer):
             if http_request.transport is not None:
                 http_request.transport.close()
             return response
-        return web.Response(body=file.content, content_type="application/octet-stream")
+        if file.purpose == "moved":
+            elsewhere = self.base_url.replace("127.0.0.1", "localhost").removesuffix("/v1")
+            location = f"{elsewhere}/storage/{http_request.match_info['id']}?signature=a%2Fb%2Bc"
+            return web.Response(status=302, headers={"Location": location})
+        if file.purpose == "damaged":
+            lines = file.content.splitlines(keepends=True)
+            damaged = [line[:40] + b"\xff\xfe\n" for line in lines[:2]]
+            return web.Response(body=b"".join([*damaged, *lines[2:]]))
+        content = file.content[:-20] if file.purpose == "cut" and file.downloads == 1 else file.content
+        return web.Response(body=content, content_type="application/octet-stream")
+
+    async def _fetch_from_storage(self, http_request: web.Request) -> web.StreamResponse:
+        """Answer as a storage does, which takes a signed address and refuses any key."""
+        if http_request.headers.keys() & {"Authorization", "api-key"} or "a%2Fb%2Bc" not in http_request.raw_path:
+            return fail(400, "Only one auth mechanism allowed.")
+        return web.Response(body=self._files[http_request.match_info["id"]].content)
 
     async def _create(self, http_request: web.Request, owner: str) -> web.StreamResponse:
         asked = await http_request.json()

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from flip_reward.core.score import Outcome
 from flip_reward.engines.batch.client import BatchClient
+from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.engines.middleware import RetryPolicy
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import EngineError, EngineUnavailableError, FlipRewardError, OptionError, RunError
@@ -135,17 +137,20 @@ def test_a_run_by_batches_records_what_a_live_run_does_and_asks_each_request_onc
     assert run.lines == len(run.records)
 
 
-@pytest.mark.parametrize("fault", sorted(set(BatchFault) - {BatchFault.SILENT, BatchFault.SLOW_FILE}))
+@pytest.mark.parametrize("fault", sorted(BatchFault))
 def test_whatever_goes_wrong_with_a_batch_the_rest_is_asked_and_nothing_twice(
-    fault: BatchFault, tmp_path: Path
+    fault: BatchFault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = BatchRun(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "a key of this test")
+    hangs = fault in {BatchFault.SILENT, BatchFault.SLOW_FILE}
+    run = BatchRun(tmp_path, timeout_seconds=1.0 if hangs else 60.0)
     with BatchServer(choose_batch={1: fault}) as server:
         run.finish(server)
         asked_twice = sum(number > 1 for number in server.requests.values())
     assert run.records == run.live()
     assert run.lines == len(ROWS)
-    assert asked_twice == (len(ROWS) - 1 if fault is BatchFault.LOST_FILE else 0)  # one was asked live
+    lost = {BatchFault.LOST_FILE: len(ROWS) - 1, BatchFault.DAMAGED_LINES: 2}  # one was asked live
+    assert asked_twice == lost.get(fault, 0)
 
 
 def test_failures_are_asked_again_and_refusals_are_not(tmp_path: Path) -> None:
@@ -297,6 +302,59 @@ def test_a_wrong_key_and_a_server_without_batches_are_told_before_anything_is_as
     with FaultServer() as live_only, pytest.raises(EngineUnavailableError, match="no batches endpoint") as told:
         run.submit(live_only)
     assert "export" in str(told.value.hint)
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_server_without_the_routes_is_said_whatever_it_answers(status: int) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"detail": "Not here"}, status=status)
+
+    class Other(FaultServer):
+        """Answers single requests only."""
+
+        def add_routes(self, router: web.UrlDispatcher) -> None:
+            super().add_routes(router)
+            router.add_route("*", "/v1/batches", refuse)
+
+    async def create() -> None:
+        engine = HttpEngine(server.base_url, server.model)
+        try:
+            await BatchClient(engine.server, QUICK).create("file-1", {})
+        finally:
+            await engine.aclose()
+
+    with Other() as server, pytest.raises(EngineUnavailableError, match="no batches endpoint") as told:
+        asyncio.run(create())
+    assert "export" in str(told.value.hint)
+
+
+def test_a_batch_with_odd_fields_is_kept_so_that_it_can_be_read_again(tmp_path: Path) -> None:
+    class Odd(BatchServer):
+        """Names states and times as other providers do."""
+
+        async def _look(self, http_request: web.Request, owner: str) -> web.Response:
+            answered = await super()._look(http_request, owner)
+            fields = json.loads(answered.body)  # type: ignore[arg-type]
+            state = fields["status"].replace("cancelled", "canceled").upper()
+            odd = {"expires_at": "2026-12-01T00:00:00Z", "metadata": "none", "request_counts": None, "status": state}
+            return web.json_response({**fields, **odd})
+
+    run = BatchRun(tmp_path)
+    with Odd(choose_batch={1: BatchFault.CANCELLED}) as server:
+        assert run.finish(server) == 2
+    assert run.lines == len(ROWS)
+
+
+def test_a_request_that_no_batch_takes_is_an_outcome_and_holds_up_no_other(tmp_path: Path) -> None:
+    long = {"instruction": "say word", "response": "this is word" + " very" * 5_000}
+    run = BatchRun(tmp_path, [*ROWS, long])
+    run.limits = {"most_bytes": 8_000}
+    with BatchServer() as server:
+        run.submit(server)
+        run.wait(server)
+    outcomes = [record.score.outcome for record in run.records]
+    assert outcomes == [Outcome.SCORED] * len(ROWS) + [Outcome.CONTEXT_TOO_LONG]
+    assert "8" in str(run.records[-1].score.detail)
 
 
 def test_the_state_of_batches_is_known_without_the_rows(tmp_path: Path) -> None:

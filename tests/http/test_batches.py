@@ -127,16 +127,17 @@ def test_batches_give_the_records_of_a_live_run(
     assert batched.lines == len(batched.records)
 
 
-@pytest.mark.parametrize("fault", sorted(set(BatchFault) - {BatchFault.SILENT, BatchFault.SLOW_FILE}))
+@pytest.mark.parametrize("fault", sorted(BatchFault))
 def test_what_went_wrong_with_a_batch_is_asked_again_and_nothing_else(fault: BatchFault, tmp_path: Path) -> None:
-    batched = Batched(tmp_path, ROWS, "--max-attempts", "4")
+    hangs = fault in {BatchFault.SILENT, BatchFault.SLOW_FILE}
+    batched = Batched(tmp_path, ROWS, "--max-attempts", "4", "--timeout-seconds", "1" if hangs else "60")
     with BatchServer(choose_batch={1: fault}, looks=0) as server:
         batched.finish(server)
         asked_once = sum(count == 1 for count in server.requests.values())
     assert batched.records == batched.live()
     assert batched.lines == len(ROWS)
-    again = len(ROWS) - 1 if fault is BatchFault.LOST_FILE else 0  # the first is asked live
-    assert asked_once == len(ROWS) - again
+    again = {BatchFault.LOST_FILE: len(ROWS) - 1, BatchFault.DAMAGED_LINES: 2}  # the first is asked live
+    assert asked_once == len(ROWS) - again.get(fault, 0)
 
 
 def test_an_expired_batch_is_followed_by_one_with_the_rest(tmp_path: Path) -> None:
@@ -151,6 +152,13 @@ def test_an_expired_batch_is_followed_by_one_with_the_rest(tmp_path: Path) -> No
         sent = batched.step(server, "submit")
         assert f"1 batch with {left} requests sent" in sent.stdout
         assert batched.step(server, "collect", "--wait").returncode == 0
+
+
+def test_damaged_lines_are_said(tmp_path: Path) -> None:
+    batched = Batched(tmp_path)
+    with BatchServer(choose_batch={1: BatchFault.DAMAGED_LINES}, looks=0) as server:
+        batched.step(server, "submit")
+        assert "damaged lines: 2" in batched.step(server, "collect").stdout
 
 
 def test_failed_lines_are_asked_again_and_refused_ones_are_not(tmp_path: Path) -> None:
@@ -257,6 +265,17 @@ def test_a_run_by_batches_and_a_live_one_go_on_with_each_other(tmp_path: Path) -
     assert batched.records == batched.live()
 
 
+def test_a_live_run_says_what_it_asks_once_more(tmp_path: Path) -> None:
+    batched = Batched(tmp_path)
+    with BatchServer(looks=100) as server:
+        batched.step(server, "submit")
+        options = ["--base-url", server.base_url, "--model", server.model, "--run-folder", "run", "--cache", "off"]
+        scored = run(tmp_path, "score", "rows.jsonl", *options)
+    assert scored.returncode == 0
+    assert "11 requests" in scored.stderr
+    assert "--batch collect" in scored.stderr
+
+
 def test_a_server_without_batches_is_said(tmp_path: Path) -> None:
     batched = Batched(tmp_path)
     with FaultServer() as server:
@@ -315,6 +334,30 @@ class TestFiles:
             assert imported.returncode == 3, imported.stderr
         assert set(vllm.custom_ids.values()) == {1}
         assert batched.records == batched.live()
+
+    def test_what_holds_no_replies_is_none(self, tmp_path: Path) -> None:
+        batched = Batched(tmp_path)
+        self.step(batched, "export", "files")
+        (tmp_path / "files/junk.jsonl").write_text('junk\n{"a": 1}\n')
+        for name in ("requests-0001.jsonl", "junk.jsonl"):
+            refused = self.step(batched, "import", f"files/{name}")
+            assert refused.returncode == 2
+            assert "holds no replies" in refused.stderr
+        assert "requests-0001.jsonl with 12 requests" in self.step(batched, "export", "files").stdout
+
+    def test_replies_to_earlier_requests_are_none_to_later_ones(self, tmp_path: Path) -> None:
+        batched = Batched(tmp_path)
+        vllm = BatchServer(lambda prompt, _: Fault.SERVER_ERROR if "word3" in prompt else None)
+        self.step(batched, "export", "files")
+        vllm.run_batch(tmp_path / "files/requests-0001.jsonl", tmp_path / "files/replies-0001.jsonl")
+        imported = self.step(batched, "import", "files")
+        assert "1 request is not answered" in imported.stdout
+        assert "SERVER_ERROR" in imported.stdout
+        assert "requests-0002.jsonl with 1 request" in self.step(batched, "export", "files").stdout
+        again = self.step(batched, "import", "files")
+        assert "0 new replies" in again.stdout
+        assert "1 batch with 1 request is exported" in again.stdout
+        assert "requests-0002.jsonl with 1 request" in self.step(batched, "export", "files").stdout
 
     def test_a_killed_run_is_imported_as_far_as_it_came(self, tmp_path: Path) -> None:
         batched, vllm = Batched(tmp_path), BatchServer()

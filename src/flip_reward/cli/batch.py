@@ -31,7 +31,7 @@ from flip_reward.redact import current_arguments, mask_arguments
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.batch.files import Exported, Imported, export_requests, import_replies
 from flip_reward.scoring.batch.steps import Progress, collect, find_engine, status, submit
-from flip_reward.scoring.batch.store import EXPORTED, SENDING, UNSENT, BatchStore, SubmittedBatch
+from flip_reward.scoring.batch.store import EXPORTED, BatchStore, SubmittedBatch
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
 
 NO_SERVER = "http://vllm-run-batch.invalid/v1"
@@ -185,7 +185,7 @@ class _Session:
                 self._import(chosen.folder)
 
     def _submit(self) -> None:
-        before = {batch.number for batch in self._store.batches if _is_at_server(batch)}
+        before = {batch.number for batch in self._store.batches if not batch.to_send}
 
         async def work(display: ProgressDisplay) -> Progress:
             try:
@@ -194,7 +194,7 @@ class _Session:
                 await self._engine.aclose()
 
         progress = watch_opened(self._opened, self._messages, self._stop, work)
-        new = [batch for batch in progress.batches if _is_at_server(batch) and batch.number not in before]
+        new = [batch for batch in progress.batches if batch.awaited and batch.number not in before]
         if new:
             self._say(f"{_count_batches(new)} sent.")
         self._finish(replace(progress, missing=0), left_is_failure=False)  # they are in these batches
@@ -298,7 +298,7 @@ class _Watch:
 
     def looked(self, batches: Sequence[SubmittedBatch]) -> None:
         now = time.monotonic()
-        for batch in filter(_is_open, batches):
+        for batch in (one for one in batches if one.awaited):
             state, when = self._said.get(batch.number, ("", 0.0))
             if state != batch.state or now - when >= _LINE_EVERY_SECONDS:
                 self._said[batch.number] = batch.state, now
@@ -322,29 +322,21 @@ def describe_batch(batch: SubmittedBatch) -> str:
     parts.append(f"{batch.completed:,} of {batch.requests:,} answered")
     if batch.failed:
         parts.append(f"{batch.failed:,} failed")
-    if batch.expires_at is not None and _is_open(batch) and not BatchState(batch.state).ended:
+    if batch.expires_at is not None and batch.awaited and not BatchState(batch.state).ended:
         parts.append(f"expires in {max(0, round((batch.expires_at - time.time()) / 3600))} h")
     if batch.collected and batch.state != EXPORTED:
         parts.append("collected")
     return f"batch {batch.number}: {', '.join(parts)}"
 
 
-def _is_at_server(batch: SubmittedBatch) -> bool:
-    return batch.id is not None and batch.state != EXPORTED
-
-
-def _is_open(batch: SubmittedBatch) -> bool:
-    return _is_at_server(batch) and not batch.collected
-
-
 def _what_is_left(progress: Progress) -> list[str]:
     """Say what is not answered yet, each with the command that sees to it."""
-    sent = [batch for batch in progress.batches if _is_open(batch)]
+    sent = [batch for batch in progress.batches if batch.awaited]
     ended = [batch for batch in sent if BatchState(batch.state).ended]
     running = [batch for batch in sent if batch not in ended]
-    exported = [batch for batch in progress.batches if batch.state == EXPORTED and not batch.collected]
+    exported = [batch for batch in progress.batches if batch.in_files]
     folders = [batch.id for batch in progress.batches if batch.state == EXPORTED and batch.id]
-    missing = progress.missing + sum(batch.requests for batch in progress.batches if batch.state in (UNSENT, SENDING))
+    missing = progress.missing + sum(batch.requests for batch in progress.batches if batch.to_send)
     lines = []
     if running:
         verb = "is" if len(running) == 1 else "are"

@@ -41,6 +41,7 @@ from flip_reward.rewards.calibration import without_calibration
 from flip_reward.rewards.composite.reward import CompositeReward
 from flip_reward.rewards.judges.base import Judge
 from flip_reward.rewards.trained import TrainedReward
+from flip_reward.scoring.batch.store import BatchStore
 from flip_reward.scoring.job import OpenedJob, ScoringJob, find_groups, open_job
 from flip_reward.scoring.run_folder import REJECTED, read_records_in_input_order, read_summary
 from flip_reward.scoring.shards.parent import Shards
@@ -62,8 +63,20 @@ def run_job(job: ScoringJob, *, as_json: bool, table: bool | None) -> None:
     """Run a job and print its results, with `as_json` the summary alone; messages go to standard error."""
     opened = open_job(job)
     with closing(opened.folder):
+        _tell_of_batches(opened)
         summary = score_opened(opened, Console(stderr=True), StopSignal())
         finish_job(opened, summary, as_json=as_json, table=table)
+
+
+def _tell_of_batches(opened: OpenedJob) -> None:
+    """Say that a run without `--batch` asks once more what batches were asked."""
+    with closing(BatchStore(opened.folder.path)) as store:
+        asked = sum(batch.requests for batch in store.batches if batch.awaited or batch.in_files)
+    if asked:
+        print_note(
+            f"batches that are not collected hold {asked:,} requests, which are now asked once more where their rows "
+            "are not scored; '--batch collect' or '--batch import DIR' takes the replies instead"
+        )
 
 
 def finish_job(opened: OpenedJob, summary: Summary, *, as_json: bool, table: bool | None) -> None:

@@ -8,20 +8,22 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
 from flip_reward.core.json_body import read_json
 from flip_reward.engines.batch.lines import ENDPOINT
 from flip_reward.engines.http.server import HttpServer
-from flip_reward.engines.http.wire import HttpResponse
+from flip_reward.engines.http.wire import HttpResponse, shorten
 from flip_reward.engines.middleware import RetryPolicy
 from flip_reward.engines.stopping import pause
 from flip_reward.errors import EngineError, EngineUnavailableError, MalformedCompletionError, RequestRefusedError
 
 _PAGE = 100
-_GONE = 404
+GONE = 404
+"""The status of a batch or a file that is not there."""
+_NOT_IMPLEMENTED = 501
 _NO_BATCHES = "where requests are only answered one by one, --batch export writes files for 'vllm run-batch'"
 
 
@@ -36,6 +38,12 @@ class BatchState(StrEnum):
     EXPIRED = "expired"
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        """Return the state that a server names, in any case and spelling; one that nobody knows is no end."""
+        name = name.lower().replace("canceled", "cancelled").replace("canceling", "cancelling")
+        return cls(name) if name in set(cls) else cls("in_progress")
 
     @property
     def ended(self) -> bool:
@@ -115,7 +123,7 @@ class BatchClient:
     async def download(self, file: str, path: Path) -> None:
         """Write a file of replies to disk. One that is not there is tried again: a batch may end before its files."""
         url = f"{self._files}/{file}/content"
-        await self._try(lambda: self.server.download(url, path), missing=True, passing=(_GONE,))
+        await self._try(lambda: self.server.download(url, path), missing=True, passing=(GONE,))
 
     async def _try(
         self,
@@ -150,8 +158,10 @@ class BatchClient:
                 self.server.answered = True
                 return response
             error = self.server.read_error(response)
-            if missing and isinstance(error, RequestRefusedError) and error.status == _GONE:
+            if missing and isinstance(error, RequestRefusedError) and error.status == GONE:
                 raise error
+            if response.status == _NOT_IMPLEMENTED:
+                raise EngineUnavailableError(f"{self.server.base_url} has no batches endpoint", hint=_NO_BATCHES)
         explained = await self.server.explain(error, endpoint="batches")
         if explained is not error and isinstance(error, RequestRefusedError) and self.server.lacks_endpoint(error):
             raise EngineUnavailableError(str(explained), hint=_NO_BATCHES) from error
@@ -171,24 +181,27 @@ class BatchClient:
 
     def _describe(self, fields: Any) -> Batch:  # noqa: ANN401 - whatever the JSON holds
         try:
-            counts, state = fields.get("request_counts") or {}, str(fields["status"]).lower()
-            errors = (fields.get("errors") or {}).get("data") or ()
+            counts, expires_at = fields.get("request_counts") or {}, fields.get("expires_at")
+            errors, metadata = (fields.get("errors") or {}).get("data") or (), fields.get("metadata")
             return Batch(
                 id=str(fields["id"]),
-                # A state that nobody knows yet is none in which a batch has ended.
-                state=BatchState(state) if state in set(BatchState) else BatchState.IN_PROGRESS,
+                state=BatchState.of(str(fields["status"])),
                 completed=int(counts.get("completed") or 0),
                 failed=int(counts.get("failed") or 0),
-                output_file=fields.get("output_file_id") or None,
-                error_file=fields.get("error_file_id") or None,
-                expires_at=fields.get("expires_at"),
-                metadata=fields.get("metadata") or {},
-                errors=tuple(str(error.get("message") or error.get("code")) for error in errors),
+                output_file=_name(fields.get("output_file_id")),
+                error_file=_name(fields.get("error_file_id")),
+                expires_at=int(expires_at) if isinstance(expires_at, int | float) else None,
+                metadata=metadata if isinstance(metadata, dict) else {},
+                errors=tuple(shorten(str(error.get("message") or error.get("code"))) for error in errors),
             )
-        except (ValueError, TypeError, LookupError, AttributeError):
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
             raise self._malformed() from None
 
     def _malformed(self) -> EngineError:
         return MalformedCompletionError(
             f"{self.server.base_url} answered with something that is not a batch", hint=_NO_BATCHES
         )
+
+
+def _name(given: object) -> str | None:
+    return str(given) if given else None

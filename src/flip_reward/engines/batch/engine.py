@@ -42,6 +42,11 @@ class Replies(Protocol):
         ...
 
     @property
+    def most_bytes(self) -> int:
+        """How long a request may be, as a line of a batch."""
+        ...
+
+    @property
     def answered(self) -> bool:
         """Whether any request was ever answered with a completion."""
         ...
@@ -167,7 +172,11 @@ class BatchEngine:
             found = await self._ask(found)
         if isinstance(found, Completion):
             return found
-        self._replies.want(BatchLine(found.key, found.draft.body), found.failure)
+        line = BatchLine(found.key, found.draft.body)
+        if len(line) > self._replies.most_bytes:
+            limit = f"{self._replies.most_bytes / 10**6:g} MB"
+            raise ContextTooLongError(f"a request of {len(line) / 10**6:.1f} MB, and a batch takes {limit}")
+        self._replies.want(line, found.failure)
         raise RequestDroppedError("not answered yet: it is asked by a batch")
 
     def _read(self, draft: Draft) -> Completion | _Unanswered:
@@ -183,7 +192,8 @@ class BatchEngine:
             if isinstance(answer, EngineError):
                 if self._settles(answer, draft.request):
                     raise answer
-                return _Unanswered(draft, key, str(answer))
+                failure = str(answer).removeprefix(f"{self.base_url} ")  # where it was asked is no news
+                return _Unanswered(draft, key, failure)
             draft = answer
 
     def _decode(self, response: HttpResponse, draft: Draft) -> Completion | Draft | EngineError:

@@ -34,11 +34,17 @@ class BatchLine:
     Example:
         >>> BatchLine("2f1c", b'{"model":"m"}').to_line()
         b'{"custom_id":"2f1c","method":"POST","url":"/v1/chat/completions","body":{"model":"m"}}\n'
+        >>> len(BatchLine("2f1c", b'{"model":"m"}')) == len(_)
+        True
     """
 
     key: str
     """Names the request, and so its reply: see `make_key`."""
     body: bytes
+
+    def __len__(self) -> int:
+        """How long its line is."""
+        return len(_HEAD % b"") + len(self.key) + len(self.body) + len(b"}\n")
 
     def to_line(self) -> bytes:
         """Return it as a line of a requests file."""
@@ -68,6 +74,11 @@ class ReplyLine:
     error: str | None = None
     """Why it was never answered."""
 
+    @property
+    def answered(self) -> bool:
+        """Whether the server answered it with what was asked for."""
+        return self.status is not None and self.status < 300
+
     @classmethod
     def from_line(cls, line: bytes) -> Self:
         """Read a line of an output or error file, in any order of fields; a ValueError where it is none."""
@@ -75,6 +86,8 @@ class ReplyLine:
         valid = isinstance(fields, dict) and isinstance(fields.get("response") or {}, dict)
         if not valid or not isinstance(fields.get("custom_id"), str):
             raise ValueError("not a line of a batch: it has no custom_id, or an odd response")
+        if "method" in fields and not fields.keys() & {"response", "error"}:
+            raise ValueError("a request, and no reply")
         key, response, error = fields["custom_id"], fields.get("response") or {}, fields.get("error")
         status, body = response.get("status_code"), response.get("body")
         if not isinstance(status, int) or (status < _BAD_REQUEST and body is None):

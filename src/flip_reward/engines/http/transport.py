@@ -36,6 +36,7 @@ KEEP_ALIVE_SECONDS = 4.0  # below the 5 s of uvicorn, which would otherwise hang
 MAX_RESPONSE_BYTES = 32 * 2**20
 SLOWEST_BYTES_PER_SECOND = 50_000
 """A file may take as long as this to be sent, and the time of an answer besides."""
+_REDIRECTS, _MOST_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 5
 MAX_BYTES_AT_ONCE = 2**20  # aiohttp warns of longer bodies, which would block the event loop when sent in one piece
 
 
@@ -73,8 +74,28 @@ class HttpSession:
             )
 
     async def download(self, url: str, path: Path) -> HttpResponse:
-        """Get a file once. It lies at the path if the status is below 300; else the response's body says why not."""
+        """Get a file once. It lies at the path if the status is below 300; else the response's body says why not.
 
+        Redirects are followed, such as to a storage; another server sees neither the key nor other headers.
+        """
+        target = URL(url)
+        response = await self._download(target, path)
+        for _ in range(_MOST_REDIRECTS):
+            moved = _find_target(target, response)
+            if moved is None:
+                break
+            target = moved
+            if target.origin() == URL(self._address).origin():
+                response = await self._download(target, path)
+                continue
+            stranger = HttpSession(str(target.origin()), {}, self._timeout_seconds)
+            try:
+                response = await stranger._download(target, path)
+            finally:
+                await stranger.aclose()
+        return response
+
+    async def _download(self, url: URL, path: Path) -> HttpResponse:
         async def read(response: aiohttp.ClientResponse) -> bytes:
             if response.status >= 300:
                 return await _read(response)
@@ -89,7 +110,7 @@ class HttpSession:
     async def _request(
         self,
         method: str,
-        url: str,
+        url: str | URL,
         read: Callable[[aiohttp.ClientResponse], Coroutine[object, object, bytes]],
         **options: Any,  # noqa: ANN401 - those of aiohttp
     ) -> HttpResponse:
@@ -218,6 +239,19 @@ async def _open_session(
         yield session
     finally:
         await session.close()
+
+
+def _find_target(url: URL, response: HttpResponse) -> URL | None:
+    """Return where a download goes on; None where it does not, or may not: from https to http, to other protocols."""
+    location = response.headers.get("Location")
+    if response.status not in _REDIRECTS or location is None:
+        return None
+    try:
+        target = url.join(URL(location, encoded=True)).with_user(None)
+        target.origin()
+    except ValueError:
+        return None
+    return target if target.scheme in ("https", url.scheme) else None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -129,7 +129,7 @@ def _read_choice(choice: dict[str, Any], usage: Usage, others: tuple[Completion,
         refusal = refusal or next((part["refusal"] for part in text if part["type"] == "refusal"), None)
         text = "".join(part["text"] for part in text if part["type"] in ("text", "output_text"))
     if isinstance(refusal, str) and refusal.strip():
-        said = f"the model refused: {_shorten(refusal)}"
+        said = f"the model refused: {shorten(refusal)}"
         return Completion(text, "refusal", usage, others=others, detail=said)
     detail = None if text and not text.isspace() else _explain_nothing(message, finish_reason)
     return Completion(text, finish_reason, usage, others=others, detail=detail)
@@ -215,7 +215,7 @@ def read_error(
 ) -> EngineError:
     """Return the error that a response without a completion stands for, without secrets that the server repeats."""
     said = read_error_body(body)
-    words = _shorten(said.message, secrets)
+    words = shorten(said.message, secrets)
     quoted = f": {words}" if words else ""
     stated = said.status if status < 300 else status  # gateways report a failure behind them with status 200
     if stated is None and not said.in_reply:
@@ -396,7 +396,8 @@ def _until(text: str) -> float | None:
         return None
 
 
-def _shorten(message: str, secrets: Sequence[str] = ()) -> str:
+def shorten(message: str, secrets: Sequence[str] = ()) -> str:
+    """Return what a server says in one line, without secrets that it repeats."""
     for secret in secrets:
         if len(secret) >= _MIN_SECRET_CHARACTERS:
             message = message.replace(secret, "***")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flip_reward.data.files import atomic_file, storage_error
-from flip_reward.engines.batch.lines import LinesRead, read_replies
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import OptionError, RunError
 from flip_reward.scoring.batch.steps import Progress, prepare, record
@@ -52,18 +51,15 @@ async def export_requests(
     """
     _check_folder(folder)
     summary = await prepare(opened, store, observer=observer, stop=stop)
-    files = {_write(store, batch, folder): batch.requests for batch in store.batches if _is_for_files(batch)}
+    for_files = [batch for batch in store.batches if batch.state == UNSENT or batch.in_files]
+    files = {_write(store, batch, folder): batch.requests for batch in for_files}
     store.save()
-    return Exported(Progress(store.batches, summary, store.missing), files)
+    return Exported(Progress.of(store, summary), files)
 
 
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"{folder} is a file", hint="name a folder for the requests: --batch export DIR")
-
-
-def _is_for_files(batch: SubmittedBatch) -> bool:
-    return batch.state in (UNSENT, EXPORTED) and not batch.collected
 
 
 def _write(store: BatchStore, batch: SubmittedBatch, folder: Path) -> Path:
@@ -94,18 +90,21 @@ async def import_replies(
     """
     files = _find_files(place)
     taken = _add([store.take(path) for path in files])
-    if taken.unknown and not taken.replies and not taken.known:
-        raise RunError(
-            f"the replies in {place} are not to requests of this run",
-            hint="import them with the command that exported the requests, and its options",
-        )
+    if not taken.replies and not taken.known:
+        if taken.unknown:
+            raise RunError(
+                f"the replies in {place} are not to requests of this run",
+                hint="import them with the command that exported the requests, and its options",
+            )
+        if taken.damaged:
+            raise RunError(f"{place} holds no replies", hint="import what 'vllm run-batch -o' wrote")
     for batch in store.batches:
-        if batch.state == EXPORTED and not batch.collected:
-            batch.completed = _count_answered(store, batch)
+        if batch.in_files:
+            batch.completed = store.count_replies(batch)
             if batch.completed:
                 store.collect(batch)
     summary = await record(opened, store, observer=observer, stop=stop)
-    return Imported(Progress(store.batches, summary, store.missing), len(files), taken)
+    return Imported(Progress.of(store, summary), len(files), taken)
 
 
 def _find_files(place: Path) -> list[Path]:
@@ -131,8 +130,3 @@ def _add(each: list[Taken]) -> Taken:
         damaged=sum(one.damaged for one in each),
         unfinished=any(one.unfinished for one in each),
     )
-
-
-def _count_answered(store: BatchStore, batch: SubmittedBatch) -> int:
-    asked = read_replies(store.requests_file(batch), LinesRead())  # any line of a batch names its request
-    return sum(store.find(line.key) is not None for line in asked)

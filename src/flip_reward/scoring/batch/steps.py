@@ -11,18 +11,26 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Self
 
 from flip_reward.engines.base import Engine
-from flip_reward.engines.batch.client import Batch, BatchClient, BatchState
+from flip_reward.engines.batch.client import GONE, Batch, BatchClient, BatchState
 from flip_reward.engines.batch.engine import BatchEngine
 from flip_reward.engines.http.engine import HttpEngine
 from flip_reward.engines.middleware import innermost, replace_innermost
 from flip_reward.engines.stopping import StopSignal, current_stop, pause
-from flip_reward.errors import EngineError, OptionError, RequestDroppedError, RequestRefusedError, RunError
+from flip_reward.errors import (
+    EngineError,
+    MalformedCompletionError,
+    OptionError,
+    RequestDroppedError,
+    RequestRefusedError,
+    RunError,
+)
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.calibration import CalibratedReward
 from flip_reward.rewards.composite.reward import CompositeReward
-from flip_reward.scoring.batch.store import EXPORTED, FETCHED, SENDING, UNSENT, BatchStore, SubmittedBatch
+from flip_reward.scoring.batch.store import FETCHED, SENDING, BatchStore, SubmittedBatch, Taken
 from flip_reward.scoring.job import OpenedJob
 from flip_reward.scoring.runner import Observer
 from flip_reward.scoring.summary import Summary
@@ -30,7 +38,6 @@ from flip_reward.scoring.summary import Summary
 NAME = "flip_reward"
 """The name in a batch's metadata by which it is found again."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
-_GONE = 404
 
 Watch = Callable[[Sequence[SubmittedBatch]], None]
 """Is shown the batches each time they were looked at."""
@@ -50,6 +57,13 @@ class Progress:
     """How many of these failed before."""
     failure: str | None = None
     """Why the last one did."""
+
+    @classmethod
+    def of(cls, store: BatchStore, summary: Summary) -> Self:
+        """Say how far a run is after a pass over its rows."""
+        errors = [batch.error for batch in store.batches if batch.error]
+        failure = store.failure or (errors[-1] if errors else None)
+        return cls(store.batches, summary, store.missing, store.failures, failure)
 
 
 def find_engine(reward: RewardModel) -> HttpEngine:
@@ -149,9 +163,9 @@ async def submit(
     await _fetch(store, client)
     summary = await prepare(opened, store, live=True, observer=observer, stop=stop)
     for batch in store.batches:
-        if batch.state in (UNSENT, SENDING) and not stop.requested:
+        if batch.to_send and not stop.requested:
             await _send(store, client, batch)
-    return _progress(store, summary)
+    return Progress.of(store, summary)
 
 
 async def status(store: BatchStore, client: BatchClient) -> Progress:
@@ -179,34 +193,26 @@ async def collect(
         if watch is not None:
             watch(store.batches)
         await _fetch(store, client)
-        if not (wait and any(map(_is_awaited, store.batches))):
+        if not (wait and any(batch.awaited for batch in store.batches)):
             break
         try:
             await pause(seconds)
         except RequestDroppedError:
             return Progress(store.batches)
         seconds = min(seconds * 1.5, LONGEST_WAIT_SECONDS)
-    return _progress(store, await record(opened, store, observer=observer, stop=stop))
-
-
-def _progress(store: BatchStore, summary: Summary) -> Progress:
-    errors = [batch.error for batch in store.batches if batch.error]
-    failure = store.failure or (errors[-1] if errors else None)
-    return Progress(store.batches, summary, store.missing, store.failures, failure)
-
-
-def _is_awaited(batch: SubmittedBatch) -> bool:
-    return not batch.collected and batch.state not in (UNSENT, SENDING, EXPORTED)
+    return Progress.of(store, await record(opened, store, observer=observer, stop=stop))
 
 
 async def _look(store: BatchStore, client: BatchClient) -> None:
     """Note the state of every batch that is awaited."""
-    for batch in filter(_is_awaited, store.batches):
+    for batch in store.batches:
+        if not batch.awaited:
+            continue
         assert batch.id is not None  # noqa: S101 - it was sent
         try:
             _note(batch, await client.get(batch.id))
         except RequestRefusedError as error:
-            if error.status != _GONE:
+            if error.status != GONE:
                 raise
             raise _of_another_account(batch, client) from error
         store.save()
@@ -232,24 +238,43 @@ def _note(batch: SubmittedBatch, found: Batch) -> None:
 
 async def _fetch(store: BatchStore, client: BatchClient) -> None:
     """Take over the replies of every batch that has ended; its state must be known."""
-    file = store.path / FETCHED
     for batch in filter(_has_ended, store.batches):
         # Of two replies to one request the last counts, and that is not to be an error.
         for name in filter(None, (batch.error_file, batch.output_file)):
             try:
-                await client.download(name, file)
-                store.take(file)
+                taken = await _take(store, client, name)
+                if taken.damaged:
+                    batch.error = f"file {name} of batch {batch.id} has damaged lines: {taken.damaged:,}"
             except RequestRefusedError as error:
-                if error.status != _GONE:
+                if error.status != GONE:
                     raise
                 batch.error = f"file {name} of batch {batch.id} is gone: it has expired, or was deleted"
-            finally:
-                file.unlink(missing_ok=True)
         store.collect(batch)
 
 
+async def _take(store: BatchStore, client: BatchClient, name: str) -> Taken:
+    """Take over a file of replies. What is cut off is fetched again: its other replies are paid for."""
+    file, started = store.path / FETCHED, time.monotonic()
+    for attempts in count(1):
+        try:
+            await client.download(name, file)
+            taken = store.take(file)
+        finally:
+            file.unlink(missing_ok=True)
+        if not taken.unfinished:
+            return taken
+        error = MalformedCompletionError(
+            f"file {name} ends in the middle of a line",
+            hint="its whole lines are kept; the same command fetches it again",
+        )
+        if not client.retry.allows_retry(attempts, time.monotonic() - started):
+            raise error
+        await pause(client.retry.wait_seconds(error, attempts))
+    raise AssertionError
+
+
 def _has_ended(batch: SubmittedBatch) -> bool:
-    return _is_awaited(batch) and BatchState(batch.state).ended
+    return batch.awaited and BatchState(batch.state).ended
 
 
 async def _send(store: BatchStore, client: BatchClient, batch: SubmittedBatch) -> None:

@@ -37,7 +37,7 @@ from flip_reward.scoring.record_index import LineIndex
 BATCH = "batch"
 """The folder of a run's batches."""
 UNSENT, SENDING, EXPORTED = "unsent", "sending", "exported"
-"""States of a batch that the server knows nothing of, or may know something of."""
+"""States of a batch that no server knows of; of one that is "sending", a server may."""
 FETCHED = "fetched.jsonl"
 """Where a file of replies lies while it is taken over."""
 _BATCHES, _REPLIES, _REQUESTS = "batches.json", "replies.jsonl", "requests-*.jsonl"
@@ -74,6 +74,21 @@ class SubmittedBatch(BaseModel):
     """Why it failed as a whole, or why its files are gone."""
     collected: bool = False
     """Everything that it will ever answer is in `replies.jsonl`: what is not is asked again."""
+
+    @property
+    def to_send(self) -> bool:
+        """Whether it waits to be sent."""
+        return self.state in (UNSENT, SENDING)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a server has it, and its replies were not fetched."""
+        return not (self.collected or self.to_send or self.state == EXPORTED)
+
+    @property
+    def in_files(self) -> bool:
+        """Whether it was exported, and its replies were not imported."""
+        return self.state == EXPORTED and not self.collected
 
 
 class _Batches(BaseModel):
@@ -131,6 +146,7 @@ class BatchStore:
         self._asked: _Keys | None = None  # by any batch
         self._wanted = _Keys()
         self._writer: _RequestsWriter | None = None
+        self._taken = _Keys()
         self._kept: dict[str, ReplyLine] = {}
         self._replies: LineIndex | None = None
         self._load_replies()
@@ -181,7 +197,7 @@ class BatchStore:
         """Keep the reply to a request that was asked right away."""
         self._append(reply.to_line())
         self._kept[reply.key] = reply
-        self.answered = self.answered or (reply.status is not None and reply.status < 300)
+        self.answered = self.answered or reply.answered
 
     def note_changes(self, changes: Sequence[str]) -> None:
         """Keep what the model wants otherwise."""
@@ -198,16 +214,25 @@ class BatchStore:
     def _read_requests(self, batches: Iterator[SubmittedBatch]) -> _Keys:
         keys = _Keys()
         for batch in batches:
-            path = self.requests_file(batch)
-            try:
-                with path.open("rb") as file:
-                    for line in file:
-                        key = _key_of(line)
-                        if key is not None:
-                            keys.add(key)
-            except OSError as error:
-                raise RunError(f"{path} cannot be read", hint="without it requests would be asked twice") from error
+            for key in self._read_keys(batch):
+                keys.add(key)
         return keys
+
+    def _read_keys(self, batch: SubmittedBatch) -> Iterator[int]:
+        path = self.requests_file(batch)
+        try:
+            with path.open("rb") as file:
+                yield from (key for key in map(_key_of, file) if key is not None)
+        except OSError as error:
+            raise RunError(f"{path} cannot be read", hint="without it requests would be asked twice") from error
+
+    def count_replies(self, batch: SubmittedBatch) -> int:
+        """Count the requests of a batch that are answered, or that this store took any reply to."""
+        return sum(key in self._taken or self._is_answered(key) for key in self._read_keys(batch))
+
+    def _is_answered(self, key: int) -> bool:
+        line = None if self._replies is None else self._replies.find(key)
+        return line is not None and ReplyLine.from_line(line).answered
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -233,16 +258,19 @@ class BatchStore:
         """Take over the replies of an output or error file; `find` knows them when it returns."""
         if self._asked is None:
             self._asked = self._read_requests(iter(self.batches))
-        found, read, lines, size = Taken(), LinesRead(), [b""], 0
+        found, read, lines, size, answered = Taken(), LinesRead(), [b""], 0, _Keys()
         for reply in read_replies(path, read):
             short = short_key(reply.key)
             if short is None or short not in self._asked:
                 found = replace(found, unknown=found.unknown + 1)
                 continue
             earlier = self.find(reply.key)
-            if earlier is not None and earlier.status is not None and earlier.status < 300:
+            if short in answered or earlier == reply or (earlier is not None and earlier.answered):
                 found = replace(found, known=found.known + 1)
                 continue
+            if reply.answered:
+                answered.add(short)
+            self._taken.add(short)
             found = replace(found, replies=found.replies + 1)
             lines.append(reply.to_line())
             size += len(lines[-1])

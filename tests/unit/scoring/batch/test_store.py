@@ -85,6 +85,16 @@ def test_the_last_reply_counts_and_an_answer_stays(tmp_path: Path) -> None:
         assert again.answered
 
 
+def test_a_failure_after_an_answer_in_one_file_is_not_asked_again(tmp_path: Path) -> None:
+    with closing(BatchStore(tmp_path)) as store:
+        with store.writing():
+            want(store, 1)
+        failed, answered = ReplyLine(key(1), 500, b"{}"), ReplyLine(key(1), 200, b'{"choices":[]}')
+        taken = store.take(write_replies(tmp_path / "a", failed, answered, failed))
+        assert (taken.replies, taken.known) == (2, 1)
+        assert store.find(key(1)) == answered
+
+
 def test_a_reply_that_was_half_written_is_none(tmp_path: Path) -> None:
     with closing(BatchStore(tmp_path)) as store:
         with store.writing():
