@@ -126,6 +126,16 @@ def llama_factory(*responses: str) -> dict[str, Any]:
     return {"model": "model", "messages": [PROMPT + response + "<|im_end|>" for response in responses]}
 
 
+def test_what_is_not_used_may_be_anything(server: RewardServer) -> None:
+    for path, body in (
+        ("/get_reward", {"query": [PROMPT + GOOD], "prompts": [PROMPT], "labels": "a text"}),
+        ("/get_reward", llama_factory(GOOD) | {"model": 5, "max_length": "2048"}),
+        ("/rerank", {"query": QUESTION, "documents": [GOOD], "model": 5}),
+        ("/score", {"queries": QUESTION, "documents": [GOOD], "model": 5}),
+    ):
+        assert server.post(path, body).status == 200
+
+
 def test_llama_factory(server: RewardServer, null_server: RewardServer) -> None:
     answer = server.post("/get_reward", llama_factory(GOOD, BAD))
     assert json.loads(answer.body)["scores"] == expected(GOOD, BAD)
@@ -247,6 +257,7 @@ def test_rerank(path: str, server: RewardServer) -> None:
     assert server.post(path, body | {"top_n": 0}).json()["results"] == answer["results"]
     bare = server.post(path, body | {"return_documents": False}).json()["results"]
     assert bare == [{"index": 1, "relevance_score": good}, {"index": 0, "relevance_score": bad}]
+    assert server.post(path, body | {"return_documents": None}).json()["results"] == answer["results"]
     objects = server.post(path, body | {"documents": [{"text": BAD}, {"text": GOOD}]}).json()
     assert objects["results"] == answer["results"]
 
@@ -280,7 +291,7 @@ def test_tei(path: str, server: RewardServer, null_server: RewardServer, value_s
     good, bad = expected(GOOD, BAD, system=False)
     ranks = [{"index": 1, "score": good}, {"index": 0, "score": bad}]
     assert server.post(path, tei(BAD, GOOD)).json() == ranks
-    assert server.post(path, tei(BAD, GOOD, truncate=True, raw_scores=True, return_text=False)).json() == ranks
+    assert server.post(path, tei(BAD, GOOD, truncate=True, raw_scores=True, return_text=None)).json() == ranks
     assert server.post(path, tei({"text": BAD}, {"text": GOOD}, top_n=1)).json() == ranks[:1]
     shown = server.post(path, tei(BAD, GOOD, return_text=True, top_n=0)).json()
     assert shown == [ranks[0] | {"text": GOOD}, ranks[1] | {"text": BAD}]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse
@@ -24,7 +25,7 @@ from flip_reward.engines.middleware import build_stack
 from flip_reward.server.settings import Limits, ServerSettings
 from flip_reward.server.streaming import RESPONSES_AT_ONCE
 from tests.http.fault_server import Fault, FaultServer, from_then_on
-from tests.http.reward_server import RewardServer
+from tests.http.reward_server import JSON_HEADERS, RewardServer
 
 HEADERS = {"Content-Type": "application/x-ndjson"}
 SMALL = Limits(max_body_bytes=10_000, body_seconds=0.5)
@@ -181,6 +182,23 @@ def test_the_last_line_may_be_cut_off(small: RewardServer) -> None:
     assert post(small, b"") == post(small, b"\n\n") == []
 
 
+def test_marks_of_the_byte_order_are_no_part_of_a_line(small: RewardServer) -> None:
+    """As files have them that were written on Windows, or put together of such files."""
+    marked = BOM_UTF8 + line("good", "7").replace(b"\n", b"\r\n")
+    assert [result["error"] for result in post(small, marked + BOM_UTF8 + b"\r\n" + marked)] == [None, None]
+    whole = small.send("POST", "/v1/rewards", BOM_UTF8 + b'{"groups": [' + line("good") + b"]}", JSON_HEADERS)
+    assert whole.status == 200
+    assert small.send("POST", "/v1/rewards", BOM_UTF8 * 2000 + b"{}", JSON_HEADERS).status == 400
+
+
+def test_ids_of_both_kinds_come_back(small: RewardServer) -> None:
+    """7.0 is what pandas makes of 7 where another row has no id."""
+    ids = ["7", 7, 7.0, None, 7.5, True, [7]]
+    results = post(small, b"".join(line("good", group_id) for group_id in ids))
+    assert [result["id"] for result in results] == ["7", "7", "7", None, None, None, None]
+    assert [result["error"] is None for result in results] == [True] * 4 + [False] * 3
+
+
 def test_a_body_may_be_longer_than_a_line(small: RewardServer) -> None:
     assert len(post(small, line("good " * 20) * 500)) == 500
 
@@ -194,6 +212,8 @@ def test_a_body_may_be_longer_than_a_line(small: RewardServer) -> None:
         ({}, "?details=perhaps", 422),
         ({}, "?details=true&details=false", 422),
         ({"Content-Type": "application/jsonl"}, "", 200),
+        ({"Content-Type": "application/x-jsonlines"}, "", 200),
+        ({"Content-Type": "application/x-jsonl"}, "", 200),
         ({"Content-Type": "Application/X-NDJSON; charset=utf-8", "Content-Encoding": "identity"}, "", 200),
     ],
 )
@@ -231,29 +251,34 @@ def test_a_stream_waits_for_room_beside_others(connect: Callable[..., Duplex]) -
     engine = Gated()
     settings = ServerSettings(port=0, limits=Limits(max_pending=4, max_candidates=4))
     with RewardServer(FlipReward(engine), settings) as server:
-        one, other, late = connect(server), connect(server), None
-        one.send(*(line(f"slow {number}") for number in range(3)))
+        one, two, other = connect(server), connect(server), connect(server)
+        one.send(*(line(f"slow {number}") for number in range(9)))
+        wait_until(lambda: engine.waiting == 2)  # half of the room is all that one stream takes
+        assert server.send("POST", "/v1/rewards", line("fast"), HEADERS).status == 200
+        two.send(line("slow"))
         wait_until(lambda: engine.waiting == 3)
         other.send(*(line(f"slow {number}", number) for number in range(9)))
         wait_until(lambda: engine.waiting == 4)
         late = server.send("POST", "/v1/rewards", line("fast"), HEADERS)
         assert (late.status, late.problem) == (429, "queue_full")
         engine.opened.set()
-        one.end()
-        other.end()
-        assert len(one.rest()) == 3
+        for client in (one, two, other):
+            client.end()
+        assert [len(client.rest()) for client in (one, two)] == [9, 1]
         assert [result["id"] for result in other.rest()] == [str(number) for number in range(9)]
 
 
+@pytest.mark.parametrize("lines", [20, 300])
 @pytest.mark.parametrize("ended", [False, True])
-def test_a_client_that_hangs_up_cancels_its_work(ended: bool, connect: Callable[..., Duplex]) -> None:
+def test_a_client_that_hangs_up_cancels_its_work(ended: bool, lines: int, connect: Callable[..., Duplex]) -> None:
+    """Also where its lines wait for room."""
     engine = Gated()
-    with RewardServer(FlipReward(engine)) as server:
+    with RewardServer(FlipReward(engine), ServerSettings(port=0, limits=Limits(max_pending=256))) as server:
         client = connect(server)
-        client.send(*(line(f"slow {number}") for number in range(20)))
+        client.send(*(line(f"slow {number}") for number in range(lines)))
         if ended:
             client.end()
-        wait_until(lambda: engine.waiting == 20)
+        wait_until(lambda: engine.waiting == min(lines, 128))
         client.close()
         wait_until(lambda: engine.waiting == 0)
         wait_until(lambda: 'path="/v1/rewards",status="499"} 1.0' in server.get("/metrics").body.decode())

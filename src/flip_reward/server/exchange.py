@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from abc import abstractmethod
+from codecs import BOM_UTF8
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
@@ -201,7 +202,7 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
 def read_question(body: bytes, contract: Contract) -> Question:
     """Read a body that has to be JSON (400) and of the shape that the route wants (422)."""
     try:
-        question: Question = contract.questions.validate_json(body)
+        question: Question = contract.questions.validate_json(body.removeprefix(BOM_UTF8))
     except ValidationError as error:
         mended = mend_surrogates(body)  # which a reply that was cut inside of an emoji leads to
         if mended != body:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -35,7 +36,7 @@ RESPONSES_AT_ONCE = 1024
 """How many responses of one stream are read and not yet answered; a single group may have more."""
 SENT_AT_ONCE_BYTES = 2**16
 
-_NDJSON = re.compile(rb"application/(?:x-ndjson|ndjson|jsonl|x-jsonlines)\s*(?:;|$)", re.IGNORECASE)
+_NDJSON = re.compile(rb"application/(?:x-)?(?:ndjson|jsonl|jsonlines)\s*(?:;|$)", re.IGNORECASE)
 _FLAGS = {"true": True, "false": False}
 
 
@@ -111,7 +112,7 @@ class LineSplitter:
 
 
 class _Stream:
-    """One stream: a task reads lines and starts their work, while `run` sends what is next."""
+    """One stream: tasks receive its parts, and read lines and start their work, while `run` sends what is next."""
 
     def __init__(self, context: Context, limits: Limits, receive: Receive, send: Send) -> None:
         self._context = context
@@ -120,6 +121,7 @@ class _Stream:
         self._send = send
         self._lines: deque[_Line] = deque()
         self._responses = self._bytes = 0  # of these lines
+        self._chunks: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue(maxsize=1)  # and whether it is the last
         self._changed = asyncio.Event()  # lines were read or answered, or the stream ends
         self._received_all = self._read_all = False  # the body has arrived; its lines are read
         self._failure: Exception | None = None  # of the reader: it is raised once the lines before it are answered
@@ -133,7 +135,8 @@ class _Stream:
         """Answer every line. A failure before the first answer is raised, a later one is the last line."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - an ASGI application runs in a task
-        reader = asyncio.get_running_loop().create_task(self._read(task))
+        loop = asyncio.get_running_loop()
+        readers = [loop.create_task(self._receive_chunks(task)), loop.create_task(self._read_lines())]
         try:
             await self._answer_all()
         except asyncio.CancelledError:
@@ -147,7 +150,8 @@ class _Stream:
             log.error("request %s failed: %s", self._context.request_id, describe(error))
             await self._fail(ApiError(500, Problem.INTERNAL, f"the server failed: {type(error).__name__}"))
         finally:
-            reader.cancel()
+            for reader in readers:
+                reader.cancel()
             self._cancel_works()
 
     async def _answer_all(self) -> None:
@@ -216,39 +220,43 @@ class _Stream:
             await self._write(error.body(self._context.request_id) + b"\n")
             await self._write(b"", more=False)
 
-    async def _read(self, owner: asyncio.Task[object]) -> None:
-        """Read the lines of the body; afterwards watch for the client to hang up."""
-        try:
-            await self._read_lines()
-            while True:
-                await self._receive_chunk()
-        except ClientGoneError:
-            self._gone = True
-            owner.cancel()
+    async def _receive_chunks(self, owner: asyncio.Task[object]) -> None:
+        """Receive the body a little ahead of its lines, so that a hang-up is noticed while these wait for room."""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._gone = True
+                owner.cancel()
+                return
+            self._received_all = not message.get("more_body", False)
+            await self._chunks.put((message.get("body", b""), self._received_all))
 
     async def _read_lines(self) -> None:
+        """Start the work of each line; afterwards drop what is still sent."""
         splitter = LineSplitter(self._limits.max_body_bytes)
         number = 0
+        ended = False
         try:
-            while not self._received_all:
-                for line in splitter.feed(await self._read_chunk()):
+            while not ended:
+                chunk, ended = await self._read_chunk()
+                for line in splitter.feed(chunk):
                     number += 1
                     await self._start(line, number)
             await self._start(splitter.end(), number + 1)
             self._read_all = True
-        except ClientGoneError:
-            raise
         except Exception as error:  # noqa: BLE001 - `run` waits for it
             self._failure = error
         self._changed.set()
+        while True:
+            await self._chunks.get()
 
-    async def _read_chunk(self) -> bytes:
+    async def _read_chunk(self) -> tuple[bytes, bool]:
         """Read a part of the body; an `ApiError` (408) when its client has nothing to wait for and sends no line."""
         seconds = self._limits.body_seconds
         while True:
             try:
                 async with asyncio.timeout(self._progress_at + seconds - time.monotonic()):
-                    return await self._receive_chunk()
+                    return await self._chunks.get()
             except TimeoutError:
                 if not self._lines and time.monotonic() - self._progress_at >= seconds:
                     message = f"no further line arrived within {seconds:g} s"
@@ -256,22 +264,16 @@ class _Stream:
                 if self._lines:
                     self._note_progress()
 
-    async def _receive_chunk(self) -> bytes:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        self._received_all = not message.get("more_body", False)
-        chunk: bytes = message.get("body", b"")
-        return chunk
-
     async def _start(self, text: bytes | None, number: int) -> None:
         """Start the work of a line, as soon as there is room for it."""
-        if text is not None and not text.strip():
-            return
+        if text is not None:
+            text = text.removeprefix(BOM_UTF8)  # of the file that is sent, or of several in a row
+            if not text.strip():
+                return
         group_id, row = _read_line(text, number, self._limits.max_body_bytes)
         responses = len(row.responses) if isinstance(row, Group) else 1
         size = len(text or b"")
-        limit = min(self._limits.max_pending, RESPONSES_AT_ONCE)
+        limit = min(self._limits.max_pending // 2, RESPONSES_AT_ONCE)  # which leaves room beside a single stream
         while self._lines and not self._discards:
             self._full = self._responses + responses > limit or self._bytes + size > self._limits.max_body_bytes
             if not self._full:

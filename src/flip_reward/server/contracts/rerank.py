@@ -55,7 +55,7 @@ class PairUsage(BaseModel):
 class ScoreRequest(Question):
     """One query and several documents, or as many queries as documents; vLLM 0.33 has several names for them."""
 
-    model: str | None = Field(default=None, description="Not used: the server has one model.")
+    model: object = Field(default=None, description="Not used: the server has one model.")
     queries: Texts = Field(
         validation_alias=AliasChoices("queries", "text_1", "data_1"),
         description="The instructions; `text_1` and `data_1` are the same.",
@@ -116,9 +116,11 @@ class RerankRequest(Question):
 
     query: Text = Field(description="The instruction.")
     documents: Annotated[list[Document], Field(min_length=1)] | Document = Field(description="The responses.")
-    model: str | None = Field(default=None, description="Not used: the server has one model.")
+    model: object = Field(default=None, description="Not used: the server has one model.")
     top_n: Count | None = Field(default=None, description="The most results; null and 0 are all.")
-    return_documents: bool = Field(default=True, description="Return the texts with the results, as Jina names it.")
+    return_documents: bool | None = Field(
+        default=True, description="Return the texts with the results, as Jina names it; null is true."
+    )
 
     def to_rows(self, context: Context) -> list[Row]:  # noqa: ARG002
         """Make one row of the query and its documents."""
@@ -131,7 +133,7 @@ class RerankRequest(Question):
         shown: list[dict[str, object]] = []
         for index, value in _rank(numbers, self.top_n):
             result: dict[str, object] = {"index": index, "relevance_score": value}
-            if self.return_documents:
+            if self.return_documents is not False:
                 result["document"] = {"text": _read(documents[index])}
             shown.append(result)
         answer: dict[str, object] = {
@@ -186,7 +188,7 @@ class TeiRerankRequest(Question):
     query: Text = Field(description="The instruction.")
     texts: list[Document] = Field(min_length=1, description="The responses.")
     top_n: Count | None = Field(default=None, description="As LiteLLM sends it: the most results.")
-    return_text: bool = Field(default=False, description="Return the texts with the results.")
+    return_text: bool | None = Field(default=False, description="Return the texts with the results.")
 
     def to_rows(self, context: Context) -> list[Row]:  # noqa: ARG002
         """Make one row of the query and its texts."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
-from pydantic import AliasChoices, BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from flip_reward.core.cautions import Caution
 from flip_reward.core.conversation import ROLES, Group, Message
 from flip_reward.core.score import Outcome, Score
 from flip_reward.errors import ConversationError
 from flip_reward.scoring.records import SampleLine
-from flip_reward.server.exchange import Body, Context, Contract, Question
+from flip_reward.server.exchange import Body, Context, Contract, Question, WholeNumber
 from flip_reward.server.problems import Problem, RowError, explain
 from flip_reward.server.scorer import Result, Row
 
@@ -56,10 +56,13 @@ def make_group(prompt: str | list[ChatMessage], responses: Sequence[str], group_
     return Group.of(messages, responses, id=group_id)
 
 
+GroupId: TypeAlias = str | WholeNumber | None
+
+
 class RewardGroup(Body):
     """One conversation and its responses; `instruction`, `messages` and `response` are accepted as in files."""
 
-    id: str | int | None = Field(default=None, description="Comes back with the scores.")
+    id: GroupId = Field(default=None, description="Comes back with the scores.")
     prompt: Prompt = Field(validation_alias=AliasChoices("prompt", "instruction", "messages"))
     responses: list[str] | str = Field(
         validation_alias=AliasChoices("responses", "response"),
@@ -189,8 +192,11 @@ def read_group(value: object) -> Row:
 
 def read_id(value: object) -> str | None:
     """Return the id of what should be a `RewardGroup`, also where the rest of it cannot be read."""
-    group_id = value.get("id") if isinstance(value, dict) else None
-    return str(group_id) if isinstance(group_id, str | int) else None
+    try:
+        group_id = _ID.validate_python(value.get("id")) if isinstance(value, dict) else None
+    except ValidationError:
+        return None
+    return None if group_id is None else str(group_id)
 
 
 def show_group(group_id: str | None, result: Result, *, details: bool) -> dict[str, object]:
@@ -231,6 +237,7 @@ def _show(score: Score, *, details: bool) -> dict[str, object]:
 
 
 _GROUP = TypeAdapter(RewardGroup)
+_ID: TypeAdapter[GroupId] = TypeAdapter(GroupId, config=ConfigDict(strict=True))
 
 REWARDS = Contract(
     "Score groups of responses",

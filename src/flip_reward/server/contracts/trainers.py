@@ -12,7 +12,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.errors import ConversationError
 from flip_reward.server.contracts.numbers import to_numbers
 from flip_reward.server.contracts.rewards import ChatMessage, make_group
-from flip_reward.server.exchange import Context, Contract, Question, WholeNumber
+from flip_reward.server.exchange import Context, Contract, Question
 from flip_reward.server.problems import Problem, RowError
 from flip_reward.server.scorer import Result, Row
 
@@ -22,7 +22,7 @@ class OpenRlhfRequest(Question):
 
     query: list[str] = Field(description="Prompt and response as one text, with special tokens.")
     prompts: list[str] | None = Field(default=None, description="The prompts, as the chat template renders them.")
-    labels: list[object] | None = Field(default=None, description="Not used.")
+    labels: object = Field(default=None, description="Not used.")
 
     def to_rows(self, context: Context) -> list[Row]:
         """Make one row of each query."""
@@ -76,9 +76,9 @@ class SlimeRequest(Question):
 class LlamaFactoryRequest(Question):
     """A request to LLaMA-Factory 0.9's reward server (`reward_model_type: api`)."""
 
-    model: str | None = Field(default=None, description="Not used: the server has one model.")
+    model: object = Field(default=None, description="Not used: the server has one model.")
     messages: list[str] = Field(description="Whole conversations with their special tokens.")
-    max_length: WholeNumber | None = Field(default=None, description="Not used.")
+    max_length: object = Field(default=None, description="Not used.")
 
     def to_rows(self, context: Context) -> list[Row]:
         """Make one row of each text."""
