@@ -55,10 +55,11 @@ bench: $(VENV)/.dev  ## Measure speed and memory beside the peers, and write ben
 	@$(PIP) -r bench/requirements.txt
 	@$(BIN)/python bench/run_all.py
 
-docs: $(VENV)/.dev  ## Build the site of the documentation below build/site
+docs: | $(BIN)/python  ## Build the site of the documentation below build/site
+	@$(PIP) --editable ".[docs]"
 	@$(BIN)/python docs/build_site.py
 
-dist: $(VENV)/.dev  ## Build the wheel and the source distribution below dist/, and check them
+dist: | $(BIN)/python  ## Build the wheel and the source distribution below dist/, and check them
 	@$(PIP) build check-wheel-contents twine
 	@rm -rf dist && $(BIN)/python -m build --outdir dist . >/dev/null
 	@$(BIN)/twine check --strict dist/*

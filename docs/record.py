@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +22,7 @@ from rich.text import Text
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "docs" / "assets"
 COLUMNS = 110
-COMMAND = "flip-reward score responses.jsonl --limit 4 --max-tokens 64 --table"
-CHROMIUM = "/usr/bin/chromium"
+COMMAND = "flip-reward score responses.jsonl --limit 2 --max-tokens 64 --table"
 
 
 def run(command: str, folder: Path) -> str:
@@ -47,7 +47,7 @@ def draw_terminal(command: str, printed: str, path: Path) -> None:
 def photograph(page: Path, path: Path) -> None:
     """Save the first screen of a report."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         shown = browser.new_page(viewport={"width": 1100, "height": 760})
         shown.goto(page.as_uri())
         shown.wait_for_timeout(1000)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -30,21 +31,21 @@ def find_pythons() -> list[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the source distribution as a release is."""
     folder = tmp_path_factory.mktemp("dist")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(folder),
-        str(REPOSITORY),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "venv", "builder"], check=True, cwd=folder)
+    [python] = folder.glob("builder/*/python")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "build"], check=True)
+    subprocess.run([python, "-m", "build", "--outdir", folder, REPOSITORY], check=True, capture_output=True)
     [found] = folder.glob("*.whl")
     return found
+
+
+def test_the_wheel_holds_licences_and_types(wheel: Path) -> None:
+    names = ZipFile(wheel).namelist()
+    assert "flip_reward/py.typed" in names
+    licences = [name for name in names if ".dist-info/licenses/" in name]
+    assert sorted(Path(name).name for name in licences) == ["LICENSE", "LICENSES.txt"]
 
 
 def test_the_wheel_stays_small(wheel: Path) -> None:
