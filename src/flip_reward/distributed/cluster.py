@@ -43,7 +43,7 @@ class Workers:
     most: int
 
     def __str__(self) -> str:
-        return str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
+        return _count(self.least) if self.least == self.most else f"{self.least} to {_count(self.most)}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -80,8 +80,7 @@ def connect(address: str) -> bool:
     if address == LOCAL:
         ray.init(address=LOCAL, include_dashboard=False, **quiet)
         return True
-    if address != AUTO:
-        _check_address(address)
+    _check_address(address)
     try:
         ray.init(address=address, **quiet)
     except ImportError as error:
@@ -92,7 +91,10 @@ def connect(address: str) -> bool:
 
 
 def _check_address(address: str) -> None:
-    """Make sure that something answers within seconds: Ray itself tries for more than a minute."""
+    """Make sure that a cluster answers within seconds: Ray itself tries for more than a minute."""
+    if address == AUTO:  # what Ray finds may be the address of a cluster that is gone
+        _probe(address, "this machine is not a part of one that answers")
+        return
     host, _, port = address.removeprefix(_CLIENT).rpartition(":")
     if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
         raise OptionError(
@@ -102,16 +104,18 @@ def _check_address(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_SOCKET_SECONDS).close()
     except OSError as error:
         raise _no_cluster(address, str(error)) from error
-    if address.startswith(_CLIENT):
-        return
-    try:  # in a process of its own, since a connection that does not come about ends the process
+    if not address.startswith(_CLIENT):
+        _probe(address, "what answers there is not a Ray cluster of which this machine is a part")
+
+
+def _probe(address: str, reason: str) -> None:
+    """Connect in a process of its own, since a connection that does not come about ends the process."""
+    try:
         subprocess.run(  # noqa: S603 - our own program
             [sys.executable, "-c", _PROBE, address], check=True, capture_output=True, timeout=_PROBE_SECONDS
         )
     except (subprocess.SubprocessError, OSError) as error:
-        raise _no_cluster(
-            address, "what answers there is not a Ray cluster of which this machine is a part"
-        ) from error
+        raise _no_cluster(address, reason) from error
 
 
 def _no_cluster(address: str, reason: str) -> EngineUnavailableError:

@@ -100,7 +100,7 @@ def write_scored(
         ds: Rows that are read from files, which Ray can read again; see `score_dataset`.
         config: See `score_dataset`.
         path: A folder that every node sees: on a mounted file system, or s3://.
-        id_column: A column with another value in every row.
+        id_column: A column of the files, with another value in every row. Ray holds all of them in memory.
         columns: See `score_dataset`.
         workers: See `score_dataset`.
         batch_size: See `score_dataset`.
@@ -184,8 +184,8 @@ class ScoreBatches:
         """Score a batch; several are under way at once."""
         import pyarrow as pa
 
-        if self._id_column not in (None, *table.column_names):
-            raise OptionError(f"the rows have no column {self._id_column!r}", hint="name one that tells rows apart")
+        if self._id_column is not None:
+            _check_ids(table, self._id_column)
         rows = table.to_pylist()
         if not isinstance(self._known, Shape):
             self._known = find_shape(rows, self._known)
@@ -214,6 +214,18 @@ class ScoreBatches:
             raise on_node(error) from error
         self._failures.count(scored.scores)
         return scored.scores
+
+
+def _check_ids(table: Table, column: str) -> None:
+    """Refuse ids by which Ray could not find the rows again; in a batch, and so before any of it is written."""
+    if column not in table.column_names:
+        raise OptionError(f"the rows have no column {column!r}", hint="name one that tells rows apart")
+    ids = table[column]
+    if ids.null_count or len(ids.unique()) < len(ids):
+        raise OptionError(
+            f"the column {column!r} does not tell rows apart: a value is missing, or comes twice",
+            hint="name one that tells rows apart",
+        )
 
 
 def _lay_out(found: tuple[Score, ...] | str, shape: Shape, parts: Sequence[str]) -> dict[str, object]:

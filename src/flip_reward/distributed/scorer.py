@@ -259,6 +259,10 @@ class RayScorer:
                 self._ready.remove(worker)
                 worker.lost.set()
                 self._count_death(worker, error)
+        except Exception as error:
+            for one in left.values():  # nobody may wait for ever
+                one.settle(error)
+            raise
         finally:
             worker.in_flight -= len(left)
             self._wake()

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from flip_reward import RewardConfig
 from flip_reward.distributed import score_dataset, write_scored
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError
 from tests.http.fault_server import Fault, FaultServer
+from tests.unit.distributed.killing import killing_workers
 
 ray = pytest.importorskip("ray")
 pytestmark = [
@@ -21,7 +23,9 @@ pytestmark = [
 ]
 
 SCRIPTED = RewardConfig(model="scripted")
-ROWS = [{"id": f"row {n}", "prompt": f"Name fruit number {n}.", "response": f"Fruit {n}."} for n in range(60)]
+ROWS: list[dict[str, Any]] = [
+    {"id": f"row {n}", "prompt": f"Name fruit number {n}.", "response": f"Fruit {n}."} for n in range(60)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -35,11 +39,15 @@ def quiet() -> Iterator[None]:
 def read(folder: Path, rows: list[dict[str, Any]]) -> Any:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return ray.data.read_json(str(path))
+    return ray.data.read_json(str(path), override_num_blocks=2)
 
 
 def by_id(ds: Any) -> list[dict[str, Any]]:
     return sorted(ds.take_all(), key=lambda row: str(row["id"]))
+
+
+def read_written(folder: str) -> list[dict[str, Any]]:
+    return sorted(parquet.read_table(folder).to_pylist(), key=lambda row: str(row["id"]))
 
 
 def test_the_scores_are_those_of_one_process(tmp_path: Path) -> None:
@@ -48,39 +56,40 @@ def test_the_scores_are_those_of_one_process(tmp_path: Path) -> None:
     assert found == SCRIPTED.load().score_sync(rows)
 
 
-def test_lists_of_responses_and_columns_that_are_taken(tmp_path: Path) -> None:
+def test_a_row_is_a_group_and_columns_may_be_taken(tmp_path: Path) -> None:
     rows = [{"id": n, "question": f"Fruit {n}?", "responses": ["A", "B"], "reward": 7} for n in range(4)]
+    rows += [{"id": n, "question": "Fruit?", "responses": ["A"], "reward": 7} for n in (4, 5)]
     config = RewardConfig(reward="listwise", model="scripted")
-    ds = score_dataset(read(tmp_path, rows), config, columns={"instruction": "question", "responses": "responses"})
-    found = by_id(ds)
-    assert found == config.load().score_sync(rows, columns={"instruction": "question", "responses": "responses"})
-    assert {len(row["flip_reward"]) for row in found} == {2}
-
-
-def test_a_row_is_a_group(tmp_path: Path) -> None:
-    rows = [{"prompt": "Name a fruit.", "response": text} for text in ("A pear.", "A fig.")]
-    ds = score_dataset(read(tmp_path, rows), RewardConfig(reward="listwise", model="scripted"))
-    [detail] = {row["detail"] for row in ds.take_all()}
-    assert "there is only one" in detail
-
-
-def test_a_row_that_cannot_be_read_is_rejected(tmp_path: Path) -> None:
-    rows = [*ROWS[:3], {"id": "row 9", "prompt": "  ", "response": "A fig."}]
-    found = by_id(score_dataset(read(tmp_path, rows), SCRIPTED))
-    assert [row["outcome"] for row in found] == ["scored", "scored", "scored", "rejected"]
-    assert found[3]["reward"] is None
-    assert "instruction" in found[3]["detail"]
+    columns = {"instruction": "question", "responses": "responses"}
+    found = by_id(score_dataset(read(tmp_path, rows), config, columns=columns, workers=1))
+    assert found[:4] == config.load().score_sync(rows[:4], columns=columns)
+    for row in found[4:]:
+        assert "there is only one" in row["detail"][0]
 
 
 def test_a_stage_before_it_makes_the_responses(tmp_path: Path) -> None:
-    ds = read(tmp_path, [{"id": row["id"], "prompt": row["prompt"]} for row in ROWS[:5]])
+    prompts = [*(row["prompt"] for row in ROWS[:4]), "  "]  # the last cannot be read
+    ds = read(tmp_path, [{"id": n, "prompt": prompt} for n, prompt in enumerate(prompts)])
 
     def answer(batch: dict[str, Any]) -> dict[str, Any]:  # what vLLM's stage of ray.data.llm does
         return batch | {"generated_text": [f"About {prompt}" for prompt in batch["prompt"]]}
 
     columns = {"instruction": "prompt", "response": "generated_text"}
-    found = by_id(score_dataset(ds.map_batches(answer), SCRIPTED, columns=columns))
-    assert [row["outcome"] for row in found] == ["scored"] * 5
+    found = by_id(score_dataset(ds.map_batches(answer), SCRIPTED, columns=columns, workers=1))
+    assert [row["outcome"] for row in found] == ["scored"] * 4 + ["rejected"]
+    assert found[4]["reward"] is None
+    assert "instruction" in found[4]["detail"]
+
+
+def test_workers_that_are_killed_lose_no_row(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    with FaultServer(latency_seconds=0.2) as server, killing_workers(4, seed=2, name="ScoreBatches") as killed:
+        config = RewardConfig(model=server.model, base_url=server.base_url, concurrency=4)
+        write_scored(read(tmp_path, ROWS), config, out, id_column="id", workers=2, batch_size=8)
+    assert len(killed) == 4
+    written = read_written(out)
+    assert [row["id"] for row in written] == sorted(row["id"] for row in ROWS)
+    assert {row["outcome"] for row in written} == {"scored"}
 
 
 def test_what_failed_is_asked_again_and_nothing_else(tmp_path: Path) -> None:
@@ -93,15 +102,13 @@ def test_what_failed_is_asked_again_and_nothing_else(tmp_path: Path) -> None:
     with FaultServer(some_fail) as server:
         config = RewardConfig(model=server.model, base_url=server.base_url, max_attempts=1)
         ds = read(tmp_path, ROWS)
-        write_scored(ds, config, out, id_column="id", workers=2, batch_size=16)
+        write_scored(ds, config, out, id_column="id", workers=1)
         assert server.requests.total() == 60
-        assert ray.data.read_parquet(out).count() == 49
+        assert len(read_written(out)) == 49
         mended.set()
-        write_scored(read(tmp_path, ROWS), config, out, id_column="id", workers=2, batch_size=16)
+        write_scored(read(tmp_path, ROWS), config, out, id_column="id", workers=1)
         assert server.requests.total() == 71
-        write_scored(read(tmp_path, ROWS), config, out, id_column="id", workers=2, batch_size=16)
-        assert server.requests.total() == 71
-    written = by_id(ray.data.read_parquet(out))
+    written = read_written(out)
     assert [row["id"] for row in written] == sorted(row["id"] for row in ROWS)
     assert {row["outcome"] for row in written} == {"scored"}
     assert ds.context.checkpoint_config is None
@@ -110,14 +117,20 @@ def test_what_failed_is_asked_again_and_nothing_else(tmp_path: Path) -> None:
 def test_a_server_that_is_not_there_is_the_packages_own_error(tmp_path: Path) -> None:
     config = RewardConfig(model="m", base_url="http://127.0.0.1:9/v1", max_attempts=1)
     with pytest.raises(EngineUnavailableError, match=r"refuses connections \(on node \S+\)\n"):
-        write_scored(read(tmp_path, ROWS), config, str(tmp_path / "out"), id_column="id")
+        write_scored(read(tmp_path, ROWS), config, str(tmp_path / "out"), id_column="id", workers=1)
     with pytest.raises(EngineUnavailableError, match="refuses connections"):
-        score_dataset(read(tmp_path, ROWS), config).take_all()
+        score_dataset(read(tmp_path, ROWS), config, workers=1).take_all()
 
 
-def test_no_checkpoint_without_an_id(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="no column 'name'"):
-        write_scored(read(tmp_path, ROWS), SCRIPTED, str(tmp_path / "out"), id_column="name")
+@pytest.mark.parametrize(
+    ("column", "reason"), [("name", "no column 'name'"), ("group", "tell rows apart"), ("note", "tell rows apart")]
+)
+def test_no_checkpoint_without_an_id(column: str, reason: str, tmp_path: Path) -> None:
+    rows = [row | {"group": n // 2, "note": None if n == 3 else str(n)} for n, row in enumerate(ROWS)]
+    ds = read(tmp_path, rows)
+    with pytest.raises(OptionError, match=reason):
+        write_scored(ds, SCRIPTED, str(tmp_path / "out"), id_column=column, workers=1)
+    assert not (tmp_path / "out.checkpoint").exists() or not list((tmp_path / "out.checkpoint").iterdir())
 
 
 def test_no_checkpoint_of_rows_in_memory(tmp_path: Path) -> None:

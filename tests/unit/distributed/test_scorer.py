@@ -2,31 +2,28 @@
 
 import asyncio
 import json
-import os
-import random
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from typer.testing import CliRunner
 
 from flip_reward import RewardConfig
+from flip_reward.cli.app import app
 from flip_reward.core.score import Cost, Outcome
 from flip_reward.distributed import RayScorer, Workers
 from flip_reward.engines.stopping import StopSignal
-from flip_reward.errors import EngineUnavailableError, FlipRewardError, RunStoppedError
+from flip_reward.errors import EngineUnavailableError, FlipRewardError, OptionError, RunStoppedError
 from flip_reward.scoring.job import ScoringJob, open_job
 from flip_reward.scoring.records import Record
 from flip_reward.scoring.run_folder import read_records, read_records_in_input_order
 from flip_reward.scoring.runner import RunLimits
 from flip_reward.scoring.summary import Summary
 from tests.http.fault_server import Fault, FaultServer, from_then_on
+from tests.unit.distributed.killing import killing_workers
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -51,9 +48,11 @@ def score(config: RewardConfig, source: str, folder: Path, stop: StopSignal | No
     return run(ScoringJob(config.load(), [source], folder), stop)
 
 
-def score_on_ray(config: RewardConfig, source: str, folder: Path, stop: StopSignal | None = None) -> Summary:
-    """Score in two workers."""
-    with closing(RayScorer(config, "local", Workers(2, 2))) as scorer:
+def score_on_ray(
+    config: RewardConfig, source: str, folder: Path, stop: StopSignal | None = None, workers: int = 1
+) -> Summary:
+    """Score in workers."""
+    with closing(RayScorer(config, "local", Workers(workers, workers))) as scorer:
         limits = RunLimits(scorer.rows_at_once)
         return run(ScoringJob(scorer.load_reward(), [source], folder, scorer=scorer, limits=limits), stop)
 
@@ -74,18 +73,19 @@ def records(folder: Path) -> list[Record]:
     "settings",
     [
         {"reward": "flip"},
-        {"reward": "pointwise"},
         {"reward": "listwise"},
-        {"reward": "pairwise"},
         {"reward": "longest"},
-        {"reward": "0.5*flip + 0.5*longest"},
+        {"reward": "0.5*pointwise + 0.3*pairwise + 0.2*longest"},
     ],
     ids=lambda settings: settings["reward"],
 )
 def test_a_run_in_workers_is_that_of_one_process(settings: dict[str, str], tmp_path: Path) -> None:
     source = write(tmp_path, [*ROWS, *ODD])
     config = RewardConfig(**settings, **({} if settings["reward"] == "longest" else {"model": "scripted"}))
-    here, there = score(config, source, tmp_path / "here"), score_on_ray(config, source, tmp_path / "there")
+    here, there = (
+        score(config, source, tmp_path / "here"),
+        score_on_ray(config, source, tmp_path / "there", workers=2),
+    )
     assert records(tmp_path / "there") == records(tmp_path / "here")
     assert there.outcomes == here.outcomes
     assert there.rejected_rows == here.rejected_rows == 1
@@ -94,43 +94,13 @@ def test_a_run_in_workers_is_that_of_one_process(settings: dict[str, str], tmp_p
     assert manifests[0]["configuration"] == manifests[1]["configuration"]
 
 
-@contextmanager
-def killing_workers(times: int, seed: int) -> Iterator[list[int]]:
-    """End a worker's process at random moments while the block runs; gives the processes that were."""
-    chance, done, killed = random.Random(seed), threading.Event(), list[int]()
-
-    def kill() -> None:
-        while len(killed) < times and not done.wait(chance.uniform(0.05, 0.4)):
-            workers = [one for one in psutil.Process().children(recursive=True) if is_worker(one)]
-            if workers:
-                victim = chance.choice(sorted(workers, key=lambda one: one.pid))
-                os.kill(victim.pid, signal.SIGKILL)
-                killed.append(victim.pid)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        done.set()
-        thread.join()
-
-
-def is_worker(process: psutil.Process) -> bool:
-    try:
-        return "ScoringActor" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
-@pytest.mark.slow
 def test_workers_that_are_killed_lose_no_row(tmp_path: Path) -> None:
-    rows = [{"prompt": f"Name fruit number {number}.", "response": f"Fruit {number}."} for number in range(600)]
+    rows = [{"prompt": f"Name fruit number {number}.", "response": f"Fruit {number}."} for number in range(300)]
     source = write(tmp_path, rows)
     with FaultServer(latency_seconds=0.15) as server:
         config = RewardConfig(model=server.model, base_url=server.base_url, concurrency=4)
-        with killing_workers(10, seed=18) as killed:
-            summary = score_on_ray(config, source, tmp_path / "killed")
+        with killing_workers(10, seed=18, name="ScoringActor") as killed:
+            summary = score_on_ray(config, source, tmp_path / "killed", workers=2)
         asked = server.requests.total()
         score(replace_concurrency(config, 64), source, tmp_path / "calm")
     assert len(killed) == 10
@@ -178,7 +148,7 @@ def test_a_run_that_is_stopped_goes_on_elsewhere(tmp_path: Path) -> None:
         summary = score_on_ray(config, source, tmp_path / "run", stop)
         assert summary.interrupted
         assert 0 < summary.responses < 80
-        assert score(config, source, tmp_path / "run").complete
+        assert score(replace_concurrency(config, 64), source, tmp_path / "run").complete
     assert server.requests.total() == 80
     assert len(list(read_records(tmp_path / "run"))) == 80
 
@@ -215,8 +185,17 @@ def test_a_row_that_kills_every_worker_ends_the_run(tmp_path: Path, monkeypatch:
     (tmp_path / "deadly.py").write_text("import os\n\ndef end(prompt, response):\n    os._exit(1)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    source = write(tmp_path, ROWS[:2])
+    source = write(tmp_path, ROWS[:1])
     begun = time.monotonic()
     with pytest.raises(RunStoppedError, match="died 5 times in a row"):
         score_on_ray(RewardConfig(reward="deadly:end"), source, tmp_path / "run")
     assert time.monotonic() - begun < 90
+
+
+def test_the_command_scores_in_workers(tmp_path: Path) -> None:
+    arguments = ["score", write(tmp_path, ROWS[:3]), "--model", "scripted", "--run-folder", str(tmp_path / "run")]
+    assert isinstance(CliRunner().invoke(app, [*arguments, "--ray-workers", "1"]).exception, OptionError)
+    shown = CliRunner().invoke(app, [*arguments, "--ray=local", "--ray-workers", "1"])
+    assert shown.exit_code == 0
+    assert "ray: 1 worker, on this machine" in shown.output
+    assert len(list(read_records(tmp_path / "run"))) == 6

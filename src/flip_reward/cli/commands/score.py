@@ -107,7 +107,7 @@ def _open_ray(config: RewardConfig, run: RunOptions) -> AbstractContextManager[R
     from flip_reward.distributed import RayScorer, Workers
 
     workers = Workers.parse(run.ray_workers or "2")
-    typer.echo(f"ray: {workers} workers, {'on this machine' if run.ray == 'local' else run.ray}", err=True)
+    typer.echo(f"ray: {workers}, {'on this machine' if run.ray == 'local' else run.ray}", err=True)
     return closing(RayScorer(config, run.ray, workers))
 
 
