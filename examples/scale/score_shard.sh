@@ -19,7 +19,7 @@ copy_shard() { # from one parent to another; its mark comes last
 
 if [[ ${BUCKET:-} && ! -e $PARENT/shards/$name ]]; then copy_shard "$BUCKET" "$PARENT"; fi
 if [[ -e $PARENT/shards/$name.done ]]; then
-  echo "shard $1 is complete"
+  echo "shard $1 is complete: remove $PARENT/shards/$name.done to look at it again"
   exit
 fi
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flip_reward.scoring.shards.spec import ShardSpec
 from tests.e2e.command import run, start, write_rows
 from tests.http.fault_server import FaultServer
 
@@ -65,8 +66,25 @@ def test_more_shards_than_rows_end_well(tmp_path: Path) -> None:
     assert json.loads(again.stdout)["run_folder"] in (None, f"runs/{parent.name}/shards/0001")
     merged = run(tmp_path, "merge", str(parent), "--json")
     assert (merged.returncode, json.loads(merged.stdout)["rows"]) == (0, 2)
+    before = (tmp_path / "rows.jsonl").read_bytes()
+    (parent / "merged/records.jsonl").unlink()
+    refused = run(tmp_path, "merge", str(parent), "-o", "rows.jsonl")
+    assert (refused.returncode, "is an input" in refused.stderr) == (2, True)
+    [records, *_] = parent.glob("shards/*/records.jsonl")
+    refused = run(tmp_path, "merge", str(parent), "-o", str(records))
+    assert (refused.returncode, "lies in the run folder" in refused.stderr) == (2, True)
+    assert (tmp_path / "rows.jsonl").read_bytes() == before
+    assert not (parent / "merged/records.jsonl").exists(), "it is refused before anything is merged"
     reported = run(tmp_path, "report", str(parent))
     assert (reported.returncode, "flip-reward merge" in reported.stderr) == (2, True)
+
+
+def test_a_dry_run_shows_the_rows_of_the_shard(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", ROWS[:6])
+    for i in (1, 2):
+        shown = run(tmp_path, "score", source.name, "--model", "scripted", "--shard", f"{i}/2", "--dry-run").stdout
+        held = [number for number in range(6) if ShardSpec(number=i, count=2).holds(number)][:3]
+        assert [number for number in range(6) if f"this is word{number}" in shown] == held
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.data.grouping import FoundGrouping
 from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import Input, InvalidRow
+from flip_reward.data.rows import Input, InvalidRow, skip_nothing
 from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.tables import STANDARD_OUTPUT
 from flip_reward.engines.base import ClassifyRequest, LogprobRequest, Request
@@ -254,7 +254,8 @@ def show_prompts(reward: RewardModel, inputs: Sequence[str], run: RunOptions, *,
     tell_shape(shape, sources)
     groups = find_groups(sources, shape, run.group_by, limit=run.limit, compares=compares)
     tell_groups(groups)
-    rows = read_sources(sources, shape, limit=run.limit, grouping=groups.grouping)
+    elsewhere = skip_nothing if run.shard_spec is None else run.shard_spec.leaves_out
+    rows = read_sources(sources, shape, limit=run.limit, grouping=groups.grouping, is_elsewhere=elsewhere)
     one_each = reward.independent and not isinstance(without_calibration(reward), CompositeReward)
     show_requests(rows, reward.render, unit="response" if one_each else "request")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from flip_reward.rewards.waiting import run_blocking
 from flip_reward.scoring.job import ScoringJob, open_job
 from flip_reward.scoring.output import Output
 from flip_reward.scoring.runner import RunLimits
+from flip_reward.scoring.shards.spec import ShardSpec
 from flip_reward.scoring.summary import Summary
 
 _LOGGER = logging.getLogger(__name__)
@@ -30,6 +32,8 @@ class FileOptions(TypedDict, total=False):
     """Our column names to the source's, such as {"response": "answer"}."""
     limit: int | None
     """Score at most this many rows. Another call with a larger limit, or none, goes on in the same folder."""
+    shard: str | None
+    """Which part of the rows to score, such as "3/8"; the run folder is then the one above the shards."""
     group_by: str | None
     """Rows with the same value of this column form a group. Without it those do that have the same id and prompt, or
     that follow each other with the same prompt."""
@@ -155,6 +159,7 @@ def _describe_job(
     run_folder: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
+    shard: str | None = None,
     group_by: str | None = None,
     workers: int = 64,
     strict: bool = False,
@@ -170,4 +175,7 @@ def _describe_job(
     given, target = dict(columns or {}), Output(path, only_scores, push_to_hub)
     target.check()
     model = load_shared(reward, settings)
-    return ScoringJob(model, [str(source)], folder, target, given, limit, group_by, limits=limits, encoding=encoding)
+    part = None if shard is None else ShardSpec.parse(shard, os.environ)
+    return ScoringJob(
+        model, [str(source)], folder, target, given, limit, group_by, limits=limits, encoding=encoding, shard=part
+    )

@@ -155,8 +155,8 @@ def open_job(job: ScoringJob, *, open_source: Callable[[str], Input] | None = No
     groups = find_groups(inputs, shape, job.group_by, limit=job.limit, compares=job.compares)
     configuration = _configure(job.reward, inputs, shape, groups)
     sources, model = [_note_source(name) for name in job.inputs], job.reward.model_name
-    path = job.folder or default_folder(configuration, model, shards=job.shard.count if job.shard else None)
-    _check_output(job.output, job.inputs, path)
+    path = job.folder or default_folder(configuration, model, shards=job.shard is not None)
+    check_destination(job.output, job.inputs, path)
     if job.shard is not None:
         shards = Shards(
             count=job.shard.count,
@@ -190,7 +190,7 @@ def find_finished(job: ScoringJob, model: str) -> Path | None:
     shard = job.shard
     if shard is None or job.limits.retry_refused:
         return None
-    parents = sorted(Path("runs").glob(f"*-{shard.count}-shards")) if job.folder is None else [job.folder]
+    parents = sorted(Path("runs").glob("*-shards")) if job.folder is None else [job.folder]
     marked = [parent for parent in parents if is_finished(parent, shard, job.limit)]
     if not marked:
         return None
@@ -257,7 +257,7 @@ def _note_source(name: str) -> str:
 def reopen_inputs(folder: Path) -> list[Input]:
     """Open the inputs of a run again; a RunError where one is gone, or is not what it was."""
     manifest = Manifest.read(folder / MANIFEST)
-    session = next((session for session in reversed(manifest.sessions) if session.sources), None)
+    session = manifest.last_reading
     if session is None or "-" in session.sources or not manifest.configuration.resumable:
         raise RunError(f"the rows of {folder} were not kept", hint="score a file, not standard input")
     found = []
@@ -293,11 +293,13 @@ def write_run_output(output: Output, run: Path, folder: Path | None = None, *, l
     if output == Output():
         return []
     rows = replace(reopen_rows(run), limit=limit)
-    _check_output(output, [str(run)], folder or run)
+    reading = Manifest.read(run / MANIFEST).last_reading
+    check_destination(output, [str(run), *(reading.sources if reading else [])], folder or run)
     return write_scores(output, output.survey(rows.inputs, limit=rows.limit), folder or run, rows)
 
 
-def _check_output(output: Output, inputs: Sequence[str], folder: Path) -> None:
+def check_destination(output: Output, inputs: Sequence[str], folder: Path) -> None:
+    """Make sure that an output can be written, and overwrites neither an input nor what is in the run folder."""
     if output.path is not None and output.path != STANDARD_OUTPUT:
         if output.path.resolve().is_relative_to(folder.resolve()):
             raise OptionError(

@@ -28,7 +28,16 @@ from flip_reward.scoring.folders import (
 )
 from flip_reward.scoring.manifest import Manifest
 from flip_reward.scoring.records import MOST_ROWS
-from flip_reward.scoring.run_folder import LOCK, RECORDS, REJECTED, SUMMARY, CompletedRows, locked, read_summary
+from flip_reward.scoring.run_folder import (
+    LOCK,
+    RECORDS,
+    REJECTED,
+    SUMMARY,
+    CompletedRows,
+    count_lines,
+    locked,
+    read_summary,
+)
 from flip_reward.scoring.shards.marks import remove_mark, shard_folder
 from flip_reward.scoring.shards.merge import JOINED
 from flip_reward.scoring.shards.parent import Shards
@@ -289,7 +298,7 @@ def _progress(path: Path) -> tuple[RunState, int | None, int, int, float | None]
     rows, mean = _count_records(path / RECORDS)
     complete = summary is not None and summary.complete and _is_newer(path / SUMMARY, path / RECORDS)
     state = RunState.RUNNING if running else RunState.COMPLETE if complete else RunState.INTERRUPTED
-    return state, None, rows, _count_lines(path / REJECTED), mean
+    return state, None, rows, count_lines(path / REJECTED), mean
 
 
 def _is_running(path: Path) -> bool:
@@ -332,11 +341,3 @@ def _count_records(path: Path) -> tuple[int, float | None]:
     except OSError:
         return 0, None
     return len(completed), total / scored if scored else None
-
-
-def _count_lines(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            return sum(1 for _ in file)
-    except OSError:
-        return 0

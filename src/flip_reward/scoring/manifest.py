@@ -162,6 +162,11 @@ class Manifest(BaseModel):
             unknown = RunError(f"{path} cannot be read by this version", hint="give another folder with --run-folder")
             raise not_a_run(path.parent, unknown) from error
 
+    @property
+    def last_reading(self) -> Session | None:
+        """The last session that says where it reads its inputs; earlier versions did not."""
+        return next((session for session in reversed(self.sessions) if session.sources), None)
+
     def resume_with(self, configuration: RunConfiguration, folder: Path) -> Manifest:
         """Return the manifest with one more session; a RunMismatchError where the configuration differs."""
         if differences := self.configuration.differences(configuration):

@@ -3,7 +3,7 @@
 RUN/manifest.json         what is scored, by what (see manifest.py)
 RUN/records.jsonl         a line for every scored response, in the order of finishing; the last line of a
                           response counts, since a failed one is tried again when the run is resumed
-RUN/rejected_rows.jsonl   rows that could not be read: input, line and reason
+RUN/rejected_rows.jsonl   rows that could not be read: row, input, line and reason
 RUN/summary.json          written when a session ends
 """
 
@@ -24,6 +24,7 @@ import orjson
 
 from flip_reward.data.files import AppendOnlyFile, storage_error, write_atomically
 from flip_reward.data.grouping import UniqueIds
+from flip_reward.data.rows import InvalidRow
 from flip_reward.errors import OptionError, RunError, RunLockedError, StorageError
 from flip_reward.scoring.folders import MANIFEST, recognise
 from flip_reward.scoring.manifest import Manifest, RunConfiguration, Session
@@ -181,11 +182,11 @@ class RunFolder:
                 self.completed.add(row=record.row, group_size=record.group_size, response_index=record.response_index)
             self.tally.add(record.score)
 
-    def reject(self, source: str, line: int, reason: str) -> None:
+    def reject(self, row: InvalidRow) -> None:
         """List a row that cannot be scored."""
         if self._rejected is None:
             self._rejected = self._held.enter_context(AppendOnlyFile(self.path / REJECTED))
-        fields = {"input": source, "line": line, "reason": reason}
+        fields = {"row": row.position, "input": row.source, "line": row.line, "reason": row.reason}
         self._rejected.append(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
         self.rejected_rows += 1
 
@@ -253,6 +254,15 @@ def read_summary(path: Path) -> Summary | None:
         return Summary.model_validate_json((path / SUMMARY).read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def count_lines(path: Path) -> int:
+    """Count the lines of a file; there are none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return sum(1 for _ in file)
+    except OSError:
+        return 0
 
 
 def check_local(path: Path) -> None:
@@ -330,11 +340,11 @@ def _record(line: bytes, path: Path, number: int) -> Record:
         raise damaged(path / RECORDS, number) from error
 
 
-def default_folder(configuration: RunConfiguration, model: str | None = None, *, shards: int | None = None) -> Path:
+def default_folder(configuration: RunConfiguration, model: str | None = None, *, shards: bool = False) -> Path:
     """Name a run folder after the first input, the reward, its model and a hash of the configuration.
 
     The same configuration finds its folder again, also where an earlier version named it, except where an input
-    cannot be recognised (standard input). A run in shards has the folder above them.
+    cannot be recognised (standard input). A run in shards has the folder above them, however many they are.
     """
     stem = configuration.inputs[0].name.replace("/", "-").partition(".")[0] or "run"
     if configuration.resumable:
@@ -346,8 +356,8 @@ def default_folder(configuration: RunConfiguration, model: str | None = None, *,
     asked = PurePath("" if model in (None, "none") else model).name.removesuffix(".gguf")
     parts = [_shorten(stem, 40) + more, _shorten(reward, 24), _shorten(asked, 32), ending]
     path = Path("runs") / "-".join(part for part in parts if part)
-    if shards is not None:
-        return path.with_name(f"{path.name}-{shards}-shards")
+    if shards:
+        return path.with_name(f"{path.name}-shards")
     return path if path.exists() else _find_earlier(stem, configuration) or path
 
 

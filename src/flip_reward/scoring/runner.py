@@ -233,7 +233,7 @@ class Run:
             self._observer.scored(scores)
 
     def _reject(self, row: InvalidRow) -> None:
-        self._folder.reject(row.source, row.line, row.reason)
+        self._folder.reject(row)
         if self._observer:
             self._observer.rejected(row)
         if self._limits.strict:

@@ -14,9 +14,11 @@ from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import AsJson, OnlyScores, OutputPath, PushToHub, read_destination
 from flip_reward.cli.session import print_note
 from flip_reward.data.tables import STANDARD_OUTPUT
-from flip_reward.scoring.job import write_run_output
+from flip_reward.scoring.folders import MERGED, SHARD_RUNS
+from flip_reward.scoring.job import check_destination, write_run_output
 from flip_reward.scoring.run_folder import read_summary
 from flip_reward.scoring.shards import merge as merging
+from flip_reward.scoring.shards.parent import Shards
 
 
 def merge(
@@ -35,9 +37,11 @@ def merge(
 
     Examples:
 
-      flip-reward merge runs/responses-flip-Qwen3-4B-1a2b3c4d-8-shards -o scored.parquet
+      flip-reward merge runs/responses-flip-Qwen3-4B-1a2b3c4d-shards -o scored.parquet
     """
     destination = read_destination(output, only_scores=only_scores, push_to_hub=push_to_hub, as_json=as_json)
+    for inner in (SHARD_RUNS, MERGED):  # before work of hours
+        check_destination(destination, Shards.read(parent).sources, parent / inner)
     folder = merging.merge(parent)
     summary = read_summary(folder)
     assert summary is not None  # noqa: S101 - it was written just now

@@ -25,6 +25,7 @@ from flip_reward.scoring.run_folder import (
     RECORDS,
     REJECTED,
     SUMMARY,
+    count_lines,
     locked,
     read_records_in_input_order,
     read_summary,
@@ -47,7 +48,8 @@ def merge(parent: Path) -> Path:
     It holds what one process would have written, and is a run folder like any other.
 
     Raises:
-        RunError: The folder holds no shards; or some are missing, unfinished or not whole.
+        RunError: The folder holds no shards; or some are missing, unfinished or not whole; or the run that was merged
+            before holds more than they do.
         RunLockedError: It is being merged already.
         StorageError: The disk is full or not writable.
     """
@@ -62,8 +64,7 @@ def merge(parent: Path) -> Path:
             shutil.rmtree(joined, ignore_errors=True)  # of a process that was killed
             joined.mkdir()
             held.callback(shutil.rmtree, joined, ignore_errors=True)
-            order = {source.name: place for place, source in enumerate(shards.configuration.inputs)}
-            few = _join_until_few(folders, joined, order)
+            few = _join_until_few(folders, joined)
             tally, rows = Tally(), Counter[int]()
             with atomic_file(joined / RECORDS) as file:
                 for record in _rename(_in_order(few)):
@@ -71,7 +72,12 @@ def merge(parent: Path) -> Path:
                     tally.add(record.score)
                     rows[find_number(record.row, shards.count)] += record.response_index == 0
             _check_rows(shards, parent, marks, rows)
-            _write_rejected(few, joined / REJECTED, order)
+            if count_lines(target / RECORDS) > tally.responses:
+                raise RunError(
+                    f"{target} holds more than the shards: the merged run was gone on with",
+                    hint="that is the whole run now; remove it where only what is in the shards is wanted",
+                )
+            _write_rejected(few, joined / REJECTED)
             for name in (SUMMARY, REJECTED):
                 (target / name).unlink(missing_ok=True)  # of what was merged before
             for path in (joined / RECORDS, joined / REJECTED):
@@ -100,7 +106,8 @@ def _find_marks(shards: Shards, parent: Path) -> list[ShardMark]:
         "of fewer rows (--limit)": sorted(marks.keys() - whole.keys()),
     }
     said = "; ".join(f"{_list(numbers)} {what}" for what, numbers in kinds.items() if numbers)
-    command = shards.name_command(left[0])
+    like = next((mark for mark in marks.values() if mark.limit == limit), None)
+    command = shards.name_command(parent, left[0], like)
     raise RunError(
         f"{parent}: {len(left)} of {shards.count} shards are not done: {said}",
         hint=f"'{command}' does shard {left[0]}" if command else "score them, then merge",
@@ -120,7 +127,7 @@ def _list(numbers: Sequence[int]) -> str:
 def _check_rows(shards: Shards, parent: Path, marks: Iterable[ShardMark], rows: Mapping[int, int]) -> None:
     for mark in marks:
         if rows[mark.shard.number] != mark.rows:
-            folder, command = shard_folder(parent, mark.shard), shards.name_command(mark.shard)
+            folder, command = shard_folder(parent, mark.shard), shards.name_command(parent, mark.shard, mark)
             again = f": '{command}'" if command else ""
             raise RunError(
                 f"{folder} holds {rows[mark.shard.number]:,} rows, and had {mark.rows:,} when it was done",
@@ -128,7 +135,7 @@ def _check_rows(shards: Shards, parent: Path, marks: Iterable[ShardMark], rows: 
             )
 
 
-def _join_until_few(folders: Sequence[Path], joined: Path, order: Mapping[str, int]) -> Sequence[Path]:
+def _join_until_few(folders: Sequence[Path], joined: Path) -> Sequence[Path]:
     """Merge folders by the hundred until all that are left can be open at once."""
     for turn in count():
         if len(folders) <= _MOST_OPEN:
@@ -139,7 +146,7 @@ def _join_until_few(folders: Sequence[Path], joined: Path, order: Mapping[str, i
             folder.mkdir()
             with (folder / RECORDS).open("wb") as file:
                 file.writelines(map(Record.to_line, _in_order(some)))
-            _write_rejected(some, folder / REJECTED, order)
+            _write_rejected(some, folder / REJECTED)
             made.append(folder)
         folders = made
     return folders
@@ -157,21 +164,21 @@ def _rename(records: Iterable[Record]) -> Iterator[Record]:
                 yield replace(record, group_id=ids.claim(record.group_id, row=row))
 
 
-def _write_rejected(folders: Iterable[Path], path: Path, order: Mapping[str, int]) -> None:
-    """Write the rejected rows of several folders in the order of the inputs; no file where there are none."""
-
-    def find_place(line: bytes) -> tuple[int, int]:
-        fields = orjson.loads(line)
-        return order.get(fields["input"], len(order)), fields["line"]
-
+def _write_rejected(folders: Iterable[Path], path: Path) -> None:
+    """Write the rejected rows of several folders in the order of the input; no file where there are none."""
     with ExitStack() as held:
         paths = [folder / REJECTED for folder in folders]
         files = [held.enter_context(one.open("rb")) for one in paths if one.exists()]
-        lines = heapq.merge(*files, key=find_place)
+        lines = heapq.merge(*files, key=_find_row)
         if not files:
             return
         with atomic_file(path) as file:
             file.writelines(lines)
+
+
+def _find_row(line: bytes) -> int:
+    row: int = orjson.loads(line)["row"]
+    return row
 
 
 def _describe(shards: Shards, folders: Iterable[Path]) -> Manifest:

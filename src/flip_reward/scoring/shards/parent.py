@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -38,6 +38,7 @@ class Shards(BaseModel):
     @classmethod
     def read(cls, parent: Path) -> Shards:
         """Read what a run in shards is; a RunError where a folder holds none."""
+        check_local(parent)
         try:
             return cls.model_validate_json((parent / SHARDS).read_bytes())
         except OSError as error:
@@ -63,10 +64,15 @@ class Shards(BaseModel):
         with locked(parent, wait_seconds=_PATIENCE_SECONDS):
             known = Shards.read(parent) if (parent / SHARDS).exists() else None
             differences = [] if known is None else known.differences(self)
-            if differences and _has_begun(parent):
+            if known and differences and _has_begun(parent):
+                go_on = how_to_go_on(parent)
+                if known.count != self.count and len(differences) == 1:
+                    go_on = (
+                        f"--shard I/{known.count} goes on with it, also for a task of an array that is queued again"
+                    )
                 raise RunMismatchError(
                     f"{parent} holds shards of another run:\n  " + "\n  ".join(differences),
-                    hint=f"{how_to_go_on(parent)}; for this give another folder with --run-folder",
+                    hint=f"{go_on}; for this give another folder with --run-folder",
                 )
             if known is None or differences:
                 write_atomically(parent / SHARDS, self.model_dump_json(indent=2).encode() + b"\n")
@@ -85,11 +91,19 @@ class Shards(BaseModel):
         found = ((shard, read_mark(shard_folder(parent, shard))) for shard in self.all())
         return {shard.number: mark for shard, mark in found if mark and mark.covers(self.configure(shard), limit)}
 
-    def name_command(self, shard: ShardSpec) -> str:
-        """Write the command line that goes on with a shard; empty where nobody typed one."""
-        if not self.command.startswith("flip-reward "):
-            return ""
-        return re.sub(r"(\s--shard)[\s=]\S+", rf"\1 {shard}", self.command)
+    def name_command(self, parent: Path, shard: ShardSpec, like: ShardMark | None = None) -> str:
+        """Write the command line that goes on with a shard, with the limit of another; empty where none is known."""
+        kept, words = [], iter(shlex.split(self.command))
+        given = {"--shard": str(shard), "--run-folder": str(parent)}
+        if like is not None:
+            given["--limit"] = "" if like.limit is None else str(like.limit)
+        for word in words:
+            if word in given:
+                next(words, None)
+            elif word.partition("=")[0] not in given:
+                kept.append(word)
+        kept += [word for name, value in given.items() if value for word in (name, value)]
+        return shlex.join(kept) if kept[0] == "flip-reward" else ""
 
 
 def is_finished(parent: Path, shard: ShardSpec, limit: int | None) -> bool:

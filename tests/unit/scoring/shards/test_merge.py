@@ -1,6 +1,8 @@
 """What shards make together is what one process makes."""
 
+import asyncio
 import json
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,15 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flip_reward.engines.base import Request
-from flip_reward.errors import EngineServerError, RunError, RunLockedError
+from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.errors import EngineServerError, OptionError, RunError, RunLockedError
+from flip_reward.rewards.flip import FlipReward
 from flip_reward.rewards.similarities import load_similarity
 from flip_reward.scoring.folders import FolderKind, recognise
-from flip_reward.scoring.job import reopen_rows, write_run_output
+from flip_reward.scoring.job import ScoringJob, open_job, reopen_rows, write_run_output
 from flip_reward.scoring.listing import list_runs, remove_run
 from flip_reward.scoring.output import Output
 from flip_reward.scoring.rescore import rescore_run
 from flip_reward.scoring.run_folder import locked, read_records, read_summary
 from flip_reward.scoring.shards.merge import merge
+from flip_reward.scoring.shards.spec import ShardSpec
 from tests.unit.scoring.shards.runs import infer, read_without_time, score, score_all, write_rows
 
 Row = dict[str, object]
@@ -80,6 +85,30 @@ def test_any_number_of_shards_holds_every_row_once(
         assert read_without_time(merged) == whole
         assert sum(1 for _ in read_records(merged)) == len(whole)
         assert outputs(merged, limit=limit) == outputs(Path(name, "whole"), limit=limit)
+
+
+def test_rejected_rows_of_inputs_with_one_name_keep_their_order(tmp_path: Path) -> None:
+    sources = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        sources.append(str(write_rows(tmp_path / name / "rows.jsonl", [*make_rows(4), *["{half"] * 8])))
+    for number in (None, 1, 2, 3):
+        shard = None if number is None else ShardSpec(number=number, count=3)
+        folder = tmp_path / ("parts" if shard else "whole")
+        opened = open_job(ScoringJob(FlipReward(ScriptedEngine(infer)), sources, folder, shard=shard))
+        with closing(opened.folder):
+            asyncio.run(opened.run())
+    rejected = merge(tmp_path / "parts") / "rejected_rows.jsonl"
+    assert rejected.read_text() == (tmp_path / "whole/rejected_rows.jsonl").read_text()
+
+
+def test_an_output_overwrites_no_input(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", make_rows(6))
+    score_all(source, tmp_path / "parts", 2)
+    folder, before = merge(tmp_path / "parts"), source.read_text()
+    with pytest.raises(OptionError, match="is an input"):
+        write_run_output(Output(source), folder)
+    assert source.read_text() == before
 
 
 def test_more_shards_than_files_can_be_open(tmp_path: Path) -> None:
@@ -147,6 +176,18 @@ def test_a_merged_run_is_merged_again_and_keeps_what_was_made_of_it(tmp_path: Pa
     assert rescored.is_dir()
     with locked(folder), pytest.raises(RunLockedError):
         merge(parent)
+
+
+def test_a_merged_run_that_was_gone_on_with_is_not_replaced(tmp_path: Path) -> None:
+    source, parent = write_rows(tmp_path / "rows.jsonl", make_rows(20)), tmp_path / "parts"
+    score_all(source, parent, 2, limit=10)
+    folder = merge(parent)
+    score(source, folder)
+    with pytest.raises(RunError, match="holds more than the shards"):
+        merge(parent)
+    assert len(read_without_time(folder)) == 20
+    score_all(source, parent, 2)
+    assert len(read_without_time(merge(parent))) == 20
 
 
 def test_a_shard_is_read_again_without_the_rows_of_others(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 from flip_reward.engines.base import Request
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import EngineServerError, EngineUnavailableError, OptionError, RunError, RunMismatchError
+from flip_reward.redact import current_arguments
 from flip_reward.rewards.flip import FlipReward
+from flip_reward.scoring.files import score_file
 from flip_reward.scoring.folders import FolderKind, recognise
 from flip_reward.scoring.job import ScoringJob, find_finished
 from flip_reward.scoring.listing import RunState, list_runs, remove_run
@@ -78,8 +80,11 @@ def test_a_finished_shard_is_found_below_runs(source: Path, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     score(source, None, "2/3")
     [parent] = Path("runs").iterdir()
-    assert parent.name.endswith("-3-shards")
+    assert parent.name.endswith("-shards")
     assert find_finished(job(source, None, "2/3"), "scripted") == parent / "shards/0002"
+    with pytest.raises(RunMismatchError, match="shards: 3 there, 1 now") as caught:
+        score(source, None, "1/1")  # a task of an array that is queued again alone
+    assert "--shard I/3" in str(caught.value.hint)
 
 
 def test_what_is_not_the_same_run_is_refused(source: Path, tmp_path: Path) -> None:
@@ -130,6 +135,29 @@ def test_what_shards_cannot_do_is_refused(source: Path, tmp_path: Path) -> None:
             find_finished(wrong, "scripted")
     with pytest.raises(OptionError, match="s3://bucket/run is an address"):
         score(source, Path("s3://bucket/run"))
+    with pytest.raises(OptionError, match="s3://bucket/run is an address"):
+        merge(Path("s3://bucket/run"))
+
+
+def test_the_command_of_a_shard_has_the_folder_and_the_limit_of_now(source: Path, tmp_path: Path) -> None:
+    words = ("flip-reward", "score", "my rows.jsonl", "--limit=5", "--shard", " 1 / 3", "--run-folder", "old")
+    before = current_arguments.set(words)
+    score(source, tmp_path / "p", "1/3", limit=6)
+    current_arguments.reset(before)
+    shards, shard, new = Shards.read(tmp_path / "p"), ShardSpec(number=3, count=3), Path("new")
+    said = "flip-reward score 'my rows.jsonl'"
+    assert shards.name_command(new, shard) == f"{said} --limit=5 --shard 3/3 --run-folder new"
+    like = shards.find_marks(tmp_path / "p")[1]
+    assert shards.name_command(new, shard, like) == f"{said} --shard 3/3 --run-folder new --limit 6"
+    assert "--limit" not in shards.name_command(new, shard, like.model_copy(update={"limit": None}))
+
+
+def test_a_shard_is_scored_from_python(source: Path, tmp_path: Path) -> None:
+    summaries = [score_file(source, run_folder=tmp_path / "p", shard=f"{n}/3", model="scripted") for n in (1, 2, 3)]
+    assert sum(summary.rows or 0 for summary in summaries) == 12
+    assert done(tmp_path / "p") == [1, 2, 3]
+    with pytest.raises(OptionError, match="no output"):
+        score_file(source, tmp_path / "out.csv", shard="1/3", model="scripted")
 
 
 def test_shards_are_listed_as_one_and_removed_with_all_that_is_theirs(source: Path, tmp_path: Path) -> None:
