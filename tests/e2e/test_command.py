@@ -32,7 +32,7 @@ def test_help_and_version(tmp_path: Path) -> None:
     assert run_process(tmp_path, "--version").stdout == f"flip-reward {__version__}\n"
 
 
-OF_SCORE_ALONE = {"--shard", "--batch", "--wait"}
+OF_SCORE_ALONE = {"--shard", "--batch", "--wait", "--ray", "--ray-workers"}
 """How rows are divided and asked, where there is nothing to choose."""
 
 
@@ -44,7 +44,7 @@ def test_best_of_n_has_every_option_of_score(tmp_path: Path) -> None:
 
 def options_of(folder: Path, command: str) -> set[str]:
     text = run(folder, command, "--help-all").stdout
-    return {word.strip(",.;") for word in text.split() if word.startswith("--")}
+    return {word.strip(",.;:") for word in text.split() if word.startswith("--")}
 
 
 def test_the_examples_are_scored_and_resumed(tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ def by_pairs(server: Served, row: Mapping[str, Any]) -> Values:
 def by_rerank(server: Served, row: Mapping[str, Any]) -> Values:
     _, answer = server.ask("/v2/rerank", {"query": row["instruction"], "documents": row["responses"]})
     by_index = {result["index"]: result["relevance_score"] for result in answer["results"]}
-    return [by_index[index] for index in range(len(row["responses"]))]
+    assert {one["index"] for one in answer.get("unscored", ())} == set(range(len(row["responses"]))) - by_index.keys()
+    return [by_index.get(index) for index in range(len(row["responses"]))]
 
 
 ROUTES: list[tuple[Ask, Sequence[Mapping[str, Any]]]] = [

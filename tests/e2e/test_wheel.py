@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -86,8 +87,8 @@ def test_what_the_wheel_installs_works(python: str, wheel: Path, tmp_path: Path)
         try:
             assert server.stdout is not None
             port = int(server.stdout.readline().partition(" (")[0].rpartition(":")[2])
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            connection.request("GET", "/health")
-            assert connection.getresponse().status == 200
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+                connection.request("GET", "/health")
+                assert connection.getresponse().status == 200
         finally:
             server.terminate()
