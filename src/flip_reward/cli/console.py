@@ -206,7 +206,8 @@ def print_summary(console: Console, summary: Summary) -> None:
         speed += f", {summary.answered_from_cache} answered from the cache or by an identical request"
     if summary.resumed_responses:
         speed += f", {summary.resumed_responses} taken from an earlier session"
-    lines.append(speed)
+    asked = summary.resumed_responses < summary.responses or not summary.resumed_responses
+    lines.append(speed if asked else f"Nothing was asked: {summary.resumed_responses} taken from an earlier session")
     for line in lines:
         console.print(printable(line), soft_wrap=True)
 
