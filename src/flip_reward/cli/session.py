@@ -318,6 +318,15 @@ def print_note(line: str) -> None:
     typer.echo(f"note: {line}", err=True)
 
 
+def print_made(summary: Summary, folder: Path, output: Path | None) -> None:
+    """Print the summary of a run that was made of others, and where it and its output are."""
+    console = Console(soft_wrap=True, stderr=output == STANDARD_OUTPUT)
+    print_summary(console, summary)
+    console.print(f"Run folder: {folder}", markup=False)
+    if output not in (None, STANDARD_OUTPUT):
+        console.print(f"Output: {output}", markup=False)
+
+
 def print_places(console: Console, opened: OpenedJob, sentence: str = "", *, output: Path | None = None) -> None:
     """Print where a run and its output are."""
     lines = [sentence] if sentence else []

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from flip_reward.cli.console import print_summary
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import AsJson, OnlyScores, OutputPath, PushToHub, read_destination
-from flip_reward.cli.session import print_note
-from flip_reward.data.tables import STANDARD_OUTPUT
+from flip_reward.cli.session import print_made, print_note
 from flip_reward.scoring.folders import MERGED, SHARD_RUNS
 from flip_reward.scoring.job import check_destination, write_run_output
 from flip_reward.scoring.run_folder import read_summary
@@ -50,10 +47,6 @@ def merge(
     if as_json:
         typer.echo(json.dumps({"run_folder": str(folder), **summary.model_dump()}, indent=2))
     else:
-        console = Console(soft_wrap=True, stderr=destination.path == STANDARD_OUTPUT)
-        print_summary(console, summary)
-        console.print(f"Run folder: {folder}", markup=False)
-        if output not in (None, STANDARD_OUTPUT):
-            console.print(f"Output: {output}", markup=False)
+        print_made(summary, folder, output)
     if summary.rejected_rows or not summary.scored_any:
         raise typer.Exit(ExitCode.PARTLY_DONE)

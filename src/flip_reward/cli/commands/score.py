@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from flip_reward.cli.batch import BatchOptions, read_batch, run_batch
-from flip_reward.cli.console import print_summary
 from flip_reward.cli.exit_codes import ExitCode
 from flip_reward.cli.options import (
     AsJson,
@@ -23,9 +21,8 @@ from flip_reward.cli.options import (
     expand_options,
     read_destination,
 )
-from flip_reward.cli.session import check_rows, print_note, run_job, show_prompts, tell_finished
+from flip_reward.cli.session import check_rows, print_made, print_note, run_job, show_prompts, tell_finished
 from flip_reward.core.similarity import Similarity
-from flip_reward.data.tables import STANDARD_OUTPUT
 from flip_reward.errors import OptionError
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.config import RewardConfig, split_settings
@@ -144,11 +141,7 @@ def rescore(
     if as_json:
         typer.echo(summary.model_dump_json(indent=2))
     else:
-        console = Console(soft_wrap=True, stderr=destination.path == STANDARD_OUTPUT)
-        print_summary(console, summary)
-        console.print(f"Run folder: {folder}", markup=False)
-        if output not in (None, STANDARD_OUTPUT):
-            console.print(f"Output: {output}", markup=False)
+        print_made(summary, folder, output)
     if not summary.scored_any:
         raise typer.Exit(ExitCode.PARTLY_DONE)
 
