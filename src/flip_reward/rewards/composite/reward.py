@@ -31,7 +31,7 @@ class CompositeReward(RewardModel):
     then. `Score.parts` has what each part gave.
 
     Args:
-        formula: For example "0.5*z(flip) + 0.5*z(pointwise)". docs/scoring.md has the grammar.
+        formula: For example "0.5*z(flip) + 0.5*z(pointwise)". docs/rewards.md has the grammar.
         parts: The rewards by their names in the formula; rules, such as `length(max=900)`, need none.
 
     Raises:
