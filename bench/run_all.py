@@ -58,7 +58,7 @@ def describe_machine() -> str:
     model = next(
         (line.partition(":")[2].strip() for line in _read_cpu_info() if line.startswith("model name")), "unknown CPU"
     )
-    libraries = "flip-reward aiohttp orjson xllamacpp torch transformers fastapi uvicorn ray".split()
+    libraries = "flip-reward aiohttp orjson xllamacpp torch transformers starlette uvicorn ray".split()
     versions = ", ".join(f"{name} {version(name)}" for name in libraries)
     cores = len(os.sched_getaffinity(0))
     return f"{cores} cores of {model}, {platform.system()}, Python {platform.python_version()}, {versions}"

@@ -242,6 +242,9 @@ def test_a_full_queue_answers_429_and_goes_on() -> None:
             refused = server.post(path, value)
             assert (refused.status, refused.problem) == (429, "queue_full")
             assert int(refused.headers["retry-after"]) >= 1
+            assert refused.json()["request_id"] == refused.headers["x-request-id"]
+            assert "date" in refused.headers
+        assert 'path="/score",status="429"} 1.0' in server.get("/metrics").body.decode()
         assert server.get("/health").status == 200
         engine.opened.set()
         for thread in threads:
@@ -250,6 +253,40 @@ def test_a_full_queue_answers_429_and_goes_on() -> None:
         assert server.post("/v1/rewards", ONE).status == 200
         too_many = server.post("/v1/rewards", {"groups": ONE["groups"] * 5})
         assert (too_many.status, too_many.problem) == (413, "too_large")
+
+
+def test_who_is_refused_before_the_body_has_come_is_heard_again_on_the_same_connection() -> None:
+    engine = Gated()
+    settings = ServerSettings(port=0, limits=Limits(max_pending=1, max_candidates=1))
+    body = json.dumps(ONE).encode()
+    with RewardServer(FlipReward(engine), settings) as server:
+        threads, _ = ask_in_threads(server, [ONE])
+        wait_until(lambda: engine.waiting == 1)
+        with closing(send_raw(server, head(len(body)))) as connection:
+            refused = connection.recv(65536)
+            assert refused.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+            assert refused.endswith(b"}")
+            connection.sendall(body[:9])
+            engine.opened.set()
+            for thread in threads:
+                thread.join()
+            connection.sendall(body[9:] + head(len(body), close=True) + body)
+            assert receive(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_a_full_queue_is_no_answer_without_the_key() -> None:
+    engine = Gated()
+    settings = ServerSettings(port=0, api_key="k", limits=Limits(max_pending=1, max_candidates=1))
+    key = {"Authorization": "Bearer k"}
+    with RewardServer(FlipReward(engine), settings) as server:
+        thread = threading.Thread(target=lambda: server.post("/v1/rewards", ONE, key))
+        thread.start()
+        wait_until(lambda: engine.waiting == 1)
+        assert server.post("/v1/rewards", ONE).status == 401
+        assert server.post("/v1/rewards", ONE, key).status == 429
+        assert server.post("/v1/rewards", ONE, {**key, "Connection": "close"}).status == 429
+        engine.opened.set()
+        thread.join()
 
 
 def test_a_request_that_does_not_fit_beside_others_is_told_to_come_again() -> None:

@@ -50,11 +50,11 @@ def create_app(reward: RewardModel, settings: ServerSettings) -> Starlette:
     metrics = Metrics()
     scorer = Scorer(reward, settings.limits, metrics)
     metrics.watch_pending(lambda: scorer.admission.pending)
-    routes = [
-        Route(path, endpoint(contract, scorer, settings, reader), methods=["POST"])
+    exchanges = {
+        path: (StreamingExchange if contract is REWARDS else Exchange)(contract, scorer, settings, reader)
         for path, contract in CONTRACTS.items()
-        for endpoint in [StreamingExchange if contract is REWARDS else Exchange]
-    ]
+    }
+    routes = [Route(path, exchange, methods=["POST"]) for path, exchange in exchanges.items()]
     routes += _status_routes(scorer, metrics, has_key=settings.api_key is not None)
     if settings.pages is not None:
         routes += settings.pages(reward, settings)
@@ -64,12 +64,15 @@ def create_app(reward: RewardModel, settings: ServerSettings) -> Starlette:
         yield
         await scorer.aclose()
 
-    return Starlette(
+    gate = Gate(settings, metrics, scorer.admission, routes, exchanges)
+    app = Starlette(
         routes=routes,
-        middleware=[Middleware(Gate, settings=settings, metrics=metrics, routes=routes)],
+        middleware=[Middleware(gate.stand_before)],
         exception_handlers={HTTPException: _refuse},
         lifespan=lifespan,
     )
+    app.state.gate = gate
+    return app
 
 
 def _status_routes(scorer: Scorer, metrics: Metrics, *, has_key: bool) -> list[Route]:

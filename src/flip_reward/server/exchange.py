@@ -33,8 +33,9 @@ from flip_reward.server.settings import Limits, ServerSettings
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-WATCH_AFTER_SECONDS = 0.02
-"""How long a request is worked on before the server watches for its client to hang up; most are done by then."""
+WATCH_AFTER_SECONDS = 0.2
+"""How long a request is worked on before the server watches for its client to hang up. Where the server is what is
+slow, most are done by then; where the engine is, a watcher costs little beside it."""
 
 JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 

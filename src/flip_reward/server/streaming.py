@@ -51,6 +51,8 @@ class StreamingExchange(Exchange):
 
     def make_context(self, scope: Scope) -> Context:
         """Collect what a question needs; lines have no room for `details`, so the address may say it."""
+        if not scope["query_string"]:
+            return super().make_context(scope)
         asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True).get("details", ["false"])
         if len(asked) != 1 or asked[0] not in _FLAGS:
             raise ApiError(422, Problem.BAD_REQUEST, "details: true or false, once", close=True)

@@ -29,6 +29,15 @@ def test_the_command_loads_nothing_of_the_server_before_it_serves() -> None:
     assert finished.stdout.strip() == ""
 
 
+def test_workers_have_the_copies_of_a_socket_between_them() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        alone, one_of_two, one_of_many = (share(listener.dup(), workers) for workers in (1, 2, 100))
+        for copy in (*alone, *one_of_two, *one_of_many):
+            copy.close()
+    assert len(alone) == 2 * len(one_of_two)
+    assert len(one_of_many) == 1
+
+
 def test_a_worker_that_starts_makes_no_other_wait_for_connections() -> None:
     with socket.create_server(("127.0.0.1", 0)) as of_others, of_others.dup() as listener:
         of_others.setblocking(False)
