@@ -28,6 +28,7 @@ PROGRAMS = (
     "ray_rows",
     "embedded",
     "likelihood",
+    "drafting",
     "server_load",
     "reward_wait",
     "start_up",
