@@ -9,7 +9,12 @@ The model is random, of the shape of Qwen3-0.6B, in bfloat16: speed does not dep
 - Generation reads the weights and the cache of keys and values once for every new token: it is bound by memory.
   A step takes (weights + rows x length x layers x 2 x KV heads x head size) x 2 bytes.
 
-Run `python bench/gpu.py` (needs the extra "hf"; `--tiny` tries it on a CPU).
+- A step of generation with a static cache, which transformers compiles into CUDA graphs, beside a step with the cache
+  that grows, as the engine has it: the same prompts, without sampling; and how many replies differ.
+- Tokenizing many texts at once, as the engine does, beside one after the other.
+
+Run `python bench/gpu.py` (needs the extra "hf"; `--tiny` tries it on a CPU). `python bench/run_all.py gpu` writes the
+figures into bench/RESULTS.md. Compiling for the static cache takes minutes; to know the rest first, `--no-graphs`.
 """
 
 from __future__ import annotations
@@ -25,7 +30,13 @@ from tempfile import TemporaryDirectory
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from figures import Figure, report
 from flip_reward import FlipOptions, FlipReward, Group, RewardModel, Sampling
@@ -36,8 +47,8 @@ from flip_reward.engines.huggingface.inference import score_rows
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 
 TINY = "--tiny" in sys.argv
-if TINY:
-    sys.argv.remove("--tiny")
+GRAPHS = "--no-graphs" not in sys.argv
+sys.argv = [one for one in sys.argv if one not in ("--tiny", "--no-graphs")]
 SHAPE = (
     {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
      "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 4096}
@@ -196,6 +207,54 @@ def compare_layers(engine: TransformersEngine, likelihood: RewardModel, limits: 
     )  # fmt: skip
 
 
+def compare_caches(network: PreTrainedModel, rows: int) -> Iterator[Figure]:
+    """Generate with a cache of a fixed size, and with one that grows."""
+    torch.manual_seed(0)
+    prompts = torch.randint(2, SHAPE["vocab_size"], (rows, RESPONSE_TOKENS + 150), device=DEVICE)
+
+    def generate(tokens: int, implementation: str | None) -> torch.Tensor:
+        config = GenerationConfig(
+            max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, pad_token_id=0,
+            cache_implementation=implementation,
+        )  # fmt: skip
+        output: torch.Tensor = network.generate(prompts, generation_config=config)
+        return output[:, prompts.shape[1] :]
+
+    def step(implementation: str | None) -> tuple[float, torch.Tensor]:
+        generate(NEW_TOKENS, implementation)  # compiles
+        seconds = []
+        for tokens in (1, NEW_TOKENS):
+            settle()
+            started = time.perf_counter()
+            replies = generate(tokens, implementation)
+            settle()
+            seconds.append(time.perf_counter() - started)
+        return 1000 * (seconds[1] - seconds[0]) / (NEW_TOKENS - 1), replies
+
+    growing, expected = step(None)
+    static, replies = step("static")
+    name = f"a step of generation, {rows} rows, static cache"
+    yield Figure(name, round(static, 2), "ms", round(growing, 2), round(growing / static, 2), "growing cache")
+    yield Figure("replies that differ", int((replies != expected).any(dim=1).sum()), f"of {rows}")
+
+
+def compare_tokenizing(engine: TransformersEngine, likelihood: RewardModel) -> Figure:
+    """Tokenize many texts at once, and one after the other."""
+    questions = [one for group in make_groups(6, 256) for one in likelihood.render(group)]
+    requests = [one for one in questions if isinstance(one, LogprobRequest)]
+
+    def milliseconds(split: Callable[[list[LogprobRequest]], object]) -> float:
+        started = time.perf_counter()
+        split(requests)
+        return 1000 * (time.perf_counter() - started) / len(requests)
+
+    ours = milliseconds(engine.text.split_all)
+    theirs = milliseconds(lambda all_of: list(map(engine.text.split, all_of)))
+    return Figure(
+        "tokenizing a text, at once", round(ours, 3), "ms", round(theirs, 3), round(theirs / ours, 2), "one by one"
+    )
+
+
 def measure() -> Iterator[Figure]:
     """Measure everything, each beside its limit."""
     limits = measure_limits()
@@ -207,6 +266,7 @@ def measure() -> Iterator[Figure]:
     flip = FlipReward(engine, FlipOptions("compact", sampling=Sampling(max_tokens=NEW_TOKENS)))
     tokens = average_tokens(likelihood)
     yield Figure("tokens of a likelihood's text", tokens, "tokens")
+    yield compare_tokenizing(engine, likelihood)
     yield compare_layers(engine, likelihood, limits)
     allowed = limits.operations / reading_operations(tokens, 16)
     for in_flight in (64, 256):
@@ -225,6 +285,9 @@ def measure() -> Iterator[Figure]:
             f"FLIP, {NEW_TOKENS} new tokens, {in_flight} in flight", round(rate, 1), "rewards/s",
             round(in_flight / whole, 1), round(rate * whole / in_flight, 3), "roofline",
         )  # fmt: skip
+    if GRAPHS:
+        for rows in (4,) if TINY else (64, 256):
+            yield from compare_caches(engine.loaded.network, rows)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 - Backward likelihood beside generated FLIP: the same model, engine and rows, template `compact`, 48 new tokens.
 - Micro-batches beside one request after the other.
+- Texts of the rows above, eight times as long, that are tokenized at once as the engine does, beside one after the
+  other: fast tokenizers take all processors for a batch.
 - Log-probabilities projected at the scored positions only, beside the whole logits of the same batch: 8 texts of 512
   tokens of which 32 are scored. Peak memory is how far the process grows while it computes.
 
@@ -16,6 +18,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +30,7 @@ from flip_reward.data.groups import read_sources
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import InvalidRow
 from flip_reward.data.shapes import Shape
+from flip_reward.engines.base import LogprobRequest
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
@@ -72,6 +76,16 @@ def compare(name: str, unit: str, ours: Callable[[], float], theirs: Callable[[]
         round(statistics.median(one / other for one, other in rounds), 2),
         beside,
     )
+
+
+def texts_a_second(groups: Sequence[Group], split: Callable[[list[LogprobRequest]], object]) -> float:
+    """Tokenize the questions about long responses."""
+    likelihood = BackwardLikelihoodReward(None)
+    long = [replace(group, responses=tuple(8 * response for response in group.responses)) for group in groups]
+    questions = [one for group in long for one in likelihood.render(group) if one is not None]
+    started = time.perf_counter()
+    split(questions)
+    return len(questions) / (time.perf_counter() - started)
 
 
 def project_scored(network: PreTrainedModel, texts: list[list[int]]) -> None:
@@ -148,6 +162,14 @@ def measure() -> Iterator[Figure]:
             lambda reward=reward: one_by_one(reward, groups),  # type: ignore[misc]
             "one by one",
         )
+    text = engine.text
+    yield compare(
+        "tokenizing, at once",
+        "texts/s",
+        lambda: texts_a_second(groups, text.split_all),
+        lambda: texts_a_second(groups, lambda questions: list(map(text.split, questions))),
+        "one by one",
+    )
     engine.close()
     (seconds, memory), (all_seconds, all_memory) = in_fresh_process("scored"), in_fresh_process("all")
     yield Figure(

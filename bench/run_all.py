@@ -29,6 +29,7 @@ PROGRAMS = (
     "embedded",
     "likelihood",
     "drafting",
+    "prefix_reuse",
     "server_load",
     "reward_wait",
     "start_up",

@@ -91,7 +91,7 @@ class RayScorer:
         num_gpus: float | None = None,
     ) -> None:
         self._config = config
-        self._room = 2 * config.engine.concurrency  # more than are in flight, so that no worker waits for rows
+        self._room = 2 * config.engine.requests_at_once  # more than are in flight, so that no worker waits for rows
         self.rows_at_once = self._room * workers.most
         self.adaptations: tuple[str, ...] = ()
         self._waiting: deque[_Asked] = deque()

@@ -23,6 +23,7 @@ from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, locate
 from flip_reward.engines.lora.adapter import GGUF_FILE, GgufAdapter, ModelWithAdapter, find_gguf_adapter
 from flip_reward.engines.lora.inferrer import find_tuning_in
 from flip_reward.engines.lora.shipped import SHIPPED, Tuning
+from flip_reward.engines.machine import has_gpu
 from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError
@@ -30,6 +31,8 @@ from flip_reward.redact import show_address
 from flip_reward.settings import Setting, changed, declared
 
 logger = logging.getLogger(__name__)
+
+REQUESTS, REQUESTS_ON_GPU = 64, 1024
 
 _BY_TRANSFORMERS = "transformers:"
 _TRAINED = f"{_BY_TRANSFORMERS}Skywork/Skywork-Reward-V2-Qwen3-0.6B"
@@ -88,8 +91,13 @@ class EngineConfig:
         "OPENAI_API_KEY"
     )
     concurrency: Annotated[
-        int, Field(ge=1, description="The most requests in flight; adapts downwards to the server.")
-    ] = 64
+        int | None,
+        Field(
+            ge=1,
+            description="The most requests in flight; adapts downwards to the server. By default 64, and 1024 where "
+            "transformers has a GPU, whose batches are limited by --batch-tokens.",
+        ),
+    ] = None
     timeout_seconds: Annotated[
         float, Field(ge=0.1, description="How long one request may take."), Setting(only=_SERVER)
     ] = 600.0
@@ -152,6 +160,14 @@ class EngineConfig:
         Setting(only=_TRANSFORMERS),
     ] = None
 
+    @property
+    def requests_at_once(self) -> int:
+        """The most requests in flight: more where a GPU computes as many as fit `batch_tokens` together."""
+        if self.concurrency is not None:
+            return self.concurrency
+        by_transformers = self.model is not None and self.model.startswith(_BY_TRANSFORMERS)
+        return REQUESTS_ON_GPU if by_transformers and has_gpu(self.device) else REQUESTS
+
     def unsupported(self, environment: Mapping[str, str] = os.environ) -> list[str]:
         """Return the settings that were changed and have no effect with this model.
 
@@ -205,7 +221,7 @@ def resolve_engine(
         check_classifier(config, classifier, environment)
     match _find_kind(config, environment):
         case EngineKind.SCRIPTED:
-            return build_stack(ScriptedEngine(), concurrency=config.concurrency)
+            return build_stack(ScriptedEngine(), concurrency=config.requests_at_once)
         case EngineKind.TRANSFORMERS:
             return _by_transformers(config, environment, classifier)
         case EngineKind.SERVER:
@@ -395,7 +411,7 @@ def _by_transformers(
         batch_tokens=config.batch_tokens,
         no_thinking=config.no_thinking,
     )
-    return _around(engine, config, environment, config.concurrency)
+    return _around(engine, config, environment, config.requests_at_once)
 
 
 def _over_http(config: EngineConfig, environment: Mapping[str, str], classifier: ClassifierOptions | None) -> Engine:
@@ -412,7 +428,7 @@ def _over_http(config: EngineConfig, environment: Mapping[str, str], classifier:
         logprobs_api=config.logprobs_api,
         classifier=classifier,
     )
-    return _around(engine, config, environment, config.concurrency)
+    return _around(engine, config, environment, config.requests_at_once)
 
 
 def _in_process(config: EngineConfig, environment: Mapping[str, str]) -> Engine:

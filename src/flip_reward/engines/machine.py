@@ -1,8 +1,9 @@
-"""What this machine computes with: how many CPUs this process may use, and whether bfloat16 is fast."""
+"""What this machine computes with: how many CPUs this process may use, a GPU, and whether bfloat16 is fast."""
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,17 @@ def count_usable_cpus(quota_file: Path = CGROUP_QUOTA) -> int:
         return max(1, min(cpus, int(quota) // int(period)))
     except (OSError, ValueError):  # no such file, or "max"
         return cpus
+
+
+def has_gpu(device: str | None = None) -> bool:
+    """Whether torch computes on a GPU of Nvidia's: on the device that is named, or else by default."""
+    if device is not None:
+        return device.startswith("cuda")
+    if find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

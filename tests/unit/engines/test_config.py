@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,6 +70,15 @@ def test_an_engine_by_its_model_and_settings() -> None:
     assert load_engine("m", base_url="http://h/v1", no_thinking=True).model == "m"
     with pytest.raises(OptionError, match="'slots'"):
         load_engine("m", base_url="http://h/v1", slots=2)
+
+
+def test_on_a_gpu_the_tokens_of_a_batch_limit_what_is_computed_at_once() -> None:
+    def count(model: str, **settings: Any) -> int:
+        return EngineConfig(model, **settings).requests_at_once
+
+    assert count("transformers:m", device="cuda:1") > count("transformers:m", device="cpu") == 64
+    assert count("m", base_url="http://h/v1") == 64
+    assert count("transformers:m", device="cuda:1", concurrency=3) == 3
 
 
 def test_the_scripted_model_stands_in_for_any_other() -> None:

@@ -218,7 +218,7 @@ def audit(
     tell_groups(genuine.groups)
     tell_shape(genuine.shape, inputs)
     _warn(genuine, plan)
-    limits = RunLimits(config.engine.concurrency, retry_refused=retry_refused, same_model=same_model)
+    limits = RunLimits(config.engine.requests_at_once, retry_refused=retry_refused, same_model=same_model)
     _audit(run_folder or default_folder(source, described), plan, thresholds, limits, as_json=as_json)
 
 

@@ -152,7 +152,7 @@ def best_of_n(
         limit=run.limit,
         group_by=run.group_by,
         compares=policy.generate is None,
-        limits=run.to_limits(config.engine.concurrency),
+        limits=run.to_limits(config.engine.requests_at_once),
         prices=run.prices,
         encoding=run.encoding,
     )

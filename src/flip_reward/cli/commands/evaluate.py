@@ -189,7 +189,7 @@ def evaluate(
     _evaluate_grid(
         ExperimentGrid(benchmarks, rewards, evaluation_options),
         run_folder or _default_folder([loaded for _, loaded in benchmarks]),
-        RunLimits(wanted.reward.engine.concurrency, retry_refused=retry_refused, same_model=same_model),
+        RunLimits(wanted.reward.engine.requests_at_once, retry_refused=retry_refused, same_model=same_model),
         as_json=as_json,
     )
 

@@ -67,7 +67,7 @@ def score(inputs: Inputs, config: RewardConfig, run: RunOptions, batching: Batch
         columns=run.column_names,
         limit=run.limit,
         group_by=run.group_by,
-        limits=run.to_limits(config.engine.concurrency),
+        limits=run.to_limits(config.engine.requests_at_once),
         prices=run.prices,
         encoding=run.encoding,
         shard=run.shard_spec,

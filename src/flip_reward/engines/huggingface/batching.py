@@ -65,9 +65,16 @@ class BatchQueue(Generic[Row, Result]):
     stop are dropped where they are in no batch yet.
     """
 
-    def __init__(self, compute: Callable[[Sequence[Row]], Sequence[Result]], *, budget_tokens: int) -> None:
+    def __init__(
+        self,
+        compute: Callable[[Sequence[Row]], Sequence[Result]],
+        *,
+        budget_tokens: int,
+        gathering_seconds: float = GATHERING_SECONDS,
+    ) -> None:
         self.budget_tokens = budget_tokens
         self._compute = compute
+        self._gathering_seconds = gathering_seconds
         self._last_batch_seconds = 0.0
         self._arrived: deque[_Pending[Row, Result]] = deque()
         self._closed = False
@@ -116,7 +123,7 @@ class BatchQueue(Generic[Row, Result]):
         Whoever got the results of a batch asks again, one after the other: without a wait the first of them would be
         a batch of their own.
         """
-        pause = max(GATHERING_SECONDS, self._last_batch_seconds / 100)
+        pause = max(self._gathering_seconds, self._last_batch_seconds / 100)
         for pauses in range(10):
             arrived = self._take_arrived()
             pool += arrived

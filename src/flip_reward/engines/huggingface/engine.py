@@ -29,6 +29,8 @@ from flip_reward.errors import (
     RequestRefusedError,
 )
 
+TEXTS_AT_ONCE = 256
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
@@ -54,6 +56,23 @@ class _Row:
     def length(self) -> int:
         """The tokens that it takes in the end."""
         return len(self.tokens) + (self.sampling.max_tokens if self.sampling else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What is turned into tokens."""
+
+    request: Request | LogprobRequest
+
+    @property
+    def kind(self) -> object:
+        """What is rendered goes together, and what is read as it is."""
+        return type(self.request), isinstance(self.request, LogprobRequest) and isinstance(self.request.prefix, str)
+
+    @property
+    def length(self) -> int:
+        """One stands for any text."""
+        return 1
 
 
 class TransformersEngine:
@@ -93,6 +112,8 @@ class TransformersEngine:
         self._queue = BatchQueue[_Row, Sequence[float]](
             self._run, budget_tokens=batch_tokens or choose_budget(network)
         )
+        # On the event loop texts would be tokenized one after the other, and a GPU wait for the last.
+        self._texts = BatchQueue[_Text, ScoredRow](self._tokenize, budget_tokens=TEXTS_AT_ONCE, gathering_seconds=0)
         self._process_id = os.getpid()
         self.model = self.loaded.name
         precision = str(network.dtype).removeprefix("torch.")
@@ -105,7 +126,8 @@ class TransformersEngine:
     async def complete(self, request: Request) -> Completion:
         """Answer one request; see `Engine.complete`."""
         self._check_usable()
-        tokens = self.text.encode(self.text.render(request.messages))
+        [text] = await self._texts.compute([_Text(request)])
+        tokens = text.tokens
         self._check_length(len(tokens), request.sampling.max_tokens)
         top = await self._rank_first_tokens(tokens, request.top_logprobs) if request.top_logprobs else []
         sampling, seed = replace(request.sampling, seed=None), request.sampling.seed
@@ -136,7 +158,7 @@ class TransformersEngine:
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
         """Say how likely a continuation is; see `Engine.logprobs`."""
         self._check_usable()
-        text = self.text.split(request)
+        [text] = await self._texts.compute([_Text(request)])
         self._check_length(len(text.tokens), 0)
         [values] = await self._queue.compute([_Row(text.tokens, text.scored)])
         _check_finite(values)
@@ -147,6 +169,7 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Free the model after the current batch. The engine cannot be used afterwards."""
+        self._texts.close()
         self._queue.close()
         self._process_id = -1
         del self.loaded
@@ -164,18 +187,27 @@ class TransformersEngine:
                 + f" do not fit a context of {limit}"
             )
 
+    def _tokenize(self, texts: Sequence[_Text]) -> Sequence[ScoredRow]:
+        questions = [one.request for one in texts if isinstance(one.request, LogprobRequest)]
+        if questions:
+            return self.text.split_all(questions)
+        prompts = [self.text.render(one.request.messages) for one in texts if isinstance(one.request, Request)]
+        return list(map(ScoredRow, self.text.encode_all(prompts)))
+
     def _run(self, rows: Sequence[_Row]) -> Sequence[Sequence[float]]:
         from flip_reward.engines.huggingface.inference import generate_rows, rank_next_tokens, score_rows
 
-        network, sampling, top = self.loaded.network, rows[0].sampling, rows[0].top
-        read = sum(len(row.tokens) for row in rows)
+        network, sampling, top, pads = self.loaded.network, rows[0].sampling, rows[0].top, self.loaded.pads
+        tokens = [row.tokens for row in rows]
+        read = sum(map(len, tokens))
         if top:
-            ranked = self._layers.run(lambda: rank_next_tokens(network, [row.tokens for row in rows], top), read)
+            ranked = self._layers.run(lambda: rank_next_tokens(network, tokens, top, pads=pads), read)
             return [[number for pair in pairs for number in pair] for pairs in ranked]
         if sampling is None:
             scored = [ScoredRow(row.tokens, row.scored) for row in rows]
-            return self._layers.run(lambda: score_rows(network, scored), read)
-        return generate_rows(network, [row.tokens for row in rows], sampling, [row.seed for row in rows], self._stops)
+            return self._layers.run(lambda: score_rows(network, scored, pads=pads), read)
+        seeds = [row.seed for row in rows]
+        return generate_rows(network, tokens, sampling, seeds, self._stops, pads=pads)
 
     def _read_reply(self, tokens: Sequence[float], prompt_tokens: int) -> Completion:
         ids = [int(token) for token in tokens]

@@ -1,6 +1,6 @@
 """What a Hugging Face model computes for a batch: log-probabilities of given tokens, and new tokens.
 
-The prefix that all rows of a batch share is computed once. Behind it rows are laid out as
+What rows of a batch share is read once (`prefixes`). Behind it rows are laid out as
 
     shared | rest of row 0 | padding        to score: what comes later changes nothing before it
     shared | padding | rest of row 0        to generate: every row goes on at the same place, and padding is masked
@@ -11,27 +11,22 @@ Whether a model is causal and can generate like this is tried out at loading: it
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
-from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
-from transformers.cache_utils import DynamicLayer
+from transformers import GenerationConfig, LogitsProcessorList
 
 from flip_reward.engines.base import Sampling
+from flip_reward.engines.huggingface.prefixes import MIN_SAVED_TOKENS, read_prefixes
 from flip_reward.engines.huggingface.text import ScoredRow
 from flip_reward.errors import RequestRefusedError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import DynamicCache, PreTrainedModel
 
-
-MIN_SAVED_TOKENS = 64
-"""A shared prefix is computed by itself where that saves at least this many tokens."""
 
 MAX_LOGITS = 1 << 25
 """How many logits are turned into log-probabilities at once."""
@@ -62,13 +57,14 @@ def choose_budget(network: PreTrainedModel) -> int:
 
 
 @torch.inference_mode()
-def score_rows(network: PreTrainedModel, rows: Sequence[ScoredRow]) -> list[list[float]]:
+def score_rows(network: PreTrainedModel, rows: Sequence[ScoredRow], *, pads: bool = True) -> list[list[float]]:
     """Return the natural logarithm of the probability of each scored token.
 
-    The vocabulary projection, for small models most of the work, is computed at the scored positions only.
+    The vocabulary projection, for small models most of the work, is computed at the scored positions only. `pads`
+    says that the model goes on behind padding.
     """
     fed = [row.tokens[:-1] for row in rows]  # nothing is predicted from the last token
-    logits = _compute_logits(network, fed, [row.scored for row in rows])
+    logits = _compute_logits(network, fed, [row.scored for row in rows], pads=pads)
     targets = torch.tensor([token for row in rows for token in row.tokens[-row.scored :]], device=network.device)
     values = _gather_logprobs(logits, targets)
     return [part.tolist() for part in torch.split(values, [row.scored for row in rows])]
@@ -76,11 +72,11 @@ def score_rows(network: PreTrainedModel, rows: Sequence[ScoredRow]) -> list[list
 
 @torch.inference_mode()
 def rank_next_tokens(
-    network: PreTrainedModel, rows: Sequence[Sequence[int]], count: int
+    network: PreTrainedModel, rows: Sequence[Sequence[int]], count: int, *, pads: bool = True
 ) -> list[list[tuple[int, float]]]:
     """Return the likeliest tokens after each row, the likeliest first, with the logarithm of their probability."""
     with _projecting_exactly(network):
-        logits = _compute_logits(network, rows, [1] * len(rows)).float()
+        logits = _compute_logits(network, rows, [1] * len(rows), pads=pads).float()
     values, tokens = logits.log_softmax(dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
     return [
         list(zip(of_row, their_values, strict=True))
@@ -89,20 +85,28 @@ def rank_next_tokens(
 
 
 def _compute_logits(
-    network: PreTrainedModel, rows: Sequence[Sequence[int]], predicting: Sequence[int]
+    network: PreTrainedModel, rows: Sequence[Sequence[int]], predicting: Sequence[int], *, pads: bool
 ) -> torch.Tensor:
     """Return what is predicted from the last tokens of every row, as many as `predicting` says, one after another."""
-    longest = min(len(row) - count for row, count in zip(rows, predicting, strict=True))
-    shared = _compute_shared_prefix(network, rows, longest, worth=0.5 if network.device.type == "cuda" else 0)
-    rest = torch.zeros((len(rows), max(map(len, rows)) - shared.length), dtype=torch.long)
+    longest = [len(row) - count for row, count in zip(rows, predicting, strict=True)]
+    read = read_prefixes(network, rows, longest, worth=0.5 if network.device.type == "cuda" else 0, pads=pads)
+    done = torch.tensor(read.lengths)[:, None]
+    width = max(len(tokens) - length for tokens, length in zip(rows, read.lengths, strict=True))
+    rest = torch.zeros((len(rows), width), dtype=torch.long)
     wanted = torch.zeros(rest.shape, dtype=torch.bool)
-    for number, (tokens, count) in enumerate(zip(rows, predicting, strict=True)):
-        length = len(tokens) - shared.length
-        rest[number, :length] = torch.tensor(tokens[shared.length :])
-        wanted[number, length - count : length] = True
-    rest, wanted = rest.to(network.device), wanted.to(network.device)
+    for number, (tokens, length, count) in enumerate(zip(rows, read.lengths, predicting, strict=True)):
+        rest[number, : len(tokens) - length] = torch.tensor(tokens[length:])
+        wanted[number, len(tokens) - length - count : len(tokens) - length] = True
+    given = {"input_ids": rest}
+    if read.padded:
+        places = torch.arange(read.width + width)
+        given["attention_mask"] = ((places < done) | (places >= read.width)).long()
+        if "position_ids" in inspect.signature(network.forward).parameters:
+            given["position_ids"] = done + torch.arange(width)
+    given = {name: tensor.to(network.device) for name, tensor in given.items()}
+    wanted = wanted.to(network.device)
     with projecting_only(network, wanted):
-        logits: torch.Tensor = network(input_ids=rest, use_cache=bool(shared.cache), **shared.cache).logits
+        logits: torch.Tensor = network(**given, use_cache=bool(read.cache), **read.cache).logits
     # Otherwise it is a model whose head is not where it says.
     return logits[0] if logits.shape[:2] == (1, sum(predicting)) else logits[wanted]
 
@@ -114,6 +118,8 @@ def generate_rows(
     sampling: Sampling,
     seeds: Sequence[int],
     stops: Sequence[int],
+    *,
+    pads: bool = True,
 ) -> list[list[int]]:
     """Return the new tokens of each row, with the stop token where there is one.
 
@@ -122,7 +128,7 @@ def generate_rows(
     processors = LogitsProcessorList([_check_finite])
     if sampling.temperature > 0:
         processors.append(_Sampler(sampling, seeds))
-    prompts = lay_out_prompts(network, rows)
+    prompts = lay_out_prompts(network, rows, pads=pads)
     output = network.generate(
         **prompts,
         logits_processor=processors,
@@ -133,65 +139,26 @@ def generate_rows(
             pad_token_id=stops[0] if stops else 0,
         ),
     )
-    return [_until_stop(new, stops) for new in output[:, max(map(len, rows)) :].tolist()]
+    return [_until_stop(new, stops) for new in output[:, prompts["input_ids"].shape[1] :].tolist()]
 
 
-def lay_out_prompts(network: PreTrainedModel, rows: Sequence[Sequence[int]]) -> dict[str, object]:
-    """Return prompts as `generate` takes them; the prefix that they share is computed already."""
-    shared = _compute_shared_prefix(network, rows, min(map(len, rows)) - 1)
-    width = max(map(len, rows))
+def lay_out_prompts(
+    network: PreTrainedModel, rows: Sequence[Sequence[int]], *, pads: bool = True
+) -> dict[str, torch.Tensor | DynamicCache]:
+    """Return prompts as `generate` takes them; what they share is read already."""
+    read = read_prefixes(network, rows, [len(tokens) - 1 for tokens in rows], pads=pads)
+    width = read.width + max(len(tokens) - length for tokens, length in zip(rows, read.lengths, strict=True))
     whole = torch.zeros((len(rows), width), dtype=torch.long)
     mask = torch.zeros((len(rows), width), dtype=torch.bool)
-    for number, tokens in enumerate(rows):
-        mask[number, : shared.length] = True
-        mask[number, width - len(tokens) + shared.length :] = True
+    for number, (tokens, length) in enumerate(zip(rows, read.lengths, strict=True)):
+        mask[number, :length] = True
+        mask[number, width - len(tokens) + length :] = True
         whole[number, mask[number]] = torch.tensor(tokens)
     return {
         "input_ids": whole.to(network.device),
         "attention_mask": mask.long().to(network.device),
-        **shared.cache,
+        **read.cache,
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _SharedPrefix:
-    """How many tokens all rows begin with, and the cache of them, once for each row, by the name of its argument."""
-
-    length: int = 0
-    cache: Mapping[str, DynamicCache] = field(default_factory=dict)
-
-
-def _compute_shared_prefix(
-    network: PreTrainedModel, rows: Sequence[Sequence[int]], longest: int, *, worth: float = 0
-) -> _SharedPrefix:
-    """Compute what all rows begin with, where that saves work and the cache has one entry a token.
-
-    `worth` is the least share of the tokens: GPUs read behind a cache with a slower attention than without one.
-    """
-    length = min(count_shared(rows), longest)
-    if length * (len(rows) - 1) < max(MIN_SAVED_TOKENS, worth * sum(map(len, rows))):
-        return _SharedPrefix()
-    name = _cache_argument(network)
-    if name is None:
-        return _SharedPrefix()
-    cache = DynamicCache(config=network.config)
-    if any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return _SharedPrefix()
-    ids = torch.tensor([rows[0][:length]], dtype=torch.long, device=network.device)
-    network(input_ids=ids, use_cache=True, logits_to_keep=1, **{name: cache})
-    cache.batch_repeat_interleave(len(rows))
-    return _SharedPrefix(length, {name: cache})
-
-
-def count_shared(rows: Sequence[Sequence[int]]) -> int:
-    """Count the tokens that all rows begin with."""
-    return sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*rows, strict=False)))
-
-
-def _cache_argument(network: PreTrainedModel) -> str | None:
-    """The argument that takes a model's cache: transformers has renamed it in 5.24, and warns of the former name."""
-    taken = inspect.signature(network.forward).parameters
-    return next((name for name in ("cache", "past_key_values") if name in taken), None)
 
 
 @contextmanager

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScoredRow:
-    """Tokens; the last ones are scored, at least one and not all."""
+    """Tokens; the last ones are scored, not all of them and of a prompt none."""
 
     tokens: Sequence[int]
-    scored: int
+    scored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,11 @@ class HfPromptTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Tokenize a rendered text."""
-        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+        return self.encode_all([text])[0]
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenize rendered texts at once, which fast tokenizers do on all processors."""
+        return list(self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False).input_ids)
 
     def encode_turns(self, messages: Sequence[Message], response: str) -> list[int]:
         """Tokenize a conversation and its response as the chat template has them, without a turn that begins."""
@@ -95,18 +99,31 @@ class HfPromptTokenizer:
 
     def split(self, request: LogprobRequest) -> ScoredRow:
         """Tokenize prefix and continuation as one text, and count the tokens with a character of the continuation."""
-        if not request.continuation:
+        return self.split_all([request])[0]
+
+    def split_all(self, requests: Sequence[LogprobRequest]) -> list[ScoredRow]:
+        """Split several requests at once: their prefixes are all texts, or all messages."""
+        if not all(request.continuation for request in requests):
             raise RequestRefusedError("there is no continuation to score", status=400)
-        rendered = not isinstance(request.prefix, str)
-        prefix = self.disarm(request.prefix) if isinstance(request.prefix, str) else self.render(request.prefix)
+        rendered = not isinstance(requests[0].prefix, str)
+        prefixes = [
+            self.disarm(one.prefix) if isinstance(one.prefix, str) else self.render(one.prefix) for one in requests
+        ]
         encoding = self.tokenizer(
-            prefix + self.disarm(request.continuation),
+            [prefix + self.disarm(one.continuation) for prefix, one in zip(prefixes, requests, strict=True)],
             add_special_tokens=not rendered,
             split_special_tokens=not rendered,
+            return_attention_mask=False,
             return_offsets_mapping=True,
         )
-        tokens = list(encoding.input_ids)
-        own = [number for number, (_, end) in enumerate(encoding.offset_mapping) if end > len(prefix)]
+        return [
+            self._cut(tokens, offsets, len(prefix))
+            for tokens, offsets, prefix in zip(encoding.input_ids, encoding.offset_mapping, prefixes, strict=True)
+        ]
+
+    def _cut(self, tokens: list[int], offsets: Sequence[tuple[int, int]], boundary: int) -> ScoredRow:
+        """Find the tokens of a text with a character after the boundary; `offsets` says where each stands in it."""
+        own = [number for number, (_, end) in enumerate(offsets) if end > boundary]
         if not own:
             raise RequestRefusedError("the continuation has no token of its own", status=400)
         first, last = own[0], own[-1]

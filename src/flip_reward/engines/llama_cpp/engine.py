@@ -19,7 +19,6 @@ from flip_reward.engines.base import (
     LogprobRequest,
     Request,
     TokenLogprobs,
-    complete_one_by_one,
     disarm_request,
 )
 from flip_reward.engines.files import fingerprint_file
@@ -100,7 +99,11 @@ class EmbeddedEngine:
     async def complete(self, request: Request) -> Completion:
         """Answer one request; see `Engine.complete`. A cancelled one stops at its next token."""
         self._check_usable(sum(len(message.content) for message in request.messages))
-        return await complete_one_by_one(disarm_request(request, self._marks), self._complete)
+        request, cancelled = disarm_request(request, self._marks), Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._answer, request, cancelled)
+        finally:
+            cancelled.set()
 
     async def logprobs(self, request: LogprobRequest) -> TokenLogprobs:
         """Say how likely a continuation is, which takes about as long as generating it; see `Engine.logprobs`."""
@@ -125,13 +128,6 @@ class EmbeddedEngine:
             )
         if not self._free.alive or os.getpid() != self._process_id:
             raise EngineUnavailableError("the embedded engine was closed, or belongs to another process")
-
-    async def _complete(self, request: Request) -> Completion:
-        cancelled = Event()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._answer, request, cancelled)
-        finally:
-            cancelled.set()
 
     def _answer(self, request: Request, cancelled: Event) -> Completion:
         with self._slot() as slot:

@@ -21,7 +21,14 @@ import orjson
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.score import Usage
-from flip_reward.engines.base import Completion, Request, Sampling, TokenLogprobs
+from flip_reward.engines.base import (
+    Completion,
+    Request,
+    Sampling,
+    TokenLogprobs,
+    join_completions,
+    split_request,
+)
 from flip_reward.engines.http.first_token import read_first_token
 from flip_reward.engines.http.wire import encode_request
 from flip_reward.errors import (
@@ -38,6 +45,8 @@ if TYPE_CHECKING:
 
 _STREAM_FIELDS = {"stream": True, "stream_options": {"include_usage": True}}
 _PRIMING = Sampling(max_tokens=1)
+ENDING_CHARACTERS = 8
+"""How much of a message is read again for each further completion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,8 @@ class LlamaSlot:
       number of rows;
     - attention sums in an order that does not depend on the number of threads (no flash attention);
     - of a prompt, exactly the part that its last message does not touch is reused from the previous one: a prompt
-      with that message emptied (`_prime`) cuts the KV cache back to it.
+      with that message emptied (`_prime`) cuts the KV cache back to it;
+    - of several completions, each after the first reuses the prompt up to its last few words (`_cut_back`).
 
     llama.cpp's server has to listen somewhere. It gets a socket in a private directory that is gone when the
     constructor returns, and an API key that nobody knows.
@@ -80,19 +90,24 @@ class LlamaSlot:
         self._reuses_prefix = True
 
     def answer(self, request: Request, cancelled: Event) -> Completion:
-        """Answer one request; blocks until the reply is complete or `cancelled` is set."""
+        """Answer one request; blocks until every reply is complete or `cancelled` is set."""
+        first, *more = split_request(request)
+        replies = [self._answer_first(first, cancelled)]
+        for one in more:
+            if self._reuses_prefix:
+                self._cut_back(request.messages, cancelled)
+            replies.append(self._complete(one, cancelled, reuse=self._reuses_prefix))
+            if replies[-1].usage.cached_tokens == 0 and len(request.messages[-1].content) > ENDING_CHARACTERS:
+                self._reuses_prefix = False
+        return join_completions(replies)
+
+    def _answer_first(self, request: Request, cancelled: Event) -> Completion:
         reuse = self._reuses_prefix and len(request.messages) > 1 and request.messages[-1].content != ""
         if reuse:
             self._prime(request.messages, cancelled)
         completion = self._complete(request, cancelled, reuse=reuse)
         if reuse and completion.usage.cached_tokens == 0:
             self._reuses_prefix = False  # a recurrent model: its state cannot be cut back
-        tokens = completion.usage
-        if completion.finish_reason == "length" and tokens.completion_tokens < request.sampling.max_tokens:
-            raise ContextTooLongError(
-                f"{tokens.prompt_tokens} tokens of prompt leave room for {tokens.completion_tokens} of the "
-                f"{request.sampling.max_tokens} to generate in a context of {self._options.context_tokens}"
-            )
         return completion
 
     def score(self, text: LlamaTokens) -> TokenLogprobs:
@@ -108,6 +123,12 @@ class LlamaSlot:
         self._complete(Request(prefix, _PRIMING), cancelled, reuse=known)
         self._primed = prefix
 
+    def _cut_back(self, messages: tuple[Message, ...], cancelled: Event) -> None:
+        """Leave the end of a prompt to be read again: a single token would be computed by other kernels."""
+        shortened = messages[-1].content.rstrip()[:-ENDING_CHARACTERS]
+        cut = (*messages[:-1], replace(messages[-1], content=shortened))
+        self._complete(Request(cut, _PRIMING), cancelled, reuse=True)
+
     def _complete(self, request: Request, cancelled: Event, *, reuse: bool) -> Completion:
         fields = {**_STREAM_FIELDS, **self._options.template_fields, "cache_prompt": reuse}
         body = encode_request("", request, fields)
@@ -118,7 +139,14 @@ class LlamaSlot:
             return cancelled.is_set()
 
         self.stream(body, receive)
-        return join_chunks(chunks, top_logprobs=request.top_logprobs)
+        completion = join_chunks(chunks, top_logprobs=request.top_logprobs)
+        tokens, most = completion.usage, request.sampling.max_tokens
+        if completion.finish_reason == "length" and tokens.completion_tokens < most:
+            raise ContextTooLongError(
+                f"{tokens.prompt_tokens} tokens of prompt leave room for {tokens.completion_tokens} of the {most} "
+                f"to generate in a context of {self._options.context_tokens}"
+            )
+        return completion
 
     def stream(self, body: bytes, receive: Callable[[bytes], bool]) -> None:
         """Send the body of a chat completion, and receive its chunks until one is answered with True."""

@@ -16,6 +16,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, BertConfig, BertL
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import LogprobRequest, Request, Sampling, TokenLogprobs
 from flip_reward.engines.config import EngineConfig, resolve_engine
+from flip_reward.engines.huggingface.chat_marks import load_tokenizer
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.inference import (
     generate_rows,
@@ -23,7 +24,7 @@ from flip_reward.engines.huggingface.inference import (
     rank_next_tokens,
     score_rows,
 )
-from flip_reward.engines.huggingface.text import ScoredRow
+from flip_reward.engines.huggingface.text import HfPromptTokenizer, ScoredRow
 from flip_reward.errors import (
     ContextTooLongError,
     EngineUnavailableError,
@@ -88,6 +89,28 @@ def test_the_continuation_is_scored_on_its_own_tokens_of_the_joined_text(tmp_pat
             assert answer.values == pytest.approx(compute_directly(engine, prefix, continuation), abs=1e-4)
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_texts_tokenized_together_are_those_tokenized_alone(tmp_path: Path, tokenizer: str) -> None:
+    text = HfPromptTokenizer(load_tokenizer(str(save_model(tmp_path, tokenizer=TOKENIZERS[tokenizer])), "the"), "m")
+    plain = [LogprobRequest(prefix, continuation) for prefix, continuation in CASES]
+    chats = [LogprobRequest((Message("user", prefix),), continuation) for prefix, continuation in CASES]
+    for requests in (plain, chats):
+        assert text.split_all(requests) == [text.split(request) for request in requests]
+    texts = [prefix + continuation for prefix, continuation in CASES]
+    assert text.encode_all(texts) == [text.encode(one) for one in texts]
+
+
+def test_a_text_that_cannot_be_asked_fails_alone(engine: TransformersEngine) -> None:
+    requests = [LogprobRequest(PREFIX, " Name" * count) for count in range(4)]
+
+    async def ask() -> list[TokenLogprobs | BaseException]:
+        return await asyncio.gather(*map(engine.logprobs, requests), return_exceptions=True)
+
+    refused, *answers = asyncio.run(ask())
+    assert isinstance(refused, RequestRefusedError)
+    assert [len(answer.values) for answer in answers if isinstance(answer, TokenLogprobs)] == [2, 4, 6]
 
 
 def test_a_token_across_the_boundary_belongs_to_the_continuation(engine: TransformersEngine) -> None:

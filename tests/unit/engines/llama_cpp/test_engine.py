@@ -106,6 +106,17 @@ def test_a_seed_repeats_a_sampled_reply(engine: EmbeddedEngine) -> None:
     assert first.text == again.text != other.text
 
 
+def test_samples_read_their_prompt_once_and_are_those_of_one_request_each(engine: EmbeddedEngine) -> None:
+    story = "The keeper climbed the stairs every evening and lit the lamp. " * 4
+    for messages in (ask(story).messages, ask(story).messages[1:]):
+        several = answer(engine, Request(messages, Sampling(1.0, 8, seed=5), n=3))
+        alone = [answer(engine, Request(messages, Sampling(1.0, 8, seed=seed))) for seed in (5, 6, 7)]
+        assert [reply.text for reply in (several, *several.others)] == [reply.text for reply in alone]
+        assert len({reply.text for reply in alone}) > 1
+        read = several.usage.prompt_tokens - several.usage.cached_tokens
+        assert read < alone[0].usage.prompt_tokens + 2 * 12
+
+
 def test_a_schema_constrains_the_reply(engine: EmbeddedEngine) -> None:
     schema = {"type": "object", "properties": {"fruit": {"enum": ["apple", "pear"]}}, "required": ["fruit"]}
     question = ask("Name a fruit.")
