@@ -1,8 +1,10 @@
 """Memory and time of a run over a million rows, and of resuming it when it is finished.
 
 The scripted engine answers at once, so everything measured is ours: reading, prompts, parsing, F1, records. The peer
-is a plain script over the same file that reads all rows into a list, scores them with the same functions and writes
-the records in the end, as evaluation scripts do.
+is a plain script over the same file, as evaluation scripts are: it reads all rows into a list with `json`, and in one
+loop takes off thinking, fills the template, asks the same engine, parses the reply, computes F1 and what the response
+copies, by the same functions, and keeps what differs from row to row; in the end it writes the fields of our records
+with `json`. It checks nothing, groups nothing, and loses everything when it is killed.
 
 Run `python bench/million_rows.py`; the variable FLIP_BENCH_ROWS sets another number of rows.
 """
@@ -25,6 +27,21 @@ from figures import Figure, report
 ROWS = int(os.environ.get("FLIP_BENCH_ROWS", "1000000"))
 WARM = ROWS // 10
 REPLY = '{"REASONING": "short", "INFERRED INSTRUCTION": "Explain how a suspension bridge carries its load."}'
+ALIKE = {  # what our records hold besides, in this measurement the same for all
+    "group_size": 1,
+    "response_index": 0,
+    "outcome": "scored",
+    "detail": None,
+    "cached_tokens": 0,
+    "attempts": 1,
+    "cached": False,
+    "spread": None,
+    "samples": [],
+    "likelihood": None,
+    "cautions": [],
+    "parts": [],
+    "other_reading": None,
+}
 
 
 def write_rows(path: Path, rows: int = ROWS) -> None:
@@ -81,22 +98,54 @@ def run_ours(folder: Path) -> None:
     print(json.dumps([time.perf_counter() - started, peak_megabytes(), growth]))
 
 
-def run_plain(folder: Path) -> None:
+async def score_plainly(rows: list[dict[str, str]]) -> list[dict[str, object]]:
+    from flip_reward import ScriptedEngine
+    from flip_reward.core.copying import Copying
     from flip_reward.core.prompts import load_templates
     from flip_reward.core.replies.parse import parse_inferred_instruction
+    from flip_reward.core.response import visible_answer
+    from flip_reward.engines.base import Request
     from flip_reward.metrics import f1_score
 
-    started = time.perf_counter()
+    engine = ScriptedEngine(lambda _request: REPLY)
     template = load_templates().plain
+    records: list[dict[str, object]] = []
+    for number, row in enumerate(rows):
+        instruction, answer = row["instruction"], visible_answer(row["response"])
+        started = time.perf_counter()
+        completion = await engine.complete(Request(template.format({"response": answer})))
+        seconds = time.perf_counter() - started
+        inferred = parse_inferred_instruction(
+            completion.text, completion.finish_reason, template_text=template.fixed_text
+        )
+        reward, precision, recall = f1_score(inferred.instruction or "", instruction)
+        records.append(
+            {
+                "id": row["id"],
+                "row": number,
+                "reward": reward,
+                "precision": precision,
+                "recall": recall,
+                "instruction": instruction,
+                "inferred_instruction": inferred.instruction,
+                "reasoning": inferred.reasoning,
+                "raw_reply": completion.text,
+                "prompt_tokens": completion.usage.prompt_tokens,
+                "completion_tokens": completion.usage.completion_tokens,
+                "latency_seconds": round(seconds, 6),
+                "copied_share": Copying.of(instruction).measure_share(answer),
+            }
+        )
+    return records
+
+
+def run_plain(folder: Path) -> None:
+    started = time.perf_counter()
     with (folder / "rows.jsonl").open() as file:
         rows = [json.loads(line) for line in file]
-    for row in rows:
-        template.format({"response": row["response"]})
-        row["raw_reply"] = REPLY
-        row["inferred_instruction"] = parse_inferred_instruction(REPLY).instruction
-        row["f1"], row["precision"], row["recall"] = f1_score(row["inferred_instruction"], row["instruction"])
+    records = asyncio.run(score_plainly(rows))
     with (folder / "plain.jsonl").open("w") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+        file.writelines(json.dumps({**record, **ALIKE}) + "\n" for record in records)
     print(json.dumps([time.perf_counter() - started, peak_megabytes(), 0.0]))
 
 

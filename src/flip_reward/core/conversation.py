@@ -108,7 +108,9 @@ def _messages(prompt: object) -> tuple[Message, ...]:
 def _responses(responses: object) -> tuple[str, ...]:
     if isinstance(responses, str):
         return (_plain(responses),)
-    if isinstance(responses, bytes | Mapping) or not isinstance(responses, Iterable):
+    if not isinstance(responses, list | tuple) and (
+        isinstance(responses, bytes | Mapping) or not isinstance(responses, Iterable)
+    ):
         raise ConversationError(f"the response must be text, not {_name(responses)}")
     texts = tuple(responses)
     for number, text in enumerate(texts, 1):

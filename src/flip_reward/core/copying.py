@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, groupby
 from typing import Self, TypeVar
@@ -40,7 +40,7 @@ Place = tuple[str, int, int]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Copying:
     """An instruction, prepared to find copies of it in many responses.
 
@@ -57,17 +57,16 @@ class Copying:
         'You ask: Waves, sand.'
     """
 
+    instruction: str
+    words: Sequence[str]
+    """In their order, without articles."""
+    own: Sequence[bool] | None
+    """Which of the words are its own; None where all are."""
     span: int
-    own: frozenset[Gram]
-    """Of its own words, so many in a row."""
-    all: frozenset[Gram]
-    """Of all its words, material too."""
+    """So many words in a row are a copy."""
+    vocabulary: frozenset[str]
     telling: frozenset[str]
     """Its own words without small ones; empty where they are too few to be known in another order."""
-    words: frozenset[str]
-    length: int
-    """In words."""
-    instruction: str
     probes: Sequence[str]
     """Of its letters, one of which stands in what spells most of them."""
 
@@ -75,41 +74,39 @@ class Copying:
     def of(cls, instruction: str) -> Self:
         """Prepare an instruction."""
         pieces = [(_split(text), mine) for text, mine in _split_material(instruction)]
-        words = [(word, mine) for found, mine in pieces for word in _drop_articles(found)]
-        unspaced = not instruction.isascii() and 2 * sum(1 for word, _ in words if UNSPACED.match(word)) > len(words)
-        letters = "".join([_to_letters(found) for found, mine in pieces if mine])
+        found = pieces[0][0] if len(pieces) == 1 else [word for words, mine in pieces if mine for word in words]
+        telling = frozenset(found) - SMALL_WORDS
+        letters = _to_letters(found)
         starts = range(0, len(letters) - _SPAN_SPELLED + 1, max(_SPAN_SPELLED, len(letters) // _MOST_PROBES))
         probes = [letters[start : start + _SPAN_SPELLED] for start in starts]
-        telling = frozenset([word for word, mine in words if mine]) - SMALL_WORDS
-        telling = telling if len(telling) >= _FEWEST_TELLING else frozenset()
-        return cls._of_words(words, _SPAN_UNSPACED if unspaced else _SPAN, telling, instruction, probes)
+        return cls._of_pieces(
+            [(_drop_articles(words), mine) for words, mine in pieces],
+            instruction,
+            None,
+            telling if len(telling) >= _FEWEST_TELLING else frozenset(),
+            probes,
+        )
 
     @classmethod
     def _of_letters(cls, instruction: str) -> Self:
-        pieces = _split_material(instruction)
-        letters = [(letter, mine) for text, mine in pieces for letter in _to_letters(_split(text))]
-        return cls._of_words(letters, _SPAN_SPELLED, frozenset(), instruction, ())
+        pieces = [(_to_letters(_split(text)), mine) for text, mine in _split_material(instruction)]
+        return cls._of_pieces(pieces, instruction, _SPAN_SPELLED, frozenset(), ())
 
     @classmethod
-    def _of_words(
+    def _of_pieces(
         cls,
-        pairs: Sequence[tuple[str, bool]],
-        span: int,
-        telling: frozenset[str],
+        pieces: Sequence[tuple[Sequence[str], bool]],
         instruction: str,
+        span: int | None,
+        telling: frozenset[str],
         probes: Sequence[str],
     ) -> Self:
-        words, own = [word for word, _ in pairs], [mine for _, mine in pairs]
-        span = min(span, len(words))
-        grams = list(_grams(words, span))
-        of_own = grams
-        if not all(own):
-            # Where its own words are fewer than make a copy, they are one with the material that touches them.
-            counts = [sum(one) for one in _grams(own, span)]
-            most = max(counts, default=0)
-            of_own = [gram for gram, count in zip(grams, counts, strict=True) if count == most]
-        length = len(words)
-        return cls(span, frozenset(of_own), frozenset(grams), telling, frozenset(words), length, instruction, probes)
+        words = pieces[0][0] if len(pieces) == 1 else [word for found, _ in pieces for word in found]
+        own = None if len(pieces) == 1 else [mine for found, mine in pieces for _ in found]
+        if span is None:
+            unspaced = not instruction.isascii() and 2 * sum(1 for word in words if UNSPACED.match(word)) > len(words)
+            span = _SPAN_UNSPACED if unspaced else _SPAN
+        return cls(instruction, words, own, min(span, len(words)), frozenset(words), telling, probes)
 
     def measure_share(self, response: str) -> float | None:
         """Return which share of the instruction's own words stands in a response, 0 to 1, in rows of four words.
@@ -117,16 +114,14 @@ class Copying:
         Of words in another order it is the largest share that stands close together, and of letters the share that
         stands in rows of 16, where that is most of them. None for an instruction without words.
         """
-        if not self.own:
-            return None
-        return self._measure(response)[0]
+        return self._measure(response)[0] if self.words else None
 
     def _measure(self, response: str) -> tuple[float, Self | None]:
         """Measure the share; where letters are what is copied, return those of the instruction too."""
         if _LONG_WORD in response.encode("utf-8", "surrogatepass").translate(_SHAPES):
             response = _BASE64.sub(_decode_run, response)
         found = _split(response)
-        share = self._measure_words(_drop_articles(found))
+        share = self._measure_words(_drop_articles(found)) if self._may_share(found) else 0.0
         if share < _LEAST_SPELLED and self.probes:
             letters = _to_letters(found)
             if any(probe in letters for probe in self.probes):
@@ -136,13 +131,30 @@ class Copying:
                     return share_spelled, spelled
         return share, None
 
+    def _may_share(self, words: Sequence[str]) -> bool:
+        """Whether enough words stand in a response at all, articles aside; in most not."""
+        shared = self.vocabulary.intersection(words)
+        repeated = len(self.words) - len(self.vocabulary)
+        return len(shared) >= max(self.span - repeated, 1) or self._may_be_shuffled(shared)
+
     def _measure_words(self, words: Sequence[str]) -> float:
         share = 0.0
-        if b"\1" * self.span in bytes(map(self.words.__contains__, words)):  # seldom, and known at once
-            share = len(self.own.intersection(_grams(words, self.span))) / len(self.own)
+        if b"\1" * self.span in bytes(map(self.vocabulary.__contains__, words)):  # seldom, and known at once
+            own = self._own_grams()
+            share = len(own.intersection(_grams(words, self.span))) / len(own)
         if self._may_be_shuffled(words):
             share = max(share, max(self._count_telling(words)) / len(self.telling))
         return share
+
+    def _own_grams(self) -> frozenset[Gram]:
+        """Return its own words, as many in a row as make a copy."""
+        grams = _grams(self.words, self.span)
+        if self.own is None:
+            return frozenset(grams)
+        # Where its own words are fewer than make a copy, they are one with the material that touches them.
+        counts = [sum(one) for one in _grams(self.own, self.span)]
+        most = max(counts)
+        return frozenset([gram for gram, count in zip(grams, counts, strict=True) if count == most])
 
     def mask(self, response: str, least_share: float = 0.0) -> str | None:
         """Return a response without what it copies; "" where no word is left.
@@ -153,7 +165,7 @@ class Copying:
         Returns:
             None where nothing is copied, or less than `least_share`.
         """
-        share, spelled = self._measure(response) if self.own else (0.0, None)
+        share, spelled = self._measure(response) if self.words else (0.0, None)
         if not share or share < least_share:
             return None
         counted, places = self._place_all(response, spelled)
@@ -169,7 +181,7 @@ class Copying:
             >>> Copying.of("Name three red fruits.").place("Name three red fruits? Cherries.")
             (0, 21)
         """
-        counted, places = self._place_all(response, self._measure(response)[1] if self.own else None)
+        counted, places = self._place_all(response, self._measure(response)[1] if self.words else None)
         copied = counted._mark(places, shuffled=False)  # noqa: SLF001
         if not any(copied):
             copied = counted._mark(places, shuffled=True)  # noqa: SLF001
@@ -190,14 +202,15 @@ class Copying:
     def _mark(self, places: Sequence[Place], *, shuffled: bool) -> bytearray:
         words = [word for word, _, _ in places]
         copied = bytearray(len(words))
+        everything = frozenset(_grams(self.words, self.span))  # material too
         for place, gram in enumerate(_grams(words, self.span)):
-            if gram in self.all:
+            if gram in everything:
                 copied[place : place + self.span] = b"\1" * self.span
         if shuffled and self._may_be_shuffled(words):
             self._mark_shuffled(words, copied)
         return copied
 
-    def _may_be_shuffled(self, words: Sequence[str]) -> bool:
+    def _may_be_shuffled(self, words: Iterable[str]) -> bool:
         return bool(self.telling) and len(self.telling.intersection(words)) >= self._least_shuffled
 
     @property
@@ -206,7 +219,7 @@ class Copying:
 
     @property
     def _window(self) -> int:
-        return self.length + self.length // 4
+        return len(self.words) + len(self.words) // 4
 
     def _count_telling(self, words: Sequence[str]) -> Iterator[int]:
         """Count the different telling words among the last ones, at each place; 0 where they are not most of them."""
@@ -226,7 +239,7 @@ class Copying:
         for place, count in enumerate(self._count_telling(words)):
             if count:
                 for other in range(max(marked, place + 1 - self._window), place + 1):
-                    copied[other] |= words[other] in self.words
+                    copied[other] |= words[other] in self.vocabulary
                 marked = place + 1
 
 

@@ -154,6 +154,8 @@ class Template:
     """The text around the placeholders, lower case and white space folded, to tell an echo from an inference."""
     _formats: tuple[str | None, str] = field(init=False, repr=False, compare=False)
     """The texts for Python's % operator, which formats in one pass."""
+    _fixed_system: tuple[Message, ...] = field(init=False, repr=False, compare=False)
+    """The system message where it has no placeholder."""
 
     def __post_init__(self) -> None:
         parts = [] if self.system is None else _split(self.system, self)
@@ -164,8 +166,10 @@ class Template:
         object.__setattr__(self, "placeholders", placeholders)
         object.__setattr__(self, "fixed_text", fixed_text)
         object.__setattr__(self, "reply_format", ReplyFormat.JSON if is_json else ReplyFormat.TEXT)
-        formats = (None if self.system is None else _to_percent(parts), _to_percent(user_parts))
-        object.__setattr__(self, "_formats", formats)
+        system = None if self.system is None else _to_percent(parts)
+        object.__setattr__(self, "_formats", (system, _to_percent(user_parts)))
+        fixed = () if system is None or any(name for _, name in parts) else (Message("system", system % {}),)
+        object.__setattr__(self, "_fixed_system", fixed)
         if missing := sorted(self.task.required - placeholders):
             raise TemplateError(f"template {self.name!r} lacks the placeholder {{{missing[0]}}}")
         if self.task.needs_one_of and not self.task.needs_one_of & placeholders:
@@ -181,7 +185,9 @@ class Template:
         """Put a value in place of every placeholder, and return the messages to send. Other values are left out."""
         system, user = self._formats
         message = Message("user", user % values)
-        return (message,) if system is None else (Message("system", system % values), message)
+        if system is None or self._fixed_system:
+            return (*self._fixed_system, message)
+        return (Message("system", system % values), message)
 
 
 @dataclass(frozen=True, slots=True)

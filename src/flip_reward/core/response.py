@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from flip_reward.core.chat.markup import skip_special_tokens, strip_end_marks
-from flip_reward.core.chat.thinking import find_answer, fold
+from flip_reward.core.chat.thinking import find_answer, fold, is_unmarked
 from flip_reward.core.conversation import Message
 from flip_reward.core.score import Outcome
 from flip_reward.errors import ConversationError
@@ -24,7 +24,7 @@ class Target(StrEnum):
     """All user turns, joined by blank lines; without context, which would give them away."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InferenceTarget:
     """The original instruction, which is inferred, and the turns that the model may see besides the response."""
 
@@ -68,6 +68,8 @@ def visible_answer(response: str, *, marks: Sequence[tuple[str, str]] = (), open
         >>> visible_answer("<think>Fruits...")
         <Outcome.UNFINISHED_THINKING: 'unfinished_thinking'>
     """
+    if not (marks or opened) and is_unmarked(response):
+        return response if response and not response.isspace() else Outcome.EMPTY_RESPONSE
     found = find_answer(response, marks=marks, opened=opened, reopens=True)
     if found is None:
         return Outcome.UNFINISHED_THINKING

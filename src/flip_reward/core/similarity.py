@@ -103,7 +103,7 @@ class TokenF1:
 _NOTHING_SHARED = Match(0.0, 0.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TokenBag:
     """The tokens of an original instruction, counted."""
 

@@ -16,11 +16,13 @@ def is_missing(value: object) -> bool:
         >>> is_missing(None), is_missing(float("nan")), is_missing(""), is_missing(0)
         (True, True, True, False)
     """
-    return is_null(value) or (isinstance(value, str | list) and not value)
+    return not value if isinstance(value, str | list) else is_null(value)
 
 
 def is_null(value: object) -> bool:
     """Whether a cell is null or NaN, or what pandas has for them."""
+    if isinstance(value, str):
+        return False
     if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return True
     return isinstance(value, Real | Decimal) and bool(value != value)  # only NaN differs from itself
@@ -80,6 +82,8 @@ def read_response(value: object) -> str | None:
 
 
 def _is_encodable(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -64,10 +64,10 @@ class AppendOnlyFile:
 
     def append(self, lines: bytes) -> None:
         """Append whole lines, all or none of them."""
-        rest = memoryview(lines)
         try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            written = os.write(self._descriptor, lines)
+            while written < len(lines):
+                written += os.write(self._descriptor, lines[written:])
         except OSError as error:
             os.ftruncate(self._descriptor, self._end)
             os.lseek(self._descriptor, self._end, os.SEEK_SET)

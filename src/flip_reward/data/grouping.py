@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -231,6 +231,10 @@ class UniqueIds:
         self.repeated += name != group_id
         return name
 
+    def remember(self, names: Iterable[tuple[str, int]]) -> None:
+        """Note names that an earlier session has given, each with its row."""
+        self._database.insert("INSERT OR IGNORE INTO ids VALUES (?, ?)", names)
+
     def count_odd(self, row: int) -> None:
         """Count a row whose id names nothing, once."""
         self.odd += row > self._odd_until
@@ -255,9 +259,19 @@ class TemporaryDatabase:
         try:
             return self._connection.execute(statement, values)
         except sqlite3.Error as error:
-            hint = "set TMPDIR to a disk with room"
-            raise StorageError(f"cannot write temporary files: {error}", hint=hint) from error
+            raise _no_room(error) from error
+
+    def insert(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Execute a statement for each of some rows."""
+        try:
+            self._connection.executemany(statement, rows)
+        except sqlite3.Error as error:
+            raise _no_room(error) from error
 
     def close(self) -> None:
         """Drop it."""
         self._connection.close()
+
+
+def _no_room(error: sqlite3.Error) -> StorageError:
+    return StorageError(f"cannot write temporary files: {error}", hint="set TMPDIR to a disk with room")

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TypeAlias
 
 from pydantic import TypeAdapter
@@ -20,7 +20,7 @@ from flip_reward.data.shapes import Shape
 from flip_reward.errors import DataError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SourceRow:
     """A group and where it stands."""
 
@@ -36,7 +36,7 @@ class SourceRow:
         return InvalidRow(self.position, self.line, reason, self.source)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlacedRow:
     """A row as it was read, and which responses of which group stand in it."""
 
@@ -103,26 +103,29 @@ def read_sources(
     elsewhere, by the position of the group.
     """
 
-    def skip(position: int) -> bool:
+    def is_left_out(position: int) -> bool:
         return is_elsewhere(position) or is_completed(position)
 
+    skip = is_completed if is_elsewhere is skip_nothing else is_left_out
     rows = _read_rows(inputs, shape, skip_nothing if grouping else skip, limit)
     if ids is not None:
         rows = _count_odd_ids(rows, shape, ids)
-    for found in (row.found for row in rows) if grouping is None else _join(_place(rows, grouping), grouping):
+    for found in map(attrgetter("found"), rows) if grouping is None else _join(_place(rows, grouping), grouping):
         if is_elsewhere(found.position):
             continue
         if isinstance(found, InvalidRow) or ids is None:
             yield found
         elif grouping is None or not is_whole(found):
-            yield replace(found, group=replace(found.group, id=ids.claim(found.group.id, row=found.position)))
+            name = ids.claim(found.group.id, row=found.position)
+            same = name == found.group.id
+            yield found if same else replace(found, group=replace(found.group, id=name))
 
 
 def _count_odd_ids(rows: Iterable[PlacedRow], shape: Shape, ids: UniqueIds) -> Iterator[PlacedRow]:
     for row in rows:
         if isinstance(row.row, RawRow) and row.group is not None:
             value = row.row.values.get(shape.id)
-            if not is_missing(value) and read_id(value) is None:
+            if read_id(value) is None and not is_missing(value):
                 ids.count_odd(row.group.position)
         yield row
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pyarrow import Schema
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RawRow:
     """A row as it stands in the input, before anything is known about its columns."""
 

@@ -322,16 +322,22 @@ def check_ending(answer: Answer) -> Answer:
         flip_reward.errors.EngineServerError: the reply ended with 'abort'
     """
     if isinstance(answer, Completion):
-        _check_endings((answer, *answer.others))
+        _check_endings(answer)
     return answer
 
 
-def _check_endings(replies: Sequence[Completion]) -> None:
+_NO_ANSWERS = (Ending.FAILED, Ending.FILTERED)
+
+
+def _check_endings(answer: Completion) -> None:
+    if not answer.others and Ending.of(answer.finish_reason) not in _NO_ANSWERS:
+        return
+    replies = (answer, *answer.others)
     endings = [Ending.of(reply.finish_reason) for reply in replies]
-    for ending, reply in zip(endings, replies, strict=True):
-        if ending is Ending.FAILED:
-            raise EngineServerError(reply.detail or f"the reply ended with {reply.finish_reason!r}")
-    if all(ending is Ending.FILTERED for ending in endings):
+    if Ending.FAILED in endings:
+        failed = replies[endings.index(Ending.FAILED)]
+        raise EngineServerError(failed.detail or f"the reply ended with {failed.finish_reason!r}")
+    if endings.count(Ending.FILTERED) == len(endings):
         first = replies[0]
         said = first.detail or f"the reply was withheld: it ended with {first.finish_reason!r}"
         raise RequestRefusedError(said, status=200)

@@ -56,7 +56,7 @@ TableT = TypeVar("TableT", bound=Table)
 Answer = TypeVar("Answer", Completion, TokenLogprobs, Classification)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ScoredGroup:
     """The scores of a group's responses, in order, and the instruction that they stand on."""
 
@@ -211,10 +211,11 @@ class RewardModel(ABC):
         """
         copying = Copying.of(target.instruction)
         scores = await self.score_responses(group, target)
-        return tuple(
+        noted = [
             self._note_copies(copying, response, score)
             for response, score in zip(group.responses, scores, strict=True)
-        )
+        ]
+        return tuple(noted)
 
     def _note_copies(self, copying: Copying, response: str, score: Score) -> Score:
         answer = self.visible_answer(response)
@@ -223,7 +224,7 @@ class RewardModel(ABC):
             return score
         copies = share >= CAUTIOUS_SHARE and Caution.COPIES_INSTRUCTION not in score.cautions
         cautions = (*score.cautions, Caution.COPIES_INSTRUCTION) if copies else score.cautions
-        return replace(score, copied_share=share, cautions=cautions)
+        return score.with_copies(share, cautions)
 
     @overload
     async def score(self, data: Group) -> tuple[Score, ...]: ...

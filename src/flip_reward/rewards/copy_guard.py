@@ -11,17 +11,21 @@ from flip_reward.rewards.options import CopyGuardOptions
 from flip_reward.rewards.waiting import gather_all
 
 
-async def score_guarded(
+def score_guarded(
     answer: str, instruction: str, options: CopyGuardOptions, score: Callable[[str], Coroutine[object, object, Score]]
-) -> Score:
+) -> Coroutine[object, object, Score]:
     """Score an answer by `score`, and again without what it copies where the guard acts.
 
     `score` is given "" where no word is left.
     """
     masked = Copying.of(instruction).mask(answer, options.copy_guard_share) if options.copy_guard else None
     if masked is None:
-        return await score(answer)
-    return join_readings(*await gather_all([score(answer), score(masked)]))
+        return score(answer)
+    return _score_both(score(answer), score(masked))
+
+
+async def _score_both(*readings: Coroutine[object, object, Score]) -> Score:
+    return join_readings(*await gather_all(readings))
 
 
 def join_readings(as_it_is: Score, masked: Score) -> Score:

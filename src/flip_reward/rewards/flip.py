@@ -204,7 +204,7 @@ _NOTHING_LEFT = Score(0.0, Outcome.SCORED, detail="nothing is left without what 
 """For the copy guard: a response that says nothing itself, and so nothing that an instruction could be like."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Inference:
     """What is the same for all responses of a group: how they are asked about, and how replies are read."""
 

@@ -81,7 +81,8 @@ class ResponseOptions:
 
     def visible_answer(self, response: str) -> str | Outcome:
         """Return the part of a response that a user would see, or why there is none."""
-        pairs = tuple(zip(self.thinking_marks[::2], self.thinking_marks[1::2], strict=True))
+        marks = self.thinking_marks
+        pairs = tuple(zip(marks[::2], marks[1::2], strict=True)) if marks else ()
         return visible_answer(response, marks=pairs, opened=self.thinking_opened)
 
 

@@ -13,12 +13,13 @@ import errno
 import os
 import re
 from array import array
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 import orjson
 
@@ -29,9 +30,11 @@ from flip_reward.errors import OptionError, RunError, RunLockedError, StorageErr
 from flip_reward.scoring.folders import MANIFEST, recognise
 from flip_reward.scoring.manifest import Manifest, RunConfiguration, Session
 from flip_reward.scoring.record_index import RecordIndex, damaged
-from flip_reward.scoring.records import Record
+from flip_reward.scoring.records import Record, RecordLine
 from flip_reward.scoring.shards.marks import mark, remove_mark
 from flip_reward.scoring.summary import Summary, Tally
+
+T = TypeVar("T")
 
 
 class CompletedRows:
@@ -72,7 +75,8 @@ class CompletedRows:
 
     def pending(self, row: int, *, group_size: int) -> list[int]:
         """Return the indices of a row's responses that are not completed."""
-        return sorted(set(range(group_size)).difference(self._done(row)))
+        done = self._done(row)
+        return [index for index in range(group_size) if index not in done]
 
     def _done(self, row: int) -> set[int]:
         if row in self:
@@ -82,6 +86,7 @@ class CompletedRows:
 
 RECORDS, REJECTED, SUMMARY = "records.jsonl", "rejected_rows.jsonl", "summary.json"
 LOCK = ".lock"
+_NAMES_AT_ONCE = 1000
 _MOST_TRIES = 20
 
 LOCK_VARIABLE = "FLIP_REWARD_LOCK"
@@ -138,21 +143,26 @@ class RunFolder:
         self._records = held.enter_context(AppendOnlyFile(self.path / RECORDS))
         self.dropped_bytes = self._records.dropped_bytes
         self.completed, self.ids, self.tally = CompletedRows(), held.enter_context(closing(UniqueIds())), Tally()
-        for row, group in groupby(read_records(self.path), key=attrgetter("row")):
-            records = list(group)
-            self.ids.claim(records[0].group_id, row=row)
+        names: list[tuple[str, int]] = []
+        for row, group in groupby(_read_lines(self.path, RecordLine.read), key=attrgetter("row")):
+            lines = list(group)
+            names.append((lines[0].group_id, row))
+            if len(names) == _NAMES_AT_ONCE:
+                self.ids.remember(names)
+                names.clear()
             if whole_groups:
-                records = records[-records[-1].group_size :]
-                if len(records) < records[-1].group_size or not all(map(self._stays, records)):
+                lines = lines[-lines[-1].group_size :]
+                if len(lines) < lines[-1].group_size or not all(map(self._stays, lines)):
                     continue
-            self._count(filter(self._stays, records))
+            self._count(filter(self._stays, lines))
+        self.ids.remember(names)
         self.resumed_responses = self.tally.responses
         (self.path / REJECTED).unlink(missing_ok=True)  # every session lists them again, since none is ever completed
         self._rejected: AppendOnlyFile | None = None
         self.rejected_rows = 0
 
-    def _stays(self, record: Record) -> bool:
-        return record.score.outcome.is_final(retry_refused=self._retry_refused)
+    def _stays(self, line: RecordLine) -> bool:
+        return line.outcome.is_final(retry_refused=self._retry_refused)
 
     def addresses(self, engine: str) -> set[str]:
         """Return where earlier sessions reached an engine, by its name in the settings."""
@@ -171,16 +181,16 @@ class RunFolder:
 
     def append(self, records: Iterable[Record]) -> None:
         """Write the records of one group, all or none of them, and count them."""
-        records = tuple(records)
+        lines = list(map(RecordLine.of, records))
         self.begin()
-        self._records.append(b"".join(map(Record.to_line, records)))
-        self._count(records)
+        self._records.append(b"".join(map(RecordLine.dump, lines)))
+        self._count(lines)
 
-    def _count(self, records: Iterable[Record]) -> None:
-        for record in records:
-            if record.completed:
-                self.completed.add(row=record.row, group_size=record.group_size, response_index=record.response_index)
-            self.tally.add(record.score)
+    def _count(self, lines: Iterable[RecordLine]) -> None:
+        for line in lines:
+            if not line.outcome.retryable:
+                self.completed.add(row=line.row, group_size=line.group_size, response_index=line.response_index)
+            self.tally.add_line(line)
 
     def reject(self, row: InvalidRow) -> None:
         """List a row that cannot be scored."""
@@ -227,14 +237,23 @@ class RunFolder:
 
 def read_records(path: Path) -> Iterator[Record]:
     """Read the records of a run folder in the order of finishing. A half-written last line is left out."""
+    return _read_lines(path, Record.from_line)
+
+
+def _read_lines(path: Path, read: Callable[[bytes], T]) -> Iterator[T]:
     try:
         file = (path / RECORDS).open("rb")
     except OSError as error:
         raise RunError(f"{path} is not a run folder", hint="it has no readable records.jsonl") from error
     with file:
         for number, line in enumerate(file, start=1):
-            if line.endswith(b"\n"):
-                yield _record(line, path, number)
+            if not line.endswith(b"\n"):
+                return
+            try:
+                found = read(line)
+            except ValueError as error:
+                raise damaged(path / RECORDS, number) from error
+            yield found
 
 
 def read_records_in_input_order(path: Path, rows: Container[int] | None = None) -> Iterator[Record]:
@@ -331,13 +350,6 @@ def _no_locks(path: Path, reason: str | None) -> StorageError:
         hint="choose a folder on a local disk with --run-folder, or make sure that no other process writes to this "
         f"one, and set {LOCK_VARIABLE}=off",
     )
-
-
-def _record(line: bytes, path: Path, number: int) -> Record:
-    try:
-        return Record.from_line(line)
-    except ValueError as error:
-        raise damaged(path / RECORDS, number) from error
 
 
 def default_folder(configuration: RunConfiguration, model: str | None = None, *, shards: bool = False) -> Path:

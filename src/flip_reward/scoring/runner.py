@@ -217,17 +217,16 @@ class Run:
             Record(row.position, group.id, size, index, scored.instruction, score)
             for index, score in zip(indices, scored.scores, strict=True)
         ]
-        whole = all(record.completed for record in records)
-        if self._limits.defers and not whole:
-            self._deferred = True
-            return
-        if self._stop.requested and not whole:
+        if (self._limits.defers or self._stop.requested) and not all(record.completed for record in records):
+            if self._limits.defers:
+                self._deferred = True
+                return
             # The next session asks what was dropped or failed, of rewards that compare responses the whole group.
             records = [record for record in records if record.completed and self._reward.independent]
             if not records:
                 return
         self._folder.append(records)
-        scores = tuple(record.score for record in records)
+        scores = tuple([record.score for record in records])
         self._failures.count(scores)
         if self._observer:
             self._observer.scored(scores)

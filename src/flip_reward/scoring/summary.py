@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Outcome, Score, Usage
+from flip_reward.scoring.records import RecordLine
 
 MOST_DISTINCT = 1 << 16
 """Up to this many different numbers are kept as they are. F1 over texts of usual length has a few thousand."""
@@ -173,19 +174,29 @@ class Tally:
 
     def add(self, score: Score) -> None:
         """Count one score. Tokens of a cached reply were spent earlier and are not counted again."""
-        self.outcomes[score.outcome] += 1
-        if score.value is None and score.detail:
-            self.details.setdefault(score.outcome, score.detail)
-        if score.cautions:
-            self.cautions.update(score.cautions)
-        if score.value is not None:
-            self._rewards.add(score.value)
-        cost = score.cost
-        if cost.cached:
+        self._add(score.outcome, score.value, score.detail, score.cautions)
+        self._spend(score.cost.usage, cached=score.cost.cached)
+
+    def add_line(self, line: RecordLine) -> None:
+        """Count the score of a record."""
+        self._add(line.outcome, line.reward, line.detail, line.cautions)
+        self._spend(line.usage, cached=line.cached)
+
+    def _add(self, outcome: Outcome, value: float | None, detail: str | None, cautions: tuple[Caution, ...]) -> None:
+        self.outcomes[outcome] += 1
+        if cautions:
+            self.cautions.update(cautions)
+        if value is not None:
+            self._rewards.add(value)
+        elif detail:
+            self.details.setdefault(outcome, detail)
+
+    def _spend(self, usage: Usage, *, cached: bool) -> None:
+        if cached:
             self.answered_from_cache += 1
         else:
-            self.prompt_tokens += cost.usage.prompt_tokens
-            self.completion_tokens += cost.usage.completion_tokens
+            self.prompt_tokens += usage.prompt_tokens
+            self.completion_tokens += usage.completion_tokens
 
     def summarise(
         self,

@@ -4,6 +4,7 @@ import base64
 import json
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,46 @@ def test_any_text_has_a_share_and_what_is_left_is_of_it(asked: str, response: st
     assert (left is None) == (not share)
     assert left is None or (len(left) <= len(response) and left != response)
     assert copying.mask(asked) in ("", None)
+
+
+WORDS = st.lists(
+    st.sampled_from(["a", "the", "of", "in", "red", "blue", "moon", "tide", "tides", "child", "explain", "write"]),
+    max_size=14,
+)
+
+
+def share_of_rows(asked: Sequence[str], given: Sequence[str], span: int) -> float:
+    """The share of all rows of so many that stand in both."""
+    span = min(span, len(asked))
+    rows, others = ({tuple(one[at : at + span]) for at in range(len(one) - span + 1)} for one in (asked, given))
+    return len(rows & others) / len(rows)
+
+
+def measure_plainly(asked: Sequence[str], response: Sequence[str]) -> float | None:
+    """The share of copies as it is described, in the shortest words: of instructions without material."""
+    letters, others = ("".join(words) for words in (asked, response))
+    own, words = ([word for word in one if word not in {"a", "the"}] for one in (asked, response))
+    if not own:
+        return None
+    share = share_of_rows(own, words, 4)
+    telling, window = set(own) - {"of", "in"}, len(own) + len(own) // 4
+    together = max((len(telling & set(words[at : at + window])) for at in range(len(words))), default=0)
+    if len(telling) >= 3 and together >= max(2 / 3 * len(telling), min(4, len(telling))):
+        share = max(share, together / len(telling))
+    spelled = share_of_rows(letters, others, 16) if len(letters) >= 16 else 0.0
+    return spelled if share < 0.8 <= spelled else share
+
+
+@given(WORDS, WORDS, st.randoms(use_true_random=False))
+def test_the_share_is_that_of_a_plain_count(asked: list[str], other: list[str], chance: random.Random) -> None:
+    start, stop = sorted(chance.choices(range(len(asked) + 1), k=2))
+    copied = asked[start:stop]
+    if chance.random() < 0.3:
+        chance.shuffle(copied)
+    place = chance.randint(0, len(other))
+    response = other[:place] + copied + other[place:]
+    blank = chance.choice([" ", ", ", "-", ". "])
+    assert copied_share(" ".join(asked), blank.join(response)) == measure_plainly(asked, response)
 
 
 @given(st.text(alphabet="ab \n:\"`'“”*éA", max_size=60), st.text(alphabet="ab \n", max_size=20))

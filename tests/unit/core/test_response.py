@@ -68,6 +68,31 @@ def test_visible_answer(response: str, answer: str | Outcome) -> None:
     assert visible_answer(response) == answer
 
 
+PIECES = [
+    "<",
+    ">",
+    "[",
+    "]",
+    "▷",
+    "〈|",
+    "|>",
+    "]~b]",
+    " ",
+    "\n",
+    "\u2003",
+    "a",
+    "Analysis",
+    "Here is my ",
+    "## thinking\n",
+    "◁think",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=5).map("".join))
+def test_an_answer_is_the_same_whether_marks_are_looked_for_or_not(response: str) -> None:
+    assert visible_answer(response) == visible_answer(response, marks=[("<plan>", "</plan>")])
+
+
 def test_groups() -> None:
     group = Group.of([{"role": "user", "content": "q"}], ["a", "b", "c"], id="g")
     assert group.only([2, 0]).responses == ("c", "a")

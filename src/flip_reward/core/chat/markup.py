@@ -241,6 +241,10 @@ _KNOWN = frozenset(
 )
 
 
+_FIRST_CHARACTERS = frozenset("<[]〈")
+"""One of these begins each token of `STARTS` and `_CONTROL`."""
+
+
 def is_known_token(token: str) -> bool:
     """Tell whether a control token is one of a family that is known."""
     return token in _KNOWN
@@ -266,6 +270,8 @@ def skip_special_tokens(text: str, start: int, specials: tuple[str, ...] = ()) -
     while True:
         while start < len(text) and text[start].isspace():
             start += 1
+        if not specials and text[start : start + 1] not in _FIRST_CHARACTERS:
+            return start
         known = next((one for one in (*specials, *STARTS) if text.startswith(one, start)), None)
         control = None if known else _CONTROL.match(text, start)
         if known is None and control is None:

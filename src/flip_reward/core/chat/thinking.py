@@ -146,7 +146,7 @@ BEGIN_MARKS = (
 """What begins an assistant's turn."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """Where the answer stands in a text."""
 
@@ -204,6 +204,13 @@ def find_opening(prompt: str, marks: Sequence[tuple[str, str]] = ()) -> str:
 
 def _own(marks: Sequence[tuple[str, str]]) -> list[ThinkingMarks]:
     return [ThinkingMarks("the user's own", (fold(start),), (fold(end),)) for start, end in marks]
+
+
+def is_unmarked(text: str) -> bool:
+    """Whether a text certainly holds no mark, of thinking or of a turn: most have none of a mark's characters."""
+    if "<" in text or ">" in text or "[" in text or "]" in text or "▷" in text or "〈" in text:
+        return False
+    return not text.lstrip()[:12].lower().startswith(_BEGINNINGS)
 
 
 def _may_be_marked(text: str) -> bool:

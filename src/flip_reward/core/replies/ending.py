@@ -27,8 +27,10 @@ class Ending(StrEnum):
     @classmethod
     def of(cls, finish_reason: str | None) -> Ending:
         """Read a finish reason in any engine's spelling, such as "content_filter: RECITATION"."""
-        name = (finish_reason or "").partition(":")[0].strip().lower().replace("-", "_")
-        return _ENDINGS.get(name, cls.UNKNOWN)
+        reason = finish_reason or ""
+        if reason not in _ENDINGS:
+            reason = reason.partition(":")[0].strip().lower().replace("-", "_")
+        return _ENDINGS.get(reason, cls.UNKNOWN)
 
 
 _ENDINGS = {

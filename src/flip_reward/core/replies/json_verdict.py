@@ -42,7 +42,8 @@ MAX_CHARACTERS = 1 << 18
 
 
 def _fold(key: str) -> str:
-    return "".join(filter(str.isalpha, key.lower()))
+    key = key.lower().replace(" ", "")
+    return key if key.isalpha() else "".join(filter(str.isalpha, key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class VerdictKey:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
     """The value under the wanted key, of any JSON type, and the reasoning beside it, where that is a text."""
 
@@ -100,6 +101,8 @@ def find_verdict(reply: str, key: VerdictKey, *, truncated: bool = False) -> Ver
     """
     if len(reply) > MAX_CHARACTERS:
         return None
+    if verdict := _read_at_once(reply.strip(), key):
+        return verdict
     answer = _find_answer(reply)
     if answer is None:
         return None
@@ -120,7 +123,7 @@ def find_verdict(reply: str, key: VerdictKey, *, truncated: bool = False) -> Ver
     return None if read is None else _clean(*read)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Object:
     """A complete JSON object and where it stands."""
 
@@ -129,6 +132,19 @@ class _Object:
     value: Mapping[str, object]
 
 
+def _read_at_once(reply: str, key: VerdictKey) -> Verdict | None:
+    """Read a reply that is one flat object and nothing else, as most are; None where a closer look is needed."""
+    if reply[:1] != "{" or reply.count("{") > 1 or any(mark in reply for mark in _CALL_FOR_A_LOOK):
+        return None
+    try:
+        value, end = _DECODER.raw_decode(reply)
+    except ValueError:
+        return None
+    return _verdict_in(value, key) if end == len(reply) and not _repeats(reply, key) else None
+
+
+_CALL_FOR_A_LOOK = ("\\", "<", ">", "[", "▷")
+"""What careless backslashes and marks of thinking and of chat templates have."""
 _MEMBER_START = re.compile(r"\{\s*[\"}]")
 _COST_OF_AN_ERROR = 64
 

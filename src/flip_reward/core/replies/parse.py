@@ -71,7 +71,7 @@ class ReplyFormat(StrEnum):
     """The instruction and nothing else."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InferredInstruction:
     """What was read from a reply: `instruction` is None exactly when `status` is not `ReplyStatus.PARSED`."""
 
@@ -219,12 +219,12 @@ def is_template_echo(instruction: str, template_text: str = "") -> bool:
 
 def _repeats_words(instruction: str, template_text: str) -> bool:
     """Whether an instruction says nothing but the template's words, some of them in the template's order."""
-    words = _WORD.findall(instruction)
-    if len(words) < _ECHOED_WORDS:
-        return False
     known, template = _words_of(template_text)
-    if not known.issuperset(words):
-        return False
+    words = []
+    for word in _WORD.finditer(instruction):
+        if word[0] not in known:  # mostly one of the first
+            return False
+        words.append(word[0])
     runs = (words[start : start + _ECHOED_WORDS] for start in range(len(words) - _ECHOED_WORDS + 1))
     return any(f" {' '.join(run)} " in template for run in runs)
 

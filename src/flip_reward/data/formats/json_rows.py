@@ -152,7 +152,9 @@ def _read_json_again(position: int, line_number: int, line: bytes) -> Row:
 
 def _with_large_integers(values: object, line: bytes) -> object:
     """Read a row again where the fast parser has rounded an integer of more than 64 bits, such as an id."""
-    if type(values) is dict and any(type(value) is float and abs(value) >= _LARGE for value in values.values()):
+    if type(values) is not dict or float not in map(type, values.values()):
+        return values
+    if any(type(value) is float and abs(value) >= _LARGE for value in values.values()):
         with suppress(ValueError, RecursionError):
             return json.loads(line)
     return values

@@ -38,7 +38,7 @@ _TEXT_KEYS = (
 """Where the text stands in an object that holds one candidate."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """A candidate as it stands in a cell."""
 
@@ -87,6 +87,8 @@ def read_conversation(value: object, column: str, *, transcripts: bool = False) 
 
 def read_replies(value: object, column: str, *, transcripts: bool = False) -> list[Reply]:
     """Read the candidates in a cell: one, or a list of them."""
+    if isinstance(value, str) and not transcripts:
+        return [Reply(value)]
     if isinstance(value, Mapping):
         value = _open_api_object(value)
     if isinstance(value, list) and value and not _is_one_reply(value):

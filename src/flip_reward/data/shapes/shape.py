@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from flip_reward.core.conversation import Group
 from flip_reward.data.cells import is_null, read_id
@@ -93,22 +94,29 @@ class Shape:
         """Say for each candidate of a row whether it is one of the better ones; a DataError where nothing says it."""
         if self.preference is None:
             raise DataError("nothing says which candidate is better")
-        counts = [len(self._read_cell(Column(name), values)) for name in self.candidate_columns]
+        counts = [len(self._read_cell(cell)) for cell in self._read_candidates(values)]
         found = self._find(self.alternatives, values)
-        texts = [reply.text for reply in self._read_cell(found, values)] if found else []
-        return self.preference.choose(values, counts, found.read(values) if found else None, texts)
+        texts = [reply.text for reply in self._read_cell(found)] if found else []
+        return self.preference.choose(values, counts, found.value if found else None, texts)
 
     def _read_replies(self, values: Mapping[str, object]) -> list[Reply] | None:
         if self.candidate_columns:
-            replies = [reply for name in self.candidate_columns for reply in self._read_cell(Column(name), values)]
+            replies = [reply for cell in self._read_candidates(values) for reply in self._read_cell(cell)]
             if not replies:
                 raise DataError(f"{' and '.join(map(repr, self.candidate_columns))} are empty: nothing to score")
             return replies
         found = self._find(self.alternatives, values)
-        return None if found is None else self._read_cell(found, values)
+        return None if found is None else self._read_cell(found)
 
-    def _read_cell(self, column: Column, values: Mapping[str, object]) -> list[Reply]:
-        value = open_cell(column.name, column.read(values), lists=self.lists)
+    def _read_candidates(self, values: Mapping[str, object]) -> Iterator[_Cell]:
+        for name in self.candidate_columns:
+            column = Column(name)
+            yield _Cell(column, column.read(values))
+
+    def _read_cell(self, cell: _Cell) -> list[Reply]:
+        column, value = cell
+        if self.lists or column.fields:
+            value = open_cell(column.name, value, lists=self.lists)
         if isinstance(value, list) and not value:
             if self.candidate_columns:
                 return []
@@ -121,13 +129,16 @@ class Shape:
         found = self._find(self.conversations, values)
         if found is None:
             return None
-        value = found.read(values)
-        if found.name == "messages" and isinstance(value, str):
+        column, value = found
+        if column.name == "messages" and isinstance(value, str):
             raise DataError("'messages' must be a list of messages, not text")
-        return read_conversation(value, found.name, transcripts=self.transcripts)
+        return read_conversation(value, column.name, transcripts=self.transcripts)
 
-    def _find(self, columns: Sequence[Column], values: Mapping[str, object]) -> Column | None:
-        return next((column for column in columns if not is_null(column.read(values))), None)
+    def _find(self, columns: Sequence[Column], values: Mapping[str, object]) -> _Cell | None:
+        for column in columns:
+            if not is_null(value := column.read(values)):
+                return _Cell(column, value)
+        return None
 
     def _split(self, column: str, chat: object, group_id: str) -> Group:
         messages = read_conversation(chat, column)
@@ -145,6 +156,11 @@ class Shape:
                 return DataError(f"{name!r} is {'null' if is_null(values[name]) else 'empty'}")
         reason = f"no column {' or '.join(map(repr, names))}{suggest(names, values)}; {list_columns(values)}"
         return DataError(reason, hint=f"name the columns, {COLUMNS_EXAMPLE}")
+
+
+class _Cell(NamedTuple):
+    column: Column
+    value: object
 
 
 def _join(prompt: str | list[ChatMessage] | None, replies: Sequence[Reply]) -> str | list[ChatMessage] | None:

@@ -1,4 +1,8 @@
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flip_reward.core.replies.json_verdict import Verdict, VerdictKey, find_verdict
 
@@ -126,3 +130,18 @@ def test_a_quotation_that_is_escaped_does_not_hide_the_verdict() -> None:
 def test_one_malformed_object_is_repaired(reply: str, expected: Verdict | None) -> None:
     assert find_verdict(reply, SCORE) == expected
     assert find_verdict(reply, SCORE, truncated=True) is None
+
+
+NAMES = st.sampled_from(["SCORE", "score", "Rating", "REASONING", "note"])
+VALUES = (
+    st.text(alphabet="ab :,\"'“”{}\\n\n", max_size=12)
+    | st.integers()
+    | st.none()
+    | st.sampled_from(["score:", "[1]"])
+)
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=4))
+def test_an_object_alone_is_read_as_one_below_a_line(members: list[tuple[str, object]]) -> None:
+    reply = "{" + ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in members) + "}"
+    assert find_verdict(reply, SCORE) == find_verdict(f"Sure:\n{reply}", SCORE)
