@@ -26,6 +26,7 @@ PROGRAMS = (
     "output",
     "shards",
     "ray_rows",
+    "evaluation_report",
     "embedded",
     "likelihood",
     "drafting",

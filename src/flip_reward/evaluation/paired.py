@@ -99,7 +99,7 @@ def compare_differences(differences: Sequence[float] | Values, clusters: Sequenc
         PairedTest(name='sign-flip test', p=0.25)
     """
     import numpy as np
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
     values = np.asarray(differences, dtype=np.float64)
     independent = len(set(clusters)) == len(clusters)
@@ -108,8 +108,8 @@ def compare_differences(differences: Sequence[float] | Values, clusters: Sequenc
         sums = np.bincount(np.unique(clusters, return_inverse=True)[1], values).astype(np.float64)
     sums = sums[np.abs(sums) > 1e-9]
     if independent and np.isin(values, (-1, 0, 1)).all():
-        up = int((sums > 0).sum())
-        return PairedTest(MCNEMAR, float(binomtest(up, len(sums)).pvalue) if len(sums) else 1.0)
+        fewer = min(int((sums > 0).sum()), int((sums < 0).sum()))
+        return PairedTest(MCNEMAR, min(1.0, 2 * float(bdtr(fewer, len(sums), 0.5))) if len(sums) else 1.0)
     return PairedTest(SIGN_FLIP, _turn_signs(sums) if len(sums) else 1.0)
 
 

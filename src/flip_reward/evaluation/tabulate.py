@@ -1,4 +1,4 @@
-"""An evaluation folder -> its results. Each record is parsed once, and kept for the report."""
+"""An evaluation folder -> its results. Of each record only the reward is kept, and what judges said."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TypeAlias
 
-from flip_reward.core.judgement import PositionBias, measure_position_bias, read_judgements
+from flip_reward.core.judgement import Judgement, PositionBias, measure_position_bias, read_judgements
 from flip_reward.core.prompts import JudgeKind
 from flip_reward.core.score import Usage
 from flip_reward.errors import RunError
@@ -39,15 +39,11 @@ from flip_reward.evaluation.results import (
     read_results,
 )
 from flip_reward.rewards.options import ResponseOptions
-from flip_reward.scoring.records import Record
-from flip_reward.scoring.run_folder import RECORDS, read_records, read_summary
+from flip_reward.scoring.run_folder import RECORDS, read_records_in_input_order, read_summary
 from flip_reward.scoring.summary import Prices
 
 Items: TypeAlias = Mapping[str, Sequence[BenchmarkItem]]
 """The items of each benchmark, by its name."""
-
-RunRecords: TypeAlias = list[list[Record | None]]
-"""The records of a run: for each item one for each response, None where there is none yet."""
 
 _COMPARING_JUDGES = (JudgeKind.PAIRWISE.value, JudgeKind.LISTWISE.value, JudgeKind.LOGIT_PAIRWISE.value)
 
@@ -60,8 +56,8 @@ class EvaluationData:
     items: Items
     """By benchmark."""
     results: EvaluationResults
-    records: Mapping[str, RunRecords]
-    """Those of the first run of each experiment, by the name of its folder."""
+    rewards: Mapping[str, Sequence[ItemRewards]]
+    """What the first run of each experiment gave each item, by the name of its folder."""
 
 
 def read_data(folder: Path) -> EvaluationData:
@@ -69,8 +65,8 @@ def read_data(folder: Path) -> EvaluationData:
     evaluation, results = read_evaluation(folder), read_results(folder)
     items = {benchmark.name: read_items(folder, benchmark.name) for benchmark in results.benchmarks}
     cells = [cell for cell in results.cells if cell.benchmark in items]
-    records = {cell.runs[0]: read_run(folder / cell.runs[0], items[cell.benchmark]) for cell in cells}
-    return EvaluationData(evaluation, items, results, records)
+    rewards = {cell.runs[0]: read_run(folder / cell.runs[0], items[cell.benchmark]).rewards for cell in cells}
+    return EvaluationData(evaluation, items, results, rewards)
 
 
 def tabulate(folder: Path) -> EvaluationData:
@@ -86,8 +82,8 @@ def tabulate(folder: Path) -> EvaluationData:
         cells=[_summarise(experiment, prices) for experiment in experiments],
         comparisons=compare_pairs([(a, b) for a, b in pairs if a.benchmark == b.benchmark]),
     )
-    records = {experiment.entry.runs[0]: experiment.records for experiment in experiments}
-    return EvaluationData(evaluation, items, results, records)
+    rewards = {experiment.entry.runs[0]: experiment.grades.runs[0] for experiment in experiments}
+    return EvaluationData(evaluation, items, results, rewards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +93,6 @@ class GradedExperiment:
     entry: ExperimentEntry
     reward: RewardEntry
     grades: Grades
-    records: RunRecords
-    """Those of the first run."""
     outcomes: Counter[str]
     """How many responses had each outcome, in all runs."""
     usage: Usage
@@ -137,47 +131,51 @@ def _grade(
     items: Sequence[BenchmarkItem],
     layout: ItemLayout,
 ) -> GradedExperiment | None:
-    first_run: RunRecords = []
     outcomes: Counter[str] = Counter()
     usage = Usage()
-    runs: list[list[ItemRewards]] = []
-    judged = reward.reward in _COMPARING_JUDGES
+    runs = []
     for run in entry.runs:
-        records = read_run(folder / run, items)
-        for record in [record for group in records for record in group]:
-            if record is None:
-                return None
-            outcomes[record.score.outcome.value] += 1
-            usage += record.score.cost.usage
-        runs.append([rewards_of(group, judged=judged) for group in records])
-        first_run = first_run or records
+        read = read_run(folder / run, items, judged=reward.reward in _COMPARING_JUDGES)
+        if read.outcomes.total() < sum(len(item.group.responses) for item in items):
+            return None
+        outcomes += read.outcomes
+        usage += read.usage
+        runs.append(read.rewards)
     speeds = [summary.rewards_per_second for run in entry.runs if (summary := read_summary(folder / run))]
     speed = sum(speeds) / len(speeds) if speeds else 0.0
-    grades = Grades(protocol, items, runs, layout)
-    return GradedExperiment(entry, reward, grades, first_run, outcomes, usage, speed)
+    return GradedExperiment(entry, reward, Grades(protocol, items, runs, layout), outcomes, usage, speed)
 
 
-def read_run(folder: Path, items: Sequence[BenchmarkItem]) -> RunRecords:
-    """Read the records of a run folder; a RunError when they are records of other items."""
-    found: RunRecords = [[None] * len(item.group.responses) for item in items]
-    if not (folder / RECORDS).exists():
-        return found
-    for record in read_records(folder):
-        row, index = record.row, record.response_index
-        if row >= len(items) or record.group_id != items[row].id or index >= len(found[row]):
+@dataclass(frozen=True, slots=True)
+class RunRewards:
+    """What a run gave, as far as it is done."""
+
+    rewards: list[ItemRewards]
+    """One for each item."""
+    outcomes: Counter[str]
+    usage: Usage
+
+
+def read_run(folder: Path, items: Sequence[BenchmarkItem], *, judged: bool = False) -> RunRewards:
+    """Read what a run gave, with the verdicts where a judge compared responses.
+
+    A RunError says where its records are of other items.
+    """
+    values: list[list[float | None]] = [[None] * len(item.group.responses) for item in items]
+    judgements: list[tuple[Judgement, ...]] = [()] * len(items)
+    outcomes: Counter[str] = Counter()
+    usage = Usage()
+    for record in read_records_in_input_order(folder) if (folder / RECORDS).exists() else ():
+        row, index, score = record.row, record.response_index, record.score
+        if row >= len(items) or record.group_id != items[row].id or index >= len(values[row]):
             raise RunError(f"{folder} has records of items that are not in the evaluation")
-        found[row][index] = record  # the last record of a response counts
-    return found
-
-
-def rewards_of(records: Sequence[Record | None], *, judged: bool = False) -> ItemRewards:
-    """Return the rewards of an item's responses, with the verdicts behind them where a judge compared responses."""
-    values = tuple([None if record is None else record.score.value for record in records])
-    if not judged:
-        return ItemRewards(values)
-    replies = [record.score.raw_reply for record in records if record is not None]
-    judgements = tuple(judgement for reply in replies for judgement in read_judgements(reply))
-    return ItemRewards(values, judgements, compared=True)
+        values[row][index] = score.value
+        outcomes[score.outcome.value] += 1
+        usage += score.cost.usage
+        if judged:
+            judgements[row] += read_judgements(score.raw_reply)
+    rewards = [ItemRewards(tuple(one), said, compared=judged) for one, said in zip(values, judgements, strict=True)]
+    return RunRewards(rewards, outcomes, usage)
 
 
 def _summarise_benchmark(entry: BenchmarkEntry, items: Sequence[BenchmarkItem]) -> BenchmarkSummary:

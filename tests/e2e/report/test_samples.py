@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.report.reader import ITEMS, Made, Read, choose, count, shown_ids
-from tests.unit.report.make_evaluation import HOSTILE, REWARDS
+from flip_reward.report.evaluation.page import build_report
+from tests.e2e.report.reader import ITEMS, Made, Read, Shown, choose, count, shown_ids
+from tests.unit.report.evaluation.test_page import add_noise
+from tests.unit.report.make_evaluation import HOSTILE, REWARDS, make_evaluation
 
 UNSCORED = 11  # an item that every reward of the made evaluation leaves unscored
 
@@ -72,6 +75,20 @@ def test_search(read: Read, made: Made) -> None:
     search.fill("llmbar/natural/7")
     page.locator("#list button").first.wait_for()
     assert "llmbar/natural/7" in shown_ids(page, made)
+
+
+def test_where_some_samples_stand_for_all_the_page_says_so(read: Read, tmp_path: Path) -> None:
+    make_evaluation(tmp_path, items=700)
+    add_noise(tmp_path / "items/llmbar.jsonl", characters=900)
+    path = build_report(tmp_path, max_bytes=720_000)
+    page = read(shown=Shown(path.as_uri(), "llmbar, best-of-4 · flip-reward evaluation", tmp_path)).open()
+    assert page.locator("#byline").inner_text().startswith("770 samples")
+    note = page.locator("#part").inner_text()
+    assert " of 770 items are in this file" in note
+    shown = int(count(page).split()[0])
+    choose(page, "Show", "unscored")
+    assert 0 < int(count(page).split()[0]) < shown < 700
+    assert read().open().locator("#part").is_hidden()
 
 
 def test_sorting(read: Read, made: Made) -> None:

@@ -5,6 +5,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 from flip_reward.evaluation.grading import ItemRewards
@@ -142,3 +143,11 @@ def test_a_reward_that_never_answered_is_compared_with_nothing() -> None:
     a, b = grades_of("a", *[RIGHT] * 12), grades_of("b", *[WRONG] * 12)
     silent = grades_of("silent", *[UNSCORED] * 12)
     assert compare_pairs([(a, silent), (a, b), (silent, b)]) == compare_pairs([(a, b)])
+
+
+@pytest.mark.parametrize(("up", "down"), [(1, 0), (3, 3), (7, 19), (0, 40), (4_100, 3_900)])
+def test_the_exact_test_is_that_of_a_fair_coin(up: int, down: int) -> None:
+    differences = [1.0] * up + [-1.0] * down + [0.0] * 5
+    found = compare_differences(differences, range(len(differences)))
+    assert found.name == MCNEMAR
+    assert found.p == pytest.approx(binomtest(up, up + down).pvalue)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
@@ -11,11 +12,12 @@ from typing import TypeVar
 from flip_reward.errors import RunError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 from flip_reward.evaluation.folder import RESULTS, RewardEntry
-from flip_reward.evaluation.grading import grade_best
+from flip_reward.evaluation.grading import ItemRewards, grade_best
 from flip_reward.evaluation.results import (
     Accuracy,
     BenchmarkSummary,
     ComparisonResult,
+    EvaluationResults,
     ExperimentResult,
     PositionBiasRate,
     ProtocolFigure,
@@ -25,13 +27,18 @@ from flip_reward.evaluation.results import (
     name_headline,
     rank,
 )
-from flip_reward.evaluation.tabulate import EvaluationData, RunRecords, rewards_of
+from flip_reward.evaluation.tabulate import EvaluationData
 from flip_reward.report.evaluation.statistics import Bin, RewardHistogram, bin_by_quintile, count_rewards, decide
 from flip_reward.report.facts import Facts, describe_software, list_facts
 from flip_reward.report.highlight import choose_normalizer
+from flip_reward.report.survey import spread
 from flip_reward.report.texts import ScoreRow, TextTable, score_row
 from flip_reward.scoring.folders import MANIFEST
 from flip_reward.scoring.manifest import Manifest
+from flip_reward.scoring.run_folder import RECORDS, read_records_in_input_order
+
+MOST_ITEMS = 6000
+"""Of more, some stand for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +89,9 @@ class ExperimentPayload:
     length_differences: list[Bin]
     """Credit by how much longer the chosen responses are than the rejected ones."""
     decisions: str
-    """A letter for each item; see `flip_reward.report.evaluation.statistics.Decision`."""
+    """A letter for each sample; see `flip_reward.report.evaluation.statistics.Decision`."""
     scores: list[list[ScoreRow | None]]
-    """By item and candidate, null where none was recorded."""
+    """By sample and candidate, null where none was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,9 @@ class BenchmarkPayload:
     subsets: list[SubsetSize]
     headline: str | None
     """The figure that the authors compare by, where it is another number than the accuracy."""
+    items: int
     samples: list[ItemPayload]
+    """All items, or those that stand for them."""
     cells: list[ExperimentPayload]
     """The best reward model first; see `flip_reward.evaluation.results.rank`."""
     comparisons: list[ComparisonResult]
@@ -127,42 +136,108 @@ class ReportData:
 
 def make_report_data(folder: Path, data: EvaluationData) -> ReportData:
     """Make the data of a report from what an evaluation folder holds; a RunError says where parts of it disagree."""
-    results, texts = data.results, TextTable()
-    payload = Payload(
+    return add_samples(folder, data, make_figures(folder, data))
+
+
+def make_figures(folder: Path, data: EvaluationData) -> Payload:
+    """Make a payload without samples, with the decisions about all items."""
+    results = data.results
+    return Payload(
         title=", ".join([benchmark.name for benchmark in results.benchmarks]),
         created=data.evaluation.created,
         rewards=results.rewards,
-        benchmarks=[_describe_benchmark(benchmark, data, texts) for benchmark in results.benchmarks],
+        benchmarks=[_describe_benchmark(benchmark, data) for benchmark in results.benchmarks],
         made=_describe_making(folder, data),
     )
-    return ReportData(payload, texts)
 
 
-def _describe_benchmark(benchmark: BenchmarkSummary, data: EvaluationData, texts: TextTable) -> BenchmarkPayload:
-    items, results = data.items[benchmark.name], data.results
+def add_samples(folder: Path, data: EvaluationData, figures: Payload, *, most: int = MOST_ITEMS) -> ReportData:
+    """Show all items, or `most` of them: as many of each subset, and of each decision of each reward."""
+    texts = TextTable()
+    chosen = _choose_items(figures, data, most)
+    benchmarks = [
+        _show_items(folder, data, benchmark, places, texts)
+        for benchmark, places in zip(figures.benchmarks, chosen, strict=True)
+    ]
+    return ReportData(replace(figures, benchmarks=benchmarks), texts)
+
+
+def _choose_items(figures: Payload, data: EvaluationData, most: int) -> list[list[int]]:
+    """Choose the positions of those to show, for each benchmark."""
+    ends = list(accumulate([benchmark.items for benchmark in figures.benchmarks], initial=0))
+    if ends[-1] <= most:
+        return [list(range(benchmark.items)) for benchmark in figures.benchmarks]
+    kinds: dict[tuple[int | str, ...], list[int]] = {}
+    for number, benchmark in enumerate(figures.benchmarks):
+        for place, item in enumerate(data.items[benchmark.name], start=ends[number]):
+            kinds.setdefault((number, item.subset), []).append(place)
+        for cell in benchmark.cells:
+            for place, decision in enumerate(cell.decisions, start=ends[number]):
+                kinds.setdefault((number, cell.reward, decision), []).append(place)
+    shown = sorted(spread(kinds.values(), most))
+    return [[place - start for place in shown if start <= place < end] for start, end in pairwise(ends)]
+
+
+def _show_items(
+    folder: Path, data: EvaluationData, benchmark: BenchmarkPayload, places: Sequence[int], texts: TextTable
+) -> BenchmarkPayload:
+    items = data.items[benchmark.name]
     subsets = {subset.name: position for position, subset in enumerate(benchmark.subsets)}
-    rewards = {reward.label: (position, reward) for position, reward in enumerate(results.rewards)}
+    normalizers = [choose_normalizer(reward.settings) for reward in data.results.rewards]
+    samples = [
+        ItemPayload(
+            id=item.id,
+            subset=_find(item.subset, subsets, "subset"),
+            messages=[(message.role, texts.add(message.content)) for message in item.group.messages],
+            responses=[texts.add(response) for response in item.group.responses],
+            chosen="".join(["01"[label] for label in item.chosen]),
+        )
+        for item in [items[place] for place in places]
+    ]
+    cells = [
+        replace(
+            cell,
+            decisions="".join([cell.decisions[place] for place in places]),
+            scores=_read_scores(folder / result.runs[0], items, places, normalizers[cell.reward], texts),
+        )
+        for cell, result in zip(benchmark.cells, _list_results(data.results, benchmark.name), strict=True)
+    ]
+    return replace(benchmark, samples=samples, cells=cells)
+
+
+def _read_scores(
+    run: Path, items: Sequence[BenchmarkItem], places: Sequence[int], normalizer: str, texts: TextTable
+) -> list[list[ScoreRow | None]]:
+    """Read the scores of some items."""
+    found: dict[int, list[ScoreRow | None]] = {place: [None] * len(items[place].group.responses) for place in places}
+    for record in read_records_in_input_order(run, found) if (run / RECORDS).exists() else ():
+        messages = reversed(items[record.row].group.messages)
+        asked = next((message.content for message in messages if message.role == "user"), "")
+        found[record.row][record.response_index] = score_row(record, asked, normalizer, texts)
+    return list(found.values())
+
+
+def _list_results(results: EvaluationResults, benchmark: str) -> list[ExperimentResult]:
+    """The best reward first."""
+    return rank([result for result in results.cells if result.benchmark == benchmark])
+
+
+def _describe_benchmark(benchmark: BenchmarkSummary, data: EvaluationData) -> BenchmarkPayload:
+    items, results = data.items[benchmark.name], data.results
+    rewards = {reward.label: position for position, reward in enumerate(results.rewards)}
     lengths = _ItemLengths.of(items)
-    cells = rank([result for result in results.cells if result.benchmark == benchmark.name])
+    cells = _list_results(results, benchmark.name)
     return BenchmarkPayload(
         name=benchmark.name,
         protocol=benchmark.protocol,
         chance=fmean([fmean(item.chosen) for item in items]) if items else 0.0,
         subsets=benchmark.subsets,
         headline=name_headline(cells),
-        samples=[
-            ItemPayload(
-                id=item.id,
-                subset=_find(item.subset, subsets, "subset"),
-                messages=[(message.role, texts.add(message.content)) for message in item.group.messages],
-                responses=[texts.add(response) for response in item.group.responses],
-                chosen="".join(["01"[label] for label in item.chosen]),
-            )
-            for item in items
-        ],
+        items=len(items),
+        samples=[],
         cells=[
             _describe_experiment(
-                result, *_find(result.reward, rewards, "reward"), items, lengths, data.records[result.runs[0]], texts
+                result, _find(result.reward, rewards, "reward"), items, lengths, data.rewards[result.runs[0]]
             )
             for result in cells
         ],
@@ -201,25 +276,18 @@ class _ItemLengths:
 def _describe_experiment(
     result: ExperimentResult,
     position: int,
-    reward: RewardEntry,
     items: Sequence[BenchmarkItem],
     lengths: _ItemLengths,
-    records: RunRecords,
-    texts: TextTable,
+    given: Sequence[ItemRewards],
 ) -> ExperimentPayload:
-    normalizer = choose_normalizer(reward.settings)
     shares: list[float | None] = []
     values: dict[bool, list[float]] = {True: [], False: []}
-    scores: list[list[ScoreRow | None]] = []
-    for item, found in zip(items, records, strict=True):
-        rewards = rewards_of(found)
+    for item, rewards in zip(items, given, strict=True):
         scored = rewards.scored
         shares.append(None if scored is None else grade_best(item.chosen, scored).fractional)
         for value, label in zip(rewards.values, item.chosen, strict=True):
             if value is not None:
                 values[label].append(value)
-        asked = next((message.content for message in reversed(item.group.messages) if message.role == "user"), "")
-        scores.append([None if record is None else score_row(record, asked, normalizer, texts) for record in found])
     prompts = [item.group.messages for item in items]
     return ExperimentPayload(
         reward=position,
@@ -234,7 +302,7 @@ def _describe_experiment(
         lengths=bin_by_quintile(lengths.means, shares, prompts),
         length_differences=bin_by_quintile(lengths.differences, shares, prompts),
         decisions="".join(map(decide, shares)),
-        scores=scores,
+        scores=[],
     )
 
 

@@ -1,6 +1,7 @@
 "use strict";
 
 const PAGE_SIZE = 25;
+const PAUSE = 50; // milliseconds after a letter, lest every one of a fast writer is looked for
 const FILTERS = [...byId("filters").querySelectorAll("select")].map(({ id }) => id);
 
 /**
@@ -12,6 +13,7 @@ const FILTERS = [...byId("filters").querySelectorAll("select")].map(({ id }) => 
 class Explorer {
   #view;
   #state;
+  #asked;
   #found = [];
   #navigate;
   #typing = 0;
@@ -24,11 +26,17 @@ class Explorer {
 
   /** Show what a state asks for. `focus` puts the keyboard on the sample that is opened, `goTo` only its top in sight. */
   show(view, state, { focus = false, goTo = false } = {}) {
+    const asked = JSON.stringify([...FILTERS, "search"].map((key) => state[key]));
+    const anew = view !== this.#view || asked !== this.#asked;
+    const turned = state.page !== this.#state?.page;
     this.#view = view;
     this.#state = state;
-    this.#fillFilters();
-    this.#found = view.find(state);
-    this.#showList();
+    this.#asked = asked;
+    if (anew) {
+      this.#fillFilters();
+      this.#found = view.find(state);
+    }
+    if (anew || turned) this.#showList();
     this.#showSample({ focus, goTo });
   }
 
@@ -146,7 +154,7 @@ class Explorer {
     }
     byId("search").addEventListener("input", () => {
       clearTimeout(this.#typing);
-      this.#typing = setTimeout(() => this.#navigate({ search: byId("search").value, page: "1", sample: "" }), 120);
+      this.#typing = setTimeout(() => this.#navigate({ search: byId("search").value, page: "1", sample: "" }), PAUSE);
     });
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
     byId("reset").addEventListener("click", () => {

@@ -27,12 +27,12 @@ function formatDifference(difference) {
 
 /** 12345.6 -> "12,346"; small numbers keep three digits. */
 function formatNumber(number) {
-  const digits =
-    Math.abs(number) < 100 && !Number.isInteger(number)
-      ? { maximumSignificantDigits: 3 }
-      : { maximumFractionDigits: 0 };
-  return signed(number.toLocaleString("en-US", digits));
+  const short = Math.abs(number) < 100 && !Number.isInteger(number);
+  return signed((short ? THREE_DIGITS : WHOLE).format(number));
 }
+
+const THREE_DIGITS = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 3 });
+const WHOLE = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 
 /** 12345.6 -> "12k", for where there is little room */
 function formatShort(number) {

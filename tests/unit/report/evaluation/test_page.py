@@ -150,6 +150,35 @@ def test_a_larger_limit_keeps_more(tmp_path: Path) -> None:
     assert large["omitted"] == []
 
 
+def test_where_not_all_samples_fit_some_stand_for_all(tmp_path: Path) -> None:
+    """As many of each subset and each decision: what is rare is there. Figures are those of all."""
+    make_evaluation(tmp_path, items=700)
+    add_noise(tmp_path / "items/llmbar.jsonl", characters=900)
+    whole = read_data(build_report(tmp_path, max_bytes=10_000_000))["payload"]["benchmarks"]
+    report = build_report(tmp_path, max_bytes=720_000)
+    assert report.stat().st_size <= 720_000
+    data = read_data(report)
+    assert data["text_limit"] >= 360, "rather fewer samples than stumps of texts"
+    for all_of_it, benchmark in zip(whole, data["payload"]["benchmarks"], strict=True):
+        positions = {sample["id"]: place for place, sample in enumerate(all_of_it["samples"])}
+        shown = [positions[sample["id"]] for sample in benchmark["samples"]]
+        assert benchmark["items"] == len(positions)
+        assert shown == sorted(set(shown))
+        assert {sample["subset"] for sample in benchmark["samples"]} == set(range(len(benchmark["subsets"])))
+        for cell, one in zip(all_of_it["cells"], benchmark["cells"], strict=True):
+            assert one["decisions"] == "".join(cell["decisions"][place] for place in shown)
+            assert set(one["decisions"]) == set(cell["decisions"])
+            assert [[row[:4] for row in rows] for rows in one["scores"]] == [
+                [row[:4] for row in cell["scores"][place]] for place in shown
+            ]
+            for name in ("overall", "subsets", "distribution", "lengths", "outcomes", "effort"):
+                assert one[name] == cell[name]
+    pairs = data["payload"]["benchmarks"][0]
+    assert len(pairs["samples"]) < 700
+    for cell, one in zip(whole[0]["cells"], pairs["cells"], strict=True):
+        assert one["decisions"].count("u") / len(one["decisions"]) > cell["decisions"].count("u") / 700
+
+
 def test_figures_stay_when_nothing_fits(tmp_path: Path) -> None:
     make_evaluation(tmp_path, items=30)
     data = read_data(build_report(tmp_path, max_bytes=1))

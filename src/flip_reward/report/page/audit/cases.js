@@ -26,10 +26,11 @@ const SORTS = [
 class CaseView {
   noun = "text";
   #report;
-  #haystacks = new Map();
+  #search;
 
   constructor(report) {
     this.#report = report;
+    this.#search = new TextSearch(report.texts, (index) => this.#listTexts(index));
     this.total = report.cases.length;
     this.spreads = report.rewards.map(({ label }) => report.spreads.get(label));
   }
@@ -89,7 +90,7 @@ class CaseView {
     const { cases, rewards, attacks } = this.#report;
     const place = rewards.findIndex(({ label }) => label === state.reward);
     this.#places = place < 0 ? rewards.map((_, index) => index) : [place];
-    const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
+    const hasWords = this.#search.find(state.search);
     const found = [];
     cases.forEach((one, index) => {
       const { name, family } = attacks[one.attack];
@@ -98,8 +99,7 @@ class CaseView {
       if (!shown.length) return;
       if (state.show === "won" && !shown.some((at) => one.margins[at] > 0)) return;
       if (state.show === "lost" && !shown.some((at) => one.margins[at] <= 0)) return;
-      if (words.length && !words.every((word) => this.#haystack(index).includes(word))) return;
-      found.push(index);
+      if (hasWords(index)) found.push(index);
     });
     return this.#sort(found, state.sort);
   }
@@ -119,16 +119,10 @@ class CaseView {
     return found.sort((a, b) => known.get(a) - known.get(b) || a - b);
   }
 
-  /** Everything that can be searched of a text, in lower case; made when it is first needed. */
-  #haystack(index) {
-    let haystack = this.#haystacks.get(index);
-    if (haystack === undefined) {
-      const { id, text, messages, genuine, judged } = this.#report.cases[index];
-      const numbers = new Set([text, ...messages.map(([, number]) => number), ...genuine.map((one) => one.text)]);
-      for (const score of judged.map(readScore)) if (score) listTexts(score).forEach((number) => numbers.add(number));
-      haystack = [id, ...[...numbers].filter(isNumber).map((number) => this.#report.texts[number])].join("\n").toLowerCase();
-      this.#haystacks.set(index, haystack);
-    }
-    return haystack;
+  /** What can be searched of a text. */
+  #listTexts(index) {
+    const { id, text, messages, genuine, judged } = this.#report.cases[index];
+    const scores = judged.map(readScore).filter(Boolean);
+    return [id, [text, ...messages.map(([, number]) => number), ...genuine.map((one) => one.text), ...scores.flatMap(listTexts)]];
   }
 }

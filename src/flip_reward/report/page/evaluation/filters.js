@@ -77,12 +77,13 @@ class BenchmarkView {
   noun = "sample";
   #report;
   #benchmark;
-  #haystacks = new Map();
+  #search;
 
   constructor(report, benchmark) {
     this.#report = report;
     this.#benchmark = benchmark;
     this.total = benchmark.samples.length;
+    this.#search = new TextSearch(report.texts, (index) => this.#listTexts(index));
     const runs = Math.max(...benchmark.cells.map((cell) => cell.runs), 1);
     byId("runs-note").hidden = runs === 1;
     byId("runs-note").textContent = `The first of ${runs} runs is shown; accuracies are means over all.`;
@@ -137,14 +138,13 @@ class BenchmarkView {
     const { samples, subsets, cells } = this.#benchmark;
     const subset = subsets.findIndex(({ name }) => name === state.subset);
     const own = this.#cellsOf(state.reward);
-    const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
+    const hasWords = this.#search.find(state.search);
     const found = [];
     samples.forEach((sample, index) => {
       if (subset >= 0 && sample.subset !== subset) return;
       const decide = (cell) => cell.decisions[index];
       if (!decisionMatches(state.show, own.map(decide), cells.map(decide))) return;
-      if (words.length && !words.every((word) => this.#haystack(index).includes(word))) return;
-      found.push(index);
+      if (hasWords(index)) found.push(index);
     });
     return this.#sort(found, state.sort, own);
   }
@@ -192,23 +192,10 @@ class BenchmarkView {
     return this.#report.texts[text].length + (this.#report.omitted.get(text) ?? 0);
   }
 
-  /** Everything that can be searched of a sample, in lower case; made when it is first needed. */
-  #haystack(index) {
-    let haystack = this.#haystacks.get(index);
-    if (haystack === undefined) {
-      const sample = this.#benchmark.samples[index];
-      const numbers = new Set([...sample.messages.map(([, text]) => text), ...sample.responses]);
-      for (const cell of this.#benchmark.cells) {
-        for (const score of cell.scores[index].map(readScore)) {
-          if (score) listTexts(score).forEach((text) => numbers.add(text));
-        }
-      }
-      const texts = [...numbers]
-        .filter((text) => text !== null && text !== undefined)
-        .map((text) => this.#report.texts[text]);
-      haystack = [sample.id, ...texts].join("\n").toLowerCase();
-      this.#haystacks.set(index, haystack);
-    }
-    return haystack;
+  /** What can be searched of a sample. */
+  #listTexts(index) {
+    const { id, messages, responses } = this.#benchmark.samples[index];
+    const scores = this.#benchmark.cells.flatMap((cell) => cell.scores[index].map(readScore)).filter(Boolean);
+    return [id, [...messages.map(([, text]) => text), ...responses, ...scores.flatMap(listTexts)]];
   }
 }

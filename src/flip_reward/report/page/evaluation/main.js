@@ -16,9 +16,14 @@ class EvaluationPage {
       "",
     );
     byId("benchmark").parentElement.hidden = benchmarks.length < 2;
-    const samples = benchmarks.reduce((sum, { samples: some }) => sum + some.length, 0);
+    const items = benchmarks.reduce((sum, benchmark) => sum + benchmark.items, 0);
+    const shown = benchmarks.reduce((sum, { samples }) => sum + samples.length, 0);
+    byId("part").hidden = shown === items;
+    byId("part").textContent =
+      `${formatNumber(shown)} of ${formatCount(items, "item")} are in this file: of every subset and every decision of each ` +
+      "reward model alike, evenly over the benchmark. Figures are of all.";
     const byline = [
-      formatCount(samples, "sample"),
+      formatCount(items, "sample"),
       formatCount(report.rewards.length, "reward model"),
       formatCount(benchmarks.length, "benchmark"),
       commonModel(report),

@@ -47,10 +47,11 @@ function groupMatches(wanted, group) {
 /** The rows of a run, as the explorer asks for them. */
 class RunView {
   #report;
-  #haystacks = new Map();
+  #search;
 
   constructor(report) {
     this.#report = report;
+    this.#search = new TextSearch(report.texts, (index) => this.#listTexts(index));
     this.grouped = report.samples.some(({ size }) => size > 1);
     this.noun = this.grouped ? report.unit : "response";
     this.total = report.samples.length;
@@ -106,13 +107,12 @@ class RunView {
   /** The positions of the rows that have such a response, in the order that a state asks for. */
   find(state) {
     const { samples } = this.#report;
-    const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
+    const hasWords = this.#search.find(state.search);
     const found = [];
     const matching = new Map();
     samples.forEach((sample, index) => {
       const some = sample.candidates.filter((candidate) => candidateMatches(state, candidate));
-      if (!some.length || !groupMatches(state.group, sample)) return;
-      if (words.length && !words.every((word) => this.#haystack(index).includes(word))) return;
+      if (!some.length || !groupMatches(state.group, sample) || !hasWords(index)) return;
       matching.set(index, some);
       found.push(index);
     });
@@ -136,20 +136,11 @@ class RunView {
     return found.sort((a, b) => (known.get(a) === known.get(b) ? a - b : known.get(a) - known.get(b)));
   }
 
-  /** Everything that can be searched of a row, in lower case; made when it is first needed. */
-  #haystack(index) {
-    let haystack = this.#haystacks.get(index);
-    if (haystack === undefined) {
-      const { id, instruction, messages, candidates } = this.#report.samples[index];
-      const numbers = new Set([instruction, ...messages.map(([, text]) => text)]);
-      for (const { response, reply, score } of candidates) {
-        for (const text of [response, reply, ...listTexts(score)]) numbers.add(text);
-      }
-      const texts = [...numbers].filter(isNumber).map((text) => this.#report.texts[text]);
-      haystack = [id, ...texts].join("\n").toLowerCase();
-      this.#haystacks.set(index, haystack);
-    }
-    return haystack;
+  /** What can be searched of a row. */
+  #listTexts(index) {
+    const { id, instruction, messages, candidates } = this.#report.samples[index];
+    const answers = candidates.flatMap(({ response, reply, score }) => [response, reply, ...listTexts(score)]);
+    return [id, [instruction, ...messages.map(([, text]) => text), ...answers]];
   }
 }
 

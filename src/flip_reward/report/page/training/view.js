@@ -35,11 +35,15 @@ function most(numbers) {
 /** The samples of a training, as the explorer asks for them. */
 class TrainingView {
   #report;
-  #haystacks = new Map();
+  #search;
   #offers;
 
   constructor(report) {
     this.#report = report;
+    this.#search = new TextSearch(report.texts, (index) => {
+      const { prompt, response, inferred } = report.samples[index];
+      return ["", [prompt, response, inferred]];
+    });
     this.noun = "sample";
     this.total = report.samples.length;
     this.#offers = this.#makeOffers();
@@ -99,7 +103,7 @@ class TrainingView {
   /** The positions of the samples that a state asks for, in its order. */
   find(state) {
     const { samples } = this.#report;
-    const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
+    const hasWords = this.#search.find(state.search);
     const from = state.from === "" ? -Infinity : Number(state.from);
     const to = state.to === "" ? Infinity : Number(state.to);
     const found = [...samples.keys()].filter((index) => {
@@ -108,7 +112,7 @@ class TrainingView {
         sample.step >= from &&
         sample.step <= to &&
         ["split", "outcome", "run"].every((key) => state[key] === "" || String(sample[key]) === state[key]) &&
-        words.every((word) => this.#haystack(index).includes(word))
+        hasWords(index)
       );
     });
     return this.#sort(found, state.sort);
@@ -124,18 +128,6 @@ class TrainingView {
     };
     const ranks = new Map(found.map((index) => [index, rank(index)]));
     return found.sort((a, b) => (ranks.get(a) === ranks.get(b) ? a - b : ranks.get(a) - ranks.get(b)));
-  }
-
-  /** Everything that can be searched of a sample, in lower case; made when it is first needed. */
-  #haystack(index) {
-    let haystack = this.#haystacks.get(index);
-    if (haystack === undefined) {
-      const { texts, samples } = this.#report;
-      const { prompt, response, inferred } = samples[index];
-      haystack = [prompt, response, inferred].filter(isNumber).map((text) => texts[text]).join("\n").toLowerCase();
-      this.#haystacks.set(index, haystack);
-    }
-    return haystack;
   }
 }
 
