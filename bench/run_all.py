@@ -37,7 +37,7 @@ PROGRAMS = (
     "call_counts",
     "coverage",
 )
-ELSEWHERE = ("gpu",)
+ELSEWHERE = ("gpu", "in_process")
 """Run by name alone, on a machine that has what they need."""
 HEADER = """# Results
 

@@ -102,11 +102,11 @@ class LlamaSlot:
         return join_completions(replies)
 
     def _answer_first(self, request: Request, cancelled: Event) -> Completion:
-        reuse = self._reuses_prefix and len(request.messages) > 1 and request.messages[-1].content != ""
+        reuse = self._reuses_prefix and request.messages[-1].content != ""
         if reuse:
             self._prime(request.messages, cancelled)
         completion = self._complete(request, cancelled, reuse=reuse)
-        if reuse and completion.usage.cached_tokens == 0:
+        if len(request.messages) > 1 and reuse and completion.usage.cached_tokens == 0:
             self._reuses_prefix = False  # a recurrent model: its state cannot be cut back
         return completion
 

@@ -95,7 +95,7 @@ def test_a_conversation_of_one_message_is_answered_alike_every_time(engine: Embe
     request = Request((Message("user", "Name three fruits."),), Sampling(max_tokens=16))
     first, _, again = answer_all(engine, [request, ask("Something else"), request])
     assert first == again
-    assert first.usage.cached_tokens == 0
+    assert first.usage.cached_tokens > 5  # the model's chat template begins with a system message of its own
 
 
 def test_a_seed_repeats_a_sampled_reply(engine: EmbeddedEngine) -> None:

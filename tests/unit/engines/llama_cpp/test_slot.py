@@ -35,6 +35,9 @@ REQUESTS = [
         (READER, STORY * 12),
         (JUDGE, "Mix flour and milk."),
     )
+] + [
+    Request((Message("user", content),), Sampling(max_tokens=3))
+    for content in ("Mix flour and milk.", "Mix flour and eggs, then fry.", STORY)
 ]
 
 
