@@ -1,8 +1,8 @@
-"""Make the pictures of the README: a terminal that scores the example responses, and the page of that run.
+"""Make the pictures: a terminal that scores the example responses, the page of that run, the README and the site.
 
-    python docs/record.py              # needs the extra "dev", the embedded model and Chromium
+    make docs && python docs/record.py     # needs the extra "dev", the embedded model and Chromium
 
-Both are made of what the commands print and write now.
+They are made of what the commands print and write now.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from markdown_it import MarkdownIt
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 from rich.text import Text
@@ -22,6 +23,7 @@ from rich.text import Text
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "docs" / "assets"
 COLUMNS = 110
+STYLE = "body { max-width: 60rem; margin: 2rem auto; font: 16px/1.5 sans-serif } img { max-width: 100% }"
 COMMAND = "flip-reward score responses.jsonl --limit 2 --max-tokens 64 --table"
 
 
@@ -44,8 +46,15 @@ def draw_terminal(command: str, printed: str, path: Path) -> None:
     path.write_text(drawn.replace("Fira Code", "ui-monospace, Menlo, Consolas"), encoding="utf-8")
 
 
+def render_readme(path: Path) -> None:
+    """Write the README as a page, about as a forge shows it."""
+    text = MarkdownIt("commonmark").enable("table").render((ROOT / "README.md").read_text(encoding="utf-8"))
+    head = f'<meta charset="utf-8"><base href="{ROOT.as_uri()}/"><style>{STYLE}</style>'
+    path.write_text(head + text, encoding="utf-8")
+
+
 def photograph(page: Path, path: Path) -> None:
-    """Save the first screen of a report."""
+    """Save the first screen of a page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         shown = browser.new_page(viewport={"width": 1100, "height": 760})
@@ -56,7 +65,7 @@ def photograph(page: Path, path: Path) -> None:
 
 
 def main() -> None:
-    """Make both pictures."""
+    """Make all pictures, the README's last, since it shows others."""
     ASSETS.mkdir(exist_ok=True)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -65,6 +74,9 @@ def main() -> None:
         run("flip-reward score responses.jsonl --max-tokens 64 --run-folder run", folder)
         run("flip-reward report run", folder)
         photograph(folder / "run" / "report.html", ASSETS / "run-page.png")
+        photograph(ROOT / "build" / "site" / "index.html", ASSETS / "site.png")
+        render_readme(folder / "readme.html")
+        photograph(folder / "readme.html", ASSETS / "readme.png")
 
 
 if __name__ == "__main__":
