@@ -7,13 +7,13 @@ engine. Beside it:
 
 - llama.cpp with 4 and 8 parallel sequences in one context: its own batching, flash attention and prompt cache;
 - transformers, which `transformers:NAME` runs: the same weights in bfloat16 and in float32;
-- OpenVINO GenAI: all prompts in one batch, and the weights of the same file in Q8_0, since it rounds the
-  offsets of Q4_1. How many of its replies depend on what is in the batch is reported too.
+- OpenVINO GenAI, which `openvino:NAME` runs: the weights in Q8_0. How many of its replies depend on what else is
+  computed is reported too; and beside it, the same pipeline fed with all tokens at once, in a plain loop.
 
 Engines round differently, so greedy replies differ: counted are those that are not ours. Likelihoods are compared by
 the mean log-probability of a token.
 
-Run `python bench/in_process.py` (needs the extras "local" and "hf", the default model, gguf and openvino-genai).
+Run `python bench/in_process.py` (needs the extras "openvino" and "hf", and the default model).
 """
 
 from __future__ import annotations
@@ -23,28 +23,34 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from embedded import CONTEXT_TOKENS, MAX_TOKENS, MODEL, make_body, read_groups, render, start_direct
 from figures import Figure, report
 from flip_reward.engines.base import Engine, LogprobRequest, Request
 from flip_reward.engines.huggingface.engine import TransformersEngine
-from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
+from flip_reward.engines.llama_cpp.engine import DEFAULT_CONTEXT_TOKENS, EmbeddedEngine
 from flip_reward.engines.llama_cpp.text import GgufPromptTokenizer
+from flip_reward.engines.lora.gguf import GgufFile
+from flip_reward.engines.openvino.engine import CACHE_TOKENS, OpenVinoEngine, load_pipeline
+from flip_reward.engines.openvino.weights import default_weights_folder, locate_weights
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
 
-if TYPE_CHECKING:
-    from openvino_genai import ContinuousBatchingPipeline
-
 EVERY = 2
-ENGINES = ("embedded", "llama.cpp, 4 sequences", "llama.cpp, 8 sequences", "bfloat16", "float32", "OpenVINO GenAI")
+ENGINES = (
+    "embedded",
+    "llama.cpp, 4 sequences",
+    "llama.cpp, 8 sequences",
+    "bfloat16",
+    "float32",
+    "openvino",
+    "fed directly",
+)
 UNIT = "rewards a CPU second"
 
 
@@ -97,38 +103,23 @@ class ParallelSequences:
 
 
 class OpenVino:
-    """OpenVINO GenAI with the tokens that llama.cpp reads."""
+    """The pipeline of our OpenVINO engine, fed with everything at once."""
 
     def __init__(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            self.pipeline = self._load(Path(folder) / "model.gguf")
+        weights = locate_weights(GgufFile.read(MODEL), MODEL.name, None, default_weights_folder())
+        self.pipeline = load_pipeline(weights, MODEL.name, 1, CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS)
         self.texts = self.pipeline.get_tokenizer()
         self.tokens = GgufPromptTokenizer(MODEL, {})
 
-    def _load(self, file: Path) -> ContinuousBatchingPipeline:
-        import openvino_genai
-
-        write_in_8_bits(MODEL, file)
-        scheduler = openvino_genai.SchedulerConfig()
-        scheduler.cache_size = 1  # GB
-        scheduler.max_num_batched_tokens = 4096
-        scheduler.dynamic_split_fuse = False  # a prompt in pieces would be rounded as its neighbours cut it
-        scheduler.enable_prefix_caching = False
-        return openvino_genai.ContinuousBatchingPipeline(str(file), scheduler, "CPU", {"INFERENCE_NUM_THREADS": 1})
-
     def infer(self, requests: Sequence[Request]) -> list[str]:
-        # As if a continuation of one token were to be scored: that gives the tokens of the prompt.
-        prompts = [self.tokens.split(LogprobRequest(request.messages, "x")).tokens[:-1] for request in requests]
+        prompts = [self.tokens.encode(request.messages) for request in requests]
         answers = self._run(prompts, max_new_tokens=MAX_TOKENS, stop_token_ids={self.texts.get_eos_token_id()})
         return [self.texts.decode(ids) for ids, _ in answers]
 
     def score(self, requests: Sequence[LogprobRequest]) -> list[float] | None:
         texts = [self.tokens.split(request) for request in requests]
-        answers = self._run([text.tokens for text in texts], max_new_tokens=1, echo=True, logprobs=1)
-        ends = [(len(text.tokens) - text.scored, len(text.tokens)) for text in texts]
-        return [
-            sum(values[first:end]) / (end - first) for (_, values), (first, end) in zip(answers, ends, strict=True)
-        ]
+        answers = self._run([text.tokens for text in texts], max_new_tokens=0, echo=True, logprobs=1)
+        return [sum(values[-text.scored :]) / text.scored for (_, values), text in zip(answers, texts, strict=True)]
 
     def _run(self, prompts: Sequence[list[int]], **options: object) -> list[tuple[list[int], list[float]]]:
         import numpy as np
@@ -146,32 +137,14 @@ class OpenVino:
         return [(list(output.generated_ids), list(output.generated_log_probs)) for output in outputs]
 
 
-def write_in_8_bits(source: Path, target: Path) -> None:
-    """Write a GGUF file's matrices in Q8_0: whole numbers of 8 bits, and a scale for each 32."""
-    import gguf
-
-    reader, writer = gguf.GGUFReader(source), gguf.GGUFWriter(target, "llama")
-    for field in reader.fields.values():
-        if not field.name.startswith(("GGUF.", "general.")):
-            kinds = field.types
-            writer.add_key_value(field.name, field.contents(), kinds[0], sub_type=kinds[-1] if kinds[1:] else None)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
-    for tensor in reader.tensors:
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        kind = gguf.GGMLQuantizationType.F32 if values.ndim == 1 else gguf.GGMLQuantizationType.Q8_0
-        writer.add_tensor(tensor.name, gguf.quants.quantize(values, kind), raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 def load_peer(name: str) -> Peer:
     if name == "embedded":
         return Ours(EmbeddedEngine(MODEL, slots=1, threads=1, context_tokens=CONTEXT_TOKENS))
     if name.startswith("llama.cpp"):
         return ParallelSequences(int(name.split()[1]))
-    return OpenVino() if name.startswith("OpenVINO") else Ours(TransformersEngine("smollm2-135m", dtype=name))
+    if name == "openvino":
+        return Ours(OpenVinoEngine(MODEL, threads=1))
+    return OpenVino() if name == "fed directly" else Ours(TransformersEngine("smollm2-135m", dtype=name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +175,7 @@ def take_speeds(name: str) -> None:
     scored = time.process_time()
     rate = None if means is None else len(texts) / (scored - inferred)
     depending = 0
-    if isinstance(peer, OpenVino):
+    if name == "openvino":
         depending = sum(peer.infer([prompt]) != [reply] for prompt, reply in zip(prompts, replies, strict=True))
     print(json.dumps([len(prompts) / (inferred - started), replies, rate, means, depending]))
 
@@ -215,23 +188,28 @@ def in_fresh_process(name: str) -> Speeds:
 
 
 def measure() -> Iterator[Figure]:
-    """Measure every engine, and put ours beside it."""
-    ours = in_fresh_process(ENGINES[0])
-    for name in ENGINES[1:]:
-        theirs = in_fresh_process(name)
+    """Measure every engine, and put the embedded one beside it."""
+    speeds = {name: in_fresh_process(name) for name in ENGINES}
+    ours, openvino, direct = (speeds[name] for name in ("embedded", "openvino", "fed directly"))
+    for name in ENGINES[1:-1]:
         beside = f"transformers, {name}" if name.endswith(("16", "32")) else name
-        if name.startswith("OpenVINO"):
-            beside += " " + version("openvino-genai")
-            yield Figure(f"replies that depend on the batch, {beside}", theirs.depending, f"of {len(ours.replies)}")
-        yield Figure("FLIP", ours.flip, UNIT, theirs.flip, ours.flip / theirs.flip, beside)
-        differing = sum(one != other for one, other in zip(theirs.replies, ours.replies, strict=True))
-        yield Figure(f"replies that differ from ours, {beside}", differing, f"of {len(ours.replies)}")
-        if theirs.likelihood is None or theirs.means is None or ours.likelihood is None or ours.means is None:
-            continue
-        ratio = ours.likelihood / theirs.likelihood
-        yield Figure("backward likelihood", ours.likelihood, UNIT, theirs.likelihood, ratio, beside)
-        apart = max(abs(one - other) for one, other in zip(theirs.means, ours.means, strict=True))
-        yield Figure(f"largest difference of a mean log-probability, {beside}", apart, "nats")
+        if name == "openvino":
+            beside = "OpenVINO GenAI " + version("openvino-genai")
+            yield Figure(f"replies that depend on the batch, {beside}", openvino.depending, f"of {len(ours.replies)}")
+        yield from put_beside("", ours, speeds[name], beside)
+    yield from put_beside(", openvino:NAME", openvino, direct, "the same pipeline fed directly")
+
+
+def put_beside(what: str, ours: Speeds, theirs: Speeds, beside: str) -> Iterator[Figure]:
+    yield Figure("FLIP" + what, ours.flip, UNIT, theirs.flip, ours.flip / theirs.flip, beside)
+    differing = sum(one != other for one, other in zip(theirs.replies, ours.replies, strict=True))
+    yield Figure(f"replies that differ from ours, {beside}", differing, f"of {len(ours.replies)}")
+    if theirs.likelihood is None or theirs.means is None or ours.likelihood is None or ours.means is None:
+        return
+    ratio = ours.likelihood / theirs.likelihood
+    yield Figure("backward likelihood" + what, ours.likelihood, UNIT, theirs.likelihood, ratio, beside)
+    apart = max(abs(one - other) for one, other in zip(theirs.means, ours.means, strict=True))
+    yield Figure(f"largest difference of a mean log-probability, {beside}", apart, "nats")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
 from flip_reward.engines.middleware import build_stack
 from flip_reward.engines.scripted import ScriptedEngine
+from tests.gguf_models import save_gguf
 from tests.hf_models import save_model
 from tests.http.fault_server import FaultServer
 from tests.http.logprob_servers import LogprobServer
@@ -34,6 +35,7 @@ class EngineCase:
         counts_tokens: It ends a reply at `max_tokens`.
         context_tokens: The longest prompt it takes, in words of one token or more; None when it has no limit.
         gives_logprobs: It can say how likely a given text is.
+        gives_first_tokens: It can say how likely several first tokens of a reply were.
         real_model: It runs a model of more than a few thousand weights, which is slow.
     """
 
@@ -43,6 +45,7 @@ class EngineCase:
     counts_tokens: bool = True
     context_tokens: int | None = None
     gives_logprobs: bool = False
+    gives_first_tokens: bool = True
     real_model: bool = False
 
 
@@ -79,6 +82,21 @@ def open_embedded() -> Iterator[Engine]:
 
 
 @contextmanager
+def open_openvino() -> Iterator[Engine]:
+    pytest.importorskip("openvino_genai")
+    from flip_reward.engines.openvino.engine import OpenVinoEngine
+
+    with TemporaryDirectory() as folder:
+        engine = OpenVinoEngine(
+            save_gguf(save_model(Path(folder) / "tiny"), Path(folder) / "tiny.gguf"), weights_folder=Path(folder)
+        )
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+@contextmanager
 def open_transformers() -> Iterator[Engine]:
     with TemporaryDirectory() as folder:
         engine = TransformersEngine(str(save_model(Path(folder) / "tiny")), dtype="float32", device="cpu")
@@ -99,6 +117,7 @@ CASES = (
     ),
     EngineCase("stack", open_stack, echoes=True, context_tokens=2000),
     EngineCase("embedded", open_embedded, context_tokens=512, gives_logprobs=True, real_model=True),
+    EngineCase("openvino", open_openvino, context_tokens=512, gives_logprobs=True, gives_first_tokens=False),
     EngineCase("transformers", open_transformers, context_tokens=512, gives_logprobs=True),
 )
 

@@ -9,6 +9,7 @@ import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Engine, Request, Sampling
+from flip_reward.errors import NoLogprobsError
 from tests.contract.conftest import EngineCase
 
 ONE = Sampling(max_tokens=1)
@@ -20,6 +21,18 @@ def ask(content: str, count: int = 20, sampling: Sampling = ONE) -> Request:
     )
 
 
+can_say = pytest.mark.holds_for(when=lambda case: case.gives_first_tokens)
+
+
+@pytest.mark.holds_for(when=lambda case: not case.gives_first_tokens)
+async def test_an_engine_that_cannot_say_it_says_so(engine: Engine) -> None:
+    with pytest.raises(NoLogprobsError) as caught:
+        await engine.complete(ask("Is a pear a fruit?"))
+    assert caught.value.hint
+    await engine.aclose()
+
+
+@can_say
 @pytest.mark.parametrize("count", [2, 20])
 async def test_the_likeliest_come_first(engine: Engine, count: int) -> None:
     completion = await engine.complete(ask("Is a pear a fruit?", count))
@@ -32,6 +45,7 @@ async def test_the_likeliest_come_first(engine: Engine, count: int) -> None:
     assert completion.usage.completion_tokens == 1
 
 
+@can_say
 async def test_a_greedy_reply_begins_with_the_likeliest(engine: Engine) -> None:
     for sampling in (ONE, Sampling(max_tokens=4)):
         completion = await engine.complete(ask("Is a pear a fruit?", sampling=sampling))
@@ -45,6 +59,7 @@ async def test_nobody_who_does_not_ask_gets_them(engine: Engine) -> None:
     assert completion.top_logprobs == ()
 
 
+@can_say
 async def test_requests_at_once_get_the_same_as_one_after_another(engine: Engine) -> None:
     requests = [ask(f"Is {number} more than {' and '.join(['2'] * number)}?") for number in range(6)]
     alone = [dict((await engine.complete(request)).top_logprobs) for request in requests]
@@ -55,7 +70,7 @@ async def test_requests_at_once_get_the_same_as_one_after_another(engine: Engine
         assert other[likeliest] == pytest.approx(one[likeliest], abs=1e-4)
 
 
-@pytest.mark.holds_for(when=lambda case: case.counts_tokens)
+@pytest.mark.holds_for(when=lambda case: case.counts_tokens and case.gives_first_tokens)
 async def test_what_is_generated_is_the_same_as_without_them(engine: Engine, case: EngineCase) -> None:
     assert case.counts_tokens
     sampling = Sampling(max_tokens=4)

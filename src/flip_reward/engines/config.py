@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 REQUESTS, REQUESTS_ON_GPU = 64, 1024
 
-_BY_TRANSFORMERS = "transformers:"
+_BY_TRANSFORMERS, _BY_OPENVINO = "transformers:", "openvino:"
 _TRAINED = f"{_BY_TRANSFORMERS}Skywork/Skywork-Reward-V2-Qwen3-0.6B"
 
 
@@ -56,13 +56,15 @@ class EngineKind(StrEnum):
     SERVER = "models of a server"
     EMBEDDED = "models that llama.cpp runs in this process"
     TRANSFORMERS = "models that transformers runs in this process"
+    OPENVINO = "models that OpenVINO runs in this process"
     SCRIPTED = "the scripted model"
 
 
 _SERVER = (EngineKind.SERVER,)
 _EMBEDDED = (EngineKind.EMBEDDED,)
 _TRANSFORMERS = (EngineKind.TRANSFORMERS,)
-_IN_PROCESS = (EngineKind.EMBEDDED, EngineKind.TRANSFORMERS)
+_BY_GGUF = (EngineKind.EMBEDDED, EngineKind.OPENVINO)
+_IN_PROCESS = (*_BY_GGUF, EngineKind.TRANSFORMERS)
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,9 @@ class EngineConfig:
         str | None,
         Field(
             description="The language model: 'embedded' (the default without a server), PATH.gguf, "
-            "hf://owner/repo/file.gguf, either with +ADAPTER for a LoRA adapter, transformers:NAME for one that "
-            "transformers runs, or the name a server knows it by."
+            "hf://owner/repo/file.gguf, either with +ADAPTER for a LoRA adapter, any of these as openvino:NAME, "
+            "which a CPU computes faster, transformers:NAME for one that transformers runs, or the name a server "
+            "knows it by."
         ),
         Setting(short="-m", common=True),
     ] = None
@@ -134,9 +137,9 @@ class EngineConfig:
     slots: Annotated[
         int | None, Field(ge=1, description="Embedded model: requests answered at once."), Setting(only=_EMBEDDED)
     ] = None
-    threads: Annotated[int | None, Field(ge=1, description="Embedded model: threads."), Setting(only=_EMBEDDED)] = (
-        None
-    )
+    threads: Annotated[
+        int | None, Field(ge=1, description="Embedded model, or openvino: threads."), Setting(only=_BY_GGUF)
+    ] = None
     context_tokens: Annotated[
         int | None,
         Field(ge=64, description="A model in this process: context of one request, in tokens."),
@@ -187,7 +190,7 @@ def supported_by(setting: str) -> str:
     """Say which kinds of engine have a setting.
 
     Example:
-        >>> supported_by("threads")
+        >>> supported_by("slots")
         'models that llama.cpp runs in this process'
     """
     return " and ".join(_kinds(setting))
@@ -197,8 +200,8 @@ def load_engine(model: str | None = None, **settings: Any) -> Engine:  # noqa: A
     """Make the engine of a model: one that answers requests, with retries, a limit on requests in flight and a cache.
 
     Args:
-        model: "embedded" (the default without a server), PATH.gguf, `hf://owner/repo/file.gguf`, "transformers:NAME",
-            or the name by which a server knows it.
+        model: "embedded" (the default without a server), PATH.gguf, `hf://owner/repo/file.gguf`, any of these as
+            "openvino:NAME", "transformers:NAME", or the name by which a server knows it.
         settings: Further fields of `EngineConfig`, such as `base_url`.
 
     Raises:
@@ -226,6 +229,8 @@ def resolve_engine(
             return _by_transformers(config, environment, classifier)
         case EngineKind.SERVER:
             return _over_http(config, environment, classifier)
+        case EngineKind.OPENVINO:
+            return _by_openvino(config, environment)
         case EngineKind.EMBEDDED:
             return _in_process(config, environment)
 
@@ -259,6 +264,8 @@ def describe_model(config: EngineConfig, environment: Mapping[str, str] = os.env
             return f"{name} at {show_address(_find_server(config, environment) or '')}"
         case EngineKind.TRANSFORMERS:
             name, where = name.removeprefix(_BY_TRANSFORMERS), "transformers"
+        case EngineKind.OPENVINO:
+            name, where = name.removeprefix(_BY_OPENVINO), "OpenVINO"
         case EngineKind.EMBEDDED:
             where = "embedded"
     if name == TUNED:
@@ -269,16 +276,17 @@ def describe_model(config: EngineConfig, environment: Mapping[str, str] = os.env
 def check_engine(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> None:
     """Refuse what can be refused before a model is loaded."""
     kind = _find_kind(config, environment)
-    if kind is EngineKind.EMBEDDED and config.model is not None and not _is_embedded(config.model):
-        near = get_close_matches(config.model, DEFAULT_NAMES, n=1)
+    name = None if config.model is None else config.model.removeprefix(_BY_OPENVINO)
+    if kind in _BY_GGUF and name is not None and not _is_embedded(name):
+        near = get_close_matches(name, DEFAULT_NAMES, n=1)
         raise OptionError(
-            f"no model {config.model!r} in this process" + (f"; did you mean {near[0]!r}?" if near else ""),
+            f"no model {name!r} in this process" + (f"; did you mean {near[0]!r}?" if near else ""),
             hint="name the server that has it with --base-url, a file that ends in .gguf, or transformers:NAME",
         )
-    for name in config.unsupported(environment):
+    for setting in config.unsupported(environment):
         raise OptionError(
-            f"the model {_name(config)!r} has no option {name.replace('_', ' ')!r}",
-            hint=f"{supported_by(name)} have it",
+            f"the model {_name(config)!r} has no option {setting.replace('_', ' ')!r}",
+            hint=f"{supported_by(setting)} have it",
         )
     if kind is EngineKind.SERVER:
         if urlsplit(_find_server(config, environment) or "").scheme not in ("http", "https"):
@@ -292,7 +300,9 @@ def check_classifier(
 ) -> None:
     """Refuse a model that cannot be a trained reward model, and settings that have no effect with it."""
     kind = _find_kind(config, environment)
-    if kind is EngineKind.EMBEDDED and (config.model is None or _is_embedded(config.model)):
+    if kind is EngineKind.OPENVINO or (
+        kind is EngineKind.EMBEDDED and (config.model is None or _is_embedded(config.model))
+    ):
         named = f"{config.model!r} is none" if config.model else "none was named"
         raise OptionError(
             f"the reward 'trained' asks a trained reward model, and {named}", hint=f"for example --model {_TRAINED}"
@@ -333,12 +343,14 @@ def split_engine_options(
 
 def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> Tuning | None:
     """Return how the configured model was tuned to infer, where an adapter says so; nothing is loaded."""
-    model = config.model
+    model = None if config.model is None else config.model.removeprefix(_BY_OPENVINO)
     if model is not None and model.startswith(_BY_TRANSFORMERS):
         model = model.removeprefix(_BY_TRANSFORMERS)
         if tuning := find_tuning_in(Path(model).expanduser()):
             return tuning
-    elif config.base_url or (environment.get("OPENAI_BASE_URL") if model is None else not _is_embedded(model)):
+    elif config.model == model and (
+        config.base_url or (environment.get("OPENAI_BASE_URL") if model is None else not _is_embedded(model))
+    ):
         return None  # on a server, or unknown
     model = model or TUNED
     if model == TUNED:
@@ -367,7 +379,7 @@ def asks_server(config: EngineConfig, environment: Mapping[str, str] = os.enviro
 
 def runs_in_process(model: str) -> bool:
     """Whether a model's name says that it runs in this process, whatever server there is."""
-    return model == "scripted" or model.startswith(_BY_TRANSFORMERS) or _is_embedded(model)
+    return model == "scripted" or model.startswith((_BY_TRANSFORMERS, _BY_OPENVINO)) or _is_embedded(model)
 
 
 def _is_embedded(model: str | None) -> bool:
@@ -383,6 +395,8 @@ def _find_kind(config: EngineConfig, environment: Mapping[str, str]) -> EngineKi
         return EngineKind.SCRIPTED
     if config.model is not None and config.model.startswith(_BY_TRANSFORMERS):
         return EngineKind.TRANSFORMERS
+    if config.model is not None and config.model.startswith(_BY_OPENVINO):
+        return EngineKind.OPENVINO
     return EngineKind.EMBEDDED if _find_server(config, environment) is None else EngineKind.SERVER
 
 
@@ -447,6 +461,23 @@ def _in_process(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
         name=file.name,
     )
     return _around(engine, config, environment, engine.slots)
+
+
+def _by_openvino(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
+    from flip_reward.engines.openvino.engine import OpenVinoEngine
+
+    model = _name(config).removeprefix(_BY_OPENVINO)
+    lora = _find_adapter(model)
+    file = locate_model(lora.base if lora else model)
+    engine = OpenVinoEngine(
+        file.path,
+        adapter_path=lora.path if lora else file.adapter,
+        threads=config.threads,
+        context_tokens=config.context_tokens,
+        no_thinking=config.no_thinking,
+        name=file.name,
+    )
+    return _around(engine, config, environment, config.requests_at_once)
 
 
 def _around(engine: Engine, config: EngineConfig, environment: Mapping[str, str], concurrency: int) -> Engine:

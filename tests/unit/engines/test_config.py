@@ -56,6 +56,9 @@ def test_options_reach_the_server() -> None:
         (EngineConfig("embedded", batch_tokens=64), {}, "the model 'embedded' has no option 'batch tokens'"),
         (EngineConfig("embedded", extra_body={"top_k": 5}), {}, "no option 'extra body'"),
         (EngineConfig("transformers:x", slots=2), {}, "no option 'slots'"),
+        (EngineConfig("openvino:embedded", slots=2), {}, "no option 'slots'"),
+        (EngineConfig("openvino:embeded"), {}, "did you mean 'embedded'"),
+        (EngineConfig("openvino:embedded", "http://h/v1"), {}, "no option 'base url'"),
         (EngineConfig("transformers:x", "http://h/v1"), {}, "no option 'base url'"),
         (EngineConfig(None), {"OPENAI_BASE_URL": "http://bob:hunter2@h/v1"}, "which model"),
     ],
@@ -88,12 +91,17 @@ def test_the_scripted_model_stands_in_for_any_other() -> None:
 
 def test_of_options_that_models_share_each_takes_its_own() -> None:
     chosen = EngineConfig(dtype="float32", threads=2, context_tokens=512, no_thinking=True)
-    models = [replace(chosen, model=name) for name in ("m", "embedded", "transformers:m", "scripted")]
-    server, embedded, transformers, scripted = split_engine_options(models, {"OPENAI_BASE_URL": "http://h/v1"})
+    models = [
+        replace(chosen, model=name) for name in ("m", "embedded", "openvino:embedded", "transformers:m", "scripted")
+    ]
+    server, embedded, openvino, transformers, scripted = split_engine_options(
+        models, {"OPENAI_BASE_URL": "http://h/v1"}
+    )
     assert server == EngineConfig("m", no_thinking=True)
     assert embedded == EngineConfig("embedded", threads=2, context_tokens=512, no_thinking=True)
+    assert openvino == replace(embedded, model="openvino:embedded")
     assert transformers == EngineConfig("transformers:m", dtype="float32", context_tokens=512, no_thinking=True)
-    assert scripted == models[3]
+    assert scripted == models[-1]
     with pytest.raises(OptionError, match=r"none of the models \('m', 'embedded'\) has the option 'dtype'"):
         split_engine_options(models[:2], {"OPENAI_BASE_URL": "http://h/v1"})
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from flip_reward.core.chat.marks import Marks
 from flip_reward.core.conversation import Message
 from flip_reward.core.response import replace_lone_surrogates
-from flip_reward.engines.base import LogprobRequest, disarm_request
+from flip_reward.engines.base import LogprobRequest, disarm_messages, disarm_request
 from flip_reward.engines.llama_cpp.slot import LlamaTokens, SlotOptions, make_parameters, start_server
 from flip_reward.engines.lora.gguf import GgufFile
 from flip_reward.errors import EngineServerError, NoLogprobsError, RequestRefusedError
@@ -24,6 +24,12 @@ from flip_reward.errors import EngineServerError, NoLogprobsError, RequestRefuse
 _TOKENS, _KINDS = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 VOCABULARY = (_TOKENS, _KINDS)
+_STOPS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
+_STOP_TEXTS = frozenset(
+    {"<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>",
+     "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>"}
+)  # fmt: skip
+"""Control tokens that end a reply though no key names them (`llama-vocab.cpp`)."""
 _SMALLEST_CONTEXT_TOKENS = 256
 
 
@@ -33,6 +39,13 @@ def read_marks(file: GgufFile) -> Marks:
     # llama.cpp finds the unknown token where it finds those for control (`tokenizer_st_partition`).
     control = [str(text) for text, kind in tokens if kind in (_CONTROL, _UNKNOWN)]
     return Marks.of(control, [str(text) for text, kind in tokens if kind == _USER_DEFINED])
+
+
+def find_stops(file: GgufFile) -> set[int]:
+    """Return the tokens at which llama.cpp ends a reply; `file` was read with `VOCABULARY`."""
+    named = {int(file.metadata[key]) for key in _STOPS if key in file.metadata}
+    tokens = zip(file.arrays.get(_TOKENS, ()), file.arrays.get(_KINDS, ()), strict=False)
+    return named | {number for number, (text, kind) in enumerate(tokens) if kind == _CONTROL and text in _STOP_TEXTS}
 
 
 class GgufPromptTokenizer:
@@ -59,6 +72,12 @@ class GgufPromptTokenizer:
         self._server = start_server(parameters)
         # Waits until llama.cpp's own thread runs: a server that is freed before that is never done freeing.
         self._server.handle_completions({"prompt": " ", "max_tokens": 1})
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Render messages up to where the reply begins, and tokenize them as llama.cpp does before it generates."""
+        prompt = self._render(disarm_messages(tuple(messages), self._marks))
+        fields = {"content": prompt, "add_special": True, "parse_special": True, "with_pieces": True}
+        return [token.id for token in _Tokens.model_validate_json(self._post("/tokenize", fields)).tokens]
 
     def split(self, request: LogprobRequest) -> LlamaTokens:
         """Tokenize prefix and continuation as one text, and count the tokens with a byte of the continuation."""

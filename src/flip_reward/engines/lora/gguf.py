@@ -94,6 +94,8 @@ class GgufFile:
     metadata: Mapping[str, Metadata]
     tensors: Mapping[str, GgufTensor]
     arrays: Mapping[str, Sequence[Metadata]]
+    keys_end: int
+    """Where the keys end in the file, and the list of its tensors begins."""
 
     @classmethod
     def read(cls, path: Path, *, arrays: Collection[str] = ()) -> GgufFile:
@@ -156,6 +158,7 @@ class _HeadParser:
                 arrays[key] = self._array()
             else:
                 self._skip_array()
+        keys_end = self._position
         heads = [self._tensor() for _ in range(int(tensors))]
         if self._position > len(self._content):
             raise ValueError("it ends within an array")
@@ -167,7 +170,7 @@ class _HeadParser:
         for name, one in placed.items():
             if one.row_bytes is not None and one.offset + one.rows * one.row_bytes > len(self._content):
                 raise DataError(f"{path} is damaged: it ends within {name}")
-        return GgufFile(path, metadata, placed, arrays)
+        return GgufFile(path, metadata, placed, arrays, keys_end)
 
     def _take(self, types: str) -> tuple[float, ...]:
         values = struct.unpack_from(f"<{types}", self._content, self._position)

@@ -10,7 +10,7 @@ from flip_reward.core.cautions import ReliabilityLimits
 from flip_reward.errors import DataError
 
 FOLDER = Path(__file__).parent / "adapters"
-"""Holds the adapter as a GGUF file, which both engines in this process read, and its MODEL_CARD.md."""
+"""Holds the adapter as a GGUF file, which all engines in this process read, and its MODEL_CARD.md."""
 
 MAX_BYTES = 10_000_000
 """The largest adapter that may come with the package."""
