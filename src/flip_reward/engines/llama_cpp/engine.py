@@ -43,8 +43,8 @@ class EmbeddedEngine:
     order of requests, on other requests at the same time, or on `slots` and `threads`. So each slot is a llama.cpp
     context of its own (they share the weights), and only the part of a prompt before its last message is reused from
     one request to the next. llama.cpp's own batching of slots changes a third of the greedy replies of the default
-    model with the order of requests, and is hardly faster on few cores; on a large GPU it is, so serve the model there
-    and use `HttpEngine`.
+    model with the order of requests, and is hardly faster on few cores. On a large GPU it is: serve the model
+    there and use `HttpEngine`.
 
     By default there is one slot for each thread, up to 8, for models under 1 GiB, and one slot for larger models; as
     many threads as CPUs this process may use; and a context of 4096 tokens, or fewer where the model was trained on
