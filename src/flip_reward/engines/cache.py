@@ -10,6 +10,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -321,3 +322,17 @@ def _completion(text: object, finish_reason: object) -> Completion:
     if not isinstance(text, str | None) or not isinstance(finish_reason, str | None):
         raise TypeError("neither text nor nothing")
     return Completion(text, finish_reason, attempts=0, cached=True)
+
+
+def open_cache(cache: str | None, environment: Mapping[str, str]) -> ResponseCache | None:
+    """Open the cache, or none for "off". One that was named has to be usable; the default one is left out if not."""
+    named = cache or environment.get("FLIP_REWARD_CACHE")
+    if named == "off":
+        return None
+    if named:
+        return ResponseCache(named)
+    try:
+        return ResponseCache(default_cache_path())
+    except OptionError as error:
+        logger.warning("%s; going on without a cache", error)
+        return None

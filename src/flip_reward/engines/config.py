@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,10 +16,10 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field
 
 from flip_reward.engines.base import Engine
-from flip_reward.engines.cache import ResponseCache, default_cache_path
+from flip_reward.engines.cache import open_cache
 from flip_reward.engines.classifying import ClassifierOptions
-from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, locate_model
-from flip_reward.engines.lora.adapter import GGUF_FILE, GgufAdapter, ModelWithAdapter, find_gguf_adapter
+from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, ModelFile, locate_model
+from flip_reward.engines.lora.adapter import GGUF_FILE, GgufAdapter, find_gguf_adapter
 from flip_reward.engines.lora.inferrer import find_tuning_in
 from flip_reward.engines.lora.shipped import SHIPPED, Tuning
 from flip_reward.engines.machine import has_gpu
@@ -29,8 +28,6 @@ from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError
 from flip_reward.redact import show_address
 from flip_reward.settings import Setting, changed, declared
-
-logger = logging.getLogger(__name__)
 
 REQUESTS, REQUESTS_ON_GPU = 64, 1024
 
@@ -300,9 +297,7 @@ def check_classifier(
 ) -> None:
     """Refuse a model that cannot be a trained reward model, and settings that have no effect with it."""
     kind = _find_kind(config, environment)
-    if kind is EngineKind.OPENVINO or (
-        kind is EngineKind.EMBEDDED and (config.model is None or _is_embedded(config.model))
-    ):
+    if kind in _BY_GGUF and (config.model is None or runs_in_process(config.model)):
         named = f"{config.model!r} is none" if config.model else "none was named"
         raise OptionError(
             f"the reward 'trained' asks a trained reward model, and {named}", hint=f"for example --model {_TRAINED}"
@@ -361,15 +356,6 @@ def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.enviro
     if lora.path.name == GGUF_FILE:
         return find_tuning_in(lora.path.parent)
     return Tuning(GgufAdapter.read(lora.path).template) if lora.path.is_file() else None
-
-
-def _find_adapter(model: str) -> ModelWithAdapter | None:
-    lora = find_gguf_adapter(model)
-    if lora is not None and lora.base == TUNED:
-        raise OptionError(
-            f"{model}: {TUNED!r} may have an adapter already", hint=f"write {SMOLLM2_135M.name}+{lora.path}"
-        )
-    return lora
 
 
 def asks_server(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> bool:
@@ -448,12 +434,10 @@ def _over_http(config: EngineConfig, environment: Mapping[str, str], classifier:
 def _in_process(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
     from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
 
-    model = _name(config)
-    lora = _find_adapter(model)
-    file = locate_model(lora.base if lora else model)
+    file = _locate(_name(config))
     engine = EmbeddedEngine(
         file.path,
-        adapter_path=lora.path if lora else file.adapter,
+        adapter_path=file.adapter,
         slots=config.slots,
         threads=config.threads,
         context_tokens=config.context_tokens,
@@ -466,12 +450,10 @@ def _in_process(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
 def _by_openvino(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
     from flip_reward.engines.openvino.engine import OpenVinoEngine
 
-    model = _name(config).removeprefix(_BY_OPENVINO)
-    lora = _find_adapter(model)
-    file = locate_model(lora.base if lora else model)
+    file = _locate(_name(config).removeprefix(_BY_OPENVINO))
     engine = OpenVinoEngine(
         file.path,
-        adapter_path=lora.path if lora else file.adapter,
+        adapter_path=file.adapter,
         threads=config.threads,
         context_tokens=config.context_tokens,
         no_thinking=config.no_thinking,
@@ -480,20 +462,18 @@ def _by_openvino(config: EngineConfig, environment: Mapping[str, str]) -> Engine
     return _around(engine, config, environment, config.requests_at_once)
 
 
+def _locate(model: str) -> ModelFile:
+    """Find a GGUF model's file and its adapter."""
+    lora = find_gguf_adapter(model)
+    if lora is None:
+        return locate_model(model)
+    if lora.base == TUNED:
+        raise OptionError(
+            f"{model}: {TUNED!r} may have an adapter already", hint=f"write {SMOLLM2_135M.name}+{lora.path}"
+        )
+    return replace(locate_model(lora.base), adapter=lora.path)
+
+
 def _around(engine: Engine, config: EngineConfig, environment: Mapping[str, str], concurrency: int) -> Engine:
     retry = RetryPolicy(max_attempts=config.max_attempts)
-    return build_stack(engine, concurrency=concurrency, retry=retry, cache=_open_cache(config.cache, environment))
-
-
-def _open_cache(cache: str | None, environment: Mapping[str, str]) -> ResponseCache | None:
-    """Open the cache. One that was named has to be usable; the default one is left out where it is not."""
-    named = cache or environment.get("FLIP_REWARD_CACHE")
-    if named == "off":
-        return None
-    if named:
-        return ResponseCache(named)
-    try:
-        return ResponseCache(default_cache_path())
-    except OptionError as error:
-        logger.warning("%s; going on without a cache", error)
-        return None
+    return build_stack(engine, concurrency=concurrency, retry=retry, cache=open_cache(config.cache, environment))
