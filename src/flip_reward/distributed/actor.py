@@ -92,8 +92,11 @@ class ScoringActor:
             return error
         return None
 
-    async def describe(self, config: RewardConfig) -> tuple[str, str]:
-        """Return name and identity of the engine of a part of the loaded reward."""
+    async def describe(self, config: RewardConfig) -> tuple[str, str] | FlipRewardError:
+        """Load the model; return name and identity of the engine of a part of the reward, or why it cannot be."""
+        error = await self.load()
+        if error is not None:
+            return error
         engine = self._shared.find(config)
         return engine.model, engine.identity
 

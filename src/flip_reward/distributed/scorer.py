@@ -22,7 +22,7 @@ from flip_reward.distributed.cluster import (
 from flip_reward.engines.base import Engine
 from flip_reward.engines.config import runs_in_process
 from flip_reward.engines.stopping import StopSignal, current_stop
-from flip_reward.errors import EngineUnavailableError, RequestDroppedError, RunStoppedError
+from flip_reward.errors import EngineUnavailableError, FlipRewardError, RequestDroppedError, RunStoppedError
 from flip_reward.rewards.base import RewardModel, ScoredGroup
 from flip_reward.rewards.config import RewardConfig, SharedEngines
 
@@ -120,7 +120,7 @@ class RayScorer:
         )(ScoringActor)
         job = Job(self._config, pick_environment(self._config), str(Path.cwd()))
         begun = [_Worker(make.remote(job)) for _ in range(workers.most)]
-        placed = [one.handle.place.remote() for one in begun]
+        placed = [one.handle.place.options(max_task_retries=-1).remote() for one in begun]
         try:
             there, _ = self._ray.wait(placed, num_returns=workers.least, timeout=_PLACING_SECONDS)
             self._ray.get(there)
@@ -144,12 +144,12 @@ class RayScorer:
         """Return what is known of an engine that the workers hold."""
         handle = self._workers[0].handle
         try:
-            error = self._ray.get(handle.load.remote())
-            if error is not None:
-                raise error
-            return EngineElsewhere(*self._ray.get(handle.describe.remote(config)))
+            found = self._ray.get(handle.describe.options(max_task_retries=_MOST_DEATHS - 1).remote(config))
         except self._ray.exceptions.RayError as error:
             raise EngineUnavailableError(f"a worker ended while it loaded the model: {_last_line(error)}") from error
+        if isinstance(found, FlipRewardError):
+            raise found
+        return EngineElsewhere(*found)
 
     async def score_group(self, group: Group) -> ScoredGroup:
         """Score a group in one of the workers; see `RewardModel.score_group`."""

@@ -11,12 +11,14 @@ import psutil
 
 
 @contextmanager
-def killing_workers(times: int, seed: int, name: str) -> Iterator[list[int]]:
+def killing_workers(
+    times: int, seed: int, name: str, every_seconds: tuple[float, float] = (0.05, 0.4)
+) -> Iterator[list[int]]:
     """End processes of actors of this name at random moments while the block runs; gives those that were."""
     chance, done, killed = random.Random(seed), threading.Event(), list[int]()
 
     def kill() -> None:
-        while len(killed) < times and not done.wait(chance.uniform(0.05, 0.4)):
+        while len(killed) < times and not done.wait(chance.uniform(*every_seconds)):
             workers = [one for one in psutil.Process().children(recursive=True) if is_actor(one, name)]
             if workers:
                 victim = chance.choice(sorted(workers, key=lambda one: one.pid))
