@@ -6,9 +6,10 @@ import base64
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import compress, groupby
-from typing import Self, TypeVar
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from itertools import chain, compress, groupby
+from typing import Self
 
 from flip_reward.core.cautions import SMALL_WORDS
 from flip_reward.core.tokens import UNSPACED
@@ -31,13 +32,17 @@ _SPAN_SPELLED = 16
 _LEAST_SPELLED = 0.8
 """Of the letters so many have to stand there: where an answer has the words, they are what counts."""
 _MOST_PROBES = 16
+_FEW_WORDS = 8
+"""So many are searched for in a text before it is cut into words, which takes longer."""
+_FEW_GRAMS = 256
+"""So many are searched for one by one, until too many are missing; of more that would take quadratic time."""
 _LONG_WORD = b"a" * 20
 """Where letters and digits stand so long in a row, they may be base64 (`_BASE64`)."""
 
-Gram = tuple[str, ...]
+Gram = tuple[str, ...] | str
+"""Words in a row, or letters."""
 Place = tuple[str, int, int]
 """A word, with where it begins and ends."""
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -65,48 +70,48 @@ class Copying:
     span: int
     """So many words in a row are a copy."""
     vocabulary: frozenset[str]
+    """Its words, and articles, which may stand between any two."""
     telling: frozenset[str]
     """Its own words without small ones; empty where they are too few to be known in another order."""
     probes: Sequence[str]
     """Of its letters, one of which stands in what spells most of them."""
+    _own_grams: frozenset[Gram] | None = field(default=None, init=False, repr=False, compare=False)
+    """This and the next are made when they are first needed."""
+    _letters: Self | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, instruction: str) -> Self:
         """Prepare an instruction."""
-        pieces = [(_split(text), mine) for text, mine in _split_material(instruction)]
+        pieces = [(_fold(text).split(), mine) for text, mine in _split_material(instruction)]
         found = pieces[0][0] if len(pieces) == 1 else [word for words, mine in pieces if mine for word in words]
         telling = frozenset(found) - SMALL_WORDS
-        letters = _to_letters(found)
+        letters = _to_letters("".join(found))
         starts = range(0, len(letters) - _SPAN_SPELLED + 1, max(_SPAN_SPELLED, len(letters) // _MOST_PROBES))
         probes = [letters[start : start + _SPAN_SPELLED] for start in starts]
-        return cls._of_pieces(
-            [(_drop_articles(words), mine) for words, mine in pieces],
-            instruction,
-            None,
-            telling if len(telling) >= _FEWEST_TELLING else frozenset(),
-            probes,
-        )
+        pieces = [(_drop_articles(words), mine) for words, mine in pieces]
+        words = pieces[0][0] if len(pieces) == 1 else [word for found, _ in pieces for word in found]
+        unspaced = not instruction.isascii() and 2 * sum(1 for word in words if UNSPACED.match(word)) > len(words)
+        telling = telling if len(telling) >= _FEWEST_TELLING else frozenset()
+        return cls._of_words(instruction, words, pieces, _SPAN_UNSPACED if unspaced else _SPAN, telling, probes)
 
     @classmethod
     def _of_letters(cls, instruction: str) -> Self:
-        pieces = [(_to_letters(_split(text)), mine) for text, mine in _split_material(instruction)]
-        return cls._of_pieces(pieces, instruction, _SPAN_SPELLED, frozenset(), ())
+        pieces = [(_to_letters(_fold(text)), mine) for text, mine in _split_material(instruction)]
+        return cls._of_words(instruction, "".join([letters for letters, _ in pieces]), pieces, _SPAN_SPELLED)
 
     @classmethod
-    def _of_pieces(
+    def _of_words(
         cls,
-        pieces: Sequence[tuple[Sequence[str], bool]],
         instruction: str,
-        span: int | None,
-        telling: frozenset[str],
-        probes: Sequence[str],
+        words: Sequence[str],
+        pieces: Sequence[tuple[Sequence[str], bool]],
+        span: int,
+        telling: frozenset[str] = frozenset(),
+        probes: Sequence[str] = (),
     ) -> Self:
-        words = pieces[0][0] if len(pieces) == 1 else [word for found, _ in pieces for word in found]
         own = None if len(pieces) == 1 else [mine for found, mine in pieces for _ in found]
-        if span is None:
-            unspaced = not instruction.isascii() and 2 * sum(1 for word in words if UNSPACED.match(word)) > len(words)
-            span = _SPAN_UNSPACED if unspaced else _SPAN
-        return cls(instruction, words, own, min(span, len(words)), frozenset(words), telling, probes)
+        vocabulary = _ARTICLES.union(words)
+        return cls(instruction, words, own, min(span, len(words)), vocabulary, telling, probes)
 
     def measure_share(self, response: str) -> float | None:
         """Return which share of the instruction's own words stands in a response, 0 to 1, in rows of four words.
@@ -120,39 +125,64 @@ class Copying:
         """Measure the share; where letters are what is copied, return those of the instruction too."""
         if _LONG_WORD in response.encode("utf-8", "surrogatepass").translate(_SHAPES):
             response = _BASE64.sub(_decode_run, response)
-        found = _split(response)
-        share = self._measure_words(_drop_articles(found)) if self._may_share(found) else 0.0
+        folded = _fold(response)
+        share = self._measure_words(folded)
         if share < _LEAST_SPELLED and self.probes:
-            letters = _to_letters(found)
+            letters = _to_letters(folded)
             if any(probe in letters for probe in self.probes):
-                spelled = self._of_letters(self.instruction)
-                share_spelled = spelled._measure_words(letters)  # noqa: SLF001 - of its own class
+                if self._letters is None:
+                    self._letters = self._of_letters(self.instruction)
+                share_spelled = self._letters._measure_letters(letters)  # noqa: SLF001 - of its own class
                 if share_spelled >= _LEAST_SPELLED:
-                    return share_spelled, spelled
+                    return share_spelled, self._letters
         return share, None
 
-    def _may_share(self, words: Sequence[str]) -> bool:
-        """Whether enough words stand in a response at all, articles aside; in most not."""
+    def _measure_words(self, folded: str) -> float:
+        """Measure the share that stands among the words of a text."""
+        if len(self.words) <= _FEW_WORDS:
+            within = {word for word in self.words if word in folded}
+            if not (self._may_be_in_a_row(within) or self._may_be_shuffled(within)):
+                return 0.0
+        words = folded.split()
         shared = self.vocabulary.intersection(words)
-        repeated = len(self.words) - len(self.vocabulary)
-        return len(shared) >= max(self.span - repeated, 1) or self._may_be_shuffled(shared)
-
-    def _measure_words(self, words: Sequence[str]) -> float:
-        share = 0.0
-        if b"\1" * self.span in bytes(map(self.vocabulary.__contains__, words)):  # seldom, and known at once
-            own = self._own_grams()
-            share = len(own.intersection(_grams(words, self.span))) / len(own)
-        if self._may_be_shuffled(words):
-            share = max(share, max(self._count_telling(words)) / len(self.telling))
+        share = self._measure_rows(words) if self._may_be_in_a_row(shared) else 0.0
+        if self._may_be_shuffled(shared):
+            share = max(share, max(self._count_telling(_drop_articles(words))) / len(self.telling))
         return share
 
-    def _own_grams(self) -> frozenset[Gram]:
-        """Return its own words, as many in a row as make a copy."""
+    def _may_be_in_a_row(self, shared: AbstractSet[str]) -> bool:
+        """Whether as many words as make a copy, in a row in the instruction, are all among those shared."""
+        return b"\1" * self.span in bytes(map(shared.__contains__, self.words))
+
+    def _measure_rows(self, words: Sequence[str]) -> float:
+        """Measure the share that stands among words in rows as long as a copy."""
+        own = self._own_grams = self._own_grams or self._find_own_grams()
+        known = bytes(map(self.vocabulary.__contains__, words))
+        runs = [words[run.start() : run.end()] for run in re.finditer(b"\1{%d,}" % self.span, known)]
+        grams = [_grams(_drop_articles(run), self.span) for run in runs]
+        return len(own.intersection(chain.from_iterable(grams))) / len(own)
+
+    def _measure_letters(self, letters: str) -> float:
+        """Measure the same of letters; 0 where it is less than most."""
+        own = self._own_grams = self._own_grams or self._find_own_grams()
+        if len(own) > _FEW_GRAMS:
+            return len(own.intersection(_grams(letters, self.span))) / len(own)
+        share, missing = 1.0, 0
+        for gram in own:
+            if str(gram) not in letters:
+                missing += 1
+                share = (len(own) - missing) / len(own)
+                if share < _LEAST_SPELLED:  # mostly, and soon
+                    return 0.0
+        return share
+
+    def _find_own_grams(self) -> frozenset[Gram]:
+        """Find its own words, as many in a row as make a copy."""
         grams = _grams(self.words, self.span)
         if self.own is None:
             return frozenset(grams)
         # Where its own words are fewer than make a copy, they are one with the material that touches them.
-        counts = [sum(one) for one in _grams(self.own, self.span)]
+        counts = [sum(self.own[start : start + self.span]) for start in range(len(self.own) - self.span + 1)]
         most = max(counts)
         return frozenset([gram for gram, count in zip(grams, counts, strict=True) if count == most])
 
@@ -197,10 +227,12 @@ class Copying:
         places = list(_place_words(response))
         if spelled is None:
             return self, [place for place in places if place[0] not in _ARTICLES]
-        return spelled, [(one, start, stop) for word, start, stop in places for one in _to_letters([word])]
+        return spelled, [(one, start, stop) for word, start, stop in places for one in _to_letters(word)]
 
     def _mark(self, places: Sequence[Place], *, shuffled: bool) -> bytearray:
-        words = [word for word, _, _ in places]
+        words: Sequence[str] = [word for word, _, _ in places]
+        if isinstance(self.words, str):
+            words = "".join(words)
         copied = bytearray(len(words))
         everything = frozenset(_grams(self.words, self.span))  # material too
         for place, gram in enumerate(_grams(words, self.span)):
@@ -276,7 +308,8 @@ def _split_material(instruction: str) -> list[tuple[str, bool]]:
     own[:begin] = bytes(begin)
     own[end:] = bytes(len(own) - end)
     pieces = [(instruction[slice(*run.span())], run.group()[0] == 1) for run in _RUN.finditer(own)]
-    return pieces if any(mine and _read_words(text) for text, mine in pieces) else [(instruction, True)]
+    has_words = any(mine and _drop_articles(_fold(text).split()) for text, mine in pieces)
+    return pieces if has_words else [(instruction, True)]
 
 
 _QUOTED = re.compile(
@@ -299,7 +332,9 @@ _LABEL = re.compile(
 _ABOVE = re.compile(r"\b(?:above|preceding|previous)\b", re.IGNORECASE)
 
 
-def _grams(words: Sequence[T], span: int) -> Iterator[tuple[T, ...]]:
+def _grams(words: Sequence[str], span: int) -> Iterable[Gram]:
+    if isinstance(words, str):
+        return [words[start : start + span] for start in range(len(words) - span + 1)]
     return zip(*(words[start:] for start in range(span)), strict=False)
 
 
@@ -320,11 +355,11 @@ class _Folds(dict[int, str]):
     """What is left of a character: letters without case and accents, a blank for marks, nothing for the invisible."""
 
     def __missing__(self, code: int) -> str:
-        self[code] = folded = _fold(chr(code))
+        self[code] = folded = _fold_character(chr(code))
         return folded
 
 
-def _fold(character: str) -> str:
+def _fold_character(character: str) -> str:
     if character in "'’ʼ":
         return ""
     if _FIRST_TAG < ord(character) < _LAST_TAG:
@@ -344,21 +379,20 @@ def _fold(character: str) -> str:
 _FOLDS = _Folds()
 
 
-def _read_words(text: str) -> list[str]:
-    """Read the words of a text, without articles."""
-    return _drop_articles(_split(text))
-
-
 def _drop_articles(words: Sequence[str]) -> list[str]:
     return [word for word in words if word not in _ARTICLES]
 
 
-def _split(text: str) -> list[str]:
+def _fold(text: str) -> str:
+    """Return the words of a text as they are compared, with blanks around."""
     if text.isascii():
-        return text.encode().translate(_FOLD_ASCII, b"'").decode().split()
+        return text.encode().translate(_FOLD_ASCII, b"'").decode()
     # bytes.translate is ten times as fast, and in UTF-8 no part of another character is ASCII
-    folded = text.encode("utf-8", "surrogatepass").translate(_FOLD_ASCII, b"'").decode("utf-8", "surrogatepass")
-    return _BEYOND_ASCII.sub(lambda run: run.group().translate(_FOLDS), folded).split()
+    encoded = text.encode("utf-8", "surrogatepass")
+    folded = encoded.translate(_FOLD_ASCII, b"'").decode("utf-8", "surrogatepass")
+    if len(encoded) - len(text) > len(text) // 8:
+        return folded.translate(_FOLDS)
+    return _BEYOND_ASCII.sub(lambda run: run.group().translate(_FOLDS), folded)
 
 
 _FOLD_ASCII = bytes(
@@ -368,16 +402,12 @@ _FOLD_ASCII = bytes(
 _BEYOND_ASCII = re.compile("[^\0-\x7f]+")
 
 
-def _to_letters(words: Sequence[str]) -> str:
+def _to_letters(folded: str) -> str:
     """Join words to their letters, without digits, which may be those of a list of words."""
-    letters = "".join(words)
-    if letters.isascii():
-        return letters.encode().translate(None, _DIGITS).decode()
-    return letters.translate(_NO_DIGITS)
+    return folded.encode("utf-8", "surrogatepass").translate(None, _BETWEEN_LETTERS).decode("utf-8", "surrogatepass")
 
 
-_DIGITS = b"0123456789"
-_NO_DIGITS = dict.fromkeys(_DIGITS)
+_BETWEEN_LETTERS = b" 0123456789"
 
 
 def _place_words(text: str) -> Iterator[Place]:
@@ -387,7 +417,7 @@ def _place_words(text: str) -> Iterator[Place]:
         decoded = _decode_run(run)
         if decoded != run.group():
             yield from _place_in(text[at : run.start()], at)
-            yield from ((word, *run.span()) for word in _split(decoded))
+            yield from ((word, *run.span()) for word in _fold(decoded).split())
             at = run.end()
     yield from _place_in(text[at:], at)
 

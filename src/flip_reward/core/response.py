@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flip_reward.core.chat.markup import skip_special_tokens, strip_end_marks
 from flip_reward.core.chat.thinking import find_answer, fold, is_unmarked
 from flip_reward.core.conversation import Message
+from flip_reward.core.copying import Copying
 from flip_reward.core.score import Outcome
 from flip_reward.errors import ConversationError
 
@@ -30,6 +31,14 @@ class InferenceTarget:
 
     instruction: str
     context: tuple[Message, ...] = ()
+    _copying: Copying | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def copying(self) -> Copying:
+        """The instruction, prepared once to find copies of it in all the responses of its group."""
+        if self._copying is None:
+            self._copying = Copying.of(self.instruction)
+        return self._copying
 
 
 def select_target(messages: tuple[Message, ...], target: Target = Target.LAST_USER) -> InferenceTarget:

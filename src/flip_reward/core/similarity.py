@@ -121,17 +121,16 @@ class TokenBag:
     def compare(self, inferred: str) -> Match:
         """Compare the tokens of an inferred instruction with these."""
         words = self.normalizer.split(inferred)
-        counts = Counter(words)
         # Every shared token is shared once; only those the original repeats can be shared more often.
-        shared = len(self.vocabulary.intersection(counts))
+        shared = len(self.vocabulary.intersection(words))
         if not shared:
             return _NOTHING_SHARED
-        for token, count in self.repeated.items():
-            if (inferred_count := counts.get(token, 0)) > 1:
-                shared += min(count, inferred_count) - 1
-        length = len(words)
-        for word in self.normalizer.ignored:
-            length -= counts.get(word, 0)
+        if self.repeated:
+            counts = Counter(words)
+            for token, count in self.repeated.items():
+                if (inferred_count := counts.get(token, 0)) > 1:
+                    shared += min(count, inferred_count) - 1
+        length = len(words) - sum(map(words.count, self.normalizer.ignored))
         precision = shared / length
         recall = shared / self.length
         return Match((2 * precision * recall) / (precision + recall), precision, recall)

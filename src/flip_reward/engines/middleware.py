@@ -352,18 +352,19 @@ class CachingEngine(EngineMiddleware):
         # A request's future holds an answer of its kind, which no type can say of a mapping.
         in_flight = cast("dict[AnyRequest, asyncio.Future[AnyCompletion | None]]", state.in_flight)
         cache = self._cache
-        while (shared := in_flight.get(request)) is not None:
-            completion = await asyncio.shield(shared)
-            if completion is not None:
-                return replace(completion, usage=Usage(), attempts=0, cached=True)
-        if cache is not None:
-            key = cache_key(self.engine.identity, request)
-            kept = cast("AnyCompletion | None", await self._look_up(cache, key))
-            if kept is not None and is_complete(kept):  # earlier versions kept more
-                return kept
-        future = in_flight[request] = loop.create_future()
+        future: asyncio.Future[AnyCompletion | None] = loop.create_future()
+        while (shared := in_flight.setdefault(request, future)) is not future:
+            answered = await asyncio.shield(shared)
+            if answered is not None:
+                return replace(answered, usage=Usage(), attempts=0, cached=True)
+        kept = None
         try:
-            completion = await call(request)
+            if cache is not None:
+                key = cache_key(self.engine.identity, request)
+                kept = cast("AnyCompletion | None", await self._look_up(cache, key))
+            if kept is not None and not is_complete(kept):  # earlier versions kept more
+                kept = None
+            completion = await call(request) if kept is None else kept
         except Exception as error:
             future.set_exception(error)
             future.exception()  # or asyncio complains when nobody waits
@@ -374,7 +375,7 @@ class CachingEngine(EngineMiddleware):
         finally:
             del in_flight[request]
         future.set_result(completion)
-        if cache is not None and is_complete(completion):
+        if cache is not None and kept is None and is_complete(completion):
             cache.put(key, completion, server=self._address)
             self._flush_later(state, cache)
         return completion

@@ -190,7 +190,7 @@ class BackwardLikelihoodReward(RewardModel):
     async def _score_answer(self, answer: str | Outcome, target: InferenceTarget, prior: _Prior | None) -> Score:
         if isinstance(answer, Outcome):
             return Score(None, answer)
-        return await score_guarded(answer, target.instruction, self.options, partial(self._score, target, prior))
+        return await score_guarded(answer, target, self.options, partial(self._score, target, prior))
 
     async def _score(self, target: InferenceTarget, prior: _Prior | None, answer: str) -> Score:
         """Score an answer; that without a word, which the copy guard may leave, is how likely the instruction is."""

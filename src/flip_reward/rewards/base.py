@@ -11,7 +11,7 @@ from typing import Any, Self, TypeAlias, TypeVar, overload
 
 from flip_reward.core.cautions import Caution
 from flip_reward.core.conversation import Group, Message
-from flip_reward.core.copying import CAUTIOUS_SHARE, Copying
+from flip_reward.core.copying import CAUTIOUS_SHARE
 from flip_reward.core.replies.parse import ReplyPolicy
 from flip_reward.core.response import InferenceTarget, replace_lone_surrogates, select_target
 from flip_reward.core.score import Cost, Outcome, Score
@@ -209,17 +209,17 @@ class RewardModel(ABC):
         Raises:
             EngineUnavailableError: The engine will never answer.
         """
-        copying = Copying.of(target.instruction)
         scores = await self.score_responses(group, target)
-        noted = [
-            self._note_copies(copying, response, score)
-            for response, score in zip(group.responses, scores, strict=True)
-        ]
-        return tuple(noted)
+        return tuple(
+            [
+                self._note_copies(target, response, score)
+                for response, score in zip(group.responses, scores, strict=True)
+            ]
+        )
 
-    def _note_copies(self, copying: Copying, response: str, score: Score) -> Score:
+    def _note_copies(self, target: InferenceTarget, response: str, score: Score) -> Score:
         answer = self.visible_answer(response)
-        share = None if isinstance(answer, Outcome) else copying.measure_share(answer)
+        share = None if isinstance(answer, Outcome) else target.copying.measure_share(answer)
         if share is None:
             return score
         copies = share >= CAUTIOUS_SHARE and Caution.COPIES_INSTRUCTION not in score.cautions

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
-from flip_reward.core.copying import Copying
+from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Reading, Sample, Score
 from flip_reward.rewards.options import CopyGuardOptions
 from flip_reward.rewards.waiting import gather_all
 
 
 def score_guarded(
-    answer: str, instruction: str, options: CopyGuardOptions, score: Callable[[str], Coroutine[object, object, Score]]
+    answer: str,
+    target: InferenceTarget,
+    options: CopyGuardOptions,
+    score: Callable[[str], Coroutine[object, object, Score]],
 ) -> Coroutine[object, object, Score]:
     """Score an answer by `score`, and again without what it copies where the guard acts.
 
     `score` is given "" where no word is left.
     """
-    masked = Copying.of(instruction).mask(answer, options.copy_guard_share) if options.copy_guard else None
+    masked = target.copying.mask(answer, options.copy_guard_share) if options.copy_guard else None
     if masked is None:
         return score(answer)
     return _score_both(score(answer), score(masked))

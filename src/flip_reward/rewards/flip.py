@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Self
@@ -187,17 +188,21 @@ class FlipReward(RewardModel):
             return (await self._score_response(group.responses[0], inference),)
         return await score_each(self._score_response(response, inference) for response in group.responses)
 
-    async def _score_response(self, response: str, inference: _Inference) -> Score:
+    def _score_response(self, response: str, inference: _Inference) -> Coroutine[object, object, Score]:
         answer = self.visible_answer(response)
         if isinstance(answer, Outcome):
-            return Score(None, answer)
-        return await score_guarded(answer, inference.instruction, self.options, partial(self._infer, inference))
+            return _leave_unscored(answer)
+        return score_guarded(answer, inference.target, self.options, partial(self._infer, inference))
 
     async def _infer(self, inference: _Inference, answer: str) -> Score:
         if not answer:
             return _NOTHING_LEFT
         score = await ask(self.required_engine.complete(inference.ask(answer)), partial(inference.read, answer))
         return fail_as(self.options.reply_policy, score)
+
+
+async def _leave_unscored(outcome: Outcome) -> Score:
+    return Score(None, outcome)
 
 
 _NOTHING_LEFT = Score(0.0, Outcome.SCORED, detail="nothing is left without what it copies of the instruction")
@@ -212,16 +217,14 @@ class _Inference:
     limits: ReliabilityLimits | None
     template: Template
     context: str
-    instruction: str
+    target: InferenceTarget
     reference: Reference
 
     @classmethod
     def of(cls, reward: FlipReward, target: InferenceTarget) -> Self:
         context = render_context(target.context) if target.context else ""
         reference = reward.similarity.prepare(target.instruction)
-        return cls(
-            reward.options, reward.limits, reward.templates.choose(target), context, target.instruction, reference
-        )
+        return cls(reward.options, reward.limits, reward.templates.choose(target), context, target, reference)
 
     def ask(self, answer: str) -> Request:
         options, template = self.options, self.template

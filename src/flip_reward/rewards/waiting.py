@@ -23,7 +23,8 @@ async def gather_all(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
 
     Where a request was dropped, the others that are in flight are finished first: their answers may be kept.
     """
-    tasks = [asyncio.ensure_future(one) for one in work]
+    create_task = asyncio.get_running_loop().create_task
+    tasks = [create_task(one) for one in work]
     try:
         return await asyncio.gather(*tasks)
     except RequestDroppedError:

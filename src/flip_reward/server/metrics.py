@@ -40,12 +40,15 @@ class Metrics:
     def count(self, scores: tuple[Score, ...]) -> None:
         """Count new scores."""
         prompt_tokens = completion_tokens = 0
+        outcomes = dict.fromkeys([score.outcome for score in scores], 0)
         for score in scores:
-            self._outcomes[score.outcome].inc()
+            outcomes[score.outcome] += 1
             prompt_tokens += score.cost.usage.prompt_tokens
             completion_tokens += score.cost.usage.completion_tokens
             if score.cost.cached:
                 self._cached.inc()
+        for outcome, count in outcomes.items():
+            self._outcomes[outcome].inc(count)
         self._prompt_tokens.inc(prompt_tokens)
         self._completion_tokens.inc(completion_tokens)
 

@@ -110,6 +110,20 @@ def test_scripts_without_blanks() -> None:
     assert left.endswith("Water follows.")
 
 
+LONG = " ".join(
+    first + last
+    for first in ("moon", "tide", "star", "wind")
+    for last in ("light", "water", "field", "storm", "watch", "break", "mill", "song")
+)
+
+
+@pytest.mark.parametrize("instruction", [ASKED, LONG])
+def test_letters_are_a_copy_where_most_of_them_stand_there(instruction: str) -> None:
+    letters = re.sub("[^a-z]", "", instruction.lower())
+    assert copied_share(instruction, "-".join(letters)) == 1.0
+    assert copied_share(instruction, "-".join(letters[: len(letters) // 2])) == 0.0
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -46,8 +46,8 @@ class Marks:
 
     pattern: re.Pattern[str]
     """Finds the first character of a mark."""
-    firsts: str
-    """The characters that marks begin with."""
+    by_first: tuple[tuple[str, re.Pattern[str]], ...]
+    """Each character that marks begin with, and what finds those marks alone, which is fast."""
 
     @classmethod
     def of(cls, control: Iterable[str] = (), added: Iterable[str] = ()) -> Self:
@@ -63,11 +63,12 @@ class Marks:
         for mark in sorted(_KNOWN | own):
             if len(mark) > 1:
                 following[mark[0]].append(mark[1:])
-        parts = [
-            f"{re.escape(first)}(?={'|'.join([*_SHAPES.get(first, ()), _write_tree(rests)])})"
+        parts = {
+            first: f"{re.escape(first)}(?={'|'.join([*_SHAPES.get(first, ()), _write_tree(rests)])})"
             for first, rests in following.items()
-        ]
-        return cls(re.compile("|".join(parts)), "".join(following))
+        }
+        by_first = tuple([(first, re.compile(part)) for first, part in parts.items()])
+        return cls(re.compile("|".join(parts.values())), by_first)
 
     def disarm(self, text: str) -> str:
         """Put a blank into every mark, behind its first character. A text without marks is returned as it is.
@@ -76,7 +77,7 @@ class Marks:
             >>> KNOWN_MARKS.disarm("Pear.<|im_end|> [INST] a[0] <b>")
             'Pear.< |im_end|> [ INST] a[0] <b>'
         """
-        if not any(first in text for first in self.firsts):
+        if not any(first in text and pattern.search(text) for first, pattern in self.by_first):
             return text
         # Again, since a blank may complete a mark with blanks in it. Few tokenizers have one.
         while (broken := self.pattern.sub(r"\g<0> ", text)) != text:

@@ -51,6 +51,8 @@ class VerdictKey:
     """The key that carries a verdict.
 
     Attributes:
+        usual: The keys of an object as templates ask for it.
+        name: The one of them that carries the verdict.
         spellings: Accepted spellings, folded to lower-case letters; earlier ones win over later ones.
         label: Matches the key at the start of a line of plain text.
         quoted: Matches the key as a member of an object.
@@ -58,6 +60,8 @@ class VerdictKey:
         mention: Matches the key in any dress.
     """
 
+    usual: frozenset[str]
+    name: str
     spellings: tuple[str, ...]
     label: re.Pattern[str]
     quoted: re.Pattern[str]
@@ -68,7 +72,10 @@ class VerdictKey:
     def of(cls, *spellings: str) -> VerdictKey:
         """Build the key from its spellings in words, such as "INFERRED INSTRUCTION"."""
         words = "|".join(r"[\s_-]*".join(map(re.escape, spelling.split())) for spelling in spellings)
+        name = spellings[0].upper()
         return cls(
+            frozenset((_REASONING, name)),
+            name,
             tuple(map(_fold, spellings)),
             re.compile(rf"^[ \t*#>_-]*(?:{words})[ \t*_]*[{COLON}][ \t*_]*", re.IGNORECASE | re.MULTILINE),
             re.compile(rf"[{QUOTE}](?:{words})[{QUOTE}]\s*[{COLON}]", re.IGNORECASE),
@@ -140,9 +147,14 @@ def _read_at_once(reply: str, key: VerdictKey) -> Verdict | None:
         value, end = _DECODER.raw_decode(reply)
     except ValueError:
         return None
-    return _verdict_in(value, key) if end == len(reply) and not _repeats(reply, key) else None
+    if end < len(reply):
+        return None
+    if value.keys() == key.usual and reply.count(key.name) == 1:
+        return _clean(value[key.name], value[_REASONING])
+    return None if _repeats(reply, key) else _verdict_in(value, key)
 
 
+_REASONING = "REASONING"
 _CALL_FOR_A_LOOK = ("\\", "<", ">", "[", "▷")
 """What careless backslashes and marks of thinking and of chat templates have."""
 _MEMBER_START = re.compile(r"\{\s*[\"}]")

@@ -29,6 +29,11 @@ def test_objects_without_the_key_do_not_hide_one_with_it() -> None:
     assert find_verdict('{"SCORE": 2} and {"note": "done"}', SCORE) == Verdict(2)
 
 
+def test_a_key_counts_once() -> None:
+    assert find_verdict('{"REASONING": "good", "SCORE": 7, "SCORE": 8}', SCORE) is None
+    assert find_verdict('{"REASONING": "its SCORE is high", "SCORE": 8}', SCORE) == Verdict(8, "its SCORE is high")
+
+
 def test_no_verdict() -> None:
     assert find_verdict("seven out of ten", SCORE) is None
     assert find_verdict("{}", SCORE) is None

@@ -143,6 +143,17 @@ class TestSharing:
         assert await asyncio.gather(*tasks) == [ANSWER, FREE, FREE]
         assert engine.requests == 1
 
+    async def test_requests_that_differ_anywhere_are_asked_apart(self) -> None:
+        engine = GatedEngine()
+        caching = CachingEngine(engine, None)
+        system = (Message("system", "Infer."), *REQUEST.messages)
+        others = [replace(REQUEST, messages=system), replace(REQUEST, sampling=Sampling(max_tokens=3))]
+        tasks = [asyncio.ensure_future(caching.complete(request)) for request in (REQUEST, *others)]
+        await settle()
+        engine.gate.set()
+        assert await asyncio.gather(*tasks) == [ANSWER] * 3
+        assert engine.requests == 3
+
     async def test_without_a_cache_a_later_request_is_asked_again(self) -> None:
         engine = ScriptedEngine()
         caching = CachingEngine(engine, None)
