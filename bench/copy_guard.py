@@ -179,7 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("-r", "--reward", default="backward-likelihood")
-    parser.add_argument("-m", "--model", default="embedded")
+    parser.add_argument("-m", "--model", default="llama.cpp:embedded")
     parser.add_argument("--prompts", type=int, default=200, help="of echoes, at most")
     parser.add_argument("--pairs", type=int, default=10_000, help="of each benchmark, at most")
     parser.add_argument("--concurrency", type=int, default=64)

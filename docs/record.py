@@ -29,7 +29,13 @@ COMMAND = "flip-reward score responses.jsonl --limit 2 --max-tokens 64 --table"
 
 def run(command: str, folder: Path) -> str:
     """Run a command as in a terminal, and return what it prints, colours and all."""
-    environment = {**os.environ, "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1", "FLIP_REWARD_CACHE": "off"}
+    environment = {
+        **os.environ,
+        "COLUMNS": str(COLUMNS),
+        "FORCE_COLOR": "1",
+        "FLIP_REWARD_CACHE": "off",
+        "PYTHONPATH": str(folder),
+    }
     words = [sys.executable, "-m", *command.replace("flip-reward", "flip_reward").split()]
     finished = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     return finished.stdout
@@ -70,6 +76,10 @@ def main() -> None:
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "responses.jsonl").write_bytes((ROOT / "examples" / "responses.jsonl").read_bytes())
+        # As most readers see it: by llama.cpp, without OpenVINO.
+        (folder / "sitecustomize.py").write_text(
+            "import sys; sys.modules['openvino_genai'] = None\n", encoding="utf-8"
+        )
         draw_terminal(COMMAND, run(COMMAND, folder), ASSETS / "terminal.svg")
         run("flip-reward score responses.jsonl --max-tokens 64 --run-folder run", folder)
         run("flip-reward report run", folder)

@@ -19,7 +19,14 @@ from flip_reward.engines.lora.gguf import GgufLayout
 NORMAL, CONTROL, USER_DEFINED = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED
 
 
-def save_gguf(folder: Path, path: Path, *, quantisation: gguf.GGMLQuantizationType | None = None) -> Path:
+def save_gguf(
+    folder: Path,
+    path: Path,
+    *,
+    quantisation: gguf.GGMLQuantizationType | None = None,
+    adds_bos: bool = False,
+    adds_eos: bool = False,
+) -> Path:
     """Write the model in a folder, which has a byte-level tokenizer, as a GGUF file in float32 or quantised."""
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     config = network.config
@@ -40,6 +47,8 @@ def save_gguf(folder: Path, path: Path, *, quantisation: gguf.GGMLQuantizationTy
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
     _add_tokenizer(writer, folder)
+    writer.add_add_bos_token(adds_bos)
+    writer.add_add_eos_token(adds_eos)
     names = gguf.get_tensor_name_map(
         next(kind for kind, name in gguf.MODEL_ARCH_NAMES.items() if name == layout.architecture), layout.layers
     )
@@ -74,7 +83,6 @@ def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path) -> None:
     writer.add_bos_token_id(tokenizer.bos_token_id)
     writer.add_eos_token_id(tokenizer.eos_token_id)
     writer.add_pad_token_id(tokenizer.pad_token_id)
-    writer.add_add_bos_token(False)
     if tokenizer.chat_template:
         writer.add_chat_template(tokenizer.chat_template)
 

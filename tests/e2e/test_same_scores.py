@@ -50,9 +50,10 @@ def test_over_http(tmp_path: Path) -> None:
     assert any(value not in (None, 0.0) for scores in command for value in scores)
 
 
+@pytest.mark.parametrize("model", ["embedded", "llama.cpp:embedded"])
 @pytest.mark.slow
-def test_in_this_process(tmp_path: Path) -> None:
-    command = from_command(tmp_path, "--model", "embedded", "--max-tokens", "48", "-t", "compact")
-    reward = RewardConfig(model="embedded", template="compact", max_tokens=48).load()
+def test_in_this_process(tmp_path: Path, model: str) -> None:
+    command = from_command(tmp_path, "--model", model, "--max-tokens", "48", "-t", "compact")
+    reward = RewardConfig(model=model, template="compact", max_tokens=48).load()
     assert command == from_python(reward) == from_async_python(reward)
     assert any(value not in (None, 0.0) for scores in command for value in scores)

@@ -22,7 +22,7 @@ from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, ModelF
 from flip_reward.engines.lora.adapter import GGUF_FILE, GgufAdapter, find_gguf_adapter
 from flip_reward.engines.lora.inferrer import find_tuning_in
 from flip_reward.engines.lora.shipped import SHIPPED, Tuning
-from flip_reward.engines.machine import has_gpu
+from flip_reward.engines.machine import has_gpu, has_openvino
 from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError
@@ -31,7 +31,7 @@ from flip_reward.settings import Setting, changed, declared
 
 REQUESTS, REQUESTS_ON_GPU = 64, 1024
 
-_BY_TRANSFORMERS, _BY_OPENVINO = "transformers:", "openvino:"
+_BY_TRANSFORMERS, _BY_OPENVINO, _BY_LLAMA_CPP = "transformers:", "openvino:", "llama.cpp:"
 _TRAINED = f"{_BY_TRANSFORMERS}Skywork/Skywork-Reward-V2-Qwen3-0.6B"
 
 
@@ -63,6 +63,13 @@ _TRANSFORMERS = (EngineKind.TRANSFORMERS,)
 _BY_GGUF = (EngineKind.EMBEDDED, EngineKind.OPENVINO)
 _IN_PROCESS = (*_BY_GGUF, EngineKind.TRANSFORMERS)
 
+_PREFIXES = {
+    _BY_TRANSFORMERS: EngineKind.TRANSFORMERS,
+    _BY_OPENVINO: EngineKind.OPENVINO,
+    _BY_LLAMA_CPP: EngineKind.EMBEDDED,
+}
+"""What a model's name may begin with to say who runs it."""
+
 
 @dataclass(frozen=True)
 class EngineConfig:
@@ -75,8 +82,8 @@ class EngineConfig:
         Field(
             description="The language model: 'embedded' (the default without a server), PATH.gguf, "
             "hf://owner/repo/file.gguf, either with +ADAPTER for a LoRA adapter, any of these as openvino:NAME, "
-            "which a CPU computes faster, transformers:NAME for one that transformers runs, or the name a server "
-            "knows it by."
+            "which a CPU computes faster, or as llama.cpp:NAME, transformers:NAME for one that transformers runs, or "
+            "the name a server knows it by."
         ),
         Setting(short="-m", common=True),
     ] = None
@@ -132,10 +139,10 @@ class EngineConfig:
         Setting(metavar="PATH|off"),
     ] = None
     slots: Annotated[
-        int | None, Field(ge=1, description="Embedded model: requests answered at once."), Setting(only=_EMBEDDED)
+        int | None, Field(ge=1, description="llama.cpp: requests answered at once."), Setting(only=_EMBEDDED)
     ] = None
     threads: Annotated[
-        int | None, Field(ge=1, description="Embedded model, or openvino: threads."), Setting(only=_BY_GGUF)
+        int | None, Field(ge=1, description="llama.cpp or OpenVINO: threads."), Setting(only=_BY_GGUF)
     ] = None
     context_tokens: Annotated[
         int | None,
@@ -198,7 +205,7 @@ def load_engine(model: str | None = None, **settings: Any) -> Engine:  # noqa: A
 
     Args:
         model: "embedded" (the default without a server), PATH.gguf, `hf://owner/repo/file.gguf`, any of these as
-            "openvino:NAME", "transformers:NAME", or the name by which a server knows it.
+            "openvino:NAME" or "llama.cpp:NAME", "transformers:NAME", or the name by which a server knows it.
         settings: Further fields of `EngineConfig`, such as `base_url`.
 
     Raises:
@@ -232,16 +239,28 @@ def resolve_engine(
             return _in_process(config, environment)
 
 
-def choose_model(config: EngineConfig, environment: Mapping[str, str] = os.environ, *, infers: bool) -> EngineConfig:
+def choose_model(
+    config: EngineConfig,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    infers: bool,
+    ranks_first_tokens: bool = False,
+) -> EngineConfig:
     """Name the model of this process where nobody named one: the adapter of the default one serves inferring alone.
+
+    What "embedded" names is llama.cpp's where the likeliest first tokens are wanted: OpenVINO does not tell them.
 
     Example:
         >>> [choose_model(EngineConfig(), {}, infers=infers).model for infers in (True, False)]
         ['embedded', 'smollm2-135m']
+        >>> choose_model(EngineConfig("embedded"), infers=False, ranks_first_tokens=True).model
+        'llama.cpp:embedded'
     """
-    if config.model is not None or _find_server(config, environment) is not None:
-        return config
-    return replace(config, model=TUNED if infers else SMOLLM2_135M.name)
+    if config.model is None and _find_server(config, environment) is None:
+        return replace(config, model=TUNED if infers else SMOLLM2_135M.name)
+    if ranks_first_tokens and config.model == TUNED and config.base_url is None:
+        return replace(config, model=_BY_LLAMA_CPP + TUNED)
+    return config
 
 
 def describe_model(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> str:
@@ -250,8 +269,8 @@ def describe_model(config: EngineConfig, environment: Mapping[str, str] = os.env
     Example:
         >>> describe_model(EngineConfig("Qwen/Qwen3-8B", "http://bob:hunter2@host:8000/v1?key=sk-1"))
         'Qwen/Qwen3-8B at http://host:8000/v1'
-        >>> describe_model(EngineConfig(), {})
-        'smollm2-135m+infer-en-1 (embedded, tuned to infer)'
+        >>> describe_model(EngineConfig("llama.cpp:embedded"))
+        'smollm2-135m+infer-en-1 (llama.cpp, tuned to infer)'
     """
     name = _name(config)
     match _find_kind(config, environment):
@@ -262,9 +281,9 @@ def describe_model(config: EngineConfig, environment: Mapping[str, str] = os.env
         case EngineKind.TRANSFORMERS:
             name, where = name.removeprefix(_BY_TRANSFORMERS), "transformers"
         case EngineKind.OPENVINO:
-            name, where = name.removeprefix(_BY_OPENVINO), "OpenVINO"
+            name, where = _file_name(name), "OpenVINO"
         case EngineKind.EMBEDDED:
-            where = "embedded"
+            name, where = _file_name(name), "llama.cpp"
     if name == TUNED:
         name = SMOLLM2_135M.name + (f"+{Path(SHIPPED.file_name).stem}" if SHIPPED else "")
     return f"{name} ({where}, tuned to infer)" if find_tuning(config, environment) else f"{name} ({where})"
@@ -273,7 +292,7 @@ def describe_model(config: EngineConfig, environment: Mapping[str, str] = os.env
 def check_engine(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> None:
     """Refuse what can be refused before a model is loaded."""
     kind = _find_kind(config, environment)
-    name = None if config.model is None else config.model.removeprefix(_BY_OPENVINO)
+    name = None if config.model is None else _file_name(config.model)
     if kind in _BY_GGUF and name is not None and not _is_embedded(name):
         near = get_close_matches(name, DEFAULT_NAMES, n=1)
         raise OptionError(
@@ -338,7 +357,7 @@ def split_engine_options(
 
 def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> Tuning | None:
     """Return how the configured model was tuned to infer, where an adapter says so; nothing is loaded."""
-    model = None if config.model is None else config.model.removeprefix(_BY_OPENVINO)
+    model = None if config.model is None else _file_name(config.model)
     if model is not None and model.startswith(_BY_TRANSFORMERS):
         model = model.removeprefix(_BY_TRANSFORMERS)
         if tuning := find_tuning_in(Path(model).expanduser()):
@@ -365,7 +384,7 @@ def asks_server(config: EngineConfig, environment: Mapping[str, str] = os.enviro
 
 def runs_in_process(model: str) -> bool:
     """Whether a model's name says that it runs in this process, whatever server there is."""
-    return model == "scripted" or model.startswith((_BY_TRANSFORMERS, _BY_OPENVINO)) or _is_embedded(model)
+    return model == "scripted" or model.startswith(tuple(_PREFIXES)) or _is_embedded(model)
 
 
 def _is_embedded(model: str | None) -> bool:
@@ -377,13 +396,22 @@ def _is_embedded(model: str | None) -> bool:
 
 
 def _find_kind(config: EngineConfig, environment: Mapping[str, str]) -> EngineKind:
-    if config.model == "scripted":
+    name = _name(config)
+    if name == "scripted":
         return EngineKind.SCRIPTED
-    if config.model is not None and config.model.startswith(_BY_TRANSFORMERS):
-        return EngineKind.TRANSFORMERS
-    if config.model is not None and config.model.startswith(_BY_OPENVINO):
-        return EngineKind.OPENVINO
-    return EngineKind.EMBEDDED if _find_server(config, environment) is None else EngineKind.SERVER
+    for beginning, kind in _PREFIXES.items():
+        if name.startswith(beginning):
+            return kind
+    if _find_server(config, environment) is not None:
+        return EngineKind.SERVER
+    # Only llama.cpp has slots: whoever chose some asked for it.
+    by_openvino = name == TUNED and config.slots is None and has_openvino()
+    return EngineKind.OPENVINO if by_openvino else EngineKind.EMBEDDED
+
+
+def _file_name(model: str) -> str:
+    """Return the name of a GGUF model without that of the engine before it."""
+    return model.removeprefix(_BY_OPENVINO).removeprefix(_BY_LLAMA_CPP)
 
 
 def _find_server(config: EngineConfig, environment: Mapping[str, str]) -> str | None:
@@ -434,7 +462,7 @@ def _over_http(config: EngineConfig, environment: Mapping[str, str], classifier:
 def _in_process(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
     from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
 
-    file = _locate(_name(config))
+    file = _locate(_file_name(_name(config)))
     engine = EmbeddedEngine(
         file.path,
         adapter_path=file.adapter,
@@ -450,7 +478,7 @@ def _in_process(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
 def _by_openvino(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
     from flip_reward.engines.openvino.engine import OpenVinoEngine
 
-    file = _locate(_name(config).removeprefix(_BY_OPENVINO))
+    file = _locate(_file_name(_name(config)))
     engine = OpenVinoEngine(
         file.path,
         adapter_path=file.adapter,

@@ -1,8 +1,9 @@
-"""What this machine computes with: how many CPUs this process may use, a GPU, and whether bfloat16 is fast."""
+"""What this machine computes with: CPUs that this process may use, a GPU, OpenVINO, fast bfloat16."""
 
 from __future__ import annotations
 
 import os
+import socket
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,11 @@ def has_gpu(device: str | None = None) -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def has_openvino() -> bool:
+    """Whether OpenVINO can run GGUF models here: what it takes is installed, and llama.cpp can make its tokens."""
+    return hasattr(socket, "AF_UNIX") and all(find_spec(name) for name in ("openvino_genai", "gguf", "xllamacpp"))
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -28,7 +28,7 @@ from flip_reward.errors import InputError, RunError, RunMismatchError
 from flip_reward.evaluation.benchmarks.base import Benchmark, BenchmarkItem
 from flip_reward.rewards.calibration import LabelledRewards
 from flip_reward.scoring.folders import CELLS, EVALUATION, MANIFEST, FolderKind, how_to_go_on, recognise
-from flip_reward.scoring.manifest import Manifest, read_reward_settings
+from flip_reward.scoring.manifest import Manifest, go_on_with_engine, read_reward_settings
 from flip_reward.scoring.run_folder import locked, read_records_in_input_order
 from flip_reward.scoring.summary import Prices
 
@@ -153,12 +153,16 @@ def _same(old: list[EntryT], new: list[EntryT], key: str) -> list[tuple[EntryT, 
 
 def compare_rewards(old: list[RewardEntry], new: list[RewardEntry]) -> list[str]:
     """Describe, a line each, where rewards of the same label have other settings."""
-    return [
-        f"reward {one.label}, {name}: {one.settings.get(name)!r} there, {other.settings.get(name)!r} now"
-        for one, other in _same(old, new, "label")
-        for name in sorted(one.settings.keys() | other.settings.keys())
-        if one.settings.get(name) != other.settings.get(name)
-    ]
+    found = []
+    for one, other in _same(old, new, "label"):
+        found += [
+            f"reward {one.label}, {name}: {one.settings.get(name)!r} there, {other.settings.get(name)!r} now"
+            for name in sorted(one.settings.keys() | other.settings.keys())
+            if one.settings.get(name) != other.settings.get(name)
+        ]
+        if go_on := go_on_with_engine(one.settings, other.settings):
+            found.append(f"reward {one.label}: {go_on}")
+    return found
 
 
 def merge_entries(old: list[EntryT], new: list[EntryT], key: str) -> list[EntryT]:

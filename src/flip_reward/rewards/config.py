@@ -71,6 +71,8 @@ _JUDGES: Mapping[str, Callable[..., RewardModel]] = MappingProxyType(
     }
 )
 
+_RANKING_TOKENS = ("logit-pointwise", "logit-pairwise")
+
 TRAINED = "trained"
 
 WITH_MODEL = (*_INFERRING, TRAINED, *_JUDGES)
@@ -273,7 +275,9 @@ class RewardConfig(FlatSettings):
         """
         if self.reward == TRAINED:
             return self.engine
-        return choose_model(self.engine, infers=self.reward in _INFERRING)
+        return choose_model(
+            self.engine, infers=self.reward in _INFERRING, ranks_first_tokens=self.reward in _RANKING_TOKENS
+        )
 
     @property
     def classifier(self) -> ClassifierOptions | None:
@@ -284,8 +288,8 @@ class RewardConfig(FlatSettings):
         """Say in a few words which model answers; nothing is loaded.
 
         Example:
-            >>> RewardConfig(reward="pointwise", model="embedded").describe_model()
-            'smollm2-135m+infer-en-1 (embedded, tuned to infer), which is not tuned to judge'
+            >>> RewardConfig(reward="pointwise", model="llama.cpp:embedded").describe_model()
+            'smollm2-135m+infer-en-1 (llama.cpp, tuned to infer), which is not tuned to judge'
         """
         if not self.asks_model:
             return "none"

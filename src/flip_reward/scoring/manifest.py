@@ -171,9 +171,10 @@ class Manifest(BaseModel):
         """Return the manifest with one more session; a RunMismatchError where the configuration differs."""
         if differences := self.configuration.differences(configuration):
             kind = recognise(folder) or FolderKind.SCORE
+            go_on = go_on_with_engine(self.configuration.settings, configuration.settings) or how_to_go_on(folder)
             raise RunMismatchError(
                 f"{folder} is {kind.description}, of another configuration:\n  " + "\n  ".join(differences),
-                hint=f"{how_to_go_on(folder)}; for this give another folder with --run-folder, or the same options",
+                hint=f"{go_on}; for this give another folder with --run-folder, or the same options",
             )
         return self.model_copy(update={"sessions": [*self.sessions, Session.now()]})
 
@@ -204,6 +205,16 @@ def read_reward_settings(run: Path) -> Settings:
     if "calibration" in settings:
         raise RunError(f"the rewards of {run} are calibrated already", hint="score without --calibration first")
     return {name: value for name, value in settings.items() if name != "generate" and not name.startswith("policy_")}
+
+
+def go_on_with_engine(there: Settings, now: Settings) -> str | None:
+    """Say how to go on where the engine of the same model is another one than before: "embedded" names either."""
+    engines = {"embedded": "llama.cpp", "openvino": "openvino"}
+    for name in there.keys() & now.keys():
+        (old, *old_model), (new, *new_model) = (str(settings[name]).split("/") for settings in (there, now))
+        if old != new and {old, new} <= engines.keys() and old_model[:1] == new_model[:1]:
+            return f"--model {engines[old]}:NAME goes on with it, such as {engines[old]}:embedded"
+    return None
 
 
 def _installed(package: str) -> str | None:

@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from flip_reward.engines.base import Request
 from flip_reward.engines.cache import default_cache_path
 from flip_reward.engines.config import EngineConfig, load_engine, resolve_engine, split_engine_options
 from flip_reward.engines.middleware import EngineMiddleware
-from flip_reward.errors import DataError, EngineServerError, OptionError
+from flip_reward.errors import DataError, EngineServerError, EngineUnavailableError, OptionError
 from tests.http.fault_server import Fault, FaultServer, at_first
 
 SERVER = {"OPENAI_BASE_URL": "http://localhost:8000/v1", "OPENAI_API_KEY": "sk-test-key"}
@@ -29,10 +30,28 @@ def test_a_model_of_this_process_ignores_the_server_in_the_environment(tmp_path:
         resolve_engine(EngineConfig(str(tmp_path / "model.gguf")), SERVER)
 
 
-def test_the_default_is_the_embedded_model() -> None:
-    engine = resolve_engine(EngineConfig(slots=1, context_tokens=128, cache="off"), {})
+@pytest.mark.parametrize("named", [None, "embedded", "llama.cpp:embedded"])
+def test_the_default_is_the_embedded_model(named: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino_genai", None)
+    engine = resolve_engine(EngineConfig(named, slots=1, context_tokens=128, cache="off"), {})
     assert engine.model == "smollm2-135m+infer-en-1"
     assert engine.identity.startswith("embedded/smollm2-135m+infer-en-1/")
+
+
+def test_where_openvino_is_installed_it_runs_the_embedded_model() -> None:
+    pytest.importorskip("openvino_genai")
+    engine = resolve_engine(EngineConfig(context_tokens=128, cache="off"), {})
+    assert engine.model == "smollm2-135m+infer-en-1"
+    assert engine.identity.startswith("openvino/smollm2-135m+infer-en-1/")
+
+
+def test_a_broken_openvino_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "openvino_genai.py").write_text("raise ImportError('libopenvino.so: wrong version')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "openvino_genai", raising=False)
+    with pytest.raises(EngineUnavailableError, match=r"libopenvino\.so") as caught:
+        resolve_engine(EngineConfig("embedded", cache="off"), {})
+    assert "llama.cpp:NAME" in str(caught.value.hint)
 
 
 def test_options_reach_the_server() -> None:
@@ -58,6 +77,8 @@ def test_options_reach_the_server() -> None:
         (EngineConfig("transformers:x", slots=2), {}, "no option 'slots'"),
         (EngineConfig("openvino:embedded", slots=2), {}, "no option 'slots'"),
         (EngineConfig("openvino:embeded"), {}, "did you mean 'embedded'"),
+        (EngineConfig("llama.cpp:embeded"), SERVER, "did you mean 'embedded'"),
+        (EngineConfig("llama.cpp:embedded", "http://h/v1"), {}, "no option 'base url'"),
         (EngineConfig("openvino:embedded", "http://h/v1"), {}, "no option 'base url'"),
         (EngineConfig("transformers:x", "http://h/v1"), {}, "no option 'base url'"),
         (EngineConfig(None), {"OPENAI_BASE_URL": "http://bob:hunter2@h/v1"}, "which model"),

@@ -33,12 +33,12 @@ def test_every_reward_with_every_model_and_every_control_once() -> None:
 
 
 def test_without_a_choice_judges_ask_the_plain_model_and_inferrers_the_tuned_one() -> None:
-    rewards = load_rewards(["pointwise", "flip", "listwise"], [EngineConfig()], RewardConfig(cache="off", slots=1))
+    rewards = load_rewards(["pointwise", "flip", "listwise"], [EngineConfig(cache="off", slots=1)])
     tuned, plain = "smollm2-135m+infer-en-1", "smollm2-135m"
     assert [(reward.label, reward.model, reward.answered_by) for reward in rewards] == [
-        (f"pointwise @ {plain}", plain, f"{plain} (embedded)"),
-        (f"listwise @ {plain}", plain, f"{plain} (embedded)"),
-        (f"flip tuned @ {tuned}", tuned, f"{tuned} (embedded, tuned to infer)"),
+        (f"pointwise @ {plain}", plain, f"{plain} (llama.cpp)"),
+        (f"listwise @ {plain}", plain, f"{plain} (llama.cpp)"),
+        (f"flip tuned @ {tuned}", tuned, f"{tuned} (llama.cpp, tuned to infer)"),
     ]
     assert rewards[0].runs[0].engine is rewards[1].runs[0].engine
     chosen = RewardConfig(cache="off", slots=1, model="embedded")

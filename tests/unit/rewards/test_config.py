@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -328,18 +329,47 @@ def test_one_folder_of_templates_serves_every_reward(tmp_path: Path) -> None:
 @pytest.mark.parametrize("reward", REWARDS)
 def test_a_judge_asks_the_model_without_the_adapter_that_infers(reward: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setitem(sys.modules, "openvino_genai", None)
     described = RewardConfig(reward=reward).describe_model()
     if reward in ("flip", "backward-likelihood"):
-        assert described == "smollm2-135m+infer-en-1 (embedded, tuned to infer)"
+        assert described == "smollm2-135m+infer-en-1 (llama.cpp, tuned to infer)"
     elif reward == "trained":
         assert described == "none was named"
     else:
-        assert described == ("smollm2-135m (embedded)" if reward in WITH_MODEL else "none")
+        assert described == ("smollm2-135m (llama.cpp)" if reward in WITH_MODEL else "none")
     served = RewardConfig(reward=reward, model="m", base_url="http://bob:pw@host/v1")
     assert served.describe_model() == ("m at http://host/v1" if reward in WITH_MODEL else "none")
     named = RewardConfig(reward=reward, model="embedded").describe_model()
     judges = set(WITH_MODEL) - {"flip", "backward-likelihood", "trained"}
     assert ("not tuned to judge" in named) == (reward in judges)
+
+
+@pytest.mark.parametrize(
+    ("settings", "by_openvino"),
+    [
+        ({}, True),
+        ({"model": "embedded"}, True),
+        ({"model": "embedded", "reward": "backward-likelihood"}, True),
+        ({"model": "embedded", "reward": "pairwise"}, True),
+        ({"model": "embedded", "threads": 1, "context_tokens": 512, "concurrency": 2, "structured": True}, True),
+        ({"model": "embedded", "reward": "logit-pointwise"}, False),
+        ({"model": "embedded", "reward": "logit-pairwise"}, False),
+        ({"model": "embedded", "slots": 2}, False),
+        ({"model": "llama.cpp:embedded"}, False),
+        ({"model": "smollm2-135m"}, False),
+    ],
+)
+def test_the_embedded_model_is_run_by_openvino_where_that_is_installed_and_can(
+    settings: dict[str, object], *, by_openvino: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino_genai")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    config = RewardConfig(**settings)
+    config.check()
+    assert f"({'OpenVINO' if by_openvino else 'llama.cpp'}" in config.describe_model()
+    monkeypatch.setitem(sys.modules, "openvino_genai", None)
+    assert "(llama.cpp" in config.describe_model()
+    config.check()
 
 
 @pytest.mark.parametrize("reward", REWARDS)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flip_reward.errors import OptionError, RunLockedError, StorageError
+from flip_reward.errors import OptionError, RunLockedError, RunMismatchError, StorageError
 from flip_reward.rewards.config import RewardConfig
-from flip_reward.scoring.manifest import InputIdentity, RunConfiguration
+from flip_reward.scoring.manifest import InputIdentity, Manifest, RunConfiguration
 from flip_reward.scoring.run_folder import CompletedRows, locked
 from flip_reward.scoring.shards.spec import ShardSpec
 
@@ -74,6 +74,25 @@ def test_the_variable_for_locks_takes_one_word(tmp_path: Path, monkeypatch: pyte
 
 def test_the_variable_for_locks_is_no_setting_of_a_reward() -> None:
     assert RewardConfig.from_environment({"FLIP_REWARD_LOCK": "off"}) == RewardConfig()
+
+
+def test_a_run_that_another_engine_began_says_how_to_go_on_with_it(tmp_path: Path) -> None:
+    llama, openvino = "embedded/tiny/1a2b/xllamacpp-1", "openvino/tiny/1a2b/openvino-genai-1"
+
+    def configure(engine: str) -> RunConfiguration:
+        inputs = [InputIdentity(name="x.jsonl", fingerprint="h")]
+        return RunConfiguration(settings={"flip.engine": engine, "samples": 1}, inputs=inputs)
+
+    for begun, now, said in (
+        (llama, openvino, "--model llama.cpp:NAME goes on"),
+        (openvino, llama, "--model openvino:NAME goes on"),
+        (llama, openvino.replace("tiny", "other"), "another folder"),
+        (llama, llama.replace("cpp-1", "cpp-2"), "another folder"),
+    ):
+        with pytest.raises(RunMismatchError, match=r"flip\.engine") as caught:
+            Manifest(configuration=configure(begun)).resume_with(configure(now), tmp_path)
+        assert said in str(caught.value.hint)
+        assert ("goes on" in said) == ("goes on" in str(caught.value.hint))
 
 
 def test_what_earlier_versions_did_not_have_changes_no_digest() -> None:

@@ -6,12 +6,11 @@ import asyncio
 import os
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Event, Lock
 
 from flip_reward.engines.base import (
@@ -23,7 +22,13 @@ from flip_reward.engines.base import (
 )
 from flip_reward.engines.files import fingerprint_file
 from flip_reward.engines.llama_cpp.slot import LlamaSlot, SlotOptions
-from flip_reward.engines.llama_cpp.text import VOCABULARY, GgufPromptTokenizer, read_marks
+from flip_reward.engines.llama_cpp.text import (
+    VOCABULARY,
+    GgufPromptTokenizer,
+    ends_texts,
+    name_beginning,
+    read_marks,
+)
 from flip_reward.engines.lora.adapter import GgufAdapter
 from flip_reward.engines.lora.base_model import GgufWeights
 from flip_reward.engines.lora.gguf import GgufFile
@@ -41,8 +46,8 @@ class EmbeddedEngine:
 
     A reply at temperature 0, or with a seed, depends on the request, the model and the processor alone: not on the
     order of requests, on other requests at the same time, or on `slots` and `threads`. So each slot is a llama.cpp
-    context of its own (they share the weights), and only the part of a prompt before its last message is reused from
-    one request to the next. llama.cpp's own batching of slots changes a third of the greedy replies of the default
+    context of its own (they share the weights), and of what it has read it reuses only what comes out to the last bit
+    as if it were read again. llama.cpp's own batching of slots changes a third of the greedy replies of the default
     model with the order of requests, and is hardly faster on few cores. On a large GPU it is: serve the model
     there and use `HttpEngine`.
 
@@ -84,20 +89,26 @@ class EmbeddedEngine:
             template_fields={"chat_template_kwargs": {"enable_thinking": False}} if no_thinking else {},
             adapter=None if adapter is None else adapter.path,
         )
-        self._idle: SimpleQueue[LlamaSlot] = SimpleQueue()
-        self._idle.put(LlamaSlot(self._path, self._options))
-        self._marks = read_marks(GgufFile.read(self._path, arrays=VOCABULARY))
+        self._idle = [LlamaSlot(self._path, self._options)]
+        self._idle_lock = Lock()
+        file = GgufFile.read(self._path, arrays=VOCABULARY)
+        self._marks, self._ends_texts = read_marks(file), ends_texts(file)
         self._tokenizers: list[GgufPromptTokenizer] = []
         self._tokenizer_lock = Lock()
         self._executor = ThreadPoolExecutor(self.slots, thread_name_prefix="llama")
         self._process_id = os.getpid()
         # Also at exit: a llama.cpp thread must not outlive the interpreter.
         self._free = weakref.finalize(self, _free, self._idle, self._tokenizers)
-        thinking = "/no-thinking" if no_thinking else ""
-        self.identity = f"embedded/{self.model}/{fingerprint}/xllamacpp-{version('xllamacpp')}{thinking}"
+        fixed = name_beginning(file) + "/no-thinking" * no_thinking
+        self.identity = f"embedded/{self.model}/{fingerprint}/xllamacpp-{version('xllamacpp')}{fixed}"
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request; see `Engine.complete`. A cancelled one stops at its next token."""
+        if self._ends_texts:
+            raise EngineUnavailableError(
+                f"llama.cpp would end every prompt of {self.model} before the reply: its file says add_eos_token",
+                hint="use transformers:NAME or openvino:NAME, which do not, or set the key to false",
+            )
         self._check_usable(sum(len(message.content) for message in request.messages))
         request, cancelled = disarm_request(request, self._marks), Event()
         try:
@@ -142,27 +153,28 @@ class EmbeddedEngine:
             raise ContextTooLongError(
                 f"{len(text.tokens)} tokens do not fit a context of {self._options.context_tokens}"
             )
-        with self._slot() as slot:
+        with self._slot(text.prefix) as slot:
             return slot.score(text)
 
     @contextmanager
-    def _slot(self) -> Iterator[LlamaSlot]:
+    def _slot(self, prefix: Sequence[int] = ()) -> Iterator[LlamaSlot]:
+        """Lend the idle slot that has read most of a prefix, and of those the one that was idle longest."""
         # The executor has as many threads as there may be slots, so this starts at most the missing ones.
-        try:
-            slot = self._idle.get_nowait()
-        except Empty:
-            slot = LlamaSlot(self._path, self._options)
+        with self._idle_lock:
+            slot = max(self._idle, key=lambda one: one.count_shared(prefix), default=None)
+            if slot is not None:
+                self._idle.remove(slot)
+        slot = slot or LlamaSlot(self._path, self._options)
         try:
             yield slot
         finally:
-            self._idle.put(slot)
+            self._idle.append(slot)
 
 
 def _choose_slots(model_bytes: int, threads: int) -> int:
     return min(threads, MAX_DEFAULT_SLOTS) if model_bytes < SMALL_MODEL_BYTES else 1
 
 
-def _free(idle: SimpleQueue[LlamaSlot], tokenizers: list[GgufPromptTokenizer]) -> None:
+def _free(idle: list[LlamaSlot], tokenizers: list[GgufPromptTokenizer]) -> None:
     tokenizers.clear()
-    while not idle.empty():
-        idle.get()
+    idle.clear()

@@ -47,6 +47,12 @@ _STREAM_FIELDS = {"stream": True, "stream_options": {"include_usage": True}}
 _PRIMING = Sampling(max_tokens=1)
 ENDING_CHARACTERS = 8
 """How much of a message is read again for each further completion."""
+ENDING_TOKENS = 8
+"""How much of a prefix is read again for each further continuation."""
+LEAST_SHARED = 64
+"""How many tokens two prefixes share at least where those are not read again."""
+AT_ONCE = 512
+"""How many tokens of a prompt llama.cpp reads at once; what is left it reads after them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,11 @@ class LlamaSlot:
     - attention sums in an order that does not depend on the number of threads (no flash attention);
     - of a prompt, exactly the part that its last message does not touch is reused from the previous one: a prompt
       with that message emptied (`_prime`) cuts the KV cache back to it;
-    - of several completions, each after the first reuses the prompt up to its last few words (`_cut_back`).
+    - of several completions, each after the first reuses the prompt up to its last few words (`_cut_back`);
+    - of texts to score, each reuses what the one before shares with its prefix, up to the last few tokens.
+
+    What is reused was read together with other tokens, and so is what is read again: llama.cpp computes a single one
+    by other kernels, which round otherwise. A prompt of which one would be left (`ends_alone`) is read as a whole.
 
     llama.cpp's server has to listen somewhere. It gets a socket in a private directory that is gone when the
     constructor returns, and an API key that nobody knows.
@@ -87,13 +97,19 @@ class LlamaSlot:
         self.server.handle_completions({"prompt": " ", "max_tokens": 1})
         self._options = options
         self._primed: tuple[Message, ...] = ()
+        self._prefix: Sequence[int] = ()
         self._reuses_prefix = True
 
     def answer(self, request: Request, cancelled: Event) -> Completion:
         """Answer one request; blocks until every reply is complete or `cancelled` is set."""
         first, *more = split_request(request)
+        self._prefix = ()
         replies = [self._answer_first(first, cancelled)]
+        apart = ends_alone(replies[0].usage.prompt_tokens - replies[0].usage.cached_tokens)
         for one in more:
+            if apart:
+                replies.append(self._answer_first(one, cancelled))
+                continue
             if self._reuses_prefix:
                 self._cut_back(request.messages, cancelled)
             replies.append(self._complete(one, cancelled, reuse=self._reuses_prefix))
@@ -113,7 +129,28 @@ class LlamaSlot:
     def score(self, text: LlamaTokens) -> TokenLogprobs:
         """Say how likely the last tokens of a text are."""
         self._primed = ()
-        return TokenLogprobs(score_tokens(self.server, text), Usage(len(text.tokens)))
+        prefix = text.prefix
+        kept = min(self.count_shared(prefix), len(prefix) - ENDING_TOKENS)
+        reuse = kept >= LEAST_SHARED and self._reuses_prefix and not ends_alone(len(prefix))
+        self._prefix = ()
+        if reuse:
+            reuse = self._keep_tokens(prefix, kept - ends_alone(len(prefix) - kept), text.vocabulary)
+        values = score_tokens(self.server, text, reuse=reuse)
+        self._prefix = prefix[:-1]  # the last one may have been read alone
+        return TokenLogprobs(values, Usage(len(text.tokens)))
+
+    def count_shared(self, prefix: Sequence[int]) -> int:
+        """Count the first tokens of a prefix that were read for the text before."""
+        pairs = enumerate(zip(self._prefix, prefix, strict=False))
+        return next((place for place, (one, other) in pairs if one != other), min(len(self._prefix), len(prefix)))
+
+    def _keep_tokens(self, tokens: Sequence[int], count: int, vocabulary: int) -> bool:
+        """Cut the KV cache back to the first tokens, with another one behind them; say whether that is possible."""
+        other = (tokens[count] + 1) % vocabulary
+        body = {"prompt": [*tokens[:count], other], "max_tokens": 1, "temperature": 0, "cache_prompt": True}
+        usage = self.server.handle_completions(body)["usage"]
+        self._reuses_prefix = usage["prompt_tokens_details"]["cached_tokens"] > 0  # not of a recurrent model
+        return self._reuses_prefix
 
     def _prime(self, messages: tuple[Message, ...], cancelled: Event) -> None:
         """Bring the KV cache to the state that all requests with the same messages before the last one start from."""
@@ -248,6 +285,11 @@ class LlamaTokens:
         """How many of the last tokens hold a character of the continuation."""
         return len(self.whole)
 
+    @property
+    def prefix(self) -> list[int]:
+        """The tokens before the first one that is scored."""
+        return self.tokens[: -self.scored]
+
 
 @dataclass(frozen=True, slots=True)
 class _Generated:
@@ -258,11 +300,23 @@ class _Generated:
     others: dict[int, float]
 
 
-def score_tokens(server: Server, text: LlamaTokens) -> tuple[float, ...]:
-    """Return the natural logarithm of the probability of each scored token."""
+def ends_alone(tokens: int) -> bool:
+    """Whether llama.cpp reads the last one of so many tokens by itself.
+
+    Example:
+        >>> [ends_alone(count) for count in (1, 512, 513, 514)]
+        [False, False, True, False]
+    """
+    return tokens > 1 and tokens % AT_ONCE == 1
+
+
+def score_tokens(server: Server, text: LlamaTokens, *, reuse: bool = False) -> tuple[float, ...]:
+    """Return the natural logarithm of the probability of each scored token.
+
+    With `reuse` the server has the beginning of the text in its cache, else nothing that it holds matters.
+    """
     values: list[float] = []
     position = len(text.tokens) - text.scored
-    reuse = False  # what an earlier request left must not matter
     for whole, run in groupby(text.whole):
         count = len(list(run))
         if whole:

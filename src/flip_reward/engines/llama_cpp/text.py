@@ -24,6 +24,7 @@ from flip_reward.errors import EngineServerError, NoLogprobsError, RequestRefuse
 _TOKENS, _KINDS = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 VOCABULARY = (_TOKENS, _KINDS)
+_ADDS_BOS, _ADDS_EOS = "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"
 _STOPS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
 _STOP_TEXTS = frozenset(
     {"<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>",
@@ -48,6 +49,16 @@ def find_stops(file: GgufFile) -> set[int]:
     return named | {number for number, (text, kind) in enumerate(tokens) if kind == _CONTROL and text in _STOP_TEXTS}
 
 
+def name_beginning(file: GgufFile) -> str:
+    """Return what a model's identity says of its tokenizer: likelihoods once lacked the token before every text."""
+    return "/bos" if file.metadata.get(_ADDS_BOS, True) else ""  # not said, it depends on the tokenizer's family
+
+
+def ends_texts(file: GgufFile) -> bool:
+    """Whether llama.cpp puts a token after every text, also after a prompt, which the reply would have to follow."""
+    return bool(file.metadata.get(_ADDS_EOS, False))
+
+
 class GgufPromptTokenizer:
     """Tokenizes texts, with the marks in them broken up, and renders messages with the chat template.
 
@@ -62,6 +73,7 @@ class GgufPromptTokenizer:
         vocabulary = file.arrays.get(_TOKENS, ())
         self._marks = read_marks(file)
         self._vocabulary = len(vocabulary)
+        self._ends_texts = ends_texts(file)
         self._plain = next(number for number, text in enumerate(vocabulary) if text == "a")
         self._fields = template_fields
         folder = tempfile.mkdtemp(prefix="flip-")
@@ -76,8 +88,7 @@ class GgufPromptTokenizer:
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Render messages up to where the reply begins, and tokenize them as llama.cpp does before it generates."""
         prompt = self._render(disarm_messages(tuple(messages), self._marks))
-        fields = {"content": prompt, "add_special": True, "parse_special": True, "with_pieces": True}
-        return [token.id for token in _Tokens.model_validate_json(self._post("/tokenize", fields)).tokens]
+        return [token.id for token in self._tokenize(prompt, marked=True)]
 
     def split(self, request: LogprobRequest) -> LlamaTokens:
         """Tokenize prefix and continuation as one text, and count the tokens with a byte of the continuation."""
@@ -87,16 +98,23 @@ class GgufPromptTokenizer:
         rendered = not isinstance(request.prefix, str)
         prefix = request.prefix if isinstance(request.prefix, str) else self._render(request.prefix)
         prefix, continuation = replace_lone_surrogates(prefix), replace_lone_surrogates(request.continuation)
-        fields = {"content": prefix + continuation, "add_special": not rendered, "parse_special": rendered}
-        answer = _Tokens.model_validate_json(self._post("/tokenize", {**fields, "with_pieces": True}))
-        ids = [token.id for token in answer.tokens]
-        pieces = [token.spelled for token in answer.tokens]
+        tokens = self._tokenize(prefix + continuation, marked=rendered)
+        ids, pieces = [token.id for token in tokens], [token.spelled for token in tokens]
         scored = count_last_tokens(pieces, (prefix + continuation).encode(), len(prefix.encode()))
         if scored is None:
             raise RequestRefusedError("the model's tokens do not spell the text, so none can be scored", status=400)
         if scored == len(ids):
             raise RequestRefusedError("nothing comes before the first token to predict it from", status=400)
         return LlamaTokens(ids, tuple(map(_is_whole, pieces[-scored:])), self._plain, self._vocabulary)
+
+    def _tokenize(self, text: str, *, marked: bool) -> list[_Token]:
+        """Tokenize a text with what comes before it: llama.cpp takes that off what a chat template writes.
+
+        In a text that is `marked`, marks are tokens.
+        """
+        fields = {"content": text, "add_special": True, "parse_special": marked, "with_pieces": True}
+        tokens = _Tokens.model_validate_json(self._post("/tokenize", fields)).tokens
+        return tokens[:-1] if self._ends_texts else tokens
 
     def _render(self, messages: Sequence[Message]) -> str:
         chat = [{"role": one.role, "content": replace_lone_surrogates(one.content)} for one in messages]

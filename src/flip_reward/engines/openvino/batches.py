@@ -4,13 +4,15 @@ A step reads prompts that are new, or generates one token for each sequence. Wha
 the others: prompts are read whole, nothing is reused, and the cache has room for every sequence to its end, so that
 none has to be put aside and read again.
 
-OpenVINO holds Python's lock during a step. So a step reads at most `STEP_TOKENS` tokens, or one longer prompt.
+OpenVINO holds Python's lock during a step. So a step reads at most `STEP_TOKENS` tokens, or one longer prompt, and
+other threads get a moment after it: an event loop that has only the instant between two steps answers every third.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from openvino_genai import ContinuousBatchingPipeline, GenerationConfig, GenerationHandle
 
 STEP_TOKENS = 256
+PAUSE_SECONDS = 0.001
 BLOCK_TOKENS = 32
 """The cache is given out in blocks of this size."""
 
@@ -166,6 +169,7 @@ class ContinuousBatches:
             self._arrived.extendleft(reversed(failed))
             return
         self._running = [one for one in self._running if not self._collect(one)]
+        time.sleep(PAUSE_SECONDS)
 
     def _collect(self, one: _Sequence) -> bool:
         """Give a sequence its result, if it has one; say whether it has left the pipeline."""

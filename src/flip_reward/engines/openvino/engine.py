@@ -24,7 +24,7 @@ from flip_reward.engines.base import (
 )
 from flip_reward.engines.files import fingerprint_file
 from flip_reward.engines.llama_cpp.engine import DEFAULT_CONTEXT_TOKENS, LONGEST_TOKEN_BYTES
-from flip_reward.engines.llama_cpp.text import VOCABULARY, GgufPromptTokenizer, find_stops
+from flip_reward.engines.llama_cpp.text import VOCABULARY, GgufPromptTokenizer, find_stops, name_beginning
 from flip_reward.engines.lora.adapter import GgufAdapter
 from flip_reward.engines.lora.base_model import GgufWeights
 from flip_reward.engines.lora.gguf import GgufFile
@@ -75,10 +75,7 @@ class OpenVinoEngine:
         for option, value in (("threads", threads), ("context tokens", context_tokens)):
             if value is not None and value < 1:
                 raise OptionError(f"{option} must be at least 1, not {value}")
-        try:
-            import openvino_genai  # noqa: F401 - missing, it should be before anything is written
-        except ImportError as error:
-            raise MissingDependencyError("openvino-genai", extra="openvino") from error
+        _require_library()
         source = GgufFile.read(Path(model_path), arrays=VOCABULARY)
         self.model, fingerprint = name or source.path.name, fingerprint_file(source.path)
         adapter = None if adapter_path is None else GgufAdapter.read(Path(adapter_path))
@@ -102,8 +99,8 @@ class OpenVinoEngine:
         self._batches = ContinuousBatches(load, pipeline, room_tokens=room)
         self._executor = ThreadPoolExecutor(TOKENIZERS, thread_name_prefix="tokens")
         self._process_id = os.getpid()
-        thinking = "/no-thinking" if no_thinking else ""
-        self.identity = f"openvino/{self.model}/{fingerprint}/openvino-genai-{version('openvino-genai')}{thinking}"
+        fixed = name_beginning(source) + "/no-thinking" * no_thinking
+        self.identity = f"openvino/{self.model}/{fingerprint}/openvino-genai-{version('openvino-genai')}{fixed}"
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request; see `Engine.complete`. A cancelled one stops at its next token."""
@@ -111,7 +108,7 @@ class OpenVinoEngine:
             raise NoLogprobsError(
                 "OpenVINO",
                 what="of several first tokens",
-                hint="use the same model without 'openvino:' before its name, or a judge that writes its verdict",
+                hint="use the same model as llama.cpp:NAME, or a judge that writes its verdict",
             )
         self._check_usable(sum(len(message.content) for message in request.messages))
         loop = asyncio.get_running_loop()
@@ -187,6 +184,20 @@ class OpenVinoEngine:
             raise ContextTooLongError(f"{tokens} tokens do not fit a context of {self._context_tokens}")
 
 
+def _require_library() -> None:
+    """Import OpenVINO before anything is written."""
+    try:
+        import openvino_genai  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("openvino-genai", extra="openvino") from error
+    except Exception as error:  # a library that it needs may be missing, or of another version
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise EngineUnavailableError(
+            f"openvino-genai is installed, but cannot be loaded: {reason}",
+            hint="install it again, or use the same model as llama.cpp:NAME",
+        ) from error
+
+
 def load_pipeline(
     weights: Path, name: str, threads: int, room_tokens: int, context_tokens: int
 ) -> ContinuousBatchingPipeline:
@@ -206,5 +217,5 @@ def load_pipeline(
         reason = str(error).strip().rpartition("\n")[2]
         raise EngineUnavailableError(
             f"OpenVINO cannot load {name}: {reason}",
-            hint="llama.cpp may run it, without 'openvino:' before its name",
+            hint="llama.cpp may run it, as llama.cpp:NAME",
         ) from error

@@ -17,7 +17,7 @@ from flip_reward.data.files import atomic_file, storage_error
 from flip_reward.engines.files import fingerprint_file
 from flip_reward.engines.lora.adapter import ALPHA, LORA_A, LORA_B, GgufAdapter
 from flip_reward.engines.lora.gguf import GgufFile, GgufTensor
-from flip_reward.errors import DataError, EngineUnavailableError, MissingDependencyError
+from flip_reward.errors import DataError, EngineUnavailableError, MissingDependencyError, StorageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,10 +60,12 @@ def locate_weights(source: GgufFile, name: str, adapter: GgufAdapter | None, fol
     if not _is_whole(target):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(folder, error) from error
-        with atomic_file(target) as file:
-            write_in_8_bits(source, adapter, file)
+            with atomic_file(target) as file:
+                write_in_8_bits(source, adapter, file)
+        except (OSError, StorageError) as error:
+            said = storage_error(folder, error) if isinstance(error, OSError) else error
+            hint = "OpenVINO needs a file of the model there; llama.cpp needs none: llama.cpp:NAME"
+            raise StorageError(str(said), hint=hint) from error
     return target
 
 
@@ -88,7 +90,7 @@ def check_readable(source: GgufFile, name: str) -> None:
         reason = f"it has {other or 'scaled rotary positions'}, which OpenVINO does not read"
     if reason is not None:
         raise EngineUnavailableError(
-            f"OpenVINO cannot run {name}: {reason}", hint="llama.cpp may run it, without 'openvino:' before its name"
+            f"OpenVINO cannot run {name}: {reason}", hint="llama.cpp may run it, as llama.cpp:NAME"
         )
 
 

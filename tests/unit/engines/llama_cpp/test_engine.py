@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import Completion, JsonSchema, Request, Sampling
+from flip_reward.engines.base import JsonSchema, Request, Sampling
 from flip_reward.engines.files import fingerprint_file, locate_model
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
 from flip_reward.engines.llama_cpp.slot import LlamaSlot, SlotOptions
@@ -26,6 +26,7 @@ from flip_reward.errors import (
     OptionError,
     RequestRefusedError,
 )
+from tests.asking import answer, answer_all
 
 pytest.importorskip("xllamacpp")
 pytest.importorskip("huggingface_hub")
@@ -46,17 +47,6 @@ def ask(
     content: str, max_tokens: int = 24, system: str = "You are a helpful assistant who answers briefly."
 ) -> Request:
     return Request((Message("system", system), Message("user", content)), Sampling(max_tokens=max_tokens))
-
-
-def answer_all(engine: EmbeddedEngine, requests: Sequence[Request]) -> list[Completion]:
-    async def run() -> list[Completion]:
-        return await asyncio.gather(*map(engine.complete, requests))
-
-    return asyncio.run(run())
-
-
-def answer(engine: EmbeddedEngine, request: Request) -> Completion:
-    return answer_all(engine, [request])[0]
 
 
 @pytest.fixture(scope="module")

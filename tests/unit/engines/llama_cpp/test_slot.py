@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import orjson
 import pytest
 
 from flip_reward.core.conversation import Message
 from flip_reward.core.score import Usage
-from flip_reward.engines.base import Request, Sampling
+from flip_reward.engines.base import LogprobRequest, Request, Sampling
 from flip_reward.engines.files import locate_model
 from flip_reward.engines.huggingface.engine import TransformersEngine
-from flip_reward.engines.llama_cpp.slot import LlamaSlot, SlotOptions, join_chunks
+from flip_reward.engines.llama_cpp.slot import LlamaSlot, LlamaTokens, SlotOptions, ends_alone, join_chunks
+from flip_reward.engines.llama_cpp.text import GgufPromptTokenizer
 from flip_reward.errors import (
     ContextTooLongError,
     EngineServerError,
@@ -44,8 +47,9 @@ REQUESTS = [
 class RecordingSlot(LlamaSlot):
     """Keeps the log probabilities of its latest reply."""
 
-    def __init__(self, *, threads: int = 1) -> None:
-        super().__init__(locate_model("embedded").path, SlotOptions(512, threads, {"logprobs": True}))
+    def __init__(self, *, threads: int = 1, context_tokens: int = 512) -> None:
+        options = SlotOptions(context_tokens, threads, {"logprobs": True})
+        super().__init__(locate_model("embedded").path, options)
         self.logprobs: list[float] = []
 
     def stream(self, body: bytes, receive: Callable[[bytes], bool]) -> None:
@@ -83,6 +87,67 @@ def test_what_was_asked_before_changes_no_bit(alone: list[tuple[float, ...]]) ->
 def test_the_number_of_threads_changes_no_bit(alone: list[tuple[float, ...]]) -> None:
     slot = RecordingSlot(threads=2)
     assert [slot.measure(request) for request in REQUESTS[:3:2]] == alone[:3:2]
+
+
+def split(tokenizer: GgufPromptTokenizer, prefix: str, continuation: str) -> LlamaTokens:
+    return tokenizer.split(LogprobRequest((Message("user", prefix),), continuation))
+
+
+@pytest.mark.slow
+def test_what_was_scored_before_changes_no_bit_and_what_is_shared_is_not_read_again() -> None:
+    path = locate_model("embedded").path
+    tokenizer, options = GgufPromptTokenizer(path, {}), SlotOptions(1024, 1, {})
+    questions = ("Who is it about?", "What did the keeper light?", "Welche Schiffe? 灯", "Name a lamp.")
+    texts = [split(tokenizer, STORY * 6, question) for question in questions]
+    texts += [split(tokenizer, STORY * count + "He slept.", "When did he sleep?") for count in (5, 6, 7)]
+    longest = split(tokenizer, STORY * 40, "Why?").tokens
+    # The last token of the first prefix is read alone; the others are read in several pieces.
+    texts += [replace(texts[0], tokens=longest[:count] + texts[0].tokens[-texts[0].scored :]) for count in (513, 600)]
+    alone = [LlamaSlot(path, options).score(text) for text in texts]
+    slot = LlamaSlot(path, options)
+    server = CountingServer(slot.server)
+    slot.server = server
+    assert [slot.score(text) for text in texts] == alone
+    shared = sum(len(text.prefix) for text in texts[1:4])
+    assert server.read < sum(len(text.prefix) for text in texts) - shared + 3 * 60
+    assert [slot.score(text) for text in texts[::-1]][::-1] == alone
+    slot.answer(REQUESTS[0], Event())
+    assert slot.score(texts[1]) == alone[1]
+
+
+class CountingServer:
+    """Counts the tokens of prompts that a server reads."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.read = 0
+
+    def handle_completions(self, body: dict[str, object]) -> Any:
+        answer = self._server.handle_completions(body)
+        self.read += answer["timings"]["prompt_n"]
+        return answer
+
+    def handle_chat_completions(self, body: bytes, receive: Callable[[bytes], bool]) -> None:
+        self._server.handle_chat_completions(body, receive)
+
+
+@pytest.mark.slow
+def test_samples_are_those_of_one_request_each_where_a_token_is_read_alone() -> None:
+    slot = RecordingSlot(context_tokens=1024)
+    tokenizer = GgufPromptTokenizer(locate_model("embedded").path, {})
+
+    def ask(words: int, samples: int = 1) -> Request:
+        return Request(
+            (Message("system", READER), Message("user", "lamp " * words)), Sampling(1.0, 3, seed=5), n=samples
+        )
+
+    kept = slot.answer(ask(400), Event()).usage.cached_tokens
+    request = ask(400 + 513 - (len(tokenizer.encode(ask(400).messages)) - kept), samples=2)
+    assert ends_alone(len(tokenizer.encode(request.messages)) - kept)
+    slot.answer(request, Event())
+    second = tuple(slot.logprobs)
+    single = replace(request, n=1, sampling=replace(request.sampling, seed=6))
+    assert RecordingSlot(context_tokens=1024).measure(single) == second
 
 
 def test_a_reply_begins_as_likely_as_in_transformers(tmp_path: Path) -> None:

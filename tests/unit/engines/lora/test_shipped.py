@@ -85,7 +85,8 @@ def test_a_tuned_model_is_asked_as_it_was_tuned(folder: Path) -> None:
         assert RewardConfig(model=name, template="direct").check().settings["template"] == "direct"
         assert RewardConfig(model=name, reward="pointwise").check().settings["template"] == "pointwise"
     expected = SHIPPED.tuning if SHIPPED else None
-    assert [find_tuning(EngineConfig(name), {}) for name in (None, "embedded", "openvino:embedded")] == [expected] * 3
+    for named in (None, "embedded", "openvino:embedded", "llama.cpp:embedded"):
+        assert find_tuning(EngineConfig(named), {}) == expected
     served = {"OPENAI_BASE_URL": "http://localhost:8000/v1"}
     assert find_tuning(EngineConfig(), served) is None
     assert find_tuning(EngineConfig("embedded", "http://localhost:8000/v1"), {}) is None

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -15,15 +15,15 @@ import gguf
 import pytest
 
 from flip_reward.core.conversation import Message
-from flip_reward.engines.base import Completion, JsonSchema, LogprobRequest, Request, Sampling
+from flip_reward.engines.base import JsonSchema, LogprobRequest, Request, Sampling
 from flip_reward.engines.files import fingerprint_file
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
-from flip_reward.engines.llama_cpp.text import GgufPromptTokenizer
 from flip_reward.engines.lora.export import export_adapter
 from flip_reward.engines.openvino.engine import OpenVinoEngine
 from flip_reward.errors import ContextTooLongError, EngineUnavailableError, OptionError, RequestRefusedError
+from tests.asking import answer, answer_all
 from tests.gguf_models import save_adapter, save_gguf
-from tests.hf_models import CHAT_TEMPLATE, save_model
+from tests.hf_models import save_model
 
 pytest.importorskip("openvino_genai")
 
@@ -41,17 +41,6 @@ FRUIT = '{"type": "object", "properties": {"fruit": {"enum": ["apple", "pear"]}}
 
 def ask(content: str, max_tokens: int = 24, **options: float) -> Request:
     return Request((Message("user", content),), Sampling(max_tokens=max_tokens, **options))  # type: ignore[arg-type]
-
-
-def answer_all(engine: OpenVinoEngine, requests: Sequence[Request]) -> list[Completion]:
-    async def run() -> list[Completion]:
-        return await asyncio.gather(*map(engine.complete, requests))
-
-    return asyncio.run(run())
-
-
-def answer(engine: OpenVinoEngine, request: Request) -> Completion:
-    return answer_all(engine, [request])[0]
 
 
 @pytest.fixture(scope="module")
@@ -214,22 +203,6 @@ def test_names_and_identity_tell_the_model_and_nothing_of_this_machine(model_pat
     assert quiet.identity.startswith(f"openvino/tiny/{fingerprint_file(model_path)}/openvino-genai-")
     assert quiet.identity.endswith("/no-thinking")
     quiet.close()
-
-
-@pytest.mark.parametrize("named", [False, True])
-@pytest.mark.parametrize("added", [False, True])
-def test_prompts_are_the_tokens_that_llama_cpp_reads(tmp_path: Path, *, named: bool, added: bool) -> None:
-    template = "{{ bos_token }}" * named + CHAT_TEMPLATE
-    model = save_gguf(save_model(tmp_path / "model", chat_template=template), tmp_path / "tiny.gguf")
-    switch = b"tokenizer.ggml.add_bos_token\x07\0\0\0"
-    model.write_bytes(model.read_bytes().replace(switch + b"\0", switch + bytes([added])))
-    llama = EmbeddedEngine(model, slots=1, context_tokens=512)
-    tokenizer = GgufPromptTokenizer(model, {})
-    for response in RESPONSES:
-        tokens = tokenizer.encode((Message("user", response),))
-        assert len(tokens) == asyncio.run(llama.complete(ask(response, 1))).usage.prompt_tokens
-        assert tokens.count(1) == (named or added)
-    llama.close()
 
 
 @pytest.mark.parametrize("options", [{"threads": 0}, {"context_tokens": -1}])

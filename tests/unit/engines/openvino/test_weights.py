@@ -89,8 +89,9 @@ def test_what_openvino_would_leave_out_is_refused(base: Path, tmp_path: Path) ->
 
 def test_a_folder_that_cannot_be_made_is_said(base: Path, tmp_path: Path) -> None:
     model = save_gguf(base, tmp_path / "tiny.gguf")
-    with pytest.raises(StorageError, match=r"tiny\.gguf"):
+    with pytest.raises(StorageError, match=r"tiny\.gguf") as caught:
         write(model, model / "cache")
+    assert "llama.cpp:NAME" in str(caught.value.hint)
 
 
 def test_an_adapter_of_no_numbers_is_refused(base: Path, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_part_with_a_model_of_its_own_does_not_ask_the_server() -> None:
     assert (parts["flip"].engine.base_url, parts["flip"].engine.timeout_seconds) == (None, 600)
     assert (parts["pointwise"].engine.base_url, parts["pointwise"].engine.slots) == ("http://host/v1", None)
     assert config.describe_model() == (
-        "flip: smollm2-135m+infer-en-1 (embedded, tuned to infer); pointwise: m at http://host/v1"
+        "flip: smollm2-135m+infer-en-1 (llama.cpp, tuned to infer); pointwise: m at http://host/v1"
     )
 
 
