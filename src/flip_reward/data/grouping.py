@@ -197,8 +197,15 @@ def name_value(value: object) -> str | None:
     return read_id(value) or json.dumps(value, default=repr, sort_keys=True)
 
 
+_INSERT = "INSERT OR IGNORE INTO ids VALUES"
+_NAMES_AT_ONCE = 100
+"""Written to the database; one by one it takes twice as long."""
+
+
 class UniqueIds:
     """Gives every group a name of its own, in a temporary database, so that memory does not grow with the rows.
+
+    `earlier` are names that earlier sessions have given, each with its row. They are read when a name is wanted.
 
     Attributes:
         repeated: How many groups have the id of an earlier one, and were named after their row.
@@ -212,9 +219,12 @@ class UniqueIds:
         1
     """
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: Iterable[tuple[str, int]] = ()) -> None:
         self.repeated = self.odd = 0
         self._odd_until = -1
+        self._earlier = earlier
+        self._last = (0, "")
+        self._unwritten: list[str | int] = []
         self._database = TemporaryDatabase("CREATE TABLE ids (id TEXT PRIMARY KEY, row INTEGER) WITHOUT ROWID")
 
     def claim(self, group_id: str, *, row: int) -> str:
@@ -222,18 +232,35 @@ class UniqueIds:
 
         What it returns depends on the rows before it alone, so that a resumed run gives the same names.
         """
+        if self._earlier:
+            earlier, self._earlier = self._earlier, ()
+            for known, owner in earlier:
+                self._note(known, owner)
+        if (len(group_id), group_id) > self._last:  # as long as ids count up, there is nothing to look for
+            self._note(group_id, row)
+            return group_id
+        self._write()
         name = group_id
-        while not self._database.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (name, row)).rowcount:
+        while not self._database.execute(f"{_INSERT} (?, ?)", (name, row)).rowcount:
             [[owner]] = self._database.execute("SELECT row FROM ids WHERE id = ?", (name,))
             if owner == row:
                 return name
             name = f"{name}-row-{row}"
+        self._last = max(self._last, (len(name), name))
         self.repeated += name != group_id
         return name
 
-    def remember(self, names: Iterable[tuple[str, int]]) -> None:
-        """Note names that an earlier session has given, each with its row."""
-        self._database.insert("INSERT OR IGNORE INTO ids VALUES (?, ?)", names)
+    def _note(self, name: str, row: int) -> None:
+        self._last = max(self._last, (len(name), name))
+        self._unwritten += (name, row)
+        if len(self._unwritten) == 2 * _NAMES_AT_ONCE:
+            self._write()
+
+    def _write(self) -> None:
+        if self._unwritten:
+            pairs = ", ".join(["(?, ?)"] * (len(self._unwritten) // 2))
+            self._database.execute(f"{_INSERT} {pairs}", self._unwritten)
+            self._unwritten.clear()
 
     def count_odd(self, row: int) -> None:
         """Count a row whose id names nothing, once."""
@@ -258,13 +285,6 @@ class TemporaryDatabase:
         """Execute a statement; a StorageError where the disk has no room."""
         try:
             return self._connection.execute(statement, values)
-        except sqlite3.Error as error:
-            raise _no_room(error) from error
-
-    def insert(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
-        """Execute a statement for each of some rows."""
-        try:
-            self._connection.executemany(statement, rows)
         except sqlite3.Error as error:
             raise _no_room(error) from error
 

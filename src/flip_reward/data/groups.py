@@ -116,16 +116,16 @@ def read_sources(
         if isinstance(found, InvalidRow) or ids is None:
             yield found
         elif grouping is None or not is_whole(found):
-            name = ids.claim(found.group.id, row=found.position)
-            same = name == found.group.id
-            yield found if same else replace(found, group=replace(found.group, id=name))
+            group_id = found.group.id
+            name = ids.claim(group_id, row=found.position)
+            yield found if name == group_id else replace(found, group=replace(found.group, id=name))
 
 
 def _count_odd_ids(rows: Iterable[PlacedRow], shape: Shape, ids: UniqueIds) -> Iterator[PlacedRow]:
     for row in rows:
-        if isinstance(row.row, RawRow) and row.group is not None:
+        if row.group is not None and isinstance(row.row, RawRow):
             value = row.row.values.get(shape.id)
-            if read_id(value) is None and not is_missing(value):
+            if value != row.group.group.id and read_id(value) is None and not is_missing(value):
                 ids.count_odd(row.group.position)
         yield row
 

@@ -27,7 +27,7 @@ from flip_reward.data.tables.arrow import make_fields
 from flip_reward.data.tables.push import check_push, push_table
 from flip_reward.data.tables.survey import Survey, survey_rows
 from flip_reward.scoring.record_index import LineIndex, RecordIndex
-from flip_reward.scoring.records import RecordLine
+from flip_reward.scoring.records import Record, RecordLine
 from flip_reward.scoring.run_folder import RECORDS, REJECTED, read_records_in_input_order
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ def write_scores(output: Output, survey: Survey | None, folder: Path, rows: RunR
     if output.path is not None and output.only_scores:
         found = read_records_in_input_order(folder)
         records = (record for record in found if rows.limit is None or record.row < rows.limit)
-        write_table(output.path, map(RecordLine.of, records), RecordLine)
+        write_table(output.path, map(Record.lay_out, records), RecordLine)
     if survey is None:
         return []
     return write_output(output, survey, lambda: rows.read_scored(folder), _find_columns(folder, rows))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import orjson
-from pydantic import TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Cost, Likelihood, Outcome, Part, Reading, Sample, Score, Usage
@@ -44,7 +44,43 @@ class Record:
 
     def to_line(self) -> bytes:
         """Return the record as one line of JSON."""
-        return RecordLine.of(self).dump()
+        return orjson.dumps(self.lay_out(), option=orjson.OPT_APPEND_NEWLINE)
+
+    def lay_out(self) -> dict[str, object]:
+        """Return the fields of `RecordLine`. orjson writes dictionaries in half the time that dataclasses take."""
+        score, cost = self.score, self.score.cost
+        usage = cost.usage
+        return {
+            "id": self.id,
+            "row": self.row,
+            "group_id": self.group_id,
+            "group_size": self.group_size,
+            "response_index": self.response_index,
+            "outcome": score.outcome,
+            "reward": score.value,
+            "precision": score.precision,
+            "recall": score.recall,
+            "instruction": self.instruction,
+            "inferred_instruction": score.inferred_instruction,
+            "reasoning": score.reasoning,
+            "raw_reply": score.raw_reply,
+            "detail": score.detail,
+            "usage": {
+                "prompt_tokens": usage.prompt_tokens,
+                "completion_tokens": usage.completion_tokens,
+                "cached_tokens": usage.cached_tokens,
+            },
+            "attempts": cost.attempts,
+            "latency_seconds": round(cost.latency_seconds, 6),
+            "cached": cost.cached,
+            "spread": score.spread,
+            "samples": list(map(SampleLine.of, score.samples)) if score.samples else [],
+            "likelihood": score.likelihood,
+            "cautions": score.cautions,
+            "parts": score.parts,
+            "copied_share": score.copied_share,
+            "other_reading": score.other_reading,
+        }
 
     @classmethod
     def from_line(cls, line: bytes) -> Record:
@@ -113,10 +149,7 @@ class SampleLine:
 
 @dataclass
 class RecordLine:
-    """The fields of a record as they stand in `records.jsonl`, in JSON lines and in Parquet, in this order.
-
-    Neither frozen nor slotted: it lives for one line, and takes a third of the time to make and to write.
-    """
+    """The fields of a record as they stand in `records.jsonl`, in JSON lines and in Parquet, in this order."""
 
     id: str
     row: int
@@ -158,41 +191,38 @@ class RecordLine:
             raise ValueError("not a record: a count is too large")
         return fields
 
-    def dump(self) -> bytes:
-        """Return the line."""
-        return orjson.dumps(self, option=orjson.OPT_APPEND_NEWLINE)
+
+_Count = Annotated[int, Field(le=MOST_COUNTED)]
+
+
+class CountedUsage(BaseModel):
+    """Tokens of a record."""
+
+    prompt_tokens: _Count = 0
+    completion_tokens: _Count = 0
+
+
+class CountedRecord(BaseModel):
+    """The fields of a record that a run counts when it is resumed: to read no others takes half the time."""
+
+    row: Annotated[int, Field(ge=0, lt=MOST_ROWS)]
+    group_id: str
+    group_size: Annotated[int, Field(le=MOST_RESPONSES)]
+    response_index: Annotated[int, Field(ge=0)]
+    outcome: Outcome
+    reward: float | None
+    detail: str | None
+    usage: CountedUsage
+    cached: bool
+    cautions: tuple[Caution, ...] = ()
 
     @classmethod
-    def of(cls, record: Record) -> Self:
-        """Lay out a record."""
-        score, cost = record.score, record.score.cost
-        return cls(
-            record.id,
-            record.row,
-            record.group_id,
-            record.group_size,
-            record.response_index,
-            score.outcome,
-            score.value,
-            score.precision,
-            score.recall,
-            record.instruction,
-            score.inferred_instruction,
-            score.reasoning,
-            score.raw_reply,
-            score.detail,
-            cost.usage,
-            cost.attempts,
-            round(cost.latency_seconds, 6),
-            cost.cached,
-            score.spread,
-            tuple(map(SampleLine.of, score.samples)) if score.samples else (),
-            score.likelihood,
-            score.cautions,
-            score.parts,
-            score.copied_share,
-            score.other_reading,
-        )
+    def read(cls, line: bytes) -> Self:
+        """Read them from a line. A ValueError where one is damaged."""
+        found = cls.model_validate_json(line, strict=True)
+        if found.response_index >= found.group_size or (found.reward is None) == (found.outcome is Outcome.SCORED):
+            raise ValueError("not a record: there is no such response, or a reward without a score")
+        return found
 
 
 @cache

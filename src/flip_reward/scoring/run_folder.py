@@ -30,7 +30,7 @@ from flip_reward.errors import OptionError, RunError, RunLockedError, StorageErr
 from flip_reward.scoring.folders import MANIFEST, recognise
 from flip_reward.scoring.manifest import Manifest, RunConfiguration, Session
 from flip_reward.scoring.record_index import RecordIndex, damaged
-from flip_reward.scoring.records import Record, RecordLine
+from flip_reward.scoring.records import CountedRecord, Record
 from flip_reward.scoring.shards.marks import mark, remove_mark
 from flip_reward.scoring.summary import Summary, Tally
 
@@ -75,6 +75,8 @@ class CompletedRows:
 
     def pending(self, row: int, *, group_size: int) -> list[int]:
         """Return the indices of a row's responses that are not completed."""
+        if row not in self and row not in self._partial:
+            return list(range(group_size))
         done = self._done(row)
         return [index for index in range(group_size) if index not in done]
 
@@ -86,7 +88,6 @@ class CompletedRows:
 
 RECORDS, REJECTED, SUMMARY = "records.jsonl", "rejected_rows.jsonl", "summary.json"
 LOCK = ".lock"
-_NAMES_AT_ONCE = 1000
 _MOST_TRIES = 20
 
 LOCK_VARIABLE = "FLIP_REWARD_LOCK"
@@ -142,26 +143,26 @@ class RunFolder:
     def _open(self, held: ExitStack, *, whole_groups: bool) -> None:
         self._records = held.enter_context(AppendOnlyFile(self.path / RECORDS))
         self.dropped_bytes = self._records.dropped_bytes
-        self.completed, self.ids, self.tally = CompletedRows(), held.enter_context(closing(UniqueIds())), Tally()
-        names: list[tuple[str, int]] = []
-        for row, group in groupby(_read_lines(self.path, RecordLine.read), key=attrgetter("row")):
-            lines = list(group)
-            names.append((lines[0].group_id, row))
-            if len(names) == _NAMES_AT_ONCE:
-                self.ids.remember(names)
-                names.clear()
-            if whole_groups:
-                lines = lines[-lines[-1].group_size :]
-                if len(lines) < lines[-1].group_size or not all(map(self._stays, lines)):
-                    continue
-            self._count(filter(self._stays, lines))
-        self.ids.remember(names)
+        self.completed, self.tally = CompletedRows(), Tally()
+        self.ids = held.enter_context(closing(UniqueIds(_read_names(self.path))))
+        lines = _read_lines(self.path, CountedRecord.read)
+        for line in filter(self._stays, self._whole_groups(lines) if whole_groups else lines):
+            self.completed.add(row=line.row, group_size=line.group_size, response_index=line.response_index)
+            self.tally.add_line(line)
         self.resumed_responses = self.tally.responses
         (self.path / REJECTED).unlink(missing_ok=True)  # every session lists them again, since none is ever completed
         self._rejected: AppendOnlyFile | None = None
         self.rejected_rows = 0
 
-    def _stays(self, line: RecordLine) -> bool:
+    def _whole_groups(self, lines: Iterable[CountedRecord]) -> Iterator[CountedRecord]:
+        """Leave out groups of which a response is missing or is scored again."""
+        for _, group in groupby(lines, key=attrgetter("row")):
+            found = list(group)
+            found = found[-found[-1].group_size :]
+            if len(found) == found[-1].group_size and all(map(self._stays, found)):
+                yield from found
+
+    def _stays(self, line: CountedRecord) -> bool:
         return line.outcome.is_final(retry_refused=self._retry_refused)
 
     def addresses(self, engine: str) -> set[str]:
@@ -179,18 +180,14 @@ class RunFolder:
             self._manifest.write(self.path / MANIFEST)
             self._servers, self._begun = {}, True
 
-    def append(self, records: Iterable[Record]) -> None:
-        """Write the records of one group, all or none of them, and count them."""
-        lines = list(map(RecordLine.of, records))
+    def append(self, records: Sequence[Record]) -> None:
+        """Write the records of some groups, all or none of them, and count them."""
         self.begin()
-        self._records.append(b"".join(map(RecordLine.dump, lines)))
-        self._count(lines)
-
-    def _count(self, lines: Iterable[RecordLine]) -> None:
-        for line in lines:
-            if not line.outcome.retryable:
-                self.completed.add(row=line.row, group_size=line.group_size, response_index=line.response_index)
-            self.tally.add_line(line)
+        self._records.append(b"".join([record.to_line() for record in records]))
+        for record in records:
+            if record.completed:
+                self.completed.add(row=record.row, group_size=record.group_size, response_index=record.response_index)
+            self.tally.add(record.score)
 
     def reject(self, row: InvalidRow) -> None:
         """List a row that cannot be scored."""
@@ -238,6 +235,11 @@ class RunFolder:
 def read_records(path: Path) -> Iterator[Record]:
     """Read the records of a run folder in the order of finishing. A half-written last line is left out."""
     return _read_lines(path, Record.from_line)
+
+
+def _read_names(path: Path) -> Iterator[tuple[str, int]]:
+    """Read what the groups of the records are called, each with its row."""
+    return ((fields["group_id"], fields["row"]) for fields in _read_lines(path, orjson.loads))
 
 
 def _read_lines(path: Path, read: Callable[[bytes], T]) -> Iterator[T]:

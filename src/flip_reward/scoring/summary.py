@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Outcome, Score, Usage
-from flip_reward.scoring.records import RecordLine
+from flip_reward.scoring.records import CountedRecord, CountedUsage
 
 MOST_DISTINCT = 1 << 16
 """Up to this many different numbers are kept as they are. F1 over texts of usual length has a few thousand."""
@@ -46,7 +46,10 @@ class RewardCounts:
     def add(self, value: float) -> None:
         """Count one number."""
         self._sum += value
-        self._minimum, self._maximum = min(self._minimum, value), max(self._maximum, value)
+        if value < self._minimum:
+            self._minimum = value
+        if value > self._maximum:
+            self._maximum = value
         self._counts[_shorten(value) if self._coarse else value] += 1
         if len(self._counts) > MOST_DISTINCT and not self._coarse:
             self._coarse = True
@@ -173,16 +176,25 @@ class Tally:
         return self.outcomes.total()
 
     def add(self, score: Score) -> None:
-        """Count one score. Tokens of a cached reply were spent earlier and are not counted again."""
-        self._add(score.outcome, score.value, score.detail, score.cautions)
-        self._spend(score.cost.usage, cached=score.cost.cached)
+        """Count one score."""
+        self._add(
+            score.outcome, score.value, score.detail, score.cautions, score.cost.usage, cached=score.cost.cached
+        )
 
-    def add_line(self, line: RecordLine) -> None:
+    def add_line(self, line: CountedRecord) -> None:
         """Count the score of a record."""
-        self._add(line.outcome, line.reward, line.detail, line.cautions)
-        self._spend(line.usage, cached=line.cached)
+        self._add(line.outcome, line.reward, line.detail, line.cautions, line.usage, cached=line.cached)
 
-    def _add(self, outcome: Outcome, value: float | None, detail: str | None, cautions: tuple[Caution, ...]) -> None:
+    def _add(
+        self,
+        outcome: Outcome,
+        value: float | None,
+        detail: str | None,
+        cautions: tuple[Caution, ...],
+        usage: Usage | CountedUsage,
+        *,
+        cached: bool,
+    ) -> None:
         self.outcomes[outcome] += 1
         if cautions:
             self.cautions.update(cautions)
@@ -190,9 +202,7 @@ class Tally:
             self._rewards.add(value)
         elif detail:
             self.details.setdefault(outcome, detail)
-
-    def _spend(self, usage: Usage, *, cached: bool) -> None:
-        if cached:
+        if cached:  # tokens of a cached reply were spent earlier
             self.answered_from_cache += 1
         else:
             self.prompt_tokens += usage.prompt_tokens

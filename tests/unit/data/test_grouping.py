@@ -161,3 +161,24 @@ def test_every_row_is_found_in_its_group_and_a_resumed_run_has_the_same_names(
     )
     rest = list(rows)
     assert rest == [one for one in everything if isinstance(one, InvalidRow) or one.position not in done]
+
+
+IDS = st.one_of(st.integers(0, 30).map(str), st.sampled_from(["a", "a-row-3", "a-row-3-row-5", "row-9", "é"]))
+
+
+@given(st.lists(IDS), st.integers(0, 40), st.booleans())
+def test_names_are_unique_in_any_order_of_ids(found: list[str], begun: int, counts_up: bool) -> None:
+    found = [*(map(str, range(250)) if counts_up else ()), *found]
+    owners: dict[str, int] = {}
+    expected = []
+    for row, one in enumerate(found):
+        name = one
+        while owners.setdefault(name, row) != row:
+            name = f"{name}-row-{row}"
+        expected.append(name)
+    ids = UniqueIds()
+    assert [ids.claim(one, row=row) for row, one in enumerate(found)] == expected
+    assert ids.repeated == sum(name != one for name, one in zip(expected, found, strict=True))
+    resumed = UniqueIds((name, row) for row, name in enumerate(expected[:begun]))
+    rest = [resumed.claim(one, row=row) for row, one in enumerate(found) if row >= begun]
+    assert rest == expected[begun:]

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import fields
+
 import orjson
+import pytest
 
 from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Cost, Likelihood, Outcome, Part, Reading, Sample, Score, Usage
-from flip_reward.scoring.records import Record
+from flip_reward.scoring.records import CountedRecord, Record, RecordLine
 
 SAMPLES = (
     Sample(0.5, Outcome.SCORED, 0.25, 1.0, "Name fruits.", "raw", "They are fruits."),
@@ -75,3 +78,43 @@ def test_a_line_holds_the_fields_of_a_record_flat_and_in_their_order() -> None:
         '"attempts":0,"latency_seconds":0.123457,"cached":false,"spread":null,"samples":[],"likelihood":null,'
         '"cautions":[],"parts":[],"copied_share":null,"other_reading":null}\n'
     )
+
+
+def test_a_line_holds_what_is_read_of_it() -> None:
+    assert list(Record(0, "row-0", 1, 0, "Hi", SCORE).lay_out()) == [field.name for field in fields(RecordLine)]
+
+
+def test_what_is_counted_is_what_was_written() -> None:
+    found = CountedRecord.read(Record(3, "row-3", 2, 1, "Name three fruits.", SCORE).to_line())
+    assert (found.row, found.group_id, found.group_size, found.response_index) == (3, "row-3", 2, 1)
+    assert (found.outcome, found.reward, found.detail, found.cached) == (Outcome.SCORED, 0.5, "detail", True)
+    assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (3, 2)
+    assert found.cautions == (Caution.SHORT_RESPONSE,)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"row": -1},
+        {"row": 1 << 30},
+        {"row": "1"},
+        {"row": True},
+        {"group_size": 1},
+        {"group_size": (1 << 24) + 1},
+        {"response_index": -1},
+        {"reward": None},
+        {"reward": "0.5"},
+        {"outcome": "empty_reply"},
+        {"outcome": "good"},
+        {"usage": 7},
+        {"usage": {"prompt_tokens": 1 << 54}},
+        {"cached": 1},
+        {"cautions": ["none"]},
+        {"group_id": None},
+    ],
+)
+def test_a_damaged_record_is_not_counted(damage: dict[str, object]) -> None:
+    line = Record(3, "row-3", 2, 1, "Name three fruits.", SCORE).to_line()
+    assert CountedRecord.read(line).row == 3
+    with pytest.raises(ValueError, match=r"."):
+        CountedRecord.read(orjson.dumps({**orjson.loads(line), **damage}))

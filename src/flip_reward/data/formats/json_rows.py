@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 import orjson
 
 from flip_reward.data.formats.compressed import COMPRESSIONS, DamagedStreamError, read_some
-from flip_reward.data.formats.limits import LONGEST_ROW, TOO_LONG, read_line
+from flip_reward.data.formats.limits import LONGEST_ROW, TOO_LONG, read_line, skip_rest
 from flip_reward.data.formats.text import OFFERED, TextFile
 from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
 from flip_reward.data.storage import StoredFile
@@ -116,13 +116,15 @@ def read_json_lines(stream: BinaryIO, skip: Skip) -> Iterator[Row]:
     """Read one JSON object a line. Blank lines are skipped and have no position."""
     position, line_number = -1, 0
     try:
-        for line_number, line in enumerate(iter(partial(read_line, stream), b""), 1):
+        for line_number, line in enumerate(iter(partial(stream.readline, LONGEST_ROW + 1), b""), 1):
+            if too_long := len(line) > LONGEST_ROW:
+                skip_rest(stream)
             if line.isspace():
                 continue
             position += 1
             if skip(position):
                 continue
-            if len(line) > LONGEST_ROW:
+            if too_long:
                 yield InvalidRow(position, line_number, TOO_LONG)
                 continue
             try:
@@ -130,7 +132,10 @@ def read_json_lines(stream: BinaryIO, skip: Skip) -> Iterator[Row]:
             except orjson.JSONDecodeError:
                 yield _read_json_again(position, line_number, line)
                 continue
-            yield _to_row(position, line_number, _with_large_integers(values, line))
+            if type(values) is dict and float not in map(type, values.values()):
+                yield RawRow(position, line_number, values)
+            else:
+                yield _to_row(position, line_number, _with_large_integers(values, line))
     except DamagedStreamError as error:
         yield InvalidRow(position + 1, line_number + 1, str(error))
 
@@ -152,9 +157,7 @@ def _read_json_again(position: int, line_number: int, line: bytes) -> Row:
 
 def _with_large_integers(values: object, line: bytes) -> object:
     """Read a row again where the fast parser has rounded an integer of more than 64 bits, such as an id."""
-    if type(values) is not dict or float not in map(type, values.values()):
-        return values
-    if any(type(value) is float and abs(value) >= _LARGE for value in values.values()):
+    if type(values) is dict and any(type(value) is float and abs(value) >= _LARGE for value in values.values()):
         with suppress(ValueError, RecursionError):
             return json.loads(line)
     return values

@@ -20,10 +20,16 @@ class _LineStream(Protocol[_Line_co]):
 
 def read_line(stream: _LineStream[AnyStr]) -> AnyStr:
     """Read a line to its end, but keep no more than a little over `LONGEST_ROW` of it; nothing at the end."""
-    line = piece = stream.readline(LONGEST_ROW + 1)
-    while len(piece) > LONGEST_ROW:
-        piece = stream.readline(LONGEST_ROW + 1)
+    line = stream.readline(LONGEST_ROW + 1)
+    if len(line) > LONGEST_ROW:
+        skip_rest(stream)
     return line
+
+
+def skip_rest(stream: _LineStream[AnyStr]) -> None:
+    """Go on behind a line of which so much was read."""
+    while len(stream.readline(LONGEST_ROW + 1)) > LONGEST_ROW:
+        pass
 
 
 def count_bytes(value: object) -> int:

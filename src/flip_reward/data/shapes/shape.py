@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from flip_reward.core.conversation import Group
+from flip_reward.core.conversation import Group, Message
 from flip_reward.data.cells import is_null, read_id
 from flip_reward.data.shapes.columns import (
     COLUMNS_EXAMPLE,
@@ -28,6 +28,9 @@ from flip_reward.data.shapes.conversations import (
 )
 from flip_reward.data.shapes.preference import Preference
 from flip_reward.errors import ConversationError, DataError
+
+_LISTS = ("messages", "responses")
+"""Columns that hold no plain text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Shape:
         An empty or missing response is kept, since it has an outcome of its own; an empty instruction is an error.
         """
         group_id = read_id(values.get(self.id)) or default_id
+        if (plain := self._read_texts(values, group_id)) is not None:
+            return plain
         replies = [Reply("")] if self.prompts_only and not self.candidate_columns else self._read_replies(values)
         if replies is None:
             blank = any(name in values for column in self.alternatives for name in column.needs)
@@ -89,6 +94,15 @@ class Shape:
         if conversation is None:
             raise self._missing(self.conversations, values)
         return _make_group(conversation, [""] if self.prompts_only else [reply.text for reply in replies], group_id)
+
+    def _read_texts(self, values: Mapping[str, object], group_id: str) -> Group | None:
+        """Make the group of a row of two texts that stand for nothing else, as most rows are."""
+        if self.transcripts or self.lists or self.prompts_only or self.candidate_columns:
+            return None
+        prompt, response = _find_text(self.conversations, values), _find_text(self.alternatives, values)
+        if not prompt or prompt.isspace() or response is None:
+            return None
+        return _check_texts(Group((Message("user", prompt),), (response,), group_id))
 
     def choose(self, values: Mapping[str, object]) -> tuple[bool, ...]:
         """Say for each candidate of a row whether it is one of the better ones; a DataError where nothing says it."""
@@ -163,6 +177,17 @@ class _Cell(NamedTuple):
     value: object
 
 
+def _find_text(columns: Sequence[Column], values: Mapping[str, object]) -> str | None:
+    """Return what stands in the first column with a value, where it is a text that holds no list."""
+    for column in columns:
+        value = values.get(column.name)
+        if type(value) is str:
+            return None if value.startswith("[") or column.name in _LISTS or column.fields else value
+        if column.fields or value is not None:
+            return None
+    return None
+
+
 def _join(prompt: str | list[ChatMessage] | None, replies: Sequence[Reply]) -> str | list[ChatMessage] | None:
     """Put the conversation together: cells of candidates may repeat it, or go on where the prompt ends."""
     if len(replies) == 1 and not replies[0].before:
@@ -185,6 +210,10 @@ def _make_group(prompt: str | list[ChatMessage], responses: Sequence[str], group
         group = Group.of(prompt, responses, id=group_id)
     except ConversationError as error:
         raise DataError(str(error), hint=error.hint) from error
+    return _check_texts(group)
+
+
+def _check_texts(group: Group) -> Group:
     for message in group.messages:
         if not message.content.isascii():
             _encodable(message.content, f"{message.role} message")
