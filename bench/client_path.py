@@ -2,7 +2,8 @@
 
 The path measured is the whole one: a JSONL row -> group -> prompt -> HTTP request -> reply -> F1 -> record on disk.
 The server runs in a process of its own on the other core. Each client runs in a fresh process on one core, with the
-same event loop, the same prompts of 3 kB, made before the clock runs, and 64 or 512 requests in flight:
+same event loop, the same setting of the garbage collector, the same prompts of 3 kB, made before the clock runs, and
+64 or 512 requests in flight:
 
 - bare: aiohttp and orjson in the shortest loop, with nothing around them;
 - openai: `openai.AsyncOpenAI`;
@@ -14,6 +15,7 @@ Run `python bench/client_path.py` (needs bench/requirements.txt).
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import random
@@ -163,6 +165,7 @@ CLIENTS = {"ours": run_ours, "bare": run_bare, "openai": run_openai, "litellm": 
 def run_client(name: str, base_url: str, in_flight: int) -> None:
     """Drive one client on one core, and print the seconds it took."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    gc.set_threshold(50_000)  # as a run has it
     try:
         from uvloop import new_event_loop
     except ImportError:

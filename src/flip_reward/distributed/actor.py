@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import TypeAlias
 
 from flip_reward.core.conversation import Group
 from flip_reward.engines.base import Completion, LogprobRequest, Request, TokenLogprobs
+from flip_reward.engines.machine import OBJECTS_BETWEEN_COLLECTIONS
 from flip_reward.engines.stopping import StopSignal, current_stop
 from flip_reward.errors import EngineUnavailableError, FlipRewardError
 from flip_reward.rewards.base import RewardModel, ScoredGroup
@@ -79,6 +81,7 @@ class ScoringActor:
         self._shared = SharedEngines()
         self._reward: RewardModel | None = None
         self._stop = StopSignal()
+        gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
 
     async def place(self) -> str:
         """Return the name of the node that this worker runs on."""

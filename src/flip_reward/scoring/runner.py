@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Protocol, TypeVar
@@ -14,6 +16,7 @@ from flip_reward.core.score import Outcome, Score
 from flip_reward.data.groups import SourceRow
 from flip_reward.data.rows import InvalidRow
 from flip_reward.engines.batch.lines import RowRequests, current_row
+from flip_reward.engines.machine import OBJECTS_BETWEEN_COLLECTIONS
 from flip_reward.engines.stopping import StopSignal, current_stop
 from flip_reward.errors import ConversationError, DataError, RequestDroppedError, RunStoppedError
 from flip_reward.rewards.base import RewardModel, ScoredGroup
@@ -133,6 +136,16 @@ async def run_workers(count: int, work: Callable[[], Coroutine[object, object, N
         await asyncio.gather(*workers, return_exceptions=True)
 
 
+@contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], OBJECTS_BETWEEN_COLLECTIONS) if before[0] else 0, *before[1:])  # 0 is off
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def _read_ahead(rows: Iterator[T], count: int) -> Iterator[T]:
     """Read so many rows at once. Those before an error come before it."""
     read: list[T] | None = None
@@ -191,7 +204,8 @@ class Run:
         try:
             same_model = self._limits.same_model
             pending = await check_servers(rows, self._folder, self._reward.engines, same_model=same_model)
-            await self._score_rows(_read_ahead(pending, self._at_once))
+            with _collecting_seldom():
+                await self._score_rows(_read_ahead(pending, self._at_once))
             self._failures.raise_if_lost()
             complete = not (self._left_early or self._deferred)
         finally:

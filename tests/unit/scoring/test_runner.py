@@ -1,6 +1,7 @@
 """Runs of judges through the whole scoring path: groups are scored, recorded and resumed as a whole."""
 
 import asyncio
+import gc
 import json
 import resource
 import signal
@@ -159,3 +160,23 @@ def test_rows_before_one_that_cannot_be_read_are_scored(tmp_path: Path) -> None:
         asyncio.run(opened.run(rows=fail_in_the_end()))
     opened.folder.close()
     assert [record.row for record in records(tmp_path)] == list(range(100))
+
+
+@pytest.mark.parametrize(("before", "within"), [((700, 10, 10), 50_000), ((90_000, 5, 5), 90_000), ((0, 10, 10), 0)])
+def test_garbage_is_collected_seldom_while_a_run_goes_on(
+    before: tuple[int, int, int], within: int, tmp_path: Path
+) -> None:
+    seen = list[int]()
+
+    def reply(_: Request) -> Completion:
+        seen.append(gc.get_threshold()[0])
+        return Completion("Name a fruit.")
+
+    usual = gc.get_threshold()
+    try:
+        gc.set_threshold(*before)
+        run(FlipReward(ScriptedEngine(reply)), tmp_path)
+        assert set(seen) == {within}
+        assert gc.get_threshold() == before
+    finally:
+        gc.set_threshold(*usual)
