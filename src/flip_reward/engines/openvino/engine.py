@@ -48,6 +48,8 @@ CACHE_TOKENS = 32_768
 TOKENIZERS = 4
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f16"}
 """Left to itself OpenVINO takes bfloat16 where the processor has it, and a cache of 8 bits, and is hardly faster."""
+_SHAPES_KEPT = 100
+"""OpenVINO keeps what it compiles for each shape of a batch, 5,000 of them by default: memory grew for hours."""
 
 
 class OpenVinoEngine:
@@ -210,9 +212,8 @@ def load_pipeline(
     scheduler.dynamic_split_fuse = False  # a prompt in pieces would be rounded as its neighbours cut it
     scheduler.enable_prefix_caching = False
     try:
-        return openvino_genai.ContinuousBatchingPipeline(
-            str(weights), scheduler, "CPU", {**PRECISION, "INFERENCE_NUM_THREADS": threads}
-        )
+        properties = {**PRECISION, "INFERENCE_NUM_THREADS": threads, "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES_KEPT}
+        return openvino_genai.ContinuousBatchingPipeline(str(weights), scheduler, "CPU", properties)
     except RuntimeError as error:
         reason = str(error).strip().rpartition("\n")[2]
         raise EngineUnavailableError(
