@@ -92,8 +92,8 @@ class Request:
     top_logprobs: int = 0
 
     def __hash__(self) -> int:
-        """Hash the last message alone: nearly all requests differ in it, and all of one takes three times as long."""
-        return hash(self.messages[-1].content) if self.messages else 0
+        """Hash what the messages say: nearly all requests differ in it, and all of one takes three times as long."""
+        return hash(tuple([message.content for message in self.messages]))
 
     @property
     def repeatable(self) -> bool:
