@@ -233,10 +233,8 @@ def resolve_engine(
             return _by_transformers(config, environment, classifier)
         case EngineKind.SERVER:
             return _over_http(config, environment, classifier)
-        case EngineKind.OPENVINO:
-            return _by_openvino(config, environment)
-        case EngineKind.EMBEDDED:
-            return _in_process(config, environment)
+        case EngineKind.OPENVINO | EngineKind.EMBEDDED as kind:
+            return _by_gguf(config, environment, kind)
 
 
 def choose_model(
@@ -459,27 +457,13 @@ def _over_http(config: EngineConfig, environment: Mapping[str, str], classifier:
     return _around(engine, config, environment, config.requests_at_once)
 
 
-def _in_process(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
+def _by_gguf(config: EngineConfig, environment: Mapping[str, str], kind: EngineKind) -> Engine:
     from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
-
-    file = _locate(_file_name(_name(config)))
-    engine = EmbeddedEngine(
-        file.path,
-        adapter_path=file.adapter,
-        slots=config.slots,
-        threads=config.threads,
-        context_tokens=config.context_tokens,
-        no_thinking=config.no_thinking,
-        name=file.name,
-    )
-    return _around(engine, config, environment, engine.slots)
-
-
-def _by_openvino(config: EngineConfig, environment: Mapping[str, str]) -> Engine:
     from flip_reward.engines.openvino.engine import OpenVinoEngine
 
     file = _locate(_file_name(_name(config)))
-    engine = OpenVinoEngine(
+    make = OpenVinoEngine if kind is EngineKind.OPENVINO else partial(EmbeddedEngine, slots=config.slots)
+    engine = make(
         file.path,
         adapter_path=file.adapter,
         threads=config.threads,
@@ -487,7 +471,8 @@ def _by_openvino(config: EngineConfig, environment: Mapping[str, str]) -> Engine
         no_thinking=config.no_thinking,
         name=file.name,
     )
-    return _around(engine, config, environment, config.requests_at_once)
+    concurrency = engine.slots if isinstance(engine, EmbeddedEngine) else config.requests_at_once
+    return _around(engine, config, environment, concurrency)
 
 
 def _locate(model: str) -> ModelFile:
