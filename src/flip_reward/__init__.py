@@ -14,7 +14,7 @@ from flip_reward.audit.call import audit_rewards, audit_rollouts
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.score import Cost, Outcome, Score
 from flip_reward.engines.base import Completion, Engine, Request, Sampling
-from flip_reward.engines.config import load_engine
+from flip_reward.engines.loading import load_engine
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import FlipRewardError
 from flip_reward.metrics import f1_score, normalize_answer

@@ -16,7 +16,8 @@ from rich.console import Console
 from flip_reward.cli.console import ProgressDisplay
 from flip_reward.core.score import Usage
 from flip_reward.engines.base import Sampling
-from flip_reward.engines.config import EngineConfig, resolve_engine, split_engine_options
+from flip_reward.engines.config import EngineConfig, split_engine_options
+from flip_reward.engines.loading import resolve_engine
 from flip_reward.errors import EngineUnavailableError, OptionError
 from flip_reward.selection.candidates import Candidate
 from flip_reward.selection.policy import Policy

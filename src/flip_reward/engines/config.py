@@ -1,4 +1,4 @@
-"""A model's name -> an engine with everything around it."""
+"""A model's name, and settings -> which engine runs it, and whether it can; nothing is loaded."""
 
 from __future__ import annotations
 
@@ -8,23 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field
 
-from flip_reward.engines.base import Engine
-from flip_reward.engines.cache import open_cache
 from flip_reward.engines.classifying import ClassifierOptions
-from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED, ModelFile, locate_model
+from flip_reward.engines.files import DEFAULT_NAMES, SMOLLM2_135M, TUNED
 from flip_reward.engines.lora.adapter import GGUF_FILE, GgufAdapter, find_gguf_adapter
 from flip_reward.engines.lora.inferrer import find_tuning_in
 from flip_reward.engines.lora.shipped import SHIPPED, Tuning
 from flip_reward.engines.machine import has_gpu, has_openvino
-from flip_reward.engines.middleware import RetryPolicy, build_stack
-from flip_reward.engines.scripted import ScriptedEngine
+from flip_reward.engines.middleware import RetryPolicy
 from flip_reward.errors import OptionError
 from flip_reward.redact import show_address
 from flip_reward.settings import Setting, changed, declared
@@ -168,6 +164,11 @@ class EngineConfig:
     ] = None
 
     @property
+    def name(self) -> str:
+        """The model's name, or that of the default one."""
+        return self.model or TUNED
+
+    @property
     def requests_at_once(self) -> int:
         """The most requests in flight: more where a GPU computes as many as fit `batch_tokens` together."""
         if self.concurrency is not None:
@@ -180,7 +181,7 @@ class EngineConfig:
 
         The scripted model takes them all: it stands in for any other, to try a command without one.
         """
-        kind = _find_kind(self, environment)
+        kind = find_kind(self, environment)
         if kind is EngineKind.SCRIPTED:
             return []
         return [name for name in changed(self) if kind not in (_kinds(name) or (kind,))]
@@ -200,43 +201,6 @@ def supported_by(setting: str) -> str:
     return " and ".join(_kinds(setting))
 
 
-def load_engine(model: str | None = None, **settings: Any) -> Engine:  # noqa: ANN401 - EngineConfig has their types
-    """Make the engine of a model: one that answers requests, with retries, a limit on requests in flight and a cache.
-
-    Args:
-        model: "embedded" (the default without a server), PATH.gguf, `hf://owner/repo/file.gguf`, any of these as
-            "openvino:NAME" or "llama.cpp:NAME", "transformers:NAME", or the name by which a server knows it.
-        settings: Further fields of `EngineConfig`, such as `base_url`.
-
-    Raises:
-        OptionError: There is no such model, it lacks a server, or a setting has no effect with it.
-        MissingDependencyError: The library that runs it is not installed.
-
-    Example:
-        >>> load_engine("scripted").model
-        'scripted'
-    """
-    return resolve_engine(EngineConfig(model, **settings))
-
-
-def resolve_engine(
-    config: EngineConfig, environment: Mapping[str, str] = os.environ, *, classifier: ClassifierOptions | None = None
-) -> Engine:
-    """Make the engine that a configuration names; see `load_engine`. With `classifier` it rates responses."""
-    check_engine(config, environment)
-    if classifier is not None:
-        check_classifier(config, classifier, environment)
-    match _find_kind(config, environment):
-        case EngineKind.SCRIPTED:
-            return build_stack(ScriptedEngine(), concurrency=config.requests_at_once)
-        case EngineKind.TRANSFORMERS:
-            return _by_transformers(config, environment, classifier)
-        case EngineKind.SERVER:
-            return _over_http(config, environment, classifier)
-        case EngineKind.OPENVINO | EngineKind.EMBEDDED as kind:
-            return _by_gguf(config, environment, kind)
-
-
 def choose_model(
     config: EngineConfig,
     environment: Mapping[str, str] = os.environ,
@@ -254,7 +218,7 @@ def choose_model(
         >>> choose_model(EngineConfig("embedded"), infers=False, ranks_first_tokens=True).model
         'llama.cpp:embedded'
     """
-    if config.model is None and _find_server(config, environment) is None:
+    if config.model is None and find_server(config, environment) is None:
         return replace(config, model=TUNED if infers else SMOLLM2_135M.name)
     if ranks_first_tokens and config.model == TUNED and config.base_url is None:
         return replace(config, model=_BY_LLAMA_CPP + TUNED)
@@ -270,18 +234,18 @@ def describe_model(config: EngineConfig, environment: Mapping[str, str] = os.env
         >>> describe_model(EngineConfig("llama.cpp:embedded"))
         'smollm2-135m+infer-en-1 (llama.cpp, tuned to infer)'
     """
-    name = _name(config)
-    match _find_kind(config, environment):
+    name = strip_engine(config.name)
+    match find_kind(config, environment):
         case EngineKind.SCRIPTED:
             return name
         case EngineKind.SERVER:
-            return f"{name} at {show_address(_find_server(config, environment) or '')}"
+            return f"{name} at {show_address(find_server(config, environment) or '')}"
         case EngineKind.TRANSFORMERS:
-            name, where = name.removeprefix(_BY_TRANSFORMERS), "transformers"
+            where = "transformers"
         case EngineKind.OPENVINO:
-            name, where = _file_name(name), "OpenVINO"
+            where = "OpenVINO"
         case EngineKind.EMBEDDED:
-            name, where = _file_name(name), "llama.cpp"
+            where = "llama.cpp"
     if name == TUNED:
         name = SMOLLM2_135M.name + (f"+{Path(SHIPPED.file_name).stem}" if SHIPPED else "")
     return f"{name} ({where}, tuned to infer)" if find_tuning(config, environment) else f"{name} ({where})"
@@ -289,8 +253,8 @@ def describe_model(config: EngineConfig, environment: Mapping[str, str] = os.env
 
 def check_engine(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> None:
     """Refuse what can be refused before a model is loaded."""
-    kind = _find_kind(config, environment)
-    name = None if config.model is None else _file_name(config.model)
+    kind = find_kind(config, environment)
+    name = None if config.model is None else strip_engine(config.model)
     if kind in _BY_GGUF and name is not None and not _is_embedded(name):
         near = get_close_matches(name, DEFAULT_NAMES, n=1)
         raise OptionError(
@@ -299,11 +263,11 @@ def check_engine(config: EngineConfig, environment: Mapping[str, str] = os.envir
         )
     for setting in config.unsupported(environment):
         raise OptionError(
-            f"the model {_name(config)!r} has no option {setting.replace('_', ' ')!r}",
+            f"the model {config.name!r} has no option {setting.replace('_', ' ')!r}",
             hint=f"{supported_by(setting)} have it",
         )
     if kind is EngineKind.SERVER:
-        if urlsplit(_find_server(config, environment) or "").scheme not in ("http", "https"):
+        if urlsplit(find_server(config, environment) or "").scheme not in ("http", "https"):
             raise OptionError("--base-url is not an http address", hint="for example http://localhost:8000/v1")
         if config.model is None:
             raise OptionError("which model of the server?", hint="name it with --model")
@@ -313,7 +277,7 @@ def check_classifier(
     config: EngineConfig, options: ClassifierOptions, environment: Mapping[str, str] = os.environ
 ) -> None:
     """Refuse a model that cannot be a trained reward model, and settings that have no effect with it."""
-    kind = _find_kind(config, environment)
+    kind = find_kind(config, environment)
     if kind in _BY_GGUF and (config.model is None or runs_in_process(config.model)):
         named = f"{config.model!r} is none" if config.model else "none was named"
         raise OptionError(
@@ -323,7 +287,7 @@ def check_classifier(
         for name in changed(options):
             if name != "label":
                 raise OptionError(
-                    f"the model {_name(config)!r} has no option {name.replace('_', ' ')!r}",
+                    f"the model {config.name!r} has no option {name.replace('_', ' ')!r}",
                     hint=f"{EngineKind.SERVER} have it",
                 )
 
@@ -341,7 +305,7 @@ def split_engine_options(
     }
     for name in dict.fromkeys(name for names in unsupported for name in names):
         if name not in used:
-            models = ", ".join(repr(_name(config)) for config in configs)
+            models = ", ".join(repr(config.name) for config in configs)
             raise OptionError(
                 f"none of the models ({models}) has the option {name.replace('_', ' ')!r}",
                 hint=f"{supported_by(name)} have it",
@@ -355,16 +319,11 @@ def split_engine_options(
 
 def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> Tuning | None:
     """Return how the configured model was tuned to infer, where an adapter says so; nothing is loaded."""
-    model = None if config.model is None else _file_name(config.model)
-    if model is not None and model.startswith(_BY_TRANSFORMERS):
-        model = model.removeprefix(_BY_TRANSFORMERS)
-        if tuning := find_tuning_in(Path(model).expanduser()):
-            return tuning
-    elif config.model == model and (
-        config.base_url or (environment.get("OPENAI_BASE_URL") if model is None else not _is_embedded(model))
-    ):
-        return None  # on a server, or unknown
-    model = model or TUNED
+    kind, model = find_kind(config, environment), strip_engine(config.name)
+    if kind is EngineKind.SERVER:
+        return None
+    if kind is EngineKind.TRANSFORMERS and (tuning := find_tuning_in(Path(model).expanduser())):
+        return tuning
     if model == TUNED:
         return SHIPPED.tuning if SHIPPED else None
     lora = find_gguf_adapter(model)
@@ -377,7 +336,7 @@ def find_tuning(config: EngineConfig, environment: Mapping[str, str] = os.enviro
 
 def asks_server(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a model is reached over HTTP."""
-    return _find_kind(config, environment) is EngineKind.SERVER
+    return find_kind(config, environment) is EngineKind.SERVER
 
 
 def runs_in_process(model: str) -> bool:
@@ -393,100 +352,29 @@ def _is_embedded(model: str | None) -> bool:
     return base in DEFAULT_NAMES or base.startswith("hf://") or base.endswith(".gguf")
 
 
-def _find_kind(config: EngineConfig, environment: Mapping[str, str]) -> EngineKind:
-    name = _name(config)
+def find_kind(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> EngineKind:
+    """Return the kind of engine that a configuration names."""
+    name = config.name
     if name == "scripted":
         return EngineKind.SCRIPTED
     for beginning, kind in _PREFIXES.items():
         if name.startswith(beginning):
             return kind
-    if _find_server(config, environment) is not None:
+    if find_server(config, environment) is not None:
         return EngineKind.SERVER
     # Only llama.cpp has slots: whoever chose some asked for it.
     by_openvino = name == TUNED and config.slots is None and has_openvino()
     return EngineKind.OPENVINO if by_openvino else EngineKind.EMBEDDED
 
 
-def _file_name(model: str) -> str:
-    """Return the name of a GGUF model without that of the engine before it."""
-    return model.removeprefix(_BY_OPENVINO).removeprefix(_BY_LLAMA_CPP)
+def strip_engine(model: str) -> str:
+    """Return a model's name without what says who runs it."""
+    beginning = next(filter(model.startswith, _PREFIXES), "")
+    return model.removeprefix(beginning)
 
 
-def _find_server(config: EngineConfig, environment: Mapping[str, str]) -> str | None:
+def find_server(config: EngineConfig, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the address of the server that a configuration names, itself or by the environment."""
     if config.base_url is not None or _is_embedded(config.model):
         return config.base_url
     return environment.get("OPENAI_BASE_URL") or None
-
-
-def _name(config: EngineConfig) -> str:
-    return config.model or DEFAULT_NAMES[0]
-
-
-def _by_transformers(
-    config: EngineConfig, environment: Mapping[str, str], classifier: ClassifierOptions | None
-) -> Engine:
-    from flip_reward.engines.huggingface.classifier import TransformersClassifier
-    from flip_reward.engines.huggingface.engine import TransformersEngine
-
-    make = TransformersEngine if classifier is None else partial(TransformersClassifier, label=classifier.label)
-    engine = make(
-        _name(config).removeprefix(_BY_TRANSFORMERS),
-        dtype=config.dtype,
-        device=config.device,
-        context_tokens=config.context_tokens,
-        batch_tokens=config.batch_tokens,
-        no_thinking=config.no_thinking,
-    )
-    return _around(engine, config, environment, config.requests_at_once)
-
-
-def _over_http(config: EngineConfig, environment: Mapping[str, str], classifier: ClassifierOptions | None) -> Engine:
-    from flip_reward.engines.http.engine import HttpEngine
-
-    engine = HttpEngine(
-        _find_server(config, environment) or "",
-        _name(config),
-        api_key=environment.get(config.api_key_env),
-        extra_body=config.extra_body,
-        no_thinking=config.no_thinking,
-        keep_marks=config.keep_marks,
-        timeout_seconds=config.timeout_seconds,
-        logprobs_api=config.logprobs_api,
-        classifier=classifier,
-    )
-    return _around(engine, config, environment, config.requests_at_once)
-
-
-def _by_gguf(config: EngineConfig, environment: Mapping[str, str], kind: EngineKind) -> Engine:
-    from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
-    from flip_reward.engines.openvino.engine import OpenVinoEngine
-
-    file = _locate(_file_name(_name(config)))
-    make = OpenVinoEngine if kind is EngineKind.OPENVINO else partial(EmbeddedEngine, slots=config.slots)
-    engine = make(
-        file.path,
-        adapter_path=file.adapter,
-        threads=config.threads,
-        context_tokens=config.context_tokens,
-        no_thinking=config.no_thinking,
-        name=file.name,
-    )
-    concurrency = engine.slots if isinstance(engine, EmbeddedEngine) else config.requests_at_once
-    return _around(engine, config, environment, concurrency)
-
-
-def _locate(model: str) -> ModelFile:
-    """Find a GGUF model's file and its adapter."""
-    lora = find_gguf_adapter(model)
-    if lora is None:
-        return locate_model(model)
-    if lora.base == TUNED:
-        raise OptionError(
-            f"{model}: {TUNED!r} may have an adapter already", hint=f"write {SMOLLM2_135M.name}+{lora.path}"
-        )
-    return replace(locate_model(lora.base), adapter=lora.path)
-
-
-def _around(engine: Engine, config: EngineConfig, environment: Mapping[str, str], concurrency: int) -> Engine:
-    retry = RetryPolicy(max_attempts=config.max_attempts)
-    return build_stack(engine, concurrency=concurrency, retry=retry, cache=open_cache(config.cache, environment))

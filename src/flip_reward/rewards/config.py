@@ -23,12 +23,12 @@ from flip_reward.engines.config import (
     choose_model,
     describe_model,
     find_tuning,
-    resolve_engine,
     runs_in_process,
     split_engine_options,
     supported_by,
 )
 from flip_reward.engines.files import TUNED
+from flip_reward.engines.loading import resolve_engine
 from flip_reward.errors import OptionError
 from flip_reward.redact import mask_secrets, show_address
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward

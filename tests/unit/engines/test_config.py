@@ -8,7 +8,8 @@ import pytest
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import Request
 from flip_reward.engines.cache import default_cache_path
-from flip_reward.engines.config import EngineConfig, load_engine, resolve_engine, split_engine_options
+from flip_reward.engines.config import EngineConfig, split_engine_options
+from flip_reward.engines.loading import load_engine, resolve_engine
 from flip_reward.engines.middleware import EngineMiddleware
 from flip_reward.errors import DataError, EngineServerError, EngineUnavailableError, OptionError
 from tests.http.fault_server import Fault, FaultServer, at_first

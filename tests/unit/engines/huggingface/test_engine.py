@@ -15,7 +15,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, BertConfig, BertL
 
 from flip_reward.core.conversation import Message
 from flip_reward.engines.base import LogprobRequest, Request, Sampling, TokenLogprobs
-from flip_reward.engines.config import EngineConfig, resolve_engine
+from flip_reward.engines.config import EngineConfig
 from flip_reward.engines.huggingface.chat_marks import load_tokenizer
 from flip_reward.engines.huggingface.engine import TransformersEngine
 from flip_reward.engines.huggingface.inference import (
@@ -25,6 +25,7 @@ from flip_reward.engines.huggingface.inference import (
     score_rows,
 )
 from flip_reward.engines.huggingface.text import HfPromptTokenizer, ScoredRow
+from flip_reward.engines.loading import resolve_engine
 from flip_reward.errors import (
     ContextTooLongError,
     EngineUnavailableError,

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from flip_reward.engines.config import EngineConfig, resolve_engine
+from flip_reward.engines.config import EngineConfig
 from flip_reward.engines.huggingface.loading import load_hf_model
 from flip_reward.engines.llama_cpp.engine import EmbeddedEngine
+from flip_reward.engines.loading import resolve_engine
 from flip_reward.engines.lora.adapter import WEIGHTS_FILE, GgufAdapter, find_gguf_adapter
 from flip_reward.engines.lora.base_model import GgufWeights
 from flip_reward.engines.lora.export import export_adapter

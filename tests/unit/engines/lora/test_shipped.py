@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flip_reward.engines.config import EngineConfig, find_tuning, resolve_engine
+from flip_reward.engines.config import EngineConfig, find_tuning
 from flip_reward.engines.files import locate_model
+from flip_reward.engines.loading import resolve_engine
 from flip_reward.engines.lora.adapter import GgufAdapter
 from flip_reward.engines.lora.base_model import GgufWeights
 from flip_reward.engines.lora.export import AdapterBase, write_gguf_adapter
