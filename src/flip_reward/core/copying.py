@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from itertools import chain, compress, groupby
 from typing import Self
 
 from flip_reward.core.cautions import SMALL_WORDS
+from flip_reward.core.folding import Place, fold, place_words, read_base64, to_letters
 from flip_reward.core.tokens import UNSPACED
 
 CAUTIOUS_SHARE = 0.5
@@ -36,13 +35,8 @@ _FEW_WORDS = 8
 """So many are searched for in a text before it is cut into words, which takes longer."""
 _FEW_GRAMS = 256
 """So many are searched for one by one, until too many are missing; of more that would take quadratic time."""
-_LONG_WORD = b"a" * 20
-"""Where letters and digits stand so long in a row, they may be base64 (`_BASE64`)."""
-
 Gram = tuple[str, ...] | str
 """Words in a row, or letters."""
-Place = tuple[str, int, int]
-"""A word, with where it begins and ends."""
 
 
 @dataclass(slots=True)
@@ -82,10 +76,10 @@ class Copying:
     @classmethod
     def of(cls, instruction: str) -> Self:
         """Prepare an instruction."""
-        pieces = [(_fold(text).split(), mine) for text, mine in _split_material(instruction)]
+        pieces = [(fold(text).split(), mine) for text, mine in _split_material(instruction)]
         found = pieces[0][0] if len(pieces) == 1 else [word for words, mine in pieces if mine for word in words]
         telling = frozenset(found) - SMALL_WORDS
-        letters = _to_letters("".join(found))
+        letters = to_letters("".join(found))
         starts = range(0, len(letters) - _SPAN_SPELLED + 1, max(_SPAN_SPELLED, len(letters) // _MOST_PROBES))
         probes = [letters[start : start + _SPAN_SPELLED] for start in starts]
         pieces = [(_drop_articles(words), mine) for words, mine in pieces]
@@ -96,7 +90,7 @@ class Copying:
 
     @classmethod
     def _of_letters(cls, instruction: str) -> Self:
-        pieces = [(_to_letters(_fold(text)), mine) for text, mine in _split_material(instruction)]
+        pieces = [(to_letters(fold(text)), mine) for text, mine in _split_material(instruction)]
         return cls._of_words(instruction, "".join([letters for letters, _ in pieces]), pieces, _SPAN_SPELLED)
 
     @classmethod
@@ -123,12 +117,10 @@ class Copying:
 
     def _measure(self, response: str) -> tuple[float, Self | None]:
         """Measure the share; where letters are what is copied, return those of the instruction too."""
-        if _LONG_WORD in response.encode("utf-8", "surrogatepass").translate(_SHAPES):
-            response = _BASE64.sub(_decode_run, response)
-        folded = _fold(response)
+        folded = fold(read_base64(response))
         share = self._measure_words(folded)
         if share < _LEAST_SPELLED and self.probes:
-            letters = _to_letters(folded)
+            letters = to_letters(folded)
             if any(probe in letters for probe in self.probes):
                 if self._letters is None:
                     self._letters = self._of_letters(self.instruction)
@@ -224,10 +216,10 @@ class Copying:
 
     def _place_all(self, response: str, spelled: Self | None) -> tuple[Self, list[Place]]:
         """Return the words of a response, or its letters where those of the instruction are what is copied."""
-        places = list(_place_words(response))
+        places = list(place_words(response))
         if spelled is None:
             return self, [place for place in places if place[0] not in _ARTICLES]
-        return spelled, [(one, start, stop) for word, start, stop in places for one in _to_letters(word)]
+        return spelled, [(one, start, stop) for word, start, stop in places for one in to_letters(word)]
 
     def _mark(self, places: Sequence[Place], *, shuffled: bool) -> bytearray:
         words: Sequence[str] = [word for word, _, _ in places]
@@ -308,7 +300,7 @@ def _split_material(instruction: str) -> list[tuple[str, bool]]:
     own[:begin] = bytes(begin)
     own[end:] = bytes(len(own) - end)
     pieces = [(instruction[slice(*run.span())], run.group()[0] == 1) for run in _RUN.finditer(own)]
-    has_words = any(mine and _drop_articles(_fold(text).split()) for text, mine in pieces)
+    has_words = any(mine and _drop_articles(fold(text).split()) for text, mine in pieces)
     return pieces if has_words else [(instruction, True)]
 
 
@@ -339,117 +331,10 @@ def _grams(words: Sequence[str], span: int) -> Iterable[Gram]:
 
 
 _ARTICLES = frozenset(("a", "an", "the"))
-_LONGEST_FOLD = 4
-"""A character that stands for more is one of its own: a few stand for sentences."""
-_FILLERS = "\u115f\u1160"
-"""Letters of Hangul that are seen as nothing."""
-
-
-_FIRST_TAG, _LAST_TAG = 0xE0000, 0xE007F
-"""Between them is ASCII once more, not to be seen."""
-_LOOKS_LIKE = dict(zip("авекмнорстухіјѕһԁԛԝαβεικνορτυχıɑɡᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ",
-                       "abekmhopctyxijshdqwabeikvoptuxiagabcdefghijklmnoprstuvwyz", strict=True))  # fmt: skip
-
-
-class _Folds(dict[int, str]):
-    """What is left of a character: letters without case and accents, a blank for marks, nothing for the invisible."""
-
-    def __missing__(self, code: int) -> str:
-        self[code] = folded = _fold_character(chr(code))
-        return folded
-
-
-def _fold_character(character: str) -> str:
-    if character in "'’ʼ":
-        return ""
-    if _FIRST_TAG < ord(character) < _LAST_TAG:
-        character = chr(ord(character) - _FIRST_TAG)
-    kept = []
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
-    for one in folded if len(folded) <= _LONGEST_FOLD else character:
-        one = _LOOKS_LIKE.get(one, one)  # noqa: PLW2901
-        category = unicodedata.category(one)
-        if category[0] in "LN" and one not in _FILLERS:
-            kept.append(f" {one} " if UNSPACED.match(one) else one)
-        elif category[0] != "M" and category != "Cf" and one not in _FILLERS:
-            kept.append(" ")
-    return "".join(kept)
-
-
-_FOLDS = _Folds()
 
 
 def _drop_articles(words: Sequence[str]) -> list[str]:
     return [word for word in words if word not in _ARTICLES]
-
-
-def _fold(text: str) -> str:
-    """Return the words of a text as they are compared, with blanks around."""
-    if text.isascii():
-        return text.encode().translate(_FOLD_ASCII, b"'").decode()
-    # bytes.translate is ten times as fast, and in UTF-8 no part of another character is ASCII
-    encoded = text.encode("utf-8", "surrogatepass")
-    folded = encoded.translate(_FOLD_ASCII, b"'").decode("utf-8", "surrogatepass")
-    if len(encoded) - len(text) > len(text) // 8:
-        return folded.translate(_FOLDS)
-    return _BEYOND_ASCII.sub(lambda run: run.group().translate(_FOLDS), folded)
-
-
-_FOLD_ASCII = bytes(
-    ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 if code < 128 else code
-    for code in range(256)
-)
-_BEYOND_ASCII = re.compile("[^\0-\x7f]+")
-
-
-def _to_letters(folded: str) -> str:
-    """Join words to their letters, without digits, which may be those of a list of words."""
-    return folded.encode("utf-8", "surrogatepass").translate(None, _BETWEEN_LETTERS).decode("utf-8", "surrogatepass")
-
-
-_BETWEEN_LETTERS = b" 0123456789"
-
-
-def _place_words(text: str) -> Iterator[Place]:
-    """Yield the words of a text, each with where it begins and ends; those in base64, with where that does."""
-    at = 0
-    for run in _BASE64.finditer(text):
-        decoded = _decode_run(run)
-        if decoded != run.group():
-            yield from _place_in(text[at : run.start()], at)
-            yield from ((word, *run.span()) for word in _fold(decoded).split())
-            at = run.end()
-    yield from _place_in(text[at:], at)
-
-
-def _place_in(text: str, offset: int) -> Iterator[Place]:
-    letters: list[str] = []
-    start = stop = 0
-    for place, character in enumerate(f"{text} ", offset):
-        for one in _FOLDS[ord(character)]:
-            if one != " ":
-                start = start if letters else place
-                stop = place + 1
-                letters.append(one)
-            elif letters:
-                yield "".join(letters), start, stop
-                letters.clear()
-
-
-_SHAPES = bytes(97 if code < 128 and (chr(code).isalnum() or chr(code) in "+/_-") else 32 for code in range(256))
-"""Turns what base64 is written in to a, and all else to blanks."""
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}")
-_URL_SAFE = str.maketrans("-_", "+/")
-
-
-def _decode_run(run: re.Match[str]) -> str:
-    """Return what base64 says, between blanks; what is none, as it is."""
-    digits = run.group().rstrip("=").translate(_URL_SAFE)
-    digits = digits[: len(digits) - (len(digits) % 4 == 1)]
-    try:
-        return f" {base64.b64decode(digits + '=' * (-len(digits) % 4)).decode()} "
-    except ValueError:
-        return run.group()
 
 
 def _leave_out(text: str, places: Sequence[Place], copied: Sequence[int]) -> str:
