@@ -6,7 +6,7 @@
 Each training is `flip-reward train` on the CPU recipe, so the same command goes on where it was interrupted. The last
 table says what an alarm named, when, and after how many samples that the held-out rewards had scored; and, as means
 of the first and of the last five steps, how much the trick was used and what two rewards say that are not trained on:
-FLIP with the copy guard, and likelihood. An alarm of a clean training is a false one.
+FLIP and likelihood, both with the copy guard. An alarm of a clean training is a false one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write_recipe(arguments: argparse.Namespace, planted: str, seed: int, guard: 
     flip, likelihood = recipe["reward"] | model, recipe["held_out_rewards"][0] | model
     recipe["data"] |= {"source": str(arguments.prompts), "switch_to": None}
     recipe["reward"] = flip | {"reward": PLANTED[planted], "copy_guard": guard == "on"}
-    recipe["held_out_rewards"] = [likelihood, flip | {"copy_guard": True}]
+    recipe["held_out_rewards"] = [likelihood, flip]  # with the guard, as held-out rewards are
     recipe["compared_samples"] = arguments.compared
     recipe["grpo"] |= {"max_steps": arguments.steps, "seed": seed}
     path = folder.with_suffix(".yaml")

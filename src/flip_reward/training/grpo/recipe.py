@@ -115,13 +115,13 @@ class GrpoRecipe(RecipePart):
     """The policy: a folder, a name on the hub, or "smollm2-135m"."""
     data: GrpoData
     reward: RewardConfig = RewardConfig()
-    """The reward of rows whose "dataset" names it. Those to learn from have the copy guard on, unless a section says
-    `copy_guard: false`."""
+    """The reward of rows whose "dataset" names it. It and the others below have the copy guard on, unless a section
+    says `copy_guard: false`."""
     rewards: Annotated[dict[str, RewardConfig], AfterValidator(_know_by_name)] = Field(default={})
     """Where rows have several rewards: one section for each name in "dataset", which implies the reward."""
     held_out_rewards: list[RewardConfig] = Field(default=[])
     """Rewards that only score the responses to held-out prompts. Where the trained reward rises and these do not, the
-    policy games it."""
+    policy games it. Without the guard copies would raise these too."""
     compared_samples: int = Field(default=0, ge=0)
     """How many samples of a step they score too, in whole groups: an alarm then need not wait for an evaluation."""
     monitor: MonitorOptions = MonitorOptions()
@@ -151,6 +151,8 @@ class GrpoRecipe(RecipePart):
         guarded = {**given, "reward": _guard(given.get("reward", {}), "flip")}
         if isinstance(sections := given.get("rewards"), Mapping):
             guarded["rewards"] = {name: _guard_named(name, section) for name, section in sections.items()}
+        if isinstance(held_out := given.get("held_out_rewards"), list):
+            guarded["held_out_rewards"] = [_guard(section, "flip") for section in held_out]
         return guarded
 
     def without_guard(self) -> Self:
@@ -159,6 +161,7 @@ class GrpoRecipe(RecipePart):
             update={
                 "reward": self.reward.updated(copy_guard=False),
                 "rewards": {name: one.updated(copy_guard=False) for name, one in self.rewards.items()},
+                "held_out_rewards": [one.updated(copy_guard=False) for one in self.held_out_rewards],
             }
         )
 

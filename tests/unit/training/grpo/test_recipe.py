@@ -128,7 +128,7 @@ def test_numbers_that_yaml_takes_for_texts(tmp_path: Path) -> None:
     assert GrpoRecipe.read(path).grpo["learning_rate"] == 1e-6
 
 
-def test_rewards_to_learn_from_hold_copies_against_a_response() -> None:
+def test_rewards_hold_copies_against_a_response() -> None:
     given = {"model": "m", "data": {"source": "prompts.jsonl"}}
     likelihood = {"reward": "backward-likelihood", "model": "embedded"}
     recipe = GrpoRecipe.model_validate(
@@ -136,9 +136,13 @@ def test_rewards_to_learn_from_hold_copies_against_a_response() -> None:
     )
     assert recipe.reward.flip.copy_guard
     assert recipe.rewards["general-flip"].flip.copy_guard
-    assert not recipe.held_out_rewards[0].backward_likelihood.copy_guard
+    assert recipe.held_out_rewards[0].backward_likelihood.copy_guard
+    assert not recipe.without_guard().held_out_rewards[0].backward_likelihood.copy_guard
     assert "copy_guard" not in recipe.rewards["general-quality"].changed()
-    assert not GrpoRecipe.model_validate(given | {"reward": {"copy_guard": False}}).reward.flip.copy_guard
+    off = {"copy_guard": False}
+    recipe_without = GrpoRecipe.model_validate(given | {"reward": off, "held_out_rewards": [likelihood | off]})
+    assert not recipe_without.reward.flip.copy_guard
+    assert not recipe_without.held_out_rewards[0].backward_likelihood.copy_guard
     assert GrpoRecipe.model_validate(given | {"reward": likelihood}).reward.backward_likelihood.copy_guard
     assert GrpoRecipe.model_validate(given | {"reward": {"reward": "min(flip, copy)"}}).reward.flip.copy_guard
     assert recipe.without_guard().rewards["general-flip"] == recipe.rewards["general-flip"].updated(copy_guard=False)
