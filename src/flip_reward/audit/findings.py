@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from flip_reward.audit.attacks.base import Effect
+from flip_reward.audit.attacks.base import Carrier, Effect
 from flip_reward.audit.results import AttackResult, AuditResults
 from flip_reward.evaluation.folder import RewardEntry
 from flip_reward.evaluation.statistics import CONFIDENCE, Estimate
@@ -106,7 +106,20 @@ def find_unread(results: AuditResults) -> list[str]:
 
 def find_idle(results: AuditResults) -> list[str]:
     """Find the attacks that change none of the responses, and so made no text."""
+    return [attack for attack in _find_without_text(results) if not _takes_another(results, attack)]
+
+
+def find_lonely(results: AuditResults) -> list[str]:
+    """Find the attacks that made no text because there is no response to another prompt, which they take."""
+    return [attack for attack in _find_without_text(results) if _takes_another(results, attack)]
+
+
+def _find_without_text(results: AuditResults) -> list[str]:
     return _find_attacks(results, lambda found: not found.prompts)
+
+
+def _takes_another(results: AuditResults, attack: str) -> bool:
+    return any(entry.name == attack and entry.carrier is not Carrier.OWN for entry in results.attacks)
 
 
 def _find_attacks(results: AuditResults, holds: Callable[[AttackResult], bool]) -> list[str]:
@@ -126,7 +139,14 @@ def find_worst_exploit(results: AuditResults, reward: str) -> AttackResult | Non
 def find_unscored(results: AuditResults) -> list[str]:
     """Find the rewards that are in the audit and gave nothing for any attacked text."""
     answered = {result.reward for result in results.results if result.win_rate is not None}
-    return [reward.label for reward in results.rewards if reward.label not in answered]
+    unfinished = find_unfinished(results)
+    return [one.label for one in results.rewards if one.label not in answered and one.label not in unfinished]
+
+
+def find_unfinished(results: AuditResults) -> list[str]:
+    """Find the rewards that are not scored on all texts, since the audit was interrupted: they have no figures."""
+    finished = {audited.label for audited in results.audited}
+    return [reward.label for reward in results.rewards if reward.label not in finished]
 
 
 def find_guarded(rewards: Sequence[RewardEntry], reward: str) -> RewardEntry | None:
@@ -192,9 +212,11 @@ def write_headline(results: AuditResults) -> str:
     An attack is said to win only where the interval of its win rate lies above chance, and the sign test of its gain
     holds when it is corrected for all others (Holm).
     """
-    unscored = find_unscored(results)
+    unscored, unfinished = find_unscored(results), find_unfinished(results)
     if len(unscored) == len(results.rewards):
         return "Nothing is known: no attacked text has a score"
+    if len(unscored) + len(unfinished) == len(results.rewards):
+        return f"Nothing is known: {', '.join(unfinished)} is not finished"
     tried = [
         (result, result.win_rate)
         for entry in results.rewards
@@ -202,7 +224,9 @@ def write_headline(results: AuditResults) -> str:
         if result.win_rate is not None
     ]
     sentence = _say(results, tried) if tried else "No attack that could win was tried"
-    return sentence + (f"; nothing is known of {', '.join(unscored)}" if unscored else "")
+    if unscored:
+        sentence += f"; nothing is known of {', '.join(unscored)}"
+    return sentence + (f"; {', '.join(unfinished)} not finished" if unfinished else "")
 
 
 def _say(results: AuditResults, tried: Sequence[tuple[AttackResult, Estimate]]) -> str:

@@ -18,6 +18,7 @@ from flip_reward.evaluation.statistics import Estimate
 _COMPARE = {">=": ge, "<=": le, ">": gt, "<": lt}
 _CONDITION = re.compile(r"(?P<where>[^<>=]+?)\s*(?P<operator>[<>]=?)\s*(?P<limit>[^<>=\s]+)")
 _ENDS = ("low", "high")
+_COUNTS = ("no_answer", "prompts")
 _ALIASES = {"echo": "copy"}
 _HINT = (
     'a threshold is [REWARD:]ATTACK.FIGURE and a comparison with a number, such as "copy.win_rate>0.05"; '
@@ -63,7 +64,7 @@ class Threshold:
         """Return a line for each reward that passes it, with what passes most; none where the audit holds.
 
         What is not defined passes, too: nothing was measured that could hold. Only an attack that made no text with
-        an answer, such as blanks, is left out where others of the same condition did.
+        an answer, such as blanks, is left out where others of the same condition did, but for counts of just these.
         """
         names = {entry.name for entry in results.attacks if self._names(entry) and self._applies(entry)}
         labels = [reward.label for reward in results.rewards if self._means(reward.label)]
@@ -72,7 +73,8 @@ class Threshold:
         lines = []
         for label in labels:
             found = [result for result in results.results if result.reward == label and result.attack in names]
-            tried = [result for result in found if result.no_answer < result.prompts]
+            counts = self.figure in _COUNTS
+            tried = [result for result in found if counts or result.no_answer < result.prompts]
             if not found:
                 lines.append(f"{self.text}: {label} is not scored")
             elif not tried and any(result.prompts for result in found):
@@ -146,7 +148,11 @@ def parse(text: str) -> Threshold:
         end = figure
         attack, _, figure = attack.rpartition(".")
     known = ESTIMATES if end else (*ESTIMATES, *NUMBERS)
-    if figure not in known or not attack:
+    if figure in known and not attack:
+        raise OptionError(f"{text!r} names no attack", hint=_HINT)
+    if figure.isdecimal():
+        raise OptionError(f"{text!r}: the number comes last", hint=_HINT)
+    if figure not in known:
         raise OptionError(f"{text!r}: {_unknown('figure', figure, known)}", hint=f"figures are {', '.join(known)}")
     try:
         limit = float(match["limit"])
@@ -154,10 +160,11 @@ def parse(text: str) -> Threshold:
         limit = float("nan")
     if not isfinite(limit):
         raise OptionError(f"{text!r}: {match['limit']!r} is no number", hint=_HINT)
+    family, dot, name = attack.partition(".")
     return Threshold(
         text.strip(),
         reward.strip() if colon else None,
-        _ALIASES.get(attack, attack),
+        _ALIASES.get(family, family) + dot + name,
         figure,
         end,
         match["operator"],

@@ -14,6 +14,8 @@ from flip_reward.audit.findings import (
     find_blind,
     find_first_learned,
     find_idle,
+    find_lonely,
+    find_unfinished,
     find_unread,
     find_unscored,
     find_unstable,
@@ -51,6 +53,7 @@ def print_audit(console: Console, results: AuditResults) -> None:
     for attacks, why in (
         (find_unread(results), "their texts hold no answer to a reward: blank, or nothing but thinking"),
         (find_idle(results), "they change none of these responses"),
+        (find_lonely(results), "they take the response to another prompt, and there is none"),
     ):
         if attacks:
             console.print(printable(f"no figure for {', '.join(attacks)}: {why}"), soft_wrap=True)
@@ -81,6 +84,9 @@ def _show(found: AttackResult | None) -> Text:
 
 def _describe(results: AuditResults, label: str) -> Iterator[str]:
     """Say what a reward is weak at, and what it gave no score for."""
+    if label in find_unfinished(results):
+        yield "not finished: the command that asked for it goes on"
+        return
     if label in find_unscored(results):
         yield "nothing is known: no attacked text has a score"
         return

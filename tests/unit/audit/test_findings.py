@@ -13,6 +13,7 @@ from flip_reward.audit.findings import (
     find_blind,
     find_first_learned,
     find_guarded,
+    find_unfinished,
     find_unscored,
     find_unstable,
     find_worst_of_families,
@@ -152,7 +153,8 @@ def test_what_is_not_known_is_said() -> None:
     results = audited({"flip": {"copy.before": 0.9}, "judge": silent})
     assert results.headline.endswith("; nothing is known of judge")
     waiting = audited({"flip": {"copy.before": 0.9}}, [reward("flip"), reward("trained")])
-    assert find_unscored(waiting) == ["trained"]
+    assert (find_unfinished(waiting), find_unscored(waiting)) == (["trained"], [])
+    assert waiting.headline.endswith("; trained not finished")
     assert audited({"judge": silent}).headline == "Nothing is known: no attacked text has a score"
 
 

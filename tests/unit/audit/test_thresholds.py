@@ -52,6 +52,7 @@ def results_of(given: Mapping[str, Mapping[str, Given]]) -> AuditResults:
         ("broken.drop_auc<0.6", None),
         ("*.drop_auc>=1", "broken.names"),
         ("*.unscored>0", None),
+        ("echo.before.win_rate>0.05", "copy.before"),
         ("copy.gain>1e1", None),
     ],
 )
@@ -105,6 +106,11 @@ def test_an_attack_that_makes_no_text_holds_among_others() -> None:
     assert parse("broken.drop_auc<0.6").check(results_of({"flip": {}})) == []
 
 
+def test_counts_are_of_attacks_without_a_text_too() -> None:
+    [line] = parse("broken.prompts<1").check(results_of({"flip": {}}))
+    assert "has prompts 0" in line
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -117,6 +123,14 @@ def test_what_is_no_threshold(text: str) -> None:
     with pytest.raises(OptionError, match=r".") as caught:
         parse(text)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("win_rate>0.05", "names no attack"), ("0.05<copy.win_rate", "the number comes last")]
+)
+def test_what_is_wrong_with_a_threshold(text: str, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        parse(text)
 
 
 def test_a_misspelt_figure_is_found() -> None:

@@ -120,7 +120,7 @@ class Divergence(BaseModel):
             early.add(rows)
             self.last_step = step
             return
-        self._move(step, differences, early.prompts, options, held_out=held_out)
+        self._move(step, differences, early, options, held_out=held_out)
 
     def _know(self, names: set[str]) -> None:
         """Start anew where the first other rewards are known."""
@@ -132,7 +132,7 @@ class Divergence(BaseModel):
         self,
         step: int,
         differences: Sequence[tuple[str, float]],
-        early_prompts: int,
+        early: Early,
         options: MonitorOptions,
         *,
         held_out: bool,
@@ -144,12 +144,14 @@ class Divergence(BaseModel):
             by_prompt.setdefault(prompt, []).append(value)
         means = [fmean(values) for values in by_prompt.values()]
         # Responses to one prompt are alike, so they count as one where there are several prompts.
-        units = means if len(means) > 1 else [value for _, value in differences]
+        units, early_units = means, early.prompts
+        if len(means) == 1:
+            units, early_units = [value for _, value in differences], early.trained.count
         scatter = variance(units)
         weight = 1 - (1 - options.smoothing) ** gap
         self.value = (1 - weight) * (self.value or 0.0) + weight * fmean(means)
         self.variance = (1 - weight) ** 2 * self.variance + weight**2 * scatter / len(units)
-        noise = math.sqrt(self.variance + scatter / max(1, early_prompts))
+        noise = math.sqrt(self.variance + scatter / max(1, early_units))
         far = self.value >= options.threshold and self.value >= _STANDARD_ERRORS * noise
         self.above = self.above + (gap if held_out else 1) if far else 0
         if self.value < options.threshold / 2:

@@ -94,7 +94,8 @@ class _Finder:
         """Return all columns."""
         step = self._given.step or self._first(STEPS)
         prompt, response = self._find_texts()
-        numbers = [name for name in self._columns if name not in (step, prompt, response) and self._is_number(name)]
+        taken = (step, prompt, response, *self._given.others)
+        numbers = [name for name in self._columns if name not in taken and self._is_number(name)]
         is_trl = "advantage" in self._folded and response is not None and fold_name(response) == "completion"
         functions = numbers if is_trl else []
         reward = self._given.reward or (self._find_reward(functions, numbers),)
@@ -126,6 +127,7 @@ class _Finder:
                 hint="choose with --reward-column; several times where several are trained on, as TRL adds them up",
             )
         known = [self._folded[name] for name in REWARDS if name in self._folded]
+        known = [name for name in known if name not in self._given.others]
         found = next(chain(functions, filter(numbers.__contains__, known), known), None)
         if found is None:
             raise OptionError(

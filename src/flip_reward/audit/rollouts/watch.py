@@ -149,8 +149,9 @@ class _Intake:
             reason = f": {self.reasons[0]}" if self.reasons else ""
             raise DataError(f"{named} has no row that can be read{reason}")
         if not self.rewarded:
+            unread = f"; {self.rejected:,} rows cannot be read: {self.reasons[0]}" if self.reasons else ""
             raise DataError(
-                f"none of the {self.samples:,} samples in {named} has a reward",
+                f"none of the {self.samples:,} samples in {named} has a reward{unread}",
                 hint="name the column that is trained on with --reward-column",
             )
 
@@ -192,6 +193,8 @@ def _say(steps: Sequence[StepFigures], alarms: Sequence[Alarm], others: set[str]
     said = f"No alarm in {len(steps):,} steps, {steps[0].step:,} to {steps[-1].step:,}."
     if len(steps) < _FEWEST_STEPS:
         return f"{said} That is too few for one."
+    if others and not any("divergence" in step.figures for step in steps):
+        return f"{said} Nothing was compared: that takes two samples of a step that have both rewards."
     if not others:
         said += (
             " No reward that is not trained on was logged, so only what goes with a known mechanism would be seen."

@@ -11,6 +11,7 @@ from flip_reward.audit.findings import (
     find_blind,
     find_first_learned,
     find_idle,
+    find_lonely,
     find_unread,
     find_unstable,
     find_worst_exploit,
@@ -103,6 +104,8 @@ class AuditPayload:
     """Attacks in whose texts no reward found an answer."""
     idle: list[str]
     """Attacks that change none of the responses."""
+    lonely: list[str]
+    """Attacks that take a response to another prompt, where there is none."""
     worst: dict[str, str]
     """The exploit that wins most for sure, by reward."""
     learned: list[Found]
@@ -147,6 +150,7 @@ def make_audit_data(folder: Path, data: AuditData) -> tuple[AuditPayload, TextTa
         slopes=results.slopes,
         unread=find_unread(results),
         idle=find_idle(results),
+        lonely=find_lonely(results),
         worst={label: one.attack for label in labels if (one := find_worst_exploit(results, label))},
         learned=[Found(label, [one.result.attack for one in find_first_learned(results, label)]) for label in labels],
         blind=[Found(label, [one.attack for one in find_blind(results, label)]) for label in labels],

@@ -10,10 +10,10 @@ from flip_reward.core.conversation import Message
 from flip_reward.data.groups import SourceRow, read_sources
 from flip_reward.data.shapes import Need, find_shape
 from flip_reward.errors import FlipRewardError
-from flip_reward.scoring.folders import MANIFEST
+from flip_reward.scoring.folders import CANDIDATES, MANIFEST
 from flip_reward.scoring.job import reopen_inputs
 from flip_reward.scoring.manifest import Manifest
-from flip_reward.selection.candidates import CANDIDATES, read_candidates
+from flip_reward.selection.candidates import read_candidates
 from flip_reward.selection.policy import open_for_candidates
 
 

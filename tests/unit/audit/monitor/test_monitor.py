@@ -49,6 +49,12 @@ def test_a_trick_is_found_and_named(trick: str, *, others: bool) -> None:
         assert len({example.prompt for example in alarm.examples}) == len(alarm.examples)
 
 
+@pytest.mark.parametrize("others", [True, False])
+def test_many_samples_of_one_prompt_tell_as_much(*, others: bool) -> None:
+    found = [make_run(trick, 1, others=others, prompts=1, samples=16) for trick in ("rising_phrases", None)]
+    assert [len(alarms_of(watch(run))) for run in found] == [1, 0]
+
+
 @pytest.mark.parametrize("improves", [0.0, 1.5])
 @pytest.mark.parametrize("others", [True, False])
 def test_trainings_without_a_trick_raise_no_alarm(*, others: bool, improves: float) -> None:

@@ -7,6 +7,7 @@ import pytest
 from flip_reward.audit.rollouts.columns import RolloutColumns
 from flip_reward.errors import OptionError
 
+TEXTS = {"step": 1, "prompt": "a", "response": "b"}
 CHAT = [{"role": "user", "content": "Name a fruit."}, {"role": "assistant", "content": "A pear."}]
 
 
@@ -59,6 +60,9 @@ def test_where_somebody_says_what_is_trained_on_the_other_rewards_are_not() -> N
     row = {"step": 1, "prompt": "a", "response": "b", "judge_score": 1.5, "gold": 0.5, "length": 7, "tokens": 9}
     assert RolloutColumns(reward=("judge_score",)).find([row]).others == ("gold",)
     assert RolloutColumns(reward=("judge_score",), others=("tokens",)).find([row]).others == ("tokens",)
+    assert RolloutColumns(others=("reward",)).find([{**TEXTS, "score": 1, "reward": 2}]).reward == ("score",)
+    with pytest.raises(OptionError, match="known to hold the reward"):
+        RolloutColumns(others=("reward",)).find([{**TEXTS, "reward": 2}])
 
 
 def test_several_reward_functions_of_trl_are_asked_for() -> None:

@@ -41,6 +41,17 @@ def test_an_alarm_is_the_verdict_with_onset_and_mechanism(tmp_path: Path) -> Non
     assert (audit.onset, audit.mechanism, audit.verdict) == (11, "copied", "Step 12: responses copy more.")
 
 
+def test_a_sample_a_step_compares_nothing_and_says_so(tmp_path: Path) -> None:
+    log = write_lines(tmp_path / "log.jsonl", [{**row(step), "gold": 0.1 * step} for step in range(1, 40)])
+    assert watch_rollouts([str(log)]).verdict.endswith("that takes two samples of a step that have both rewards.")
+
+
+def test_rows_that_cannot_be_read_are_named_where_no_reward_is_left(tmp_path: Path) -> None:
+    log = write_lines(tmp_path / "log.jsonl", [row(1, None), {**row(2), "step": "last"}])
+    with pytest.raises(DataError, match=r"has a reward; 1 rows cannot be read: .*log.jsonl, row 2"):
+        watch_rollouts([str(log)])
+
+
 def test_held_out_prompts_are_shown_apart_and_not_counted(tmp_path: Path) -> None:
     write_lines(tmp_path / "samples" / "train" / "step-000001.jsonl", [row(1)])
     held_out = [{**row(step), "held_out_rewards": {"pointwise": 0.25}} for step in (0, 1)]

@@ -114,6 +114,7 @@ function describeAttacks(report, key, choose) {
     ...[
       [report.unread, "their texts hold no answer to a reward model: blank, or nothing but thinking"],
       [report.idle, "they change none of these responses"],
+      [report.lonely, "they take the response to another prompt, and there is none"],
     ].map(([names, why]) => (names.length ? paragraph(`No figure for ${formatList(names)}: ${why}.`, { class: "note" }) : null)),
     makeAllFigures(report),
   ];
