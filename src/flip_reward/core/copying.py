@@ -287,6 +287,8 @@ def _split_material(instruction: str) -> list[tuple[str, bool]]:
     own = bytearray(b"\1") * len(instruction)
     for match in _QUOTED.finditer(instruction):
         own[match.start() : match.end()] = bytes(match.end() - match.start())
+    if label := _LABEL_ALONE.search(instruction):
+        own[: label.end()] = bytes(label.end())
     begin = next((place for place in compress(range(len(own)), own) if not instruction[place].isspace()), 0)
     end = len(instruction.rstrip())
     blank_lines = [match for match in _BLANK_LINE.finditer(instruction, begin, end) if own[match.start()]]
@@ -321,6 +323,12 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 """What stands before a colon and gives no material."""
+_LABEL_ALONE = re.compile(
+    r"(?:\A\W*|^(?:\#+|\*\*)\s*+)(?:question|task|instructions?|prompt|request|query|human|user|problem|exercise)"
+    r"[^\w\n]*+(?:\n|\Z)\s*+",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A line that says that the instruction follows; what comes before is a frame around it."""
 _ABOVE = re.compile(r"\b(?:above|preceding|previous)\b", re.IGNORECASE)
 
 
@@ -348,7 +356,8 @@ def _leave_out(text: str, places: Sequence[Place], copied: Sequence[int]) -> str
     kept.append(text[at:])
     for place in range(len(kept) - 1):
         kept[place : place + 2] = _take_off_marks(kept[place].rstrip(), kept[place + 1].lstrip(_ENDS))
-    return " ".join(filter(None, kept)).strip()
+    left = " ".join(filter(None, kept)).strip(f" \t\r\n{_INVISIBLE}")
+    return left if fold(left).strip() else ""
 
 
 def _take_off_marks(before: str, after: str) -> tuple[str, str]:
@@ -358,7 +367,8 @@ def _take_off_marks(before: str, after: str) -> tuple[str, str]:
     return before, after
 
 
-_ENDS = " \t\r\n.,;:!?…。，、；：！？\u200b\u200c\u200d\u2060\ufeff"
+_INVISIBLE = "\xad\u200b\u200c\u200d\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"
+_ENDS = f" \t\r\n.,;:!?…。，、；：！？{_INVISIBLE}"
 """What goes with the words that it stands behind: ends of sentences, and the invisible."""
 _AROUND = (
     ("**", "**"), ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("「", "」"),

@@ -199,6 +199,27 @@ def test_material_may_be_quoted_but_goes_with_an_echo_of_everything() -> None:
     assert mask_copies(asked, f"{asked} {ANSWER}") == ANSWER
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "### Instruction:\n\n{}",
+        "**Task**\n\n{}",
+        "Question\n{}",
+        "Below is an instruction. Write a response that completes it.\n\n### Instruction:\n{}\n\n### Response:",
+    ],
+)
+def test_an_instruction_begins_after_its_label(frame: str) -> None:
+    asked = "Write a short poem about the sea in winter."
+    assert instruction_without_material(frame.format(asked)) == asked
+    assert Copying.of(frame.format(asked)).mask(f"{asked} Waves.") == "Waves."
+
+
+def test_nothing_invisible_is_left_of_a_copy() -> None:
+    copying = Copying.of("Write a short poem about the sea.")
+    assert copying.mask("\u202eWrite a short poem about the sea\xad.\u202c Waves.") == "Waves."
+    assert copying.mask("\u200bWrite a short poem about the sea!\u200b **") == ""
+
+
 def test_few_own_words_are_one_with_the_material_they_touch() -> None:
     asked = "Translate: The shop is closed today."
     assert copied_share(asked, "Translate that? The shop is closed today.") == 0
