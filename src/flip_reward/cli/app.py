@@ -16,7 +16,7 @@ from flip_reward import __version__
 from flip_reward.cli.exit_codes import EXPLANATION, ExitCode, exit_code
 from flip_reward.cli.help import PlainGroup, build_command
 from flip_reward.cli.streams import unbreakable_output
-from flip_reward.errors import FlipRewardError
+from flip_reward.errors import FlipRewardError, OptionError
 from flip_reward.redact import current_arguments
 
 COMMANDS = {
@@ -168,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> None:
     try:
+        _check_texts(sys.argv[1:] if arguments is None else arguments)
         status = build_command(app, LazyCommands)(arguments, prog_name="flip-reward", standalone_mode=False)
     except _UsageError as error:
         _print_error(_describe(error), _say_usage(error))
@@ -181,6 +182,16 @@ def _run(arguments: Sequence[str] | None) -> None:
     except typer.Abort:
         sys.exit(ExitCode.INTERRUPTED)
     sys.exit(status or ExitCode.DONE)
+
+
+def _check_texts(arguments: Sequence[str]) -> None:
+    """Refuse names that are no texts: they are written down, and would not be read again."""
+    for argument in arguments:
+        shown = argument.encode("utf-8", "backslashreplace").decode()
+        if not argument.isascii() and shown != argument:
+            raise OptionError(
+                f"{shown} is not UTF-8", hint="rename the file; where the locale is not UTF-8, set PYTHONUTF8=1"
+            )
 
 
 def _print_error(message: str, hint: str | None = None) -> None:

@@ -184,6 +184,8 @@ class RunOptions:
     @property
     def destination(self) -> Output:
         """Where the result goes, besides the run folder; an error where it cannot be written."""
+        if self.dry_run and self.as_json:
+            raise OptionError("--dry-run shows prompts, not JSON", hint="leave out --json")
         scores, hub = self.only_scores, self.push_to_hub
         return read_destination(self.output, only_scores=scores, push_to_hub=hub, as_json=self.as_json)
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -103,7 +103,7 @@ def _split_part(source: str) -> tuple[str, str | None]:
     whole, colon, part = source.rpartition(":")
     if not colon or not part or "/" in part or is_there(source):
         return source, None
-    return (whole, part) if whole.lower().endswith(_SHEETS) or is_there(f"{whole}/") else (source, None)
+    return (whole, part) if whole.lower().endswith(_SHEETS) or Path(whole).is_dir() else (source, None)
 
 
 def _find_ending(name: str) -> str | None:

@@ -74,6 +74,9 @@ class LocalFile(StoredFile):
     def __init__(self, path: Path, place: str = "") -> None:
         self.path = path
         self.name, self.address, self.place = path.name, str(path), place or path.name
+        shown = self.address.encode("utf-8", "backslashreplace").decode()
+        if shown != self.address:  # names are written down as texts
+            raise DataError(f"the name {shown} is not UTF-8", hint="rename the file")
 
     def open(self) -> BinaryIO:
         """Open its bytes for reading."""

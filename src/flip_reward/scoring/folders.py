@@ -15,7 +15,8 @@ AUDIT, AUDIT_RUNS = "audit.json", "runs"
 SHARDS, SHARD_RUNS, MERGED = "shards.json", "shards", "merged"
 ROLLOUTS, ROLLOUT_SAMPLES = "rollouts.json", "samples.jsonl"
 _KINDS = {"grpo": "train", "inferrer": "tune-inferrer"}
-_OF_BEST_OF_N = ("best.jsonl", "candidates.jsonl")
+CANDIDATES = "candidates.jsonl"
+_OF_BEST_OF_N = ("best.jsonl", CANDIDATES)
 _LONGEST_COMMAND = 400
 
 

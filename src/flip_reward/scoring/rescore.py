@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 from flip_reward.core.cautions import Caution
 from flip_reward.core.score import Aggregation, Outcome, Sample, Score, aggregate
 from flip_reward.core.similarity import Reference, Similarity
-from flip_reward.errors import RunError
+from flip_reward.errors import OptionError, RunError
 from flip_reward.rewards.backward_likelihood import LikelihoodValue
 from flip_reward.rewards.copy_guard import join_readings, to_score
 from flip_reward.rewards.options import Settings
@@ -43,6 +43,8 @@ def rescore_run(run: Path, measure: Similarity | LikelihoodValue, folder: Path |
     rescore = _choose_rescorer(run, manifest.configuration, measure)
     name = measure.value if isinstance(measure, LikelihoodValue) else measure.name
     folder = folder or run / "rescored" / name.replace("/", "_").replace(":", "-")
+    if folder.resolve() == run.resolve():
+        raise OptionError(f"{folder} is the run itself", hint="give another folder with --run-folder")
     setting = "value" if isinstance(measure, LikelihoodValue) else "similarity"
     with locked(run):
         configuration = _configuration(run, manifest.configuration, {setting: name})

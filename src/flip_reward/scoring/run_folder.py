@@ -27,7 +27,7 @@ from flip_reward.data.files import AppendOnlyFile, storage_error, write_atomical
 from flip_reward.data.grouping import UniqueIds
 from flip_reward.data.rows import InvalidRow
 from flip_reward.errors import OptionError, RunError, RunLockedError, StorageError
-from flip_reward.scoring.folders import MANIFEST, recognise
+from flip_reward.scoring.folders import CANDIDATES, MANIFEST, recognise
 from flip_reward.scoring.manifest import Manifest, RunConfiguration, Session
 from flip_reward.scoring.record_index import RecordIndex, damaged
 from flip_reward.scoring.records import CountedRecord, Record
@@ -138,6 +138,12 @@ class RunFolder:
         records = self.path / RECORDS
         if records.exists() and records.stat().st_size:
             raise RunError(f"{self.path} holds records but no manifest", hint="give another folder with --run-folder")
+        others = [one.name for one in self.path.iterdir() if one.is_file() and not _is_ours(one.name)]
+        if others:
+            raise RunError(
+                f"{self.path} holds other files, such as {min(others)}",
+                hint="give a new or an empty folder with --run-folder",
+            )
         return Manifest(configuration=configuration, sessions=[Session.now()])
 
     def _open(self, held: ExitStack, *, whole_groups: bool) -> None:
@@ -232,6 +238,11 @@ class RunFolder:
                 folder.rmdir()
 
 
+def _is_ours(name: str) -> bool:
+    """Whether a file may stand in a folder before a run has begun: what a killed session left, or was prepared."""
+    return name.startswith(".") or name in (RECORDS, REJECTED, CANDIDATES)
+
+
 def read_records(path: Path) -> Iterator[Record]:
     """Read the records of a run folder in the order of finishing. A half-written last line is left out."""
     return _read_lines(path, Record.from_line)
@@ -288,6 +299,8 @@ def count_lines(path: Path) -> int:
 
 def check_local(path: Path) -> None:
     """Refuse an address where a folder belongs."""
+    if path.is_file():
+        raise OptionError(f"{path} is a file", hint="give a folder with --run-folder")
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # a path has lost the second slash
         raise OptionError(
             f"{str(path).replace(':/', '://', 1)} is an address, and run folders are on a disk",

@@ -22,9 +22,9 @@ from flip_reward.core.replies.ending import Ending
 from flip_reward.core.score import Outcome, Score, Usage
 from flip_reward.data.files import AppendOnlyFile
 from flip_reward.errors import RunError
+from flip_reward.scoring.folders import CANDIDATES
 from flip_reward.scoring.records import MOST_COUNTED, MOST_ROWS
 
-CANDIDATES = "candidates.jsonl"
 _TRUNCATED = {Ending.CUT: True, Ending.NATURAL: False}
 
 

@@ -25,13 +25,13 @@ from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.shapes.columns import Column
 from flip_reward.data.tables.sheets import restore_text
 from flip_reward.errors import DataError, OptionError
-from flip_reward.scoring.folders import MANIFEST, recognise
+from flip_reward.scoring.folders import CANDIDATES, MANIFEST, recognise
 from flip_reward.scoring.job import reopen_inputs, reopen_rows
 from flip_reward.scoring.manifest import Manifest
 from flip_reward.scoring.output import RunRows, open_output
 from flip_reward.scoring.record_index import LineIndex
 from flip_reward.scoring.rescore import find_origin
-from flip_reward.selection.candidates import CANDIDATES, Candidate
+from flip_reward.selection.candidates import Candidate
 from flip_reward.selection.policy import open_for_candidates
 from flip_reward.selection.select import ScoredResponse, Values
 

@@ -10,7 +10,7 @@ from flip_reward.core.score import Aggregation, Outcome, Score
 from flip_reward.core.similarity import Match, Reference, TokenF1
 from flip_reward.engines.base import LogprobRequest, Request, Sampling
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.errors import EngineServerError, RunError, RunMismatchError
+from flip_reward.errors import EngineServerError, OptionError, RunError, RunMismatchError
 from flip_reward.rewards.backward_likelihood import (
     BackwardLikelihoodOptions,
     BackwardLikelihoodReward,
@@ -104,6 +104,12 @@ def test_rescoring_compares_every_sample_and_aggregates_as_the_run_did(tmp_path:
     assert (after[0].cost.usage, after[0].cost.attempts) == (before[0].cost.usage, before[0].cost.attempts)
     back, _ = rescore_run(folder, TokenF1(), tmp_path / "back")
     assert scores(back) == before
+
+
+def test_a_run_is_not_rescored_into_itself(tmp_path: Path, source: str) -> None:
+    run(ScriptedEngine(infer), tmp_path / "run", source)
+    with pytest.raises(OptionError, match="the run itself"):
+        rescore_run(tmp_path / "run", Length(), tmp_path / "run")
 
 
 def test_rescoring_where_nothing_can_be_compared(tmp_path: Path, source: str) -> None:

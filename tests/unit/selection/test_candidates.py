@@ -5,7 +5,8 @@ import pytest
 from flip_reward import Group, Outcome
 from flip_reward.core.score import Usage
 from flip_reward.errors import RunError
-from flip_reward.selection.candidates import CANDIDATES, Candidate, CandidateFile, SampledGroup
+from flip_reward.scoring.folders import CANDIDATES
+from flip_reward.selection.candidates import Candidate, CandidateFile, SampledGroup
 
 PEAR = Candidate(2, "fruit", 1, 8, "A pear.", finish_reason="length", usage=Usage(3, 4, 1), attempts=2)
 LOST = Candidate(2, "fruit", 0, 7, None, Outcome.ENGINE_FAILURE, "the server is gone", attempts=5)

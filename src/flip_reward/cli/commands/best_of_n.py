@@ -41,9 +41,10 @@ from flip_reward.data.tables import STANDARD_OUTPUT
 from flip_reward.engines.base import Request
 from flip_reward.engines.config import describe_model
 from flip_reward.engines.stopping import StopSignal
+from flip_reward.errors import OptionError
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.scoring.job import OpenedJob, ScoringJob, open_job
-from flip_reward.scoring.output import read_scored_rows, settle, write_output
+from flip_reward.scoring.output import Output, read_scored_rows, settle, write_output
 from flip_reward.scoring.summary import Summary
 from flip_reward.selection.candidates import CandidateFile, SampledGroup
 from flip_reward.selection.choice import TieRule
@@ -128,6 +129,10 @@ def best_of_n(
         engine, policy_engine = policy.split_engines(config.engine)
         config = config.updated(engine=engine)
     reward, output = config.check(), run.destination  # mistakes come to light before a model loads
+    if keep is Keep.ALL and output == Output():
+        raise OptionError("--keep is about --output, which is not given", hint="say where with -o")
+    if tie_seed and tie_rule is not TieRule.RANDOM:
+        raise OptionError(f"the tie rule {tie_rule.value} has no seed", hint="--tie-rule random has one")
     if run.dry_run:
         if policy.generate is None:
             show_prompts(reward, inputs, run, compares=True)

@@ -87,6 +87,7 @@ def convert(
       flip-reward data convert yikeee/rlvr_general_chat_flip --reward general-quality -o judge.parquet
     """
     check_output(output)
+    check_overwrites(output, [source])
     resolve_data_reward(reward)
     opened = open_input(source, encoding=encoding)
     shape = find_shape([opened], parse_columns(columns) if columns else None, need=Need.PROMPTS)
@@ -123,6 +124,7 @@ def wildchat(
       flip-reward data wildchat -o wildchat.jsonl.gz
     """
     check_output(output)
+    check_overwrites(output, [source])
     resolve_data_reward(reward)
     options = WildChatOptions(count, language, min_words, max_characters, seed, reward)
     found = build_wildchat(open_input(source), options)
@@ -184,6 +186,7 @@ def verl(
     if output.suffix != ".parquet":
         raise OptionError(f"{output} is no .parquet file, which verl reads", hint=f"-o {output.stem}.parquet")
     check_output(output)
+    check_overwrites(output, sources)
     constant = VerlColumns(data_source, ability, split, parse_columns(columns) if columns else {}, limit, encoding)
     count = write_verl_parquet(sources, output, constant, tell=tell_shape)
     typer.echo(f"{output}: {count:,} {'row' if count == 1 else 'rows'}")

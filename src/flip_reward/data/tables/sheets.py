@@ -67,7 +67,7 @@ def _to_cell(value: object) -> object:
     if value is None or isinstance(value, str):
         return value and make_harmless(value)
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return None if math.isnan(value) else value
     return make_harmless(to_text(value))
 
 
@@ -116,8 +116,10 @@ class _Cells:
     def make(self, value: object) -> object:
         if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, float) or (isinstance(value, int) and abs(value) <= _MOST_EXACT):
-            return value if math.isfinite(value) else None
+        if isinstance(value, float) and not math.isinf(value):
+            return None if math.isnan(value) else value
+        if isinstance(value, int) and abs(value) <= _MOST_EXACT:
+            return value
         if isinstance(value, date) and value.year >= _FIRST_YEAR and getattr(value, "tzinfo", None) is None:
             return value
         cell = self._make(self._sheet, "")

@@ -26,15 +26,15 @@ def dump_json(value: object) -> bytes:
 
 
 def to_text(value: object) -> str:
-    """Write a value as the text of a cell: nothing for null, JSON for lists and objects.
+    """Write a value as the text of a cell: nothing for null and NaN, JSON for lists and objects.
 
     Example:
-        >>> [to_text(value) for value in ("as it is", None, True, 0.5, ["a", 1], float("nan"))]
-        ['as it is', '', 'true', '0.5', '["a",1]', '']
+        >>> [to_text(value) for value in ("as it is", None, True, 0.5, ["a", 1], float("nan"), float("inf"))]
+        ['as it is', '', 'true', '0.5', '["a",1]', '', 'inf']
     """
     if isinstance(value, str):
         return value
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -82,6 +82,7 @@ EXCEL: list[tuple[object, object]] = [
     (2**60, str(2**60)),
     (None, None),
     (float("nan"), None),
+    (float("-inf"), "-inf"),
     (["a"], '["a"]'),
     (date(1812, 1, 2), "1812-01-02"),
     (True, True),

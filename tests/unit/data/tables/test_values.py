@@ -51,7 +51,8 @@ def test_what_is_nested_too_deeply_is_named_and_the_rest_of_the_row_is_kept() ->
         ([], "[]"),
         (datetime(2026, 1, 2, 3, tzinfo=UTC), "2026-01-02T03:00:00+00:00"),
         (timedelta(seconds=90), "0:01:30"),
-        (float("-inf"), ""),
+        (float("-inf"), "-inf"),
+        (float("nan"), ""),
     ],
 )
 def test_the_text_of_a_cell(value: object, text: str) -> None:
