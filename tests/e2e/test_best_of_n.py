@@ -89,7 +89,7 @@ def test_rows_without_a_choice_are_listed(tmp_path: Path) -> None:
     assert row["reason"] == "no response was scored: 1 empty_response, 1 unfinished_thinking"
     assert [candidate["outcome"] for candidate in row["candidates"]] == ["empty_response", "unfinished_thinking"]
     write_rows(tmp_path / "good.jsonl", MIXED[:1])
-    (tmp_path / "run2").mkdir()
+    assert run(tmp_path, "best-of-n", "good.jsonl", *SCRIPTED, "--run-folder", "run2").returncode == 0
     (tmp_path / "run2/undecided.jsonl").write_text("{}\n")
     assert run(tmp_path, "best-of-n", "good.jsonl", *SCRIPTED, "--run-folder", "run2").returncode == 0
     assert not (tmp_path / "run2/undecided.jsonl").exists()

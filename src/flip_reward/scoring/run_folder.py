@@ -119,6 +119,7 @@ class RunFolder:
         self.path = path
         self._retry_refused = retry_refused
         self._servers: dict[str, str] = {}
+        _refuse_other_files(path)
         with ExitStack() as held:
             self._made = _make_and_lock(path, held)
             self._shard = configuration.shard
@@ -138,12 +139,6 @@ class RunFolder:
         records = self.path / RECORDS
         if records.exists() and records.stat().st_size:
             raise RunError(f"{self.path} holds records but no manifest", hint="give another folder with --run-folder")
-        others = [one.name for one in self.path.iterdir() if one.is_file() and not _is_ours(one.name)]
-        if others:
-            raise RunError(
-                f"{self.path} holds other files, such as {min(others)}",
-                hint="give a new or an empty folder with --run-folder",
-            )
         return Manifest(configuration=configuration, sessions=[Session.now()])
 
     def _open(self, held: ExitStack, *, whole_groups: bool) -> None:
@@ -238,9 +233,15 @@ class RunFolder:
                 folder.rmdir()
 
 
-def _is_ours(name: str) -> bool:
-    """Whether a file may stand in a folder before a run has begun: what a killed session left, or was prepared."""
-    return name.startswith(".") or name in (RECORDS, REJECTED, CANDIDATES)
+def _refuse_other_files(path: Path) -> None:
+    """Refuse a folder without a run that holds more than a session leaves that was killed before it began one."""
+    if not path.is_dir() or (path / MANIFEST).exists() or recognise(path) is not None:
+        return
+    names = [one.name for one in path.iterdir() if one.is_file() and not one.name.startswith(".")]
+    if others := set(names) - {RECORDS, REJECTED, CANDIDATES}:
+        raise RunError(
+            f"{path} holds other files, such as {min(others)}", hint="give a new or an empty folder with --run-folder"
+        )
 
 
 def read_records(path: Path) -> Iterator[Record]:

@@ -392,10 +392,9 @@ def test_a_run_that_never_began_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     assert not Path("killed").exists(), "a process that was killed before its first record began nothing either"
     Path("mine").mkdir()
     Path("mine/notes.txt").write_text("kept")
-    score_file(FlipReward(ScriptedEngine()), source, run_folder="mine")
-    assert Path("mine/notes.txt").exists()
-    assert not Path("mine/records.jsonl").exists()
-    assert not Path("mine/manifest.json").exists()
+    with pytest.raises(RunError, match=r"other files, such as notes\.txt"):
+        score_file(FlipReward(ScriptedEngine()), source, run_folder="mine")
+    assert [one.name for one in Path("mine").iterdir()] == ["notes.txt"]
 
 
 def test_a_folder_with_records_stays_whatever_happens_to_a_later_session(tmp_path: Path) -> None:
