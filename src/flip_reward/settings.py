@@ -6,18 +6,19 @@ them come the keys of recipes, the `FLIP_REWARD_` variables, the options of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Self, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from flip_reward.errors import OptionError
 
 Model = TypeVar("Model", bound=BaseModel)
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,21 @@ class FlatSettings(BaseModel):
         return type(self).model_validate(own | settings)
 
 
+def check_names(given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse the name of an option that nobody knows, and say which one is near.
+
+    Example:
+        >>> check_names(["sample"], ["model", "samples"])
+        Traceback (most recent call last):
+        flip_reward.errors.OptionError: there is no option 'sample'; did you mean 'samples'?
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise OptionError(f"there is no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
 def names_of(model: type[BaseModel]) -> Sequence[str]:
     """Return the names by which a user gives the settings of a model: flat ones where it has them."""
     return list(model.options() if issubclass(model, FlatSettings) else model.model_fields)
@@ -124,10 +140,10 @@ def read_environment(
     return check_settings(model, chosen, lambda name: f"{prefix}{name.upper()}")
 
 
-def check_settings(model: type[Model], chosen: Mapping[str, object], call: Callable[[str], str]) -> Model:
-    """Make settings of what a user chose; `call` gives what the user calls a setting, from its name."""
+def check_settings(model: type[Settings], chosen: Mapping[str, object], call: Callable[[str], str]) -> Settings:
+    """Make settings, or a part of them, of what a user chose; `call` gives what the user calls one, from its name."""
     try:
-        return model.model_validate(chosen)
+        return TypeAdapter(model).validate_python(chosen)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = next((str(key) for key in reversed(first["loc"]) if key in chosen), "")

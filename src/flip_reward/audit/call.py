@@ -9,9 +9,11 @@ from itertools import chain, count, filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from flip_reward.data.frames import Table, open_frame, open_in_memory
 from flip_reward.data.readers import open_input
-from flip_reward.data.rows import Input
-from flip_reward.errors import DataError, OptionError
+from flip_reward.data.rows import Input, check_count
+from flip_reward.data.shapes.columns import read_mapping
+from flip_reward.errors import OptionError
 from flip_reward.redact import current_arguments, show_address
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig
@@ -30,10 +32,10 @@ AuditedBy: TypeAlias = str | RewardModel | RewardFunction
 
 
 def audit_rewards(
-    data: str | Path | Iterable[Mapping[str, object]],
+    data: str | Path | Table | Iterable[Mapping[str, object]],
     rewards: AuditedBy | Sequence[AuditedBy],
     *,
-    attacks: str | Sequence[str | Attack | AttackFunction] = (),
+    attacks: str | Attack | AttackFunction | Sequence[str | Attack | AttackFunction] = (),
     attack_seed: int = 0,
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
@@ -49,8 +51,8 @@ def audit_rewards(
     call goes on where it ended, and with more rewards it adds them.
 
     Args:
-        data: A file, or whatever else `open_input` opens; or rows. A row holds a prompt and one response or several,
-            and may say which of them is better.
+        data: A file, or whatever else `open_input` opens; or rows, or a table as `score_table` takes it. A row holds
+            a prompt and one response or several, and may say which of them is better.
         rewards: One reward or several: names as for `RewardConfig`, reward models, or functions of a prompt and a
             response.
         attacks: Names, families, or "module:function" for your own, which may also be given itself; none for all.
@@ -89,17 +91,14 @@ def audit_rewards(
     from flip_reward.audit.tabulate import tabulate
     from flip_reward.evaluation.folder import open_folder
 
-    if limit is not None and limit < 1:
-        raise OptionError(f"limit is {limit}, and must be at least 1")
-    made = find_attacks([attacks] if isinstance(attacks, str) else attacks)
+    limit = None if limit is None else check_count("limit", limit)
+    made = find_attacks(attacks if isinstance(attacks, Sequence) and not isinstance(attacks, str) else [attacks])
     loaded = _load(rewards if isinstance(rewards, Sequence) and not isinstance(rewards, str) else [rewards], settings)
     if isinstance(data, str | Path):
         source, opened = show_address(str(data)), open_input(str(data), encoding=encoding)
     else:
-        rows = list(data)
-        if not all(isinstance(row, Mapping) for row in rows):
-            raise DataError("rows must be mappings", hint="such as {'prompt': ..., 'responses': [...]}")
-        source, opened = "rows", Input.in_memory("rows", lambda: rows)
+        opened = open_in_memory(data)
+        source = opened.name
     genuine = read_genuine(
         [opened],
         find_reader(loaded),
@@ -123,11 +122,11 @@ def audit_rewards(
 
 
 def audit_rollouts(
-    logs: str | Path | Sequence[str | Path] | Iterable[Mapping[str, object]],
+    logs: str | Path | Sequence[str | Path] | Table | Iterable[Mapping[str, object]],
     *,
     columns: Mapping[str, str] | None = None,
-    reward_columns: Sequence[str] = (),
-    other_columns: Sequence[str] = (),
+    reward_columns: str | Sequence[str] = (),
+    other_columns: str | Sequence[str] = (),
     encoding: str | None = None,
     run_folder: str | Path | None = None,
 ) -> RolloutAudit:
@@ -135,8 +134,8 @@ def audit_rollouts(
 
     Args:
         logs: A file, folder or whatever else `open_input` opens, or several of one training; the output folder of
-            `flip-reward train`, or of TRL with `log_completions`; or rows with a step, a prompt, a response and a
-            reward each. They may come in any order.
+            `flip-reward train`, or of TRL with `log_completions`; or rows, or a table as `score_table` takes it, with
+            a step, a prompt, a response and a reward each. They may come in any order.
         columns: Our names, step, prompt and response, to those of the logs.
         reward_columns: What is trained on, of several the sum; none to find it out.
         other_columns: Rewards that are not trained on; none to find them out.
@@ -156,16 +155,30 @@ def audit_rollouts(
     from flip_reward.audit.rollouts.columns import NAMED, RolloutColumns
     from flip_reward.audit.rollouts.watch import watch_rollouts
 
-    given = [logs] if isinstance(logs, str | Path) else list(logs)
-    paths = [str(one) for one in given if isinstance(one, str | Path)]
-    rows = [one for one in given if isinstance(one, Mapping)]
-    if len(paths) != len(given) and len(rows) != len(given):
-        raise OptionError("logs are either paths or rows")
-    if odd := [name for name in columns or {} if name not in NAMED]:
+    sources = _open_logs(logs)
+    mapped = read_mapping(columns)
+    if odd := [name for name in mapped if name not in NAMED]:
         raise OptionError(f"columns: there is no {odd[0]!r} to map", hint=f"our columns are {', '.join(NAMED)}")
-    named = RolloutColumns(**(columns or {}), reward=tuple(reward_columns), others=tuple(other_columns))
-    sources: list[str | Input] = [*paths] or [Input.in_memory("rows", lambda: rows)]
+    named = RolloutColumns(**mapped, reward=_list_names(reward_columns), others=_list_names(other_columns))
     return watch_rollouts(sources, named, folder=None if run_folder is None else Path(run_folder), encoding=encoding)
+
+
+def _open_logs(logs: object) -> list[str | Input]:
+    """Return the names of logs, or open rows or a table."""
+    if isinstance(logs, str | Path):
+        return [str(logs)]
+    if not isinstance(logs, Iterable) or isinstance(logs, Mapping) or open_frame(logs) is not None:
+        return [open_in_memory(logs)]
+    given = list(logs)
+    paths: list[str | Input] = [str(one) for one in given if isinstance(one, str | Path)]
+    if paths and len(paths) < len(given):
+        raise OptionError("logs are either paths or rows")
+    return paths or [open_in_memory(given)]
+
+
+def _list_names(given: object) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
+    return tuple(map(str, names))
 
 
 def _load(rewards: Sequence[AuditedBy], settings: Mapping[str, object]) -> list[GridReward]:

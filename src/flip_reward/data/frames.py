@@ -5,10 +5,11 @@ None of their libraries is imported before a table of it is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from flip_reward.data.rows import Input
 from flip_reward.errors import DataError
 
 _ROWS_AT_ONCE = 1024
@@ -72,6 +73,29 @@ def open_frame(data: object) -> Frame | None:
         if name in kinds:
             raise DataError(f"a {name} cannot be scored as it is", hint=hint)
     return next((frame(data) for name, frame in _FRAMES.items() if name in kinds), None)
+
+
+def open_in_memory(data: object) -> Input:
+    """Open a table, or rows that are in memory, as an input.
+
+    Raises:
+        DataError: It is neither, or see `open_frame`.
+
+    Example:
+        >>> [row.values for row in open_in_memory([{"prompt": "Say hi."}]).rows()]
+        [{'prompt': 'Say hi.'}]
+    """
+    frame = open_frame(data)
+    if frame is not None:
+        return Input.in_memory("table", frame.rows, size_hint=len(frame))
+    hint = "such as [{'prompt': ..., 'response': ...}], or a pandas or polars DataFrame, or a datasets.Dataset"
+    if isinstance(data, Mapping) or not isinstance(data, Iterable):
+        raise DataError(f"rows must be a list of mappings, and not {type(data).__name__}", hint=hint)
+    rows = list(data)
+    for place, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise DataError(f"rows must be mappings, and row {place} is {type(row).__name__}", hint=hint)
+    return Input.in_memory("rows", lambda: rows)
 
 
 class PandasFrame:

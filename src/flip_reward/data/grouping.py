@@ -82,6 +82,8 @@ def find_grouping(inputs: Sequence[Input], shape: Shape, column: str | None = No
     that comes again in the next row. Rows with several responses are groups already, and prompts never are. How many
     rows are wanted makes no difference, so that a run goes on beyond its limit.
     """
+    if not isinstance(column, str | None):
+        raise OptionError(f"--group-by: the name of a column is a text, and not {column!r}")
     by_id = Grouping(shape.id)
     if shape.prompts_only:
         if column:

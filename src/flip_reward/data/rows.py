@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeAlias
+from operator import index
+from typing import TYPE_CHECKING, Self, SupportsIndex, TypeAlias
+
+from flip_reward.errors import OptionError
 
 if TYPE_CHECKING:
     from pyarrow import Schema
@@ -39,6 +42,19 @@ class InvalidRow:
 Row: TypeAlias = RawRow | InvalidRow
 Skip: TypeAlias = Callable[[int], bool]
 """Whether the row at a position (from 0) is finished and need not be read again."""
+
+
+def check_count(name: str, count: object) -> int:
+    """Return a number that is given in Python, of rows and the like.
+
+    Example:
+        >>> check_count("limit", -1)
+        Traceback (most recent call last):
+        flip_reward.errors.OptionError: limit is -1, and must be a whole number of at least 1
+    """
+    if not isinstance(count, SupportsIndex) or index(count) < 1:
+        raise OptionError(f"{name} is {count!r}, and must be a whole number of at least 1")
+    return index(count)
 
 
 def skip_nothing(position: int) -> bool:  # noqa: ARG001 - the signature of `Skip`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -13,7 +14,7 @@ from flip_reward.core.chat.marks import Marks
 from flip_reward.core.conversation import Message
 from flip_reward.core.replies.ending import Ending
 from flip_reward.core.score import Usage
-from flip_reward.errors import EngineServerError, NoClassifierError, RequestRefusedError
+from flip_reward.errors import EngineServerError, NoClassifierError, OptionError, RequestRefusedError
 
 __all__ = [
     "AnyRequest",
@@ -261,6 +262,23 @@ class Engine(Protocol):
     async def aclose(self) -> None:
         """Release what this engine holds for the running event loop. It may be used again afterwards."""
         ...
+
+
+def check_is_engine(engine: Engine | None) -> Engine | None:
+    """Return what is given as an engine; an OptionError where it is something else, such as the name of a model.
+
+    Example:
+        >>> check_is_engine("scripted")
+        Traceback (most recent call last):
+        flip_reward.errors.OptionError: an Engine is wanted, and not 'scripted'
+        hint: load_engine('scripted') makes one
+    """
+    if engine is not None and not hasattr(engine, "complete"):
+        made = repr(engine) if isinstance(engine, str) else "model"
+        raise OptionError(
+            f"an Engine is wanted, and not {reprlib.repr(engine)}", hint=f"load_engine({made}) makes one"
+        )
+    return engine
 
 
 @runtime_checkable

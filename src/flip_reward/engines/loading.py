@@ -25,6 +25,7 @@ from flip_reward.engines.lora.adapter import find_gguf_adapter
 from flip_reward.engines.middleware import RetryPolicy, build_stack
 from flip_reward.engines.scripted import ScriptedEngine
 from flip_reward.errors import OptionError
+from flip_reward.settings import check_names, check_settings, declared
 
 
 def load_engine(model: str | None = None, **settings: Any) -> Engine:  # noqa: ANN401 - EngineConfig has their types
@@ -36,14 +37,16 @@ def load_engine(model: str | None = None, **settings: Any) -> Engine:  # noqa: A
         settings: Further fields of `EngineConfig`, such as `base_url`.
 
     Raises:
-        OptionError: There is no such model, it lacks a server, or a setting has no effect with it.
+        OptionError: There is no such model, it lacks a server, or a setting is misspelt, has a wrong value, or has no
+            effect with it.
         MissingDependencyError: The library that runs it is not installed.
 
     Example:
         >>> load_engine("scripted").model
         'scripted'
     """
-    return resolve_engine(EngineConfig(model, **settings))
+    check_names(settings, declared(EngineConfig))
+    return resolve_engine(check_settings(EngineConfig, {"model": model, **settings}, str))
 
 
 def resolve_engine(

@@ -18,10 +18,17 @@ from flip_reward.core.conversation import Group
 from flip_reward.core.prompts import CompletionPrompt, load_completion_prompt
 from flip_reward.core.response import InferenceTarget, Target, select_target
 from flip_reward.core.score import Cost, Likelihood, Outcome, Score
-from flip_reward.engines.base import Engine, LogprobRequest, TokenLogprobs
+from flip_reward.engines.base import Engine, LogprobRequest, TokenLogprobs, check_is_engine
 from flip_reward.rewards.base import RewardModel, ask, score_each
 from flip_reward.rewards.copy_guard import score_guarded
-from flip_reward.rewards.options import CopyGuardOptions, PromptOptions, Settings, TargetSetting, record_options
+from flip_reward.rewards.options import (
+    CopyGuardOptions,
+    PromptOptions,
+    Settings,
+    TargetSetting,
+    read_options,
+    record_options,
+)
 
 PRIORS_KEPT = 10_000
 """How many instructions are remembered; for older ones the model is asked again."""
@@ -142,8 +149,8 @@ class BackwardLikelihoodReward(RewardModel):
         prompt: CompletionPrompt | None = None,
         limits: ReliabilityLimits | None = None,
     ) -> None:
-        self.engine = engine
-        self.options = options = options or BackwardLikelihoodOptions()
+        self.engine = check_is_engine(engine)
+        self.options = options = read_options(options, BackwardLikelihoodOptions)
         self.response_options = options.response
         self.prompt = prompt or load_completion_prompt(options.template, folder=options.template_dir)
         self.limits = limits

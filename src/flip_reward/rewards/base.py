@@ -26,6 +26,7 @@ from flip_reward.engines.base import (
     Sampling,
     TokenLogprobs,
     check_ending,
+    check_is_engine,
     find_adaptations,
 )
 from flip_reward.engines.middleware import innermost
@@ -124,7 +125,7 @@ class RewardModel(ABC):
     def with_engine(self, engine: Engine) -> Self:
         """Return the same reward with a language model behind it."""
         bound = copy(self)
-        bound.engine = engine
+        bound.engine = check_is_engine(engine)
         return bound
 
     @property
@@ -277,7 +278,12 @@ class RewardModel(ABC):
         if frame is not None:
             return await score_frame(self, frame, columns, group_by)
         if isinstance(data, Mapping):
-            return (await score_rows(self, [data], columns, group_by))[0]
+            try:
+                return (await score_rows(self, [data], columns, group_by))[0]
+            except DataError as error:
+                if error.hint or not all(isinstance(value, list) for value in data.values()):
+                    raise
+                raise DataError(str(error), hint=_ONE_ROW) from error
         given: list[object] = list(data) if isinstance(data, Iterable) and not isinstance(data, str) else [data]
         groups = [one for one in given if isinstance(one, Group)]
         rows = [one for one in given if isinstance(one, Mapping)]
@@ -323,11 +329,20 @@ class RewardModel(ABC):
 
         Returns:
             A new table of the same kind, with columns added.
+
+        Raises:
+            DataError: It is no such table.
         """
+        if open_frame(table) is None:
+            raise DataError(f"a table is wanted, and not {type(table).__name__}", hint=_WHAT_IS_A_TABLE)
         return self.score_sync(table, columns=columns, group_by=group_by)
 
 
 _WHAT_IS_SCORED = "score takes Groups, rows as mappings, a pandas or polars DataFrame, or a datasets.Dataset"
+
+
+_WHAT_IS_A_TABLE = "score_table takes a pandas or polars DataFrame, or a datasets.Dataset; score_sync takes rows, too"
+_ONE_ROW = "a mapping is one row: of columns make a table, as pandas.DataFrame does"
 
 
 async def score_each(work: Iterable[Coroutine[object, object, Score]]) -> tuple[Score, ...]:

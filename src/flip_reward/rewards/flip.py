@@ -18,7 +18,7 @@ from flip_reward.core.response import InferenceTarget, Target, select_target
 from flip_reward.core.score import Aggregation, Cost, Outcome, Sample, Score, aggregate
 from flip_reward.core.similarity import Reference, Similarity
 from flip_reward.core.tokens import NORMALIZERS
-from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
+from flip_reward.engines.base import Completion, Engine, JsonSchema, Request, check_is_engine
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel, ask, fail_as, score_each
 from flip_reward.rewards.copy_guard import score_guarded
@@ -28,6 +28,7 @@ from flip_reward.rewards.options import (
     ReplyPolicySetting,
     Settings,
     TargetSetting,
+    read_options,
     record_options,
 )
 from flip_reward.rewards.similarities import SIMILARITIES, load_similarity
@@ -133,12 +134,16 @@ class FlipReward(RewardModel):
         similarity: Similarity | None = None,
         limits: ReliabilityLimits | None = None,
     ) -> None:
-        self.engine = engine
-        self.options = options = options or FlipOptions()
+        self.engine = check_is_engine(engine)
+        self.options = options = read_options(options, FlipOptions)
         self.response_options = options.response
         self.templates = templates or load_templates(
             options.template, target=options.target, folder=options.template_dir
         )
+        if isinstance(similarity, str):
+            raise OptionError(
+                f"a Similarity is wanted, and not {similarity!r}", hint=f"load_similarity({similarity!r}) makes one"
+            )
         self.similarity = similarity or load_similarity(
             options.similarity,
             normalizer=options.normalizer,

@@ -31,6 +31,7 @@ RewardFunction: TypeAlias = Callable[[str, str], float | Awaitable[float | None]
 USER_ERRORS = (Exception, SystemExit)
 """What code of the user's may raise, where that is to be told. SystemExit would end the whole command in silence."""
 _LONGEST_ERROR = 300
+_FORM = "def score(prompt: str, response: str) -> float | None"
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -86,6 +87,34 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {said[:_LONGEST_ERROR]}" if said else type(error).__name__
 
 
+def check_signature(function: Callable[..., object], name: str, *arguments: str, form: str) -> None:
+    """Refuse a function that cannot be called with these arguments, one after the other.
+
+    One whose signature cannot be read, as of some that are written in C, passes.
+
+    Args:
+        function: Somebody's function.
+        name: What the user calls it.
+        arguments: What it will be given.
+        form: How it may be written.
+
+    Example:
+        >>> check_signature(lambda response: 1.0, "my:one", "prompt", "response", form="score(prompt, response)")
+        Traceback (most recent call last):
+        flip_reward.errors.OptionError: my:one cannot be called with (prompt, response): too many positional arguments
+        hint: write it as score(prompt, response)
+    """
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)  # of what is called, whatever it wraps
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        called = f"{name} cannot be called with ({', '.join(arguments)})"
+        raise OptionError(f"{called}: {error}", hint=f"write it as {form}") from None
+
+
 class FunctionReward(RewardModel):
     """What a function makes of a prompt and a response.
 
@@ -99,6 +128,9 @@ class FunctionReward(RewardModel):
         response: What is read of a response.
         name: What the reward is called; by default module and name of the function.
         timeout_seconds: How long a coroutine may take.
+
+    Raises:
+        OptionError: It is no function, or cannot be called with a prompt and a response.
 
     Example:
         >>> from flip_reward import Group
@@ -117,6 +149,12 @@ class FunctionReward(RewardModel):
         name: str | None = None,
         timeout_seconds: float = 600.0,
     ) -> None:
+        given: object = function
+        called = repr(name or (_name(function) if callable(given) else given))
+        if not callable(given) or inspect.isclass(given):
+            kind = "a class" if inspect.isclass(given) else type(given).__name__
+            raise OptionError(f"{called} is no function, but {kind}", hint=f"write {_FORM}")
+        check_signature(function, called, "prompt", "response", form=_FORM)
         self._function = function
         self._name = name or _name(function)
         self._timeout = timeout_seconds
@@ -125,11 +163,7 @@ class FunctionReward(RewardModel):
     @classmethod
     def load(cls, name: str, response: ResponseOptions | None = None) -> FunctionReward:
         """Import "package.module:function", or the function of an entry point; an OptionError where that fails."""
-        found = import_named(installed_functions().get(name, name))
-        if not callable(found) or inspect.isclass(found):
-            kind = "a class" if inspect.isclass(found) else type(found).__name__
-            raise OptionError(f"{name!r} is no function, but {kind}")
-        return cls(found, response, name=name)
+        return cls(import_named(installed_functions().get(name, name)), response, name=name)  # type: ignore[arg-type]
 
     @property
     def settings(self) -> Settings:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
@@ -23,8 +24,24 @@ from flip_reward.settings import Setting, flatten
 Recorded = str | int | float | bool | None
 """What a manifest holds of a setting."""
 
+_Options = TypeVar("_Options")
+
 Settings = Mapping[str, Recorded]
 """What a reward's scores depend on, flat, so that two runs can be compared line by line."""
+
+
+def read_options(given: _Options | None, kind: type[_Options]) -> _Options:
+    """Return the options that a reward is made with, or their defaults; an OptionError where they are something else.
+
+    Example:
+        >>> read_options("direct", ResponseOptions)
+        Traceback (most recent call last):
+        flip_reward.errors.OptionError: ResponseOptions are wanted, and not 'direct'
+    """
+    options: object = kind() if given is None else given
+    if not isinstance(options, kind):
+        raise OptionError(f"{kind.__name__} are wanted, and not {reprlib.repr(options)}")
+    return options
 
 
 def _read_marks(value: object) -> object:

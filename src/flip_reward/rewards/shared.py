@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import lru_cache
+from inspect import isclass
 
 from flip_reward.errors import OptionError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.waiting import OncePerProcess
-from flip_reward.settings import check_settings
+from flip_reward.settings import check_names, check_settings
 
 _MOST_KEPT = 2
 """Each may hold a language model in memory."""
 
 
-def load_shared(reward: RewardModel | str, options: Mapping[str, object]) -> RewardModel:
+def load_shared(reward: object, options: Mapping[str, object]) -> RewardModel:
     """Load the reward of a name and options of `RewardConfig`, or return what equal ones gave before.
 
     A reward model is returned as it is, and takes no options.
@@ -26,11 +26,7 @@ def load_shared(reward: RewardModel | str, options: Mapping[str, object]) -> Rew
         OptionError: An option is misspelt, has a wrong value, or stands beside a reward model.
         FlipRewardError: The reward cannot be loaded; see `RewardConfig.load`.
     """
-    known = RewardConfig.options()
-    unknown = next((name for name in options if name not in known), None)
-    if unknown is not None:
-        near = get_close_matches(unknown, known, n=1)
-        raise OptionError(f"there is no option {unknown!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    check_names(options, RewardConfig.options())
     if isinstance(reward, RewardModel):
         if options:
             raise OptionError(
@@ -38,6 +34,11 @@ def load_shared(reward: RewardModel | str, options: Mapping[str, object]) -> Rew
                 hint="give the name of a reward, or make the model with these options",
             )
         return reward
+    if not isinstance(reward, str):
+        kind = reward.__name__ if isclass(reward) else type(reward).__name__
+        raise OptionError(
+            f"a reward is a name or a RewardModel, and not {kind}", hint="FunctionReward makes one of a function"
+        )
     config = check_settings(RewardConfig, {**options, "reward": reward}, str)
     # What a configuration leaves to the environment is part of what makes two of them equal.
     variables = ("OPENAI_BASE_URL", "FLIP_REWARD_CACHE", config.engine.api_key_env)

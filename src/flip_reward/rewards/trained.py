@@ -8,11 +8,11 @@ from typing import ClassVar
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score
-from flip_reward.engines.base import Classification, ClassifyRequest, Engine, classify_with
+from flip_reward.engines.base import Classification, ClassifyRequest, Engine, check_is_engine, classify_with
 from flip_reward.engines.classifying import ClassifierOptions
 from flip_reward.engines.middleware import innermost
 from flip_reward.rewards.base import RewardModel, ask, score_each
-from flip_reward.rewards.options import ResponseOptions, Settings, record_options
+from flip_reward.rewards.options import ResponseOptions, Settings, read_options, record_options
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class TrainedReward(RewardModel):
     """
 
     def __init__(self, engine: Engine | None, options: TrainedOptions | None = None) -> None:
-        self.engine = engine
-        self.options = options or TrainedOptions()
+        self.engine = check_is_engine(engine)
+        self.options = read_options(options, TrainedOptions)
         self.response_options = self.options.response
 
     @property

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, TypeAlias, TypedDict, Unpack, overload
 
+from flip_reward.data.rows import check_count
+from flip_reward.data.shapes.columns import read_mapping
+from flip_reward.errors import OptionError
 from flip_reward.redact import current_arguments
 from flip_reward.rewards.base import RewardModel
+from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.shared import load_shared
 from flip_reward.rewards.waiting import run_blocking
 from flip_reward.scoring.job import ScoringJob, open_job
@@ -19,6 +23,10 @@ from flip_reward.scoring.output import Output
 from flip_reward.scoring.runner import RunLimits
 from flip_reward.scoring.shards.spec import ShardSpec
 from flip_reward.scoring.summary import Summary
+from flip_reward.settings import check_names
+
+Source: TypeAlias = str | Path | Sequence[str | Path]
+"""What `score_file` reads: one name or several."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -55,11 +63,11 @@ class FileOptions(TypedDict, total=False):
 
 @overload
 def score_file(
-    reward: RewardModel, source: str | Path, output: str | Path | None = None, **options: Unpack[FileOptions]
+    reward: RewardModel, source: Source, output: str | Path | None = None, **options: Unpack[FileOptions]
 ) -> Summary: ...
 @overload
 def score_file(
-    source: str | Path,
+    source: Source,
     output: str | Path | None = None,
     *,
     reward: RewardModel | str = "flip",
@@ -74,9 +82,9 @@ def score_file(*files: Any, **options: Any) -> Summary:
     Args:
         files: The reward model, if it comes first, the source and the output. The source is a file, a folder or a
             pattern of files, an address, "-" for standard input, or a data set on the Hugging Face hub such as
-            "owner/name:split"; see `open_input`. A row holds an instruction or a conversation, and one response or
-            several. The output takes the rows with columns added: ".jsonl", ".csv", ".tsv" (these also with ".gz"
-            or ".zst"), ".parquet" or ".xlsx".
+            "owner/name:split", see `open_input`; or a list of these, read one after the other. A row holds an
+            instruction or a conversation, and one response or several. The output takes the rows with columns added:
+            ".jsonl", ".csv", ".tsv" (these also with ".gz" or ".zst"), ".parquet" or ".xlsx".
         options: `reward`, a reward model or the name of a reward, by default "flip"; those of `FileOptions`, such as
             `columns` and `run_folder`; and with a name those of `RewardConfig`, such as `model` and `samples`. Equal
             options load a model once.
@@ -106,11 +114,11 @@ def score_file(*files: Any, **options: Any) -> Summary:
 
 @overload
 async def score_file_async(
-    reward: RewardModel, source: str | Path, output: str | Path | None = None, **options: Unpack[FileOptions]
+    reward: RewardModel, source: Source, output: str | Path | None = None, **options: Unpack[FileOptions]
 ) -> Summary: ...
 @overload
 async def score_file_async(
-    source: str | Path,
+    source: Source,
     output: str | Path | None = None,
     *,
     reward: RewardModel | str = "flip",
@@ -152,7 +160,7 @@ def _make_job(*files: Any, **options: Any) -> ScoringJob:  # noqa: ANN401 - see 
 
 
 def _describe_job(
-    source: str | Path,
+    source: Source,
     output: str | Path | None = None,
     *,
     reward: RewardModel | str = "flip",
@@ -170,12 +178,25 @@ def _describe_job(
     encoding: str | None = None,
     **settings: object,
 ) -> ScoringJob:
+    check_names(settings, [*FileOptions.__annotations__, *RewardConfig.options()])
+    sources = [source] if isinstance(source, str | Path) or not isinstance(source, Sequence) else source
+    for one in sources:
+        if not isinstance(one, str | Path):
+            raise OptionError(
+                f"score_file reads files, and not {type(one).__name__}",
+                hint="score_sync of a reward model scores rows, score_table a table",
+            )
+    if not sources:
+        raise OptionError("score_file reads files, and none is named")
+    limit = None if limit is None else check_count("limit", limit)
+    workers = check_count("workers", workers)
     limits = RunLimits(workers=workers, strict=strict, retry_refused=retry_refused, same_model=same_model)
     folder, path = (None if place is None else Path(place) for place in (run_folder, output))
-    given, target = dict(columns or {}), Output(path, only_scores, push_to_hub)
+    given, target = read_mapping(columns), Output(path, only_scores, push_to_hub)
     target.check()
     model = load_shared(reward, settings)
     part = None if shard is None else ShardSpec.parse(shard, os.environ)
+    names = [str(one) for one in sources]
     return ScoringJob(
-        model, [str(source)], folder, target, given, limit, group_by, limits=limits, encoding=encoding, shard=part
+        model, names, folder, target, given, limit, group_by, limits=limits, encoding=encoding, shard=part
     )

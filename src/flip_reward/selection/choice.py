@@ -14,6 +14,7 @@ from typing import Any
 from flip_reward.core.conversation import Group, Message
 from flip_reward.core.response import visible_answer
 from flip_reward.core.score import Outcome, Score
+from flip_reward.errors import InputError, OptionError
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.shared import load_shared
 
@@ -90,7 +91,8 @@ def select_best(
         is chosen, and `reason` says why.
 
     Raises:
-        ValueError: There is not one score for each response, or a value is not a number.
+        InputError: There is not one score for each response, or a value is not a number.
+        OptionError: There is no such tie rule.
 
     Example:
         >>> from flip_reward import Outcome
@@ -103,11 +105,15 @@ def select_best(
         >>> select_best(group, [Score(None, Outcome.TRUNCATED_REPLY)] * 3).reason
         'no response was scored: 3 truncated_reply'
     """
+    tie_rule = _read_tie_rule(tie_rule)
+    given: object = scores
+    if not isinstance(given, Sequence) or not all(isinstance(score, Score) for score in given):
+        raise InputError("scores must be a sequence of Score", hint="as score_sync(group) returns them")
     if len(scores) != len(group.responses):
-        raise ValueError(f"{len(scores)} scores for {len(group.responses)} responses")
+        raise InputError(f"{len(scores)} scores for {len(group.responses)} responses")
     values = {index: score.value for index, score in enumerate(scores) if score.value is not None}
     if any(math.isnan(value) for value in values.values()):
-        raise ValueError("a value is not a number")
+        raise InputError("a value is not a number")
     unscored = len(scores) - len(values)
     if not values:
         counts = Counter(score.outcome for score in scores).most_common()
@@ -145,17 +151,26 @@ def best_of(
 
     Raises:
         ConversationError: There is no response, or no instruction to infer.
-        OptionError: An option is misspelt, has a wrong value, or stands beside a reward model.
+        OptionError: An option is misspelt, has a wrong value, or stands beside a reward model; or there is no such
+            tie rule.
         EngineUnavailableError: The model will never answer.
 
     Example:
         >>> best_of("Name three fruits.", ["Pears are fruits.", ""], model="scripted").response
         'Pears are fruits.'
     """
+    tie_rule = _read_tie_rule(tie_rule)
     model = load_shared(reward, options)
     group = Group.of(prompt, responses)
     [scores] = model.score_sync([group])
     return select_best(group, scores, tie_rule=tie_rule, read=model.visible_answer)
+
+
+def _read_tie_rule(rule: str) -> TieRule:
+    try:
+        return TieRule(rule)
+    except ValueError:
+        raise OptionError(f"there is no tie rule {rule!r}", hint=f"rules are {', '.join(TieRule)}") from None
 
 
 def _break_tie(

@@ -302,6 +302,8 @@ def find_names(known: Mapping[str, int], shape: Shape, reward: str | None, sourc
         ... )
         {'reward': ('flip_reward',), 'outcome': ('outcome',)}
     """
+    if not isinstance(reward, str | None):
+        raise OptionError(f"--reward-column: the name of a column is a text, and not {reward!r}")
     read = {*shape.candidate_columns, *(name for column in shape.conversations for name in column.needs)}
     names: dict[str, tuple[str, ...]] = {}
     for ours in (*ADDED, *_CHOICE):

@@ -7,12 +7,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from flip_reward.data.added import free_names
 from flip_reward.data.formats.columnar import merge_schemas
-from flip_reward.data.frames import Table, open_frame
+from flip_reward.data.frames import Table, open_frame, open_in_memory
 from flip_reward.data.rows import Input
 from flip_reward.data.tables import STANDARD_OUTPUT, Layout, check_output, check_overwrites, write_rows
 from flip_reward.data.tables.survey import survey_rows
@@ -27,6 +29,7 @@ from flip_reward.selection.select import (
     select_pairs,
     select_top,
 )
+from flip_reward.settings import check_names
 
 if TYPE_CHECKING:
     from pyarrow import Schema
@@ -52,6 +55,10 @@ class Wanted:
             "best_of_group": self.best_of_group,
             "pairs": self.pairs,
         }
+        numbers: dict[str, object] = {"top": self.top or 0, "threshold": self.threshold or 0, "margin": self.margin}
+        for name, number in numbers.items():
+            if not isinstance(number, Real):
+                raise OptionError(f"--{name} is a number, and not {number!r}")
         if sum(ways.values()) != 1:
             raise OptionError("say what to keep, one of " + ", ".join(f"--{name.replace('_', '-')}" for name in ways))
         if self.margin and not self.pairs:
@@ -119,12 +126,16 @@ def select_file(
                 yield one.to_row() if isinstance(one, Pair) else rows.to_sft_row(one)
 
     schema = merge_schemas([source.schema for source in rows.inputs]) if rows.unchanged and not wanted.pairs else None
-    remarks = _write(output, read_kept, schema)
+    remarks = _write(output, read_kept, schema, lambda: _lay_out(rows, wanted))
     invalid = sum(1 for _ in rows.read_invalid())
     if invalid:
         reasons[_UNREADABLE] += invalid
     if left_out is not None:
-        remarks += _write(left_out, lambda: _read_left_out(rows, wanted))
+        remarks += _write(
+            left_out,
+            lambda: _read_left_out(rows, wanted),
+            columns=lambda: (_say_why(rows.to_sft_row(one), "") for one in rows.read()),
+        )
     return Selected(kept, dict(reasons.most_common()), remarks)
 
 
@@ -134,17 +145,31 @@ _UNREADABLE = "a row that cannot be read"
 def _read_left_out(rows: ScoredRows, wanted: Wanted) -> Iterator[Mapping[str, object]]:
     for one in wanted.select(rows):
         if isinstance(one, LeftOut):
-            row = rows.to_sft_row(one.response)
-            yield {**row, free_names(["left_out"], row)["left_out"]: one.reason}
+            yield _say_why(rows.to_sft_row(one.response), one.reason)
     for invalid in rows.read_invalid():
         yield {"input": invalid.source, "line": invalid.line, "detail": invalid.reason, "left_out": _UNREADABLE}
 
 
-def _write(path: Path, read: Callable[[], Iterator[Mapping[str, object]]], schema: Schema | None = None) -> list[str]:
+def _say_why(row: Mapping[str, object], reason: str) -> dict[str, object]:
+    return {**row, free_names(["left_out"], row)["left_out"]: reason}
+
+
+def _lay_out(rows: ScoredRows, wanted: Wanted) -> Iterator[dict[str, object]]:
+    """Lay out every response as if it were kept: what columns there are where none is."""
+    return (Pair(one, one).to_row() if wanted.pairs else rows.to_sft_row(one) for one in rows.read())
+
+
+_Read: TypeAlias = Callable[[], Iterator[Mapping[str, object]]]
+
+
+def _write(path: Path, read: _Read, schema: Schema | None = None, columns: _Read = lambda: iter(())) -> list[str]:
+    """Write rows; where there are none, those of `columns` still say what columns the file has."""
     parquet = path.name.lower().endswith(".parquet")
     names_itself = path == STANDARD_OUTPUT or ".jsonl" in path.suffixes  # so the rows need not be read for it
     source = replace(Input.in_memory("rows", read), schema=schema)
     survey = survey_rows([] if names_itself else [source], typed=parquet)
+    if not (survey.names or names_itself):
+        survey = survey_rows([Input.in_memory("rows", columns)], typed=parquet)
     rows = map(survey.fit, read()) if parquet else read()
     remarks = list(write_rows(path, rows, Layout(survey.names, survey.make_schema)))
     return remarks + [f"the column {name!r} holds values of several types: JSON text" for name in survey.mixed]
@@ -193,7 +218,8 @@ def select_rows(scored: Any, **options: Unpack[SelectOptions]) -> object:
 
     Raises:
         DataError: There are no rewards, or it cannot be read.
-        OptionError: Not exactly one of `top`, `threshold`, `best_of_group` and `pairs` is given.
+        OptionError: An option is misspelt or has a wrong value, or not exactly one of `top`, `threshold`,
+            `best_of_group` and `pairs` is given.
 
     Example:
         >>> from flip_reward import FlipReward, ScriptedEngine
@@ -205,6 +231,7 @@ def select_rows(scored: Any, **options: Unpack[SelectOptions]) -> object:
         >>> pair["chosen"], pair["rejected"]
         ('A fruit: a pear.', 'Bread.')
     """
+    check_names(options, SelectOptions.__annotations__)
     given = dict(options)
     reading = {name: given.pop(ours, None) for name, ours in _READING.items()}
     wanted = Wanted(**given)  # type: ignore[arg-type]  # SelectOptions has their types
@@ -212,8 +239,7 @@ def select_rows(scored: Any, **options: Unpack[SelectOptions]) -> object:
     if frame is not None or isinstance(scored, str | Path):
         rows = open_scored(scored, **reading)  # type: ignore[arg-type]  # likewise
     else:
-        values = list(scored)
-        rows = read_scored([Input.in_memory("rows", lambda: values)], **reading)  # type: ignore[arg-type]  # likewise
+        rows = read_scored([open_in_memory(scored)], **reading)  # type: ignore[arg-type]  # likewise
     kept: list[ScoredResponse | Pair] = []
     reasons: Counter[str] = Counter()
     for one in wanted.select(rows):
@@ -228,7 +254,12 @@ def select_rows(scored: Any, **options: Unpack[SelectOptions]) -> object:
     if frame is not None and rows.unchanged and not wanted.pairs:
         return frame.take([one.place for one in kept if isinstance(one, ScoredResponse)])
     found = [one.to_row() if isinstance(one, Pair) else rows.to_sft_row(one) for one in kept]
-    return found if frame is None else frame.make(found)
+    if frame is None:
+        return found
+    if found:
+        return frame.make(found)
+    empty = open_frame(frame.make(list(islice(_lay_out(rows, wanted), 1))))
+    return frame.make([]) if empty is None else empty.take([])
 
 
 _READING = {"columns": "columns", "reward": "reward_column", "group_by": "group_by"}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+import polars as pl
 import pytest
+from datasets import Dataset
 
 from flip_reward import FlipOptions, FlipReward, ScriptedEngine, audit_rewards, audit_rollouts
 from flip_reward.audit.call import AuditedBy
@@ -56,6 +61,11 @@ def test_the_same_call_finds_its_folder(tmp_path: Path, monkeypatch: pytest.Monk
         ([], {}, "name at least one reward"),
         (None, {}, "not NoneType"),
         ("copy", {"limit": 0}, "at least 1"),
+        ("copy", {"limit": "5"}, "at least 1"),
+        ("copy", {"columns": "prompt=q"}, "is no mapping"),
+        ("copy", {"attacks": 5}, "neither a function"),
+        ("copy", {"attacks": shortness}, "instruction, response, seed"),
+        (len, {}, "prompt, response"),
         ([shortness, shortness], {}, "two rewards called"),
     ],
 )
@@ -65,9 +75,24 @@ def test_mistakes(rewards: object, options: dict[str, object], said: str, tmp_pa
     assert not (tmp_path / "a").exists()
 
 
-def test_rows_that_are_none() -> None:
+@pytest.mark.parametrize("data", [[("p", "r")], None, {"prompt": ["p"]}, 5])
+def test_rows_that_are_none(data: Any) -> None:
     with pytest.raises(DataError, match="mappings"):
-        audit_rewards([("p", "r")], "copy")  # type: ignore[list-item]
+        audit_rewards(data, "copy")
+    with pytest.raises(DataError, match="mappings"):
+        audit_rollouts(data)
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, Dataset.from_list])
+def test_tables_are_audited_as_their_rows_are(make: Callable[[object], Any], tmp_path: Path) -> None:
+    found, expected = (
+        audit_rewards(data, "copy", attacks=["copy.alone"], run_folder=tmp_path / name)
+        for name, data in (("table", make(ROWS)), ("rows", ROWS))
+    )
+    assert found.results == expected.results
+    options: dict[str, Any] = {"columns": {"response": "answer"}, "reward_columns": "won", "other_columns": "gold"}
+    watched = audit_rollouts(make(log_rows()), **options)
+    assert (watched.steps, watched.not_trained_on) == (audit_rollouts(log_rows(), **options).steps, ["gold"])
 
 
 def test_a_function_that_ends_the_process_ends_the_audit(tmp_path: Path) -> None:
@@ -103,6 +128,8 @@ def test_rollouts_from_rows_a_path_and_several_paths(tmp_path: Path) -> None:
         ([], None, "no rows"),
         (log_rows(), {"reward": "won"}, "reward"),
         (log_rows(), {"step": "when"}, "when"),
+        (log_rows(), {"step": 0}, "the name 0 is no text"),
+        (log_rows(), "step=when", "is no mapping"),
     ],
 )
 def test_logs_that_cannot_be_used(logs: list[object], columns: dict[str, str] | None, named: str) -> None:

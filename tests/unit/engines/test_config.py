@@ -97,6 +97,22 @@ def test_an_engine_by_its_model_and_settings() -> None:
         load_engine("m", base_url="http://h/v1", slots=2)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"foo": 1}, "no option 'foo'"),
+        ({"concurency": 8}, "did you mean 'concurrency'"),
+        ({"concurrency": "many"}, "concurrency: "),
+        ({"concurrency": 0}, "concurrency: "),
+        ({"model": 5}, "model: "),
+    ],
+)
+def test_a_wrong_setting_of_an_engine_is_said_in_one_line(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said) as caught:
+        load_engine(**{"model": "scripted", **settings})
+    assert "\n" not in str(caught.value)
+
+
 def test_on_a_gpu_the_tokens_of_a_batch_limit_what_is_computed_at_once() -> None:
     def count(model: str, **settings: Any) -> int:
         return EngineConfig(model, **settings).requests_at_once

@@ -2,6 +2,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,12 @@ from flip_reward.errors import (
     EngineUnavailableError,
     OptionError,
 )
+from flip_reward.rewards.backward_likelihood import BackwardLikelihoodReward
+from flip_reward.rewards.config import RewardConfig
 from flip_reward.rewards.flip import INFERENCE_SCHEMA, FlipOptions, FlipReward
+from flip_reward.rewards.judges.pairwise import PairwiseJudge
+from flip_reward.rewards.judges.pointwise import PointwiseJudge
+from flip_reward.rewards.trained import TrainedReward
 
 
 def verdict(instruction: str) -> str:
@@ -359,3 +365,25 @@ def test_numbers_of_samples_that_make_no_sense() -> None:
     assert "--temperature" in (caught.value.hint or "")
     with pytest.raises(OptionError, match="sample"):
         FlipReward(ScriptedEngine(), FlipOptions(samples=0))
+
+
+@pytest.mark.parametrize(
+    "make", [FlipReward, BackwardLikelihoodReward, TrainedReward, PointwiseJudge, PairwiseJudge, RewardConfig().load]
+)
+def test_the_name_of_a_model_is_no_engine(make: Any) -> None:
+    with pytest.raises(OptionError, match="an Engine is wanted, and not 'scripted'") as caught:
+        make("scripted")
+    assert caught.value.hint == "load_engine('scripted') makes one"
+
+
+@pytest.mark.parametrize("make", [FlipReward, BackwardLikelihoodReward, TrainedReward, PointwiseJudge, PairwiseJudge])
+@pytest.mark.parametrize("options", ["direct", {"template": "direct"}])
+def test_options_are_those_of_the_reward(make: Any, options: object) -> None:
+    with pytest.raises(OptionError, match="Options are wanted, and not"):
+        make(ScriptedEngine(), options)
+
+
+def test_the_name_of_a_similarity_is_none() -> None:
+    with pytest.raises(OptionError, match="a Similarity is wanted") as caught:
+        FlipReward(ScriptedEngine(), similarity="f1")  # type: ignore[arg-type]  # a mistake
+    assert caught.value.hint == "load_similarity('f1') makes one"

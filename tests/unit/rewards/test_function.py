@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
+from functools import partial, wraps
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,6 +139,44 @@ def test_by_its_dotted_name_from_the_current_folder(tmp_path: Path, monkeypatch:
 def test_a_name_that_leads_nowhere(name: str, said: str) -> None:
     with pytest.raises(OptionError, match=said):
         RewardConfig(reward=name).check()
+
+
+def of_prompt(prompt: str) -> float:
+    return float(len(prompt))
+
+
+def of_three(prompt: str, response: str, answer: str) -> float:
+    return float(len(prompt + response + answer))
+
+
+def by_keyword(prompt: str, *, response: str) -> float:
+    return float(len(prompt + response))
+
+
+@wraps(of_prompt)
+def of_the_rest(_prompt: str, response: str) -> float:
+    return of_prompt(response)
+
+
+@pytest.mark.parametrize("function", [of_prompt, of_three, by_keyword])
+def test_what_cannot_be_called_with_prompt_and_response_is_no_reward(function: Any) -> None:
+    for load in (lambda: FunctionReward(function), RewardConfig(reward=f"{__name__}:{function.__name__}").check):
+        with pytest.raises(
+            OptionError, match=rf"{function.__name__}' cannot be called with \(prompt, resp"
+        ) as caught:
+            load()
+        assert caught.value.hint == "write it as def score(prompt: str, response: str) -> float | None"
+
+
+@pytest.mark.parametrize(("given", "said"), [(5, "5 is no function, but int"), (Path, "is no function, but a class")])
+def test_what_is_no_function_is_no_reward(given: Any, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        FunctionReward(given)
+
+
+@pytest.mark.parametrize("function", [partial(of_three, "a"), of_the_rest, max])
+def test_only_what_is_called_counts_and_what_cannot_be_known_passes(function: Any) -> None:
+    assert FunctionReward(function, name="it").settings["reward"] == "it"
 
 
 def test_a_script_that_ends_the_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from datasets import Dataset, DatasetDict, Features, List, Value
 
 from flip_reward.core.conversation import Group, Message
 from flip_reward.engines.scripted import ScriptedEngine
-from flip_reward.errors import ConversationError, DataError
+from flip_reward.errors import ConversationError, DataError, OptionError
 from flip_reward.rewards.flip import FlipReward
 from flip_reward.rewards.judges.pairwise import PairwiseJudge
 from flip_reward.scoring.files import score_file
@@ -179,6 +179,33 @@ def test_what_cannot_be_scored_is_said_in_one_line(reward: FlipReward, name: str
         reward.score_sync(data)
     assert caught.value.hint
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"columns": "instruction=prompt"}, "'instruction=prompt' is no mapping"),
+        ({"columns": ["prompt"]}, "is no mapping"),
+        ({"columns": {"instruction": 0}}, "the name 0 is no text"),
+        ({"columns": {"responses": ["a", "b"]}}, "is no text"),
+        ({"columns": {0: "prompt"}}, "the name 0 is no text"),
+        ({"group_by": 0}, "is a text, and not 0"),
+        ({"group_by": ["source"]}, "is a text, and not"),
+    ],
+)
+def test_columns_are_a_mapping_of_texts(reward: FlipReward, options: Any, said: str) -> None:
+    for data in (ROWS, pd.DataFrame(ROWS)):
+        with pytest.raises(OptionError, match=said):
+            reward.score_sync(data, **options)
+
+
+def test_columns_in_a_mapping_are_no_table(reward: FlipReward) -> None:
+    columns: Any = {"prompt": ["Name a fruit.", "Say hi."], "response": ["A pear.", "Hi!"]}
+    with pytest.raises(DataError, match="a table is wanted, and not dict"):
+        reward.score_table(columns)
+    with pytest.raises(DataError) as caught:
+        reward.score_sync(columns)
+    assert "DataFrame" in str(caught.value.hint)
 
 
 def test_pandas_keeps_index_types_and_order(reward: FlipReward) -> None:

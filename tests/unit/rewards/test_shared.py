@@ -29,6 +29,8 @@ MISTAKES: dict[str, tuple[Any, dict[str, object]]] = {
     "samples: ": ("flip", {"samples": "many"}),
     "'pointwise' has no option 'samples'": ("pointwise", {"model": "scripted", "samples": 2}),
     "'flip'": ("flipp", {"model": "scripted"}),
+    "not function": (lambda prompt, response: len(prompt + response), {}),
+    "not FlipReward": (FlipReward, {}),
     "samples has no effect": (FlipReward(ScriptedEngine()), {"samples": 2}),
 }
 

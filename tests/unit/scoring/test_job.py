@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import fsspec
+import polars as pl
 import pytest
 
 from flip_reward.core.conversation import Group
@@ -517,6 +519,42 @@ def test_a_file_is_scored_with_one_call_and_the_same_call_asks_nothing(tmp_path:
         score_file(
             FlipReward(ScriptedEngine(inferrer)), source, run_folder=tmp_path / "b", columns=columns, strict=True
         )
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "said"),
+    [
+        ("rows.jsonl", {"limit": -1}, "limit is -1"),
+        ("rows.jsonl", {"limit": 0}, "limit is 0"),
+        ("rows.jsonl", {"limit": "5"}, "limit is '5'"),
+        ("rows.jsonl", {"limit": 1.5}, "limit is 1.5"),
+        ("rows.jsonl", {"workers": 0}, "workers is 0"),
+        ("rows.jsonl", {"limitt": 1}, "did you mean 'limit'"),
+        ("rows.jsonl", {"columns": "instruction=prompt"}, "is no mapping"),
+        ([], {}, "none is named"),
+        ([{"prompt": "a", "response": "b"}], {}, "reads files, and not dict"),
+        (pl.DataFrame({"prompt": ["a"], "response": ["b"]}), {}, "reads files, and not DataFrame"),
+        (None, {}, "reads files, and not NoneType"),
+    ],
+)
+def test_wrong_arguments_are_said_in_one_line(
+    source: Any, options: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text('{"prompt": "Say hi.", "response": "Hi!"}')
+    with pytest.raises(OptionError, match=said) as caught:
+        score_file(FlipReward(ScriptedEngine()), source, **options)
+    assert "\n" not in str(caught.value)
+    assert not Path("runs").exists()
+
+
+def test_several_files_are_scored_with_one_call(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.jsonl", "b.jsonl")]
+    for file in files:
+        file.write_text('{"prompt": "Say hi.", "response": "Hi!"}')
+    output = tmp_path / "scored.csv"
+    assert score_file(files, output, run_folder=tmp_path / "run", reward="longest").responses == 2
+    assert len(output.read_text().splitlines()) == 3
 
 
 async def test_a_file_is_scored_below_a_running_event_loop(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flip_reward import FlipReward, Group, Message, Outcome, Score, ScriptedEngine, best_of
-from flip_reward.errors import ConversationError
+from flip_reward.errors import ConversationError, InputError, OptionError
 from flip_reward.rewards.options import ResponseOptions
 from flip_reward.selection import Selection, TieRule, select_best
 
@@ -113,10 +114,26 @@ def test_nothing_is_guessed() -> None:
 
 def test_scores_of_another_group_are_refused() -> None:
     group = Group.of("Name a fruit.", ["a", "b"])
-    with pytest.raises(ValueError, match="1 scores for 2 responses"):
+    with pytest.raises(InputError, match="1 scores for 2 responses"):
         select_best(group, scored(1))
-    with pytest.raises(ValueError, match="not a number"):
+    with pytest.raises(InputError, match="not a number"):
         select_best(group, scored(1, float("nan")))
+    of_a_list: list[Any] = [tuple(scored(1, 2))]
+    for scores in (of_a_list, [0.5, 0.5], None):
+        with pytest.raises(InputError, match="sequence of Score"):
+            select_best(group, scores)  # type: ignore[arg-type]  # mistakes
+
+
+def test_a_tie_rule_may_be_its_name_and_another_name_is_refused_before_anything_is_asked() -> None:
+    group = Group.of("Name a fruit.", ["A fig.", "Fig."])
+    assert select_best(group, scored(1, 1), tie_rule="shortest").index == 1  # type: ignore[arg-type]  # as on the command line
+    engine = ScriptedEngine()
+    wrong: Any = "longest"
+    with pytest.raises(OptionError, match="no tie rule 'longest'"):
+        best_of("Hi.", ["Hi."], reward=FlipReward(engine), tie_rule=wrong)
+    with pytest.raises(OptionError, match="no tie rule 'longest'"):
+        select_best(group, scored(1, 0), tie_rule=wrong)
+    assert engine.requests == 0
 
 
 def _draw(name: str, *, seed: int) -> int | None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import polars as pl
@@ -14,7 +15,7 @@ from flip_reward import select_rows
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import RawRow
 from flip_reward.data.tables import FORMATS
-from flip_reward.errors import OptionError
+from flip_reward.errors import DataError, OptionError
 from flip_reward.selection.training import Selected, Wanted, select_file
 
 ROWS: list[dict[str, object]] = [
@@ -49,6 +50,33 @@ def test_both_files_in_every_format(scored: Path, ending: str) -> None:
         "a row that cannot be read",
     ]
     assert found[2]["detail"]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv.gz", ".xlsx", ".parquet"])
+@pytest.mark.parametrize(
+    ("wanted", "columns"),
+    [
+        (Wanted(threshold=2.0), [*ROWS[0]]),
+        (Wanted(pairs=True, margin=2.0), ["prompt", "chosen", "rejected", "reward_chosen", "reward_rejected"]),
+    ],
+)
+def test_a_selection_of_nothing_has_its_columns(
+    scored: Path, wanted: Wanted, columns: list[str], ending: str
+) -> None:
+    kept, rest = scored.with_name(f"kept{ending}"), scored.with_name(f"rest{ending}")
+    scored.write_text(json.dumps(ROWS[0]))
+    assert select_file([str(scored)], wanted, kept).kept == 0
+    select_file([str(scored)], Wanted(top=1.0), rest, kept_out := scored.with_name(f"out{ending}"))
+    assert read_header(kept) == columns
+    assert read_header(kept_out) == [*ROWS[0], "flip_left_out"]
+
+
+def read_header(path: Path) -> list[str]:
+    if path.suffix == ".parquet":
+        return list(pq.read_schema(path).names)
+    if path.suffix == ".xlsx":
+        return list(pd.read_excel(path).columns)
+    return list(pd.read_csv(path, sep="\t" if ".tsv" in path.suffixes else ",").columns)
 
 
 def test_types_of_a_parquet_file_stay(tmp_path: Path) -> None:
@@ -92,7 +120,41 @@ def test_tables_come_back_as_their_kind(make: object) -> None:
     pairs = select_rows(table, pairs=True)
     assert type(pairs) is type(table)
     assert (list(pairs["chosen"]), list(pairs["rejected"])) == (["three"], ["- one"])
-    assert select_rows(table, pairs=True, margin=0.9).shape[0] == 0
+    no_pairs, no_rows = select_rows(table, pairs=True, margin=0.9), select_rows(table, threshold=0.9)
+    for nothing, names in ((no_pairs, pairs), (no_rows, table)):
+        assert type(nothing) is type(table)
+        assert (nothing.shape[0], list_columns(nothing)) == (0, list_columns(names))
+
+
+def list_columns(table: Any) -> list[str]:
+    return list(table.column_names if isinstance(table, Dataset) else table.columns)
+
+
+def test_of_rows_with_several_responses_nothing_has_columns_too() -> None:
+    table = pl.DataFrame({"prompt": ["p"], "responses": [["a", "b"]], "reward": [[0.5, 0.25]]})
+    assert select_rows(table, threshold=2.0).columns == select_rows(table, threshold=0.0).columns
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"toop": 0.5}, "did you mean 'top'"),
+        ({"top": "0.5"}, "--top is a number"),
+        ({"pairs": True, "margin": None}, "--margin"),
+        ({"top": 0.5, "columns": "response=answer"}, "is no mapping"),
+        ({"top": 0.5, "reward_column": 5}, "--reward-column"),
+        ({"top": 0.5, "group_by": 5}, "--group-by"),
+    ],
+)
+def test_wrong_options_are_said_in_one_line(options: Any, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        select_rows(ROWS, **options)
+
+
+@pytest.mark.parametrize("rows", [None, [("p", 0.5)], {"prompt": ["p"]}])
+def test_what_is_neither_a_table_nor_rows_is_refused(rows: Any) -> None:
+    with pytest.raises(DataError, match="mappings"):
+        select_rows(rows, top=0.5)
 
 
 def test_the_index_of_pandas_stays() -> None:

@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from flip_reward.audit.attacks.base import Attack, AttackFunction, Carrier, Effect
 from flip_reward.errors import OptionError
-from flip_reward.rewards.function import USER_ERRORS, describe_error, import_named
+from flip_reward.rewards.function import USER_ERRORS, check_signature, describe_error, import_named
 
 FAMILY = "own"
 """The family of functions that users name."""
+_FORM = "def attack(instruction: str, response: str, seed: int) -> str"
 _Kind = TypeVar("_Kind", bound=StrEnum)
 
 
@@ -25,7 +26,8 @@ def load_own(name: str) -> Attack:
     audit with an `OptionError`.
 
     Raises:
-        OptionError: There is none of this name, or it is neither a function nor an `Attack`.
+        OptionError: There is none of this name, it is neither a function nor an `Attack`, or it cannot be called with
+            an instruction, a response and a seed.
     """
     return make_own(import_named(name), name)
 
@@ -33,16 +35,22 @@ def load_own(name: str) -> Attack:
 def make_own(found: object, name: str) -> Attack:
     """Make an attack of what is given in Python, or was found by a name; see `load_own`."""
     if isinstance(found, Attack):
+        _check(found.function, found.name)
         return replace(found, function=_guard(found.name, found.function))
     if not callable(found) or isclass(found):
         raise OptionError(
             f"{name!r} is neither a function nor an Attack",
-            hint="an attack is a function of an instruction, a response and a seed that returns a text",
+            hint=f"write {_FORM}",
         )
+    _check(found, name)
     own = f"{FAMILY}.{getattr(found, '__name__', None) or name.replace(':', '.').rpartition('.')[2]}"
     effect = _read(name, "effect", getattr(found, "effect", Effect.EXPLOIT), Effect)
     carrier = _read(name, "carrier", getattr(found, "carrier", Carrier.OWN), Carrier)
     return Attack(own, effect, _guard(own, found), carrier)
+
+
+def _check(function: AttackFunction, name: str) -> None:
+    check_signature(function, repr(name), "instruction", "response", "seed", form=_FORM)
 
 
 def _read(name: str, field: str, value: object, kind: type[_Kind]) -> _Kind:

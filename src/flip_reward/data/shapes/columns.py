@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,25 @@ def _split_pairs(text: str) -> list[str]:
             pairs.append(text[start : mark.start()])
             start = mark.end()
     return [*pairs, text[start:]]
+
+
+def read_mapping(columns: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a copy of columns as they are given in Python.
+
+    Example:
+        >>> read_mapping({"instruction": 0})
+        Traceback (most recent call last):
+        flip_reward.errors.OptionError: columns: the name 0 is no text
+        hint: columns are a mapping of our names to yours, such as {"response": "answer"} or {"response": "1"}
+    """
+    hint = 'columns are a mapping of our names to yours, such as {"response": "answer"} or {"response": "1"}'
+    if columns is not None and not isinstance(columns, Mapping):
+        raise OptionError(f"columns: {reprlib.repr(columns)} is no mapping", hint=hint)
+    found = dict(columns or {})
+    for name in (*found, *found.values()):
+        if not isinstance(name, str):
+            raise OptionError(f"columns: the name {reprlib.repr(name)} is no text", hint=hint)
+    return found
 
 
 def check_columns(columns: Mapping[str, str], known: Sequence[str] = COLUMNS) -> None:

@@ -20,6 +20,7 @@ from flip_reward.data.shapes.columns import (
     Column,
     check_columns,
     format_columns,
+    read_mapping,
     split_columns,
 )
 from flip_reward.data.shapes.conversations import ends_with_reply, is_messages, is_transcript
@@ -82,7 +83,7 @@ def find_shape(
         >>> find_shape([{"Question": "Name a fruit.", "Answer": "Apple."}]).description
         "instruction = 'Question', response = 'Answer'"
     """
-    columns = dict(columns or {})
+    columns = read_mapping(columns)
     columns.pop(_SHAPE, None)  # it is found again
     check_columns(columns)
     samples = [RowSample.of_input(one) for one in rows if isinstance(one, Input)] or [

@@ -17,7 +17,7 @@ from flip_reward.core.prompts import JudgeKind, Template, load_judge_template, r
 from flip_reward.core.replies.parse import JudgeReply
 from flip_reward.core.response import InferenceTarget
 from flip_reward.core.score import Cost, Outcome, Score, Usage, describe_left_out
-from flip_reward.engines.base import Completion, Engine, JsonSchema, Request
+from flip_reward.engines.base import Completion, Engine, JsonSchema, Request, check_is_engine
 from flip_reward.errors import ConversationError
 from flip_reward.rewards.base import RewardModel, ask, find_detail, score_each
 from flip_reward.rewards.options import PromptOptions, ReplyOptions, Settings, record_options
@@ -169,7 +169,7 @@ class Judge(RewardModel):
     """Options that `settings` record in a form of their own."""
 
     def __init__(self, engine: Engine | None, options: PromptOptions, template: Template | None = None) -> None:
-        self.engine = engine
+        self.engine = check_is_engine(engine)
         self.template = template or load_judge_template(self.kind, folder=options.template_dir, name=options.template)
         self._options = options
         self.response_options = options.response

@@ -24,7 +24,7 @@ from flip_reward.rewards.judges.base import (
     make_schema,
     score_share,
 )
-from flip_reward.rewards.options import Settings
+from flip_reward.rewards.options import Settings, read_options
 from flip_reward.rewards.waiting import gather_all
 
 
@@ -67,7 +67,7 @@ class ListwiseJudge(GroupJudge):
     def __init__(
         self, engine: Engine | None, options: ListwiseOptions | None = None, *, template: Template | None = None
     ) -> None:
-        self.options = options or ListwiseOptions()
+        self.options = read_options(options, ListwiseOptions)
         super().__init__(engine, self.options, template)
         if self.options.orders < 1:
             raise OptionError(f"responses are shown in at least 1 order, not in {self.options.orders}")

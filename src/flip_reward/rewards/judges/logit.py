@@ -25,7 +25,7 @@ from flip_reward.engines.base import Completion, Engine, Request, Sampling
 from flip_reward.rewards.base import ask
 from flip_reward.rewards.judges.base import GroupJudge, JudgeCall, JudgeInput, ResponseJudge
 from flip_reward.rewards.judges.pairwise import Pairing, play_round_robin
-from flip_reward.rewards.options import PromptOptions, Settings
+from flip_reward.rewards.options import PromptOptions, Settings, read_options
 from flip_reward.rewards.waiting import gather_all
 
 TOP_LOGPROBS = 20
@@ -137,7 +137,7 @@ class LogitPointwiseJudge(ResponseJudge):
     def __init__(
         self, engine: Engine | None, options: LogitPointwiseOptions | None = None, *, template: Template | None = None
     ) -> None:
-        self.options = options or LogitPointwiseOptions()
+        self.options = read_options(options, LogitPointwiseOptions)
         self.kind = self.options.logit_scale.kind
         super().__init__(engine, self.options, template)
 
@@ -205,7 +205,7 @@ class LogitPairwiseJudge(GroupJudge):
     def __init__(
         self, engine: Engine | None, options: LogitPairwiseOptions | None = None, *, template: Template | None = None
     ) -> None:
-        super().__init__(engine, options or LogitPairwiseOptions(), template)
+        super().__init__(engine, read_options(options, LogitPairwiseOptions), template)
 
     def render(self, group: Group) -> list[Request | None]:
         """Render all requests, without sending anything."""

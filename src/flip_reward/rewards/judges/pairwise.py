@@ -29,7 +29,7 @@ from flip_reward.rewards.judges.base import (
     make_schema,
     score_share,
 )
-from flip_reward.rewards.options import Settings
+from flip_reward.rewards.options import Settings, read_options
 from flip_reward.rewards.waiting import gather_all
 
 
@@ -179,7 +179,7 @@ class PairwiseJudge(GroupJudge):
     def __init__(
         self, engine: Engine | None, options: PairwiseOptions | None = None, *, template: Template | None = None
     ) -> None:
-        self.options = options or PairwiseOptions()
+        self.options = read_options(options, PairwiseOptions)
         super().__init__(engine, self.options, template)
 
     @property

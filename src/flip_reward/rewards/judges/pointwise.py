@@ -10,7 +10,7 @@ from flip_reward.core.score import Cost, Score
 from flip_reward.engines.base import Completion, Engine, Request
 from flip_reward.rewards.base import ask, fail_as
 from flip_reward.rewards.judges.base import JudgeInput, JudgeOptions, ResponseJudge, make_schema
-from flip_reward.rewards.options import ReplyPolicySetting
+from flip_reward.rewards.options import ReplyPolicySetting, read_options
 
 RATING_SCHEMA = make_schema("SCORE", {"type": "integer", "enum": list(range(LOWEST_RATING, HIGHEST_RATING + 1))})
 
@@ -45,7 +45,7 @@ class PointwiseJudge(ResponseJudge):
     def __init__(
         self, engine: Engine | None, options: PointwiseOptions | None = None, *, template: Template | None = None
     ) -> None:
-        self.options = options or PointwiseOptions()
+        self.options = read_options(options, PointwiseOptions)
         super().__init__(engine, self.options, template)
 
     async def _judge(self, judged: JudgeInput, answer: str) -> Score:

@@ -40,6 +40,8 @@ class Rooms:
 mine = Attack("local.doubled", Effect.BROKEN, Rooms.hall, Carrier.NEAREST)
 again = Attack("copy.before", Effect.EXPLOIT, shout)
 number = 3
+def without_seed(instruction, response): return response
+spoiled = Attack("style.spoiled", Effect.EXPLOIT, without_seed)
 def ends(instruction, response, seed): raise SystemExit
 def drifts(instruction, response, seed, calls=[]):
     calls.append(response)
@@ -104,6 +106,9 @@ def test_a_function_says_by_attributes_what_else_it_is_and_an_attack_is_taken_as
         ("home_made:number", "neither a function"),
         ("home_made:Rooms", "neither a function"),
         ("home_made:wrong", "effect"),
+        ("home_made:without_seed", "'home_made:without_seed' cannot be called with (instruction, response, seed)"),
+        ("home_made:without_seed", "write it as def attack(instruction: str, response: str, seed: int) -> str"),
+        ("home_made:spoiled", "'style.spoiled' cannot be called"),
         ("half_made:shout", "nothing_of_this_name"),
         ("not_made:shout", "not_made"),
         ("home_made:", "module:function"),
