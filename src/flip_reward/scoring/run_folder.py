@@ -235,9 +235,11 @@ class RunFolder:
 
 def _refuse_other_files(path: Path) -> None:
     """Refuse a folder without a run that holds more than a session leaves that was killed before it began one."""
-    if not path.is_dir() or (path / MANIFEST).exists() or recognise(path) is not None:
+    if (path / MANIFEST).exists() or recognise(path) is not None:
         return
-    names = [one.name for one in path.iterdir() if one.is_file() and not one.name.startswith(".")]
+    names: list[str] = []
+    with suppress(FileNotFoundError):  # there is none, or another run that never began has removed it
+        names = [one.name for one in path.iterdir() if one.is_file() and not one.name.startswith(".")]
     if others := set(names) - {RECORDS, REJECTED, CANDIDATES}:
         raise RunError(
             f"{path} holds other files, such as {min(others)}", hint="give a new or an empty folder with --run-folder"
