@@ -319,10 +319,11 @@ def _make_and_lock(path: Path, held: ExitStack) -> list[Path]:
     check_local(path)
     for tries_left in reversed(range(_MOST_TRIES)):
         made = [each for each in (path, *path.parents) if not each.exists()]
-        made = made or [path] * (path / LOCK).exists()  # left by a run that was killed before it began
         try:
             path.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(path))
+            # Where a lock is all there is, whoever made the folder was killed, or came second.
+            made = made or [path] * ({one.name for one in path.iterdir()} <= {LOCK, RECORDS, REJECTED})
         except OSError as error:
             if not tries_left:
                 raise storage_error(path, error) from error
