@@ -238,7 +238,7 @@ def _refuse_other_files(path: Path) -> None:
     if (path / MANIFEST).exists() or recognise(path) is not None:
         return
     names: list[str] = []
-    with suppress(FileNotFoundError):  # there is none, or another run that never began has removed it
+    with suppress(OSError):  # there is none yet, or it cannot be made, which is said then
         names = [one.name for one in path.iterdir() if one.is_file() and not one.name.startswith(".")]
     if others := set(names) - {RECORDS, REJECTED, CANDIDATES}:
         raise RunError(
