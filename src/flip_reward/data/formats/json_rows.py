@@ -21,7 +21,11 @@ from flip_reward.data.rows import Input, InvalidRow, RawRow, Row, Skip
 from flip_reward.data.storage import StoredFile
 
 _PIECE_BYTES = 1 << 18
-_LARGE = 2.0**63
+_EXACT = frozenset((str, int, bool, type(None)))
+"""Top-level values of these types were not rounded, and hold none that were."""
+_LARGE_INTEGER = b":" + b"0" * 19
+_FOLDED = bytes.maketrans(b"123456789 [,-\t", b"000000000:::::")
+"""Makes `_LARGE_INTEGER` of every number of 19 digits; a regular expression would take as long as the parser."""
 _OFFER = f" (or in another encoding: --encoding {OFFERED})"
 # {"version": 1, "data": [{...
 _LIST_IN_OBJECT = re.compile(
@@ -132,7 +136,7 @@ def read_json_lines(stream: BinaryIO, skip: Skip) -> Iterator[Row]:
             except orjson.JSONDecodeError:
                 yield _read_json_again(position, line_number, line)
                 continue
-            if type(values) is dict and float not in map(type, values.values()):
+            if type(values) is dict and _EXACT.issuperset(map(type, values.values())):
                 yield RawRow(position, line_number, values)
             else:
                 yield _to_row(position, line_number, _with_large_integers(values, line))
@@ -156,8 +160,8 @@ def _read_json_again(position: int, line_number: int, line: bytes) -> Row:
 
 
 def _with_large_integers(values: object, line: bytes) -> object:
-    """Read a row again where the fast parser has rounded an integer of more than 64 bits, such as an id."""
-    if type(values) is dict and any(type(value) is float and abs(value) >= _LARGE for value in values.values()):
+    """Read a row again where the fast parser may have rounded an integer of more than 64 bits, such as an id."""
+    if _LARGE_INTEGER in line.translate(_FOLDED):
         with suppress(ValueError, RecursionError):
             return json.loads(line)
     return values

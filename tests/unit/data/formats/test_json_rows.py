@@ -22,10 +22,14 @@ def read_jsonl_bytes(content: bytes, skip: Skip = skip_nothing) -> list[Row]:
 
 def test_integers_keep_all_their_digits() -> None:
     digits = "1" + "0" * 30 + "1"
-    [row, huge] = read_jsonl_bytes(f'{{"id": {digits}, "f": 1e30}}\n{{"id": {"9" * 300}.5}}'.encode())
+    [row, huge, nested] = read_jsonl_bytes(
+        f'{{"id": {digits}, "f": 1e30}}\n{{"id": {"9" * 300}.5}}\n{{"a": [{{"id": -{digits}}}]}}'.encode()
+    )
     assert isinstance(row, RawRow)
     assert row.values == {"id": int(digits), "f": 1e30}
     assert isinstance(huge, RawRow)
+    assert isinstance(nested, RawRow)
+    assert nested.values == {"a": [{"id": -int(digits)}]}
 
 
 def test_blank_lines_are_no_rows_but_lines() -> None:
@@ -116,7 +120,7 @@ def test_lines_are_taken_from_the_stream_only_when_they_are_asked_for() -> None:
     assert taken < 10
 
 
-whole_numbers = st.integers(-(2**63), 2**64 - 1)  # larger ones become floats
+whole_numbers = st.integers(-(2**70), 2**70)
 good_lines = st.dictionaries(st.text(max_size=5), whole_numbers | st.text() | st.none(), max_size=3).map(
     lambda values: json.dumps(values).encode()
 )
