@@ -156,7 +156,7 @@ def _read_batch(batch: RecordBatch, start: int, skip: Skip) -> Iterator[Row]:
     if batch.nbytes <= _BUFFER_BYTES:
         try:
             rows = batch.to_pylist()
-        except UnicodeDecodeError:
+        except (ValueError, OverflowError):
             pass  # row by row below
         else:
             yield from (RawRow(start + index, start + index + 1, rows[index]) for index in wanted)
@@ -169,6 +169,8 @@ def _read_parquet_row(batch: RecordBatch, index: int, position: int) -> Row:
         [values] = batch.slice(index, 1).to_pylist()
     except UnicodeDecodeError as error:
         return InvalidRow(position, position + 1, f"not UTF-8: {error.reason}")
+    except (ValueError, OverflowError) as error:  # a date beyond the year 9999
+        return InvalidRow(position, position + 1, f"a value cannot be read: {_say(error)}")
     if count_bytes(values) > LONGEST_ROW:
         return InvalidRow(position, position + 1, TOO_LONG)
     return RawRow(position, position + 1, values)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ def test_a_parquet_text_that_is_not_utf8_costs_only_its_row(tmp_path: Path) -> N
     assert rows[0] == RawRow(0, 1, {"text": "one"})
     assert reason_of(rows[1]) == "not UTF-8: invalid start byte"
     assert rows[2] == RawRow(2, 3, {"text": "three"})
+
+
+def test_a_date_that_python_does_not_have_costs_only_its_row(tmp_path: Path) -> None:
+    days = pa.array([0, 9_999_999, None], pa.date32())
+    first, second, third = read_parquet_file(write_parquet(tmp_path / "a.parquet", {"day": days}))
+    assert first == RawRow(0, 1, {"day": date(1970, 1, 1)})
+    assert "cannot be read" in reason_of(second)
+    assert third == RawRow(2, 3, {"day": None})
 
 
 def test_a_damaged_row_group_is_rejected_and_the_next_one_read(tmp_path: Path) -> None:
