@@ -185,10 +185,12 @@ class ColumnType:
         """Return the type as Arrow has it. What was never seen, or is mixed, is text."""
         import pyarrow as pa
 
+        if self.as_json:
+            return pa.string()
         match self.kind:
             case Kind.LIST:
                 return pa.list_((self._item or ColumnType()).to_arrow())
-            case Kind.OBJECT if self._fields:
+            case Kind.OBJECT:
                 return pa.struct([(name, part.to_arrow()) for name, part in self._fields.items()])
         plain = {
             Kind.BOOL: pa.bool_(),
@@ -202,8 +204,10 @@ class ColumnType:
 
     @property
     def as_json(self) -> bool:
-        """Whether the values are written as JSON text."""
-        return self.kind is Kind.MIXED or (self.kind is Kind.OBJECT and not self._fields)
+        """Whether the values are written as JSON text. Parquet has no place for objects that are always empty."""
+        if self.kind is Kind.OBJECT:
+            return not self._fields or any(part.as_json for part in self._fields.values())
+        return self.kind is Kind.MIXED or (self._item is not None and self._item.as_json)
 
 
 def to_json_text(value: object) -> str | None:

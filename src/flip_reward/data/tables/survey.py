@@ -13,7 +13,7 @@ from flip_reward.data.tables.arrow import ColumnType, to_json_text
 from flip_reward.errors import DataError
 
 if TYPE_CHECKING:
-    from pyarrow import Field, Schema
+    from pyarrow import DataType, Field, Schema
 
 MOST_COLUMNS = 4096
 """Of a table. Rows with more names between them hold data in their names."""
@@ -57,7 +57,10 @@ def survey_rows(inputs: Sequence[Input], *, typed: bool, limit: int | None = Non
     """
     if (schema := merge_schemas([source.schema for source in inputs])) is not None:
         rows = sum(source.size_hint or 0 for source in inputs)
-        return Survey(schema.names, rows, (), partial(_nullable, schema), schema.metadata)
+        mixed = frozenset(field.name for field in schema if typed and _holds_empty_object(field.type))
+        return Survey(
+            schema.names, rows, mixed, partial(_nullable, schema, mixed), None if mixed else schema.metadata
+        )
     columns: dict[str, ColumnType] = {}
     count = 0
     for values in _read_values(inputs, limit):
@@ -86,9 +89,20 @@ def _read_values(inputs: Sequence[Input], limit: int | None) -> Iterable[Mapping
             yield row.values if isinstance(row, RawRow) else {}
 
 
-def _nullable(schema: Schema) -> list[Field]:
+def _holds_empty_object(kind: DataType) -> bool:
+    """Whether a type holds objects without any names, which Arrow has and Parquet refuses."""
+    import pyarrow as pa
+
+    parts = [kind.field(place).type for place in range(kind.num_fields)]
+    return any(map(_holds_empty_object, parts)) or (pa.types.is_struct(kind) and not parts)
+
+
+def _nullable(schema: Schema, mixed: Collection[str]) -> list[Field]:
+    import pyarrow as pa
+
     # A rejected row may have no value at all.
-    return [field.with_nullable(nullable=True) for field in schema]
+    fields = [field.with_type(pa.string()) if field.name in mixed else field for field in schema]
+    return [field.with_nullable(nullable=True) for field in fields]
 
 
 def _make_fields(columns: Mapping[str, ColumnType]) -> list[Field]:

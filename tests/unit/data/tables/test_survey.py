@@ -70,6 +70,8 @@ def test_a_column_of_one_type_has_it(tmp_path: Path, values: list[object], kind:
         [[1, "a"]],
         [{"a": 1}, {"a": "x"}],
         [{}, {}],
+        [{"a": {}}, {"a": {}}],
+        [[{}], []],
         [True, 1],
         [{str(number): 1} for number in range(100)],
         [[[[[[[[[1]]]]]]]]],
@@ -133,6 +135,17 @@ def test_the_schema_of_a_file_stays(tmp_path: Path) -> None:
     assert after.schema.types == before.schema.types
     assert after.to_pylist() == before.to_pylist()
     assert (after.schema.metadata or {}).get(b"pandas") == b"{}"
+
+
+def test_empty_objects_of_an_arrow_file_are_json_text(tmp_path: Path) -> None:
+    table = pa.table({"n": pa.array([1], pa.int8()), "x": pa.array([[{}]], pa.list_(pa.struct([])))})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    survey = survey_rows([open_input(str(tmp_path / "a.arrow"))], typed=True)
+    write_rows(tmp_path / "x.parquet", [survey.fit({"n": 1, "x": [{}]})], Layout(survey.names, survey.make_schema))
+    written = pq.read_table(tmp_path / "x.parquet")
+    assert written.schema.types == [pa.int8(), pa.string()]
+    assert written["x"].to_pylist() == ["[{}]"]
 
 
 def test_schemas_that_do_not_agree_give_way_to_the_values(tmp_path: Path) -> None:
