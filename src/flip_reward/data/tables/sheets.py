@@ -117,13 +117,20 @@ class _Cells:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, float) and not math.isinf(value):
-            return None if math.isnan(value) else value
+            return None if math.isnan(value) else self._make_number(value)
         if isinstance(value, int) and abs(value) <= _MOST_EXACT:
             return value
         if isinstance(value, date) and value.year >= _FIRST_YEAR and getattr(value, "tzinfo", None) is None:
             return value
         cell = self._make(self._sheet, "")
         cell.value, cell.data_type = self._fit(to_text(value)), "s"
+        return cell
+
+    def _make_number(self, value: float) -> object:
+        if float(f"{value:.16g}") == value:  # the digits that openpyxl writes
+            return value
+        cell = self._make(self._sheet, "")
+        cell.value, cell.data_type = repr(value), "n"
         return cell
 
     def _fit(self, text: str) -> str:

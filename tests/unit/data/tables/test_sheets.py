@@ -79,6 +79,7 @@ EXCEL: list[tuple[object, object]] = [
     ("007", "007"),
     (-3, -3),
     (0.25, 0.25),
+    (0.1 + 0.2, 0.1 + 0.2),
     (2**60, str(2**60)),
     (None, None),
     (float("nan"), None),
