@@ -24,7 +24,7 @@ _ARROW_FILE_MARK = b"ARROW1"
 def open_parquet(file: StoredFile) -> Input:
     """Open a Parquet file."""
     with file.reported(), _open_parquet(file) as opened:
-        size_hint, schema = opened.metadata.num_rows, opened.schema_arrow
+        size_hint, schema = opened.metadata.num_rows, _check_names(opened.schema_arrow, file)
     return Input(file.name, partial(read_parquet, file), file.fingerprint, size_hint, schema=schema)
 
 
@@ -77,9 +77,16 @@ def open_arrow(file: StoredFile) -> Input:
             reader = pa.ipc.open_file(stream) if mark == _ARROW_FILE_MARK else pa.ipc.open_stream(stream)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{file.address} is not an Arrow file: {_say(error)}") from error
-        schema = reader.schema
+        schema = _check_names(reader.schema, file)
     read = partial(_read_arrow, file, is_file=mark == _ARROW_FILE_MARK)
     return Input(file.name, read, file.fingerprint, schema=schema)
+
+
+def _check_names(schema: Schema, file: StoredFile) -> Schema:
+    double = next((name for name in schema.names if schema.names.count(name) > 1), None)
+    if double is not None:  # a row would hold the last of them alone
+        raise DataError(f"{file.address} names a column twice: {double}", hint="rename one of them")
+    return schema
 
 
 def merge_schemas(schemas: Sequence[Schema | None]) -> Schema | None:

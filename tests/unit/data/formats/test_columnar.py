@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flip_reward.data.formats.columnar import open_arrow, open_parquet
+from flip_reward.data.readers import open_input
 from flip_reward.data.rows import RawRow, Row, Skip, skip_nothing
 from flip_reward.data.storage import LocalFile
 from flip_reward.errors import DataError, MissingDependencyError
@@ -57,6 +58,17 @@ def test_a_date_that_python_does_not_have_costs_only_its_row(tmp_path: Path) -> 
     assert first == RawRow(0, 1, {"day": date(1970, 1, 1)})
     assert "cannot be read" in reason_of(second)
     assert third == RawRow(2, 3, {"day": None})
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_two_columns_with_one_name_are_an_error(tmp_path: Path, name: str) -> None:
+    table = pa.Table.from_arrays([pa.array(["one"]), pa.array(["two"])], names=["text", "text"])
+    if name == "a.parquet":
+        pq.write_table(table, tmp_path / name)
+    else:
+        write_arrow(tmp_path / name, table, stream=True)
+    with pytest.raises(DataError, match="twice: text"):
+        open_input(str(tmp_path / name))
 
 
 def test_a_damaged_row_group_is_rejected_and_the_next_one_read(tmp_path: Path) -> None:
