@@ -222,7 +222,7 @@ def _chain(name: str, files: Sequence[StoredFile], inputs: Sequence[Input], rema
     schema = merge_schemas([one.schema for one in inputs])
     described = ", ".join([remark, *remarks])
     places = [file.place for file in files]
-    return Input(name, partial(_read_chain, inputs, places), fingerprint, size_hint, described, schema)
+    return Input(name, partial(_read_chain, inputs, places), fingerprint, size_hint, described, schema, inputs)
 
 
 def _read_chain(inputs: Sequence[Input], places: Sequence[str], skip: Skip) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
 from typing import TYPE_CHECKING, Self, SupportsIndex, TypeAlias
@@ -71,6 +71,7 @@ class Input:
         size_hint: How many rows it has at most, where that is known without parsing them.
         remark: How it is read, where that had to be found out, such as "separated by semicolons".
         schema: The types of its columns, where the file has them (Parquet, Arrow, data sets on the hub).
+        parts: The inputs that it joins, where it is several files.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Input:
     size_hint: int | None = None
     remark: str = ""
     schema: Schema | None = None
+    parts: Sequence[Input] = ()
 
     @classmethod
     def in_memory(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from flip_reward.data.formats.columnar import merge_schemas
@@ -57,7 +58,7 @@ def survey_rows(inputs: Sequence[Input], *, typed: bool, limit: int | None = Non
     """
     if (schema := merge_schemas([source.schema for source in inputs])) is not None:
         rows = sum(source.size_hint or 0 for source in inputs)
-        mixed = frozenset(field.name for field in schema if typed and _holds_empty_object(field.type))
+        mixed = frozenset(_find_mixed(inputs, schema, limit)) if typed else frozenset()
         return Survey(
             schema.names, rows, mixed, partial(_nullable, schema, mixed), None if mixed else schema.metadata
         )
@@ -87,6 +88,26 @@ def _read_values(inputs: Sequence[Input], limit: int | None) -> Iterable[Mapping
                 return
             read += 1
             yield row.values if isinstance(row, RawRow) else {}
+
+
+def _find_mixed(inputs: Sequence[Input], schema: Schema, limit: int | None) -> Iterator[str]:
+    """Find the columns of a schema whose values Parquet cannot hold as it says."""
+    import pyarrow as pa
+
+    files = chain.from_iterable(source.parts or [source] for source in inputs)
+    schemas = [file.schema for file in files if file.schema is not None]
+    joined: dict[str, ColumnType] = {}
+    for field in schema:
+        if _holds_empty_object(field.type):
+            yield field.name
+        elif pa.types.is_floating(field.type) and any(
+            field.name in known.names and pa.types.is_integer(known.field(field.name).type) for known in schemas
+        ):
+            joined[field.name] = ColumnType()  # whole numbers of some files may be too large for it
+    for values in _read_values(inputs, limit) if joined else ():
+        for name, column in joined.items():
+            column.see(values.get(name))
+    yield from (name for name, column in joined.items() if column.as_json)
 
 
 def _holds_empty_object(kind: DataType) -> bool:

@@ -148,6 +148,17 @@ def test_empty_objects_of_an_arrow_file_are_json_text(tmp_path: Path) -> None:
     assert written["x"].to_pylist() == ["[{}]"]
 
 
+@pytest.mark.parametrize(("whole", "mixed"), [(2**53, set()), (2**53 + 1, {"x"})])
+def test_whole_numbers_of_one_file_and_others_of_another_keep_their_digits(
+    tmp_path: Path, whole: int, mixed: set[str]
+) -> None:
+    for name, values in (("a", [whole]), ("b", [0.5])):
+        pq.write_table(pa.table({"x": values, "n": pa.array([1], pa.int8())}), tmp_path / f"{name}.parquet")
+    survey = survey_rows([open_input(str(tmp_path))], typed=True)
+    assert survey.mixed == mixed
+    assert survey.make_schema().types == [pa.string() if mixed else pa.float64(), pa.int8()]
+
+
 def test_schemas_that_do_not_agree_give_way_to_the_values(tmp_path: Path) -> None:
     for name, values in (("a", [1]), ("b", ["x"])):
         pq.write_table(pa.table({"x": values}), tmp_path / f"{name}.parquet")
