@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flip_reward.data.formats.columnar import merge_schemas
 from flip_reward.data.rows import Input, RawRow
-from flip_reward.data.tables.arrow import ColumnType, to_json_text
+from flip_reward.data.tables.arrow import ColumnType, in_batches, to_json_text
 from flip_reward.errors import DataError
 
 if TYPE_CHECKING:
@@ -90,24 +90,33 @@ def _read_values(inputs: Sequence[Input], limit: int | None) -> Iterable[Mapping
             yield row.values if isinstance(row, RawRow) else {}
 
 
-def _find_mixed(inputs: Sequence[Input], schema: Schema, limit: int | None) -> Iterator[str]:
+def _find_mixed(inputs: Sequence[Input], schema: Schema, limit: int | None) -> set[str]:
     """Find the columns of a schema whose values Parquet cannot hold as it says."""
-    import pyarrow as pa
-
     files = chain.from_iterable(source.parts or [source] for source in inputs)
     schemas = [file.schema for file in files if file.schema is not None]
-    joined: dict[str, ColumnType] = {}
-    for field in schema:
-        if _holds_empty_object(field.type):
-            yield field.name
-        elif pa.types.is_floating(field.type) and any(
-            field.name in known.names and pa.types.is_integer(known.field(field.name).type) for known in schemas
-        ):
-            joined[field.name] = ColumnType()  # whole numbers of some files may be too large for it
-    for values in _read_values(inputs, limit) if joined else ():
-        for name, column in joined.items():
-            column.see(values.get(name))
-    yield from (name for name, column in joined.items() if column.as_json)
+    mixed = {field.name for field in schema if _holds_empty_object(field.type)}
+    joined = [field for field in schema if any(_differs(field, known) for known in schemas)]
+    for rows in in_batches(_read_values(inputs, limit)) if joined else ():
+        mixed.update(field.name for field in joined if not _fits(field, rows))
+    return mixed
+
+
+def _differs(field: Field, schema: Schema) -> bool:
+    """Whether a file has another type for a column."""
+    import pyarrow as pa
+
+    return field.name in schema.names and schema.field(field.name).type not in (field.type, pa.null())
+
+
+def _fits(field: Field, rows: Sequence[Mapping[str, object]]) -> bool:
+    """Whether a column's type holds these values: that for whole numbers and floats holds no large ones."""
+    import pyarrow as pa
+
+    try:
+        pa.array([values.get(field.name) for values in rows], field.type)
+    except (pa.ArrowException, OverflowError):
+        return False
+    return True
 
 
 def _holds_empty_object(kind: DataType) -> bool:

@@ -148,15 +148,26 @@ def test_empty_objects_of_an_arrow_file_are_json_text(tmp_path: Path) -> None:
     assert written["x"].to_pylist() == ["[{}]"]
 
 
-@pytest.mark.parametrize(("whole", "mixed"), [(2**53, set()), (2**53 + 1, {"x"})])
-def test_whole_numbers_of_one_file_and_others_of_another_keep_their_digits(
-    tmp_path: Path, whole: int, mixed: set[str]
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [
+        (pa.array([2**53]), pa.array([0.5]), pa.float64()),
+        (pa.array([2**53 + 1]), pa.array([0.5]), pa.string()),
+        (pa.array([{"a": [2**53 + 1]}]), pa.array([{"a": [0.5]}]), pa.string()),
+        (pa.array([2**64 - 1], pa.uint64()), pa.array([1]), pa.string()),
+        (pa.array([Decimal("0.1")]), pa.array([0.5]), pa.string()),
+    ],
+)
+def test_numbers_that_no_type_of_several_files_holds_are_json_text(
+    tmp_path: Path, one: pa.Array, other: pa.Array, kind: pa.DataType
 ) -> None:
-    for name, values in (("a", [whole]), ("b", [0.5])):
+    for name, values in (("a", one), ("b", other)):
         pq.write_table(pa.table({"x": values, "n": pa.array([1], pa.int8())}), tmp_path / f"{name}.parquet")
-    survey = survey_rows([open_input(str(tmp_path))], typed=True)
-    assert survey.mixed == mixed
-    assert survey.make_schema().types == [pa.string() if mixed else pa.float64(), pa.int8()]
+    source = open_input(str(tmp_path))
+    survey = survey_rows([source], typed=True)
+    rows = [survey.fit(row.values) for row in source.rows() if isinstance(row, RawRow)]
+    write_rows(tmp_path / "out.parquet", rows, Layout(survey.names, survey.make_schema))
+    assert pq.read_schema(tmp_path / "out.parquet").types == [kind, pa.int8()]
 
 
 def test_schemas_that_do_not_agree_give_way_to_the_values(tmp_path: Path) -> None:
