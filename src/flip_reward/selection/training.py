@@ -127,9 +127,7 @@ def select_file(
 
     schema = merge_schemas([source.schema for source in rows.inputs]) if rows.unchanged and not wanted.pairs else None
     remarks = _write(output, read_kept, schema, lambda: _lay_out(rows, wanted))
-    invalid = sum(1 for _ in rows.read_invalid())
-    if invalid:
-        reasons[_UNREADABLE] += invalid
+    reasons.update(_count_invalid(rows))
     if left_out is not None:
         remarks += _write(
             left_out,
@@ -140,6 +138,16 @@ def select_file(
 
 
 _UNREADABLE = "a row that cannot be read"
+
+
+def _count_invalid(rows: ScoredRows) -> dict[str, int]:
+    """Count the rows that cannot be read, and say why the first one cannot."""
+    invalid = rows.read_invalid()
+    first = next(invalid, None)
+    if first is None:
+        return {}
+    where = f"{first.source}, line {first.line}"
+    return {f"{_UNREADABLE} ({where}: {first.reason})": 1 + sum(1 for _ in invalid)}
 
 
 def _read_left_out(rows: ScoredRows, wanted: Wanted) -> Iterator[Mapping[str, object]]:
@@ -247,10 +255,9 @@ def select_rows(scored: Any, **options: Unpack[SelectOptions]) -> object:
             reasons[one.reason] += 1
         else:
             kept.append(one)
-    reasons[_UNREADABLE] += sum(1 for _ in rows.read_invalid())
+    reasons.update(_count_invalid(rows))
     for reason, count in reasons.most_common():
-        if count:
-            _LOGGER.info("left out: %d %s", count, reason)
+        _LOGGER.info("left out: %d %s", count, reason)
     if frame is not None and rows.unchanged and not wanted.pairs:
         return frame.take([one.place for one in kept if isinstance(one, ScoredResponse)])
     found = [one.to_row() if isinstance(one, Pair) else rows.to_sft_row(one) for one in kept]

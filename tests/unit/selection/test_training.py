@@ -36,7 +36,8 @@ def scored(tmp_path: Path) -> Path:
 def test_both_files_in_every_format(scored: Path, ending: str) -> None:
     kept, rest = scored.with_name(f"kept{ending}"), scored.with_name(f"rest{ending}")
     selected = select_file([str(scored)], Wanted(best_of_group=True), kept, rest)
-    reasons = {"not scored": 1, "not the best of its group": 1, "a row that cannot be read": 1}
+    unreadable = "a row that cannot be read (scored.jsonl, line 4: not JSON: Expecting value at column 1)"
+    reasons = {"not scored": 1, "not the best of its group": 1, unreadable: 1}
     assert selected == Selected(1, reasons, [])
     [row] = open_input(str(kept)).rows()
     assert isinstance(row, RawRow)
