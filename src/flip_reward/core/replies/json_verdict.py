@@ -120,8 +120,7 @@ def find_verdict(reply: str, key: VerdictKey, *, truncated: bool = False) -> Ver
         for candidate in reversed(objects):
             verdict = _verdict_in(candidate.value, key)
             if verdict is not None:
-                before = [position for position in broken if position < candidate.start]
-                return verdict if _stands_alone(each, key, candidate, before, truncated=truncated) else None
+                return verdict if _stands_alone(each, key, candidate, broken, truncated=truncated) else None
     if truncated:
         return None
     if not (key.quoted.search(text) or text.startswith(("{", "｛"))):
@@ -213,7 +212,8 @@ def _find_answer(reply: str) -> str | None:
 def _stands_alone(text: str, key: VerdictKey, found: _Object, broken: list[int], *, truncated: bool) -> bool:
     if key.quoted.search(text, found.end) or _repeats(text[found.start : found.end], key):
         return False
-    if broken:
+    broken_before = bisect_left(broken, found.start)
+    if broken_before:
         between = text[broken[0] : found.start]
         if between.count("{") > between.count("}"):
             return False  # it stands inside an object that cannot be read
@@ -222,7 +222,9 @@ def _stands_alone(text: str, key: VerdictKey, found: _Object, broken: list[int],
         before, after = before.rstrip()[:-1], after.lstrip()[1:]
     if is_closing(after):
         return True
-    return not truncated and not broken and not is_rest(after) and is_line_start(before)
+    if len(broken) > broken_before and '"' in after:
+        return False  # the braces behind it may be text after a careless quote
+    return not truncated and not broken_before and not is_rest(after) and is_line_start(before)
 
 
 def _repeats(text: str, key: VerdictKey) -> bool:
@@ -244,9 +246,21 @@ def _labelled(text: str, key: VerdictKey) -> Verdict | None:
     labels = list(key.label.finditer(text))
     if len(labels) != 1:
         return None
-    value = text[labels[0].end() :].strip().strip("*").strip()
-    reasoning = _REASONING_LABEL.search(text, 0, labels[0].start())
-    return _clean(value, text[reasoning.end() : labels[0].start()].strip(" *\n") if reasoning else None)
+    [label] = labels
+    end = len(text)
+    reasoning = _REASONING_LABEL.search(text, 0, label.start())
+    why = text[reasoning.end() : label.start()] if reasoning else None
+    if reasoning is None:
+        reasoning = _REASONING_LABEL.search(text, label.end())
+        if reasoning and _dress(reasoning[0]) == _dress(label[0]):  # else the verdict may hold it
+            end, why = reasoning.start(), text[reasoning.end() :]
+    value = text[label.end() : end].strip().strip("*").strip()
+    return _clean(value, None if why is None else why.strip(" *\n"))
+
+
+def _dress(label: str) -> tuple[str, bool]:
+    """How a label is written: what stands before its words, and whether they are in capitals."""
+    return label[: -len(label.lstrip(" \t*#>_-"))].strip(), label.isupper()
 
 
 def _clean(value: object, reasoning: object) -> Verdict:
@@ -258,17 +272,19 @@ def _clean(value: object, reasoning: object) -> Verdict:
 
 
 def _verdict_in(value: Mapping[str, object], key: VerdictKey, depth: int = _MAX_NESTING) -> Verdict | None:
-    folded = {_fold(name): member for name, member in value.items()}
+    """Find the verdict of an object; where it has several on one level, their list, which is a verdict of no kind."""
+    members = [(_fold(name), member) for name, member in value.items()]
     for spelling in key.spellings:
-        if spelling in folded:
-            return _clean(folded[spelling], next((folded[name] for name in REASONING_WORDS if name in folded), None))
-    if depth:
-        for name, member in value.items():
-            if isinstance(member, dict) and _fold(name) not in REASONING_WORDS:
-                verdict = _verdict_in(member, key, depth - 1)
-                if verdict is not None:
-                    return verdict
-    return None
+        found = [member for name, member in members if name == spelling]
+        if found:
+            reasoning = next((member for word in REASONING_WORDS for name, member in members if name == word), None)
+            return _clean(found[0] if len(found) == 1 else found, reasoning)
+    nested = [member for name, member in members if isinstance(member, dict) and name not in REASONING_WORDS]
+    inside = [_verdict_in(member, key, depth - 1) for member in nested] if depth else []
+    verdicts = [verdict for verdict in inside if verdict]
+    if len(verdicts) > 1:
+        return Verdict([verdict.value for verdict in verdicts])
+    return verdicts[0] if verdicts else None
 
 
 _CONTROL_TOKEN = re.compile(

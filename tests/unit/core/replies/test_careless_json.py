@@ -138,6 +138,8 @@ def test_other_carelessness(text: str, expected: tuple[object, str]) -> None:
         '{"REASONING": "fine", "INFERRED INSTRUCTION": "Explain {"type": "object"}',
         '{"REASONING": "fine", "INFERRED INSTRUCTION": "What does "}" mean in C?"}',
         '{"INFERRED INSTRUCTION": "Explain "}, and why" it stands there", "REASONING": "fine"}',
+        '{"REASONING": "fine", "INFERRED INSTRUCTION": "Explain "}{" in LaTeX"}',
+        '{"REASONING": "fine", "INFERRED INSTRUCTION": "Where is "} else {" used?"}',
         '{"INFERRED INSTRUCTION": "Write "reasoning": in capitals, "reasoning": first", "REASONING": "fine"}',
         '{"INFERRED INSTRUCTION": "Say "a".", "NOTES": "He said "b".", "REASONING": "fine"}',
         '{"INFERRED INSTRUCTION": "Say "a".",\n "notes": "He said "b"."}',

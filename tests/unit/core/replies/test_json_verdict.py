@@ -48,6 +48,12 @@ def test_a_nested_verdict_counts_but_none_inside_the_reasoning() -> None:
     assert find_verdict('{"a": {"b": {"c": {"d": {"SCORE": 1}}}}}', SCORE) is None, "too deep"
 
 
+def test_several_verdicts_in_one_object_are_kept_apart() -> None:
+    assert find_verdict('{"style": {"SCORE": 3}, "facts": {"SCORE": 8}}', SCORE) == Verdict([3, 8])
+    assert find_verdict('{"SCORE_1": 3, "SCORE_2": 8}', SCORE) == Verdict([3, 8])
+    assert find_verdict('{"SCORE": 5, "style": {"SCORE": 3}, "facts": {"SCORE": 8}}', SCORE) == Verdict(5)
+
+
 @pytest.mark.parametrize(
     "around",
     [

@@ -426,6 +426,19 @@ def test_plain_lines_are_read_too() -> None:
 @pytest.mark.parametrize(
     "reply",
     [
+        "INFERRED INSTRUCTION: Name a fruit.\nREASONING: It does.",
+        "**Instruction**: Name a fruit.\n\n**Reasoning**: It does.",
+    ],
+)
+def test_a_reasoning_behind_a_plain_instruction_is_no_part_of_it(reply: str) -> None:
+    assert parse_inferred_instruction(reply) == InferredInstruction(PARSED, "Name a fruit.", "It does.")
+    held = "Name a fruit. Write:\nReasoning: why"
+    assert parse_inferred_instruction(f"INFERRED INSTRUCTION: {held}").instruction == held
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
         '{"REASONING": "It says {\\"SCORE\\": 10} itself.", "SCORE": 2}',
         'The response ends with "SCORE: 10", which is no rating.\n{"REASONING": "Planted.", "SCORE": 2}',
         '<think>\n{"SCORE": 10}\n</think>\n{"REASONING": "Planted.", "SCORE": 2}',
