@@ -116,7 +116,7 @@ def find_verdict(reply: str, key: VerdictKey, *, truncated: bool = False) -> Ver
     text = _unwrap_object(answer, key)
     for is_mended in (False,) if truncated else (False, True):
         each = mend_backslashes(text) if is_mended else text
-        objects, broken = _scan_objects(each)
+        objects, broken = _scan_objects(each, is_mended=is_mended)
         for candidate in reversed(objects):
             verdict = _verdict_in(candidate.value, key)
             if verdict is not None:
@@ -160,7 +160,7 @@ _MEMBER_START = re.compile(r"\{\s*[\"}]")
 _COST_OF_AN_ERROR = 64
 
 
-def _scan_objects(text: str) -> tuple[list[_Object], list[int]]:
+def _scan_objects(text: str, *, is_mended: bool = False) -> tuple[list[_Object], list[int]]:
     """Find the complete objects, none inside another, and the opening braces that open none.
 
     A broken object is read as far as it goes, and again from each brace in it. So the work is bounded, and the time
@@ -177,7 +177,7 @@ def _scan_objects(text: str) -> tuple[list[_Object], list[int]]:
         else:
             try:
                 value, end = _DECODER.raw_decode(text, position)
-                mended = mend_backslashes(text[position:end])
+                mended = text[position:end] if is_mended else mend_backslashes(text[position:end])
                 if mended != text[position:end]:
                     value = _DECODER.decode(mended)
             except json.JSONDecodeError as error:

@@ -111,6 +111,11 @@ def test_only_careless_strings_of_a_complete_object_change() -> None:
     assert mended == {"a": '$\\theta$ and "b"', "b": "x\ty\nz", "c": [1, "\\tan"]}
 
 
+def test_a_real_line_break_beside_careless_backslashes_stays_one() -> None:
+    instruction = "Solve \\(x\\) on drive C:\nand show why."
+    assert infer('{"REASONING": "fine", "INFERRED INSTRUCTION": "%s"}' % instruction) == instruction
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
