@@ -89,6 +89,7 @@ THINKING: tuple[ThinkingMarks, ...] = (
         ("</ifm|think>", "</ifm|think_fast>", "</ifm|think_faster>"),
     ),
     ThinkingMarks("openPangu", ("[unused16]",), ("[unused17]",)),
+    ThinkingMarks("MedGemma", ("<unused94>thought", "<unused94>"), ("<unused95>",)),
     ThinkingMarks(
         "OpenThinker, Sky-T1",
         ("<|begin_of_thought|>",),
@@ -127,7 +128,7 @@ _ENDS = [(end, one) for one in THINKING for end in one.ends]
 _FIRST_CHARACTERS = frozenset(start[0].lower() for one in THINKING for start in one.starts)
 _BEGINNINGS = ("<", "[", "◁", "analysis", "commentary", "here is my", "here's my", "here are my", "## thinking")
 _TRACES = {
-    "<": ("</", "< /", "_working_out", "hink", "HINK"),
+    "<": ("</", "< /", "_working_out", "hink", "HINK", "<unused"),
     ">": ("|>", "<|channel>"),
     "[": ("[/", "[begin", "[BEGIN", "[unused", "[THINK"),
     "▷": ("▷",),

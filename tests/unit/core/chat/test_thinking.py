@@ -48,6 +48,7 @@ FAMILIES = {
     ),
     "K2 Horizon": ("<ifm|think>\n", "\n</ifm|think>\n", "<|ifm|im_end|>"),
     "openPangu": ("[unused16]", "[unused17]", ""),
+    "MedGemma": ("<unused94>thought\n", "<unused95>", "<end_of_turn>"),
     "OpenThinker": (
         "<|begin_of_thought|>\n\n",
         "\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n",

@@ -113,7 +113,7 @@ def test_only_careless_strings_of_a_complete_object_change() -> None:
 
 def test_a_real_line_break_beside_careless_backslashes_stays_one() -> None:
     instruction = "Solve \\(x\\) on drive C:\nand show why."
-    assert infer('{"REASONING": "fine", "INFERRED INSTRUCTION": "%s"}' % instruction) == instruction
+    assert infer(f'{{"REASONING": "fine", "INFERRED INSTRUCTION": "{instruction}"}}') == instruction
 
 
 @pytest.mark.parametrize(
