@@ -42,8 +42,9 @@ def read_body(body: bytes) -> Any:  # noqa: ANN401 - whatever the JSON holds
 
 def _join_chunks(chunks: Iterable[Any]) -> dict[str, Any]:
     """Make one completion of its chunks. An error that one of them holds is the whole answer."""
-    texts: dict[int, dict[str, list[str]]] = {}
+    texts: dict[int, dict[str, list[str | list[object]]]] = {}
     ends: dict[int, dict[str, Any]] = {}
+    in_deltas: set[int] = set()
     usage = None
     for chunk in chunks:
         if chunk.get("error"):
@@ -56,11 +57,24 @@ def _join_chunks(chunks: Iterable[Any]) -> dict[str, Any]:
             if choice.get("logprobs"):
                 end.setdefault("logprobs", choice["logprobs"])  # those of the first token are all that is read
             delta = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
+            if choice.get("delta"):
+                in_deltas.add(index)
+            elif index in in_deltas:  # MiniMax ends with the whole reply
+                joined = texts[index] = {name: old for name, old in joined.items() if not delta.get(name)}
             for name in _TEXTS:
-                if isinstance(delta.get(name), str):
+                if isinstance(delta.get(name), str | list):
                     joined.setdefault(name, []).append(delta[name])
     choices = [
-        {"message": {name: "".join(parts) for name, parts in texts[index].items()}, **ends[index]}
+        {"message": {name: _join(pieces) for name, pieces in texts[index].items()}, **ends[index]}
         for index in sorted(texts)
     ]
     return {"choices": choices, "usage": usage}
+
+
+def _join(pieces: Iterable[str | list[object]]) -> str | list[object]:
+    """Join the pieces of a text; where some are lists of parts, as Mistral sends thinking, all become one list."""
+    pieces = list(pieces)
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(map(str, pieces))
+    listed = [piece if isinstance(piece, list) else [{"type": "text", "text": piece}] for piece in pieces]
+    return [part for parts in listed for part in parts]

@@ -42,6 +42,19 @@ def test_several_streamed_replies_are_kept_apart() -> None:
     assert decode_completion(body, n=2) == Completion("aA", others=(Completion("bB", "length"),))
 
 
+def test_a_streamed_text_in_parts_loses_none_of_them() -> None:
+    thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
+    greeting = [{"type": "text", "text": "Hi, "}]
+    lists = [{"choices": [{"delta": {"content": parts}}]} for parts in (thought, greeting)]
+    body = stream(*lists, chunk("you", "stop"))
+    assert decode_completion(body) == Completion("Hi, you")
+
+
+def test_a_whole_reply_at_the_end_of_a_stream_does_not_double_it() -> None:
+    whole = {"choices": [{"index": 0, "message": {"content": "Hi, you"}, "finish_reason": "stop"}]}
+    assert decode_completion(stream(chunk("Hi, "), chunk("you"), whole)) == Completion("Hi, you", "stop")
+
+
 @pytest.mark.parametrize(
     "failure", [{"error": {"code": 502, "message": "lost"}}, {"choices": [{"error": {"code": 502}, "delta": {}}]}]
 )
