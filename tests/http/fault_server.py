@@ -346,6 +346,7 @@ def _write_logprobs(reply: Completion, count: int) -> dict[str, Any] | None:
 def _render(replies: Sequence[Completion], model: str, top_logprobs: int) -> str:
     prompt_tokens = replies[0].usage.prompt_tokens
     completion_tokens = sum(reply.usage.completion_tokens for reply in replies)
+    thoughts = None if top_logprobs else "secret thoughts"  # they would have the first token
     return json.dumps(
         {
             "id": "chatcmpl-1",
@@ -354,7 +355,7 @@ def _render(replies: Sequence[Completion], model: str, top_logprobs: int) -> str
             "choices": [
                 {
                     "index": index,
-                    "message": {"role": "assistant", "content": reply.text, "reasoning_content": "secret thoughts"},
+                    "message": {"role": "assistant", "content": reply.text, "reasoning_content": thoughts},
                     "finish_reason": reply.finish_reason,
                     "logprobs": _write_logprobs(reply, top_logprobs),
                 }

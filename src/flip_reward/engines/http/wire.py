@@ -127,7 +127,7 @@ def _read_choice(choice: dict[str, Any], usage: Usage, others: tuple[Completion,
         raise ValueError("it failed")
     if text is not None and not isinstance(text, str):
         refusal = refusal or next((part["refusal"] for part in text if part["type"] == "refusal"), None)
-        text = "".join(part["text"] for part in text if part["type"] in ("text", "output_text"))
+        text = "".join(part["text"] for part in text if part["type"] in _TEXT_PARTS)
     if isinstance(refusal, str) and refusal.strip():
         said = f"the model refused: {shorten(refusal)}"
         return Completion(text, "refusal", usage, others=others, detail=said)
@@ -138,10 +138,9 @@ def _read_choice(choice: dict[str, Any], usage: Usage, others: tuple[Completion,
 def _add_first_token(completion: Completion, choice: dict[str, Any], count: int) -> Completion:
     if Ending.of(completion.finish_reason) is Ending.FILTERED:
         return completion
-    has_text = bool(completion.text)
-    if not has_text and _has_reasoned(choice.get("message") or {}):
+    if _has_reasoned(choice.get("message") or {}):
         return completion  # its first token is none of the answer
-    return replace(completion, top_logprobs=read_first_token(choice, count, has_text=has_text))
+    return replace(completion, top_logprobs=read_first_token(choice, count, has_text=bool(completion.text)))
 
 
 def decode_refused_cut(said: ErrorBody) -> Completion | None:
@@ -166,9 +165,12 @@ def _explain_nothing(message: Mapping[str, object], finish_reason: str | None) -
 
 
 def _has_reasoned(message: Mapping[str, object]) -> bool:
-    return any(message.get(name) for name in _REASONING) or isinstance(message.get("content"), list)
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    return any(message.get(name) for name in _REASONING) or any(part["type"] not in _TEXT_PARTS for part in parts)
 
 
+_TEXT_PARTS = ("text", "output_text")
 _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 
 

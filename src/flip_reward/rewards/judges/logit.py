@@ -90,7 +90,7 @@ class _Verdict:
 async def _ask_verdict(engine: Engine, request: Request, answers: Sequence[str]) -> _Verdict:
     def read(completion: Completion, cost: Cost) -> _Verdict:
         if not completion.top_logprobs:
-            thinks = Ending.of(completion.finish_reason) is Ending.CUT
+            thinks = completion.text or Ending.of(completion.finish_reason) is Ending.CUT
             why = _THINKS if thinks else completion.detail or "the reply is empty"
             return _Verdict(Outcome.EMPTY_REPLY, None, completion.text, why, cost)
         odds, raw_reply = weigh_answers(completion.top_logprobs, answers), write_alternatives(completion.top_logprobs)
