@@ -167,8 +167,9 @@ _UNREAD = {
 
 _LEADING_LABEL = re.compile(
     r"""\A[\s*#]*(?:
-        (?:(?:the|a)\s+user(?:['’]s)?\s+)?  # "The user's question or instruction is:"
-        (?:inferred\s+)?(?:question|instruction|request|prompt|user)(?:\s+or\s+(?:question|instruction|request))?
+        (?:(?:the|a)\s+(?:user(?:['’]s)?\s+)?)?  # "The user's question or instruction is:"
+        (?:(?:most\s+)?(?:likely|probable|plausible)\s+)?(?:(?:inferred|original)\s+)?
+        (?:question|instruction|request|prompt|user)(?:\s+or\s+(?:question|instruction|request))?
         (?:\s+(?:is|was))?[\s*]*[:：]
       | (?:the|a)\s+user\s+(?:asked|asks|said|wrote)\s*(?::|,(?=\s*["“'‘`]))  # 'A user asked, "..."'
     )[\s*]*""",

@@ -302,6 +302,9 @@ def test_a_reworded_template_is_an_echo_until_a_word_of_its_own(text: str, *, ec
     [
         ('The user\'s question or instruction is: "Name three fruits."', "Name three fruits."),
         ("The user's question was:\n\nName three fruits.", "Name three fruits."),
+        ('The most likely instruction is: "Name three fruits."', "Name three fruits."),
+        ("**Original instruction:** Name three fruits.", "Name three fruits."),
+        ("The most likely instruction is short.", "The most likely instruction is short."),
         ('A user asked, "Name three fruits."', "Name three fruits."),
         ("The user asked: Name three fruits.", "Name three fruits."),
         ("Question: Name three fruits.", "Name three fruits."),
