@@ -16,7 +16,6 @@ of pairs with the right verdict in both.
 
 from __future__ import annotations
 
-from math import nan
 from types import MappingProxyType
 from typing import Literal
 
@@ -77,14 +76,14 @@ class JudgeBenchProtocol(PreferenceProtocol):
         """
         if not self.has_all(SCORE, grades) and len(set(grades.subsets)) > 1:
             return []
+        if any(_has_one_order(rewards) for run in grades.runs for rewards in run):
+            return []
         figures = []
         for name, is_right, note in (
             (SCORE, _is_right_in_sum, _SUM_NOTE),
             ("position-consistent", _is_right_in_both, "The verdict must be right in both orders."),
         ):
-            values = grades.average(is_right)
-            if grades.select(values)[0]:
-                figures.append(Figure(name, grades.mean(values), note))
+            figures.append(Figure(name, grades.mean(grades.average(is_right)), note))
         return mark_headline(figures, SCORE)
 
 
@@ -92,23 +91,23 @@ _SUM_NOTE = "As the authors count: a right verdict is +1, a wrong one -1, none 0
 
 
 def _is_right_in_sum(item: BenchmarkItem, rewards: ItemRewards) -> float:
-    verdicts = _read_verdicts(item, rewards)
-    return nan if verdicts is None else float(sum(verdicts) > 0)
+    return float(sum(_read_verdicts(item, rewards)) > 0)
 
 
 def _is_right_in_both(item: BenchmarkItem, rewards: ItemRewards) -> float:
-    verdicts = _read_verdicts(item, rewards)
-    return nan if verdicts is None else float(all(verdict > 0 for verdict in verdicts))
+    return float(all(verdict > 0 for verdict in _read_verdicts(item, rewards)))
 
 
-def _read_verdicts(item: BenchmarkItem, rewards: ItemRewards) -> list[int] | None:
-    """Return 1 for each right verdict, -1 for each wrong one and 0 for none; None unless there were both orders.
+def _has_one_order(rewards: ItemRewards) -> bool:
+    return len({judgement.shown for judgement in rewards.judgements}) == 1
+
+
+def _read_verdicts(item: BenchmarkItem, rewards: ItemRewards) -> list[int]:
+    """Return 1 for each right verdict, -1 for each wrong one and 0 for none.
 
     Rewards that score each response by itself say the same in both.
     """
     if rewards.judgements:
-        if len({judgement.shown for judgement in rewards.judgements}) < 2:
-            return None
         return [
             0 if judgement.chosen is None else 1 if item.chosen[judgement.chosen] else -1
             for judgement in rewards.judgements

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from flip_reward.evaluation.benchmarks.judgebench import SCORE
+from flip_reward.evaluation.grading import ItemRewards
 from tests.unit.evaluation.benchmarks.rows import Row, read, refuse
 from tests.unit.evaluation.items import figures, grade, headline, item, said, verdict
 
@@ -61,6 +62,8 @@ class TestJudgeBench:
     def test_a_judge_that_was_shown_one_order_has_neither_figure(self) -> None:
         once = said(1, 0, judgements=[verdict((1, 0), 0)])
         assert figures(grade("judgebench", [item("1")], [once])) == {}
+        not_asked = ItemRewards((None, 1.0), compared=True)
+        assert figures(grade("judgebench", [item("1"), item("2")], [once, not_asked])) == {}
 
     def test_the_score_needs_all_categories_or_is_of_one(self) -> None:
         categories = ("knowledge", "reasoning", "math", "coding")
