@@ -183,7 +183,8 @@ def _measure(
 ) -> CalibrationFigures:
     import numpy as np
 
-    half_width = float(np.mean([(point.high - point.low) / 2 for point in points]))
+    widths = [(point.high - point.low) / 2 for point in points]
+    half_width = float(np.interp(_find_places(data), [point.reward for point in points], widths).mean())
     # The width of a logistic map's interval falls with the square root of the labels, of an isotonic one's with the
     # cube root.
     rate = 3 if chosen is Method.ISOTONIC else 2
@@ -329,7 +330,7 @@ def _effective(good: Flags, prompts: Numbers) -> float:
     share = good.mean()
     alone = float(share * (1 - share) * len(good))
     each = np.bincount(prompts, good - share)
-    return len(good) * min(alone / float(each @ each), 1.0) if alone else float(len(np.unique(prompts)))
+    return len(good) * alone / max(float(each @ each), alone) if alone else float(len(np.unique(prompts)))
 
 
 def _wilson(share: float, number: float) -> tuple[float, float]:
@@ -343,11 +344,19 @@ def _calibration_error(bins: Sequence[ReliabilityBin]) -> float:
     return sum(one.labels / total * abs(one.probability - one.good) for one in bins)
 
 
+def _find_places(data: LabelArrays) -> Values:
+    """Rewards that stand for as many labelled responses each; equal ones come several times."""
+    import numpy as np
+
+    places: Values = np.quantile(data.rewards, (np.arange(_PLACES) + 0.5) / _PLACES)
+    return places
+
+
 def _draw_curve(data: LabelArrays, method: Method, curve: LogisticMap | IsotonicMap) -> list[CurvePoint]:
     """Follow the map along the labelled rewards, with intervals from maps that are fitted to resampled prompts."""
     import numpy as np
 
-    places = np.unique(np.quantile(data.rewards, (np.arange(_PLACES) + 0.5) / _PLACES))
+    places = np.unique(_find_places(data))
     generator = np.random.default_rng(SEED)
     clusters = data.clusters
     refitted = []

@@ -92,6 +92,24 @@ def test_bins_are_of_all_labels_and_their_intervals_hold_the_shares(fitted: Fitt
     assert [one.probability for one in bins] == sorted(one.probability for one in bins)
 
 
+def test_a_bin_may_hold_a_good_and_a_bad_response_of_every_prompt() -> None:
+    ease = np.repeat([*range(10), *range(50, 60)], 2)
+    labelled = LabelledRewards({}, prompts=[str(number // 2) for number in range(40)])
+    labelled.rewards = (ease + np.tile([3.5, 0.0, 0.5, 0.0], 10)).tolist()
+    labelled.good = [True, False] * 20
+    bins = fit_calibration(labelled).figures.bins
+    assert any(one.good == 0.5 for one in bins)
+    assert all(one.low < one.good < one.high for one in bins)
+
+
+def test_the_width_is_of_all_labelled_responses_however_many_share_a_reward() -> None:
+    source = generator()
+    rewards = np.where(source.random(400) < 0.9, 0.0, source.normal(size=400))
+    figures = fit_calibration(make_labels(rewards, logistic(2 * rewards), source), Method.LOGISTIC).figures
+    [common] = [(one.high - one.low) / 2 for one in figures.points if one.reward == 0]
+    assert figures.half_width == pytest.approx(common, abs=0.02)
+
+
 @pytest.mark.parametrize("method", [Method.ISOTONIC, Method.LOGISTIC])
 def test_as_many_labels_as_it_says_give_that_precision(method: Method) -> None:
     source = generator()
