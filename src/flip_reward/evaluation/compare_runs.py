@@ -71,7 +71,7 @@ class RunComparison:
     same_best: Estimate | None
     """In which share of the groups both choose the same response; among ties a coin decides."""
     same_best_by_chance: float | None
-    """What that share would be for choices at random."""
+    """What that share would be for choices at random among what each scored."""
     outcomes: dict[str, int]
     """How many responses had which two outcomes, where they differ: "scored, truncated_reply"."""
     most_different: list[ResponsePair]
@@ -230,7 +230,8 @@ class _Counts:
         if len(self._group) > 1 and ours and theirs:
             self.agreed.append(len(ours & theirs) / (len(ours) * len(theirs)))
             self.agreed_prompts.append(self._prompt)
-            self.chances.append(1 / len(self._group))
+            known = [sum(pair[run] is not None for pair in self._group) for run in (0, 1)]
+            self.chances.append(len(both) / (known[0] * known[1]))
         self._group = []
 
 

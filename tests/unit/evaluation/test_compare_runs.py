@@ -37,7 +37,7 @@ def test_two_rewards_that_turn_the_order_round(tmp_path: Path) -> None:
     assert found.same_best is not None
     assert found.same_best.value == pytest.approx(1 / 3), "one of two is not scored"
     assert found.same_best.n == 3
-    assert found.same_best_by_chance == pytest.approx((1 / 3 + 1 / 2 + 1 / 2) / 3)
+    assert found.same_best_by_chance == pytest.approx((1 / 3 + 1 / 2 + 1) / 3), "one alone is chosen"
     assert {pair.id for pair in found.most_different[:2]} == {"g4", "g0#0"}
 
 
