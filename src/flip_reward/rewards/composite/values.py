@@ -62,7 +62,9 @@ class Function:
         known = [cell for cell in column if not isinstance(cell, Score)]
         if len(known) < 2 or self.group is None:
             alone = Score(None, Outcome.NOTHING_TO_COMPARE, detail=f"no other response has a value for {self.name}")
-            return [cell if isinstance(cell, Score) else alone for cell in column]
+            failed = (cell for cell in column if isinstance(cell, Score) and cell.outcome.retryable)
+            reason = next(failed, alone)  # what may have a value another time is no lack of company
+            return [cell if isinstance(cell, Score) else reason for cell in column]
         try:
             values = iter(self.group(known))
         except OverflowError:

@@ -90,6 +90,8 @@ def test_a_default_stands_in_for_what_stays_unscored_and_not_for_an_outage() -> 
     assert cells[:2] == [0.25, 1.0]
     assert isinstance(cells[2], Score)
     assert cells[2].outcome is Outcome.ENGINE_FAILURE
+    cells = parse_formula("default(rank(flip), 0)", REWARDS).compute({"flip": [*scored(1), lost]})
+    assert [isinstance(cell, Score) and cell.outcome for cell in cells] == [Outcome.ENGINE_FAILURE] * 2
 
 
 @pytest.mark.parametrize(
