@@ -111,7 +111,7 @@ def select_top(read: Read, share: float) -> Iterator[ScoredResponse | LeftOut]:
             ties -= response.reward == lowest
             yield response
         else:
-            yield LeftOut(response, f"not among the best {share:.0%}")
+            yield LeftOut(response, f"not among the best {100 * share:g}%")
 
 
 def select_best_of_groups(read: Read) -> Iterator[ScoredResponse | LeftOut]:
@@ -152,7 +152,7 @@ def _pair(
                 "the only scored response of its group" if groups[name].scored == 1 else "no difference in its group"
             )
             yield LeftOut(response, only)
-        elif best - worst < margin:
+        elif best - worst < margin and not math.isclose(best - worst, margin):  # 0.7 - 0.4 < 0.3
             yield LeftOut(response, f"a difference below {margin:g} in its group")
         elif place not in (first, last):
             yield LeftOut(response, "neither the best nor the worst of its group")

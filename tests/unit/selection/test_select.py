@@ -62,6 +62,10 @@ def test_a_share_is_exact_and_ties_go_to_the_first(share: float, kept: list[str]
     assert texts(select_top(read, share)) == kept
 
 
+def test_a_small_share_is_named_as_it_was_given() -> None:
+    assert reasons(select_top(read, 0.005))["not among the best 0.5%"] == 8
+
+
 def test_the_best_of_each_group() -> None:
     found = list(select_best_of_groups(read))
     assert texts(found) == ["a0", "c0", "d0", "b1"]
@@ -81,6 +85,8 @@ def test_pairs_of_the_best_and_the_worst() -> None:
     wide = list(select_pairs(read, 0.2))
     assert sum(isinstance(one, Pair) for one in wide) == 1
     assert reasons(wide)["a difference below 0.2 in its group"] == 3
+    exact = [ScoredResponse({}, Group.of("say", "x"), 0, reward) for reward in (0.7, 0.4)]
+    assert [type(one) for one in select_pairs(lambda: exact, 0.3)] == [Pair], "they differ by 0.3, almost"
 
 
 def test_pairs_are_laid_out_as_trl_reads_them() -> None:
