@@ -313,7 +313,7 @@ def _make_results(
         "benchmarks": [
             {
                 "name": name,
-                "protocol": "llmbar" if name == "llmbar" else "rewardbench-2",
+                "protocol": "llmbar" if name == "llmbar" else "rewardbench2",
                 "items": len(items),
                 "subsets": [{"name": s, "items": n} for s, n in Counter(item.subset for item in items).items()],
             }

@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from flip_reward.errors import RunError
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
+from flip_reward.evaluation.benchmarks.catalogue import load_protocol
 from flip_reward.evaluation.folder import RESULTS, RewardEntry
-from flip_reward.evaluation.grading import ItemRewards, grade_best
+from flip_reward.evaluation.grading import ItemRewards, Protocol, grade_best
 from flip_reward.evaluation.results import (
     Accuracy,
     BenchmarkSummary,
@@ -101,7 +102,7 @@ class BenchmarkPayload:
     name: str
     protocol: str
     chance: float
-    """The accuracy of choosing a response at random, 0 to 1."""
+    """The accuracy of rewards drawn at random, 0 to 1."""
     subsets: list[SubsetSize]
     headline: str | None
     """The figure that the authors compare by, where it is another number than the accuracy."""
@@ -225,19 +226,24 @@ def _list_results(results: EvaluationResults, benchmark: str) -> list[Experiment
 def _describe_benchmark(benchmark: BenchmarkSummary, data: EvaluationData) -> BenchmarkPayload:
     items, results = data.items[benchmark.name], data.results
     rewards = {reward.label: position for position, reward in enumerate(results.rewards)}
-    lengths = _ItemLengths.of(items)
+    lengths, protocol = _ItemLengths.of(items), load_protocol(benchmark.protocol)
     cells = _list_results(results, benchmark.name)
     return BenchmarkPayload(
         name=benchmark.name,
         protocol=benchmark.protocol,
-        chance=fmean([fmean(item.chosen) for item in items]) if items else 0.0,
+        chance=fmean(map(protocol.chance, items)) if items else 0.0,
         subsets=benchmark.subsets,
         headline=name_headline(cells),
         items=len(items),
         samples=[],
         cells=[
             _describe_experiment(
-                result, _find(result.reward, rewards, "reward"), items, lengths, data.rewards[result.runs[0]]
+                result,
+                _find(result.reward, rewards, "reward"),
+                protocol,
+                items,
+                lengths,
+                data.rewards[result.runs[0]],
             )
             for result in cells
         ],
@@ -276,15 +282,18 @@ class _ItemLengths:
 def _describe_experiment(
     result: ExperimentResult,
     position: int,
+    protocol: Protocol,
     items: Sequence[BenchmarkItem],
     lengths: _ItemLengths,
     given: Sequence[ItemRewards],
 ) -> ExperimentPayload:
     shares: list[float | None] = []
+    earned: list[float | None] = []
     values: dict[bool, list[float]] = {True: [], False: []}
     for item, rewards in zip(items, given, strict=True):
         scored = rewards.scored
         shares.append(None if scored is None else grade_best(item.chosen, scored).fractional)
+        earned.append(None if scored is None else protocol.grade(item, scored).fractional)
         for value, label in zip(rewards.values, item.chosen, strict=True):
             if value is not None:
                 values[label].append(value)
@@ -299,8 +308,8 @@ def _describe_experiment(
         order_flips=result.order_flips,
         effort=_measure_effort(result),
         distribution=count_rewards(values[True], values[False]),
-        lengths=bin_by_quintile(lengths.means, shares, prompts),
-        length_differences=bin_by_quintile(lengths.differences, shares, prompts),
+        lengths=bin_by_quintile(lengths.means, earned, prompts),
+        length_differences=bin_by_quintile(lengths.differences, earned, prompts),
         decisions="".join(map(decide, shares)),
         scores=[],
     )

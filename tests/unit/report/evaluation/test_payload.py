@@ -1,10 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
+from flip_reward.evaluation.benchmarks.catalogue import load_protocol
 from flip_reward.evaluation.tabulate import read_data
-from flip_reward.report.evaluation.payload import BenchmarkPayload, ReportData, make_report_data
+from flip_reward.report.evaluation.payload import BenchmarkPayload, ReportData, make_figures, make_report_data
 from tests.unit.evaluation.items import known
 from tests.unit.report.make_evaluation import MODEL, REWARDS, make_evaluation, write_json
 
@@ -36,6 +38,19 @@ def test_decisions_agree_with_the_results(folder: Path) -> None:
 
 def test_chance_is_that_of_choosing_at_random(folder: Path) -> None:
     assert [benchmark.chance for benchmark in read_report_data(folder).payload.benchmarks] == [0.5, 0.25]
+
+
+def test_chance_and_accuracy_by_length_are_the_protocols(folder: Path) -> None:
+    data, protocol = read_data(folder), load_protocol("rewardbench2")
+    ties = [replace(item, subset="Ties", chosen=(True, True, False, False)) for item in data.items["best-of-4"]]
+    found = make_figures(folder, replace(data, items={**data.items, "best-of-4": ties})).benchmarks[1]
+    assert found.chance == pytest.approx(1 / 6), "both must be above both"
+    for cell in found.cells:
+        label = data.results.rewards[cell.reward].label
+        given = next(one.runs[0] for one in data.results.cells if (one.benchmark, one.reward) == (found.name, label))
+        pairs = zip(ties, data.rewards[given], strict=True)
+        right = [protocol.grade(item, one.scored).fractional for item, one in pairs if one.scored is not None]
+        assert sum(fifth.right for fifth in cell.lengths) == pytest.approx(sum(right))
 
 
 def test_effort_is_for_right_decisions(folder: Path) -> None:
