@@ -26,6 +26,7 @@ MOST_LISTED = 10
 _SCALE = ("reward", "similarity", "value", "calibration")
 """The settings that say what a number of a reward means."""
 _FEWEST_RANKED = 4
+_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,11 @@ def compare_runs(a: Path, b: Path) -> RunComparison:
         mean_a=_estimate(counts.means_a, counts.prompts) if rows else None,
         mean_b=_estimate(counts.means_b, counts.prompts) if rows else None,
         difference=_difference(counts) if rows and same_scale else None,
-        rank_correlation=_correlate_ranks(counts.means_a, counts.means_b, len(set(counts.prompts))),
+        rank_correlation=_correlate_ranks(
+            _round(counts.means_a, counts.values_a),
+            _round(counts.means_b, counts.values_b),
+            len(set(counts.prompts)),
+        ),
         same_best=(
             _estimate(counts.agreed, counts.agreed_prompts, quantity=Quantity.SHARE) if counts.agreed else None
         ),
@@ -248,6 +253,12 @@ def _estimate(values: Sequence[float], prompts: Sequence[int], *, quantity: Quan
 def _difference(counts: _Counts) -> Estimate:
     differences = [a - b for a, b in zip(counts.means_a, counts.means_b, strict=True)]
     return _estimate(differences, counts.prompts)
+
+
+def _round(means: array[float], values: array[float]) -> array[float]:
+    """Make equal what rounding alone sets apart: means of `z` are all 0."""
+    largest = max(map(abs, values), default=0.0) or 1.0
+    return array("d", [round(mean / largest, _DIGITS) for mean in means])
 
 
 def _correlate_ranks(a: array[float], b: array[float], prompts: int) -> Estimate | None:

@@ -53,6 +53,12 @@ def test_the_same_reward_twice_differs_nowhere(tmp_path: Path) -> None:
     assert [pair.id for pair in read_pairs(whole, part)] == ["g0#0", "g0#1", "g0#2", "g1#0", "g1#1"]
 
 
+def test_rounding_errors_have_no_order(tmp_path: Path) -> None:
+    groups = [["a", "b" * (n + 2), "c" * (n * n + 3)] for n in range(6)]
+    found = compare_runs(score(tmp_path, "z(longest)", groups), score(tmp_path, "longest", groups))
+    assert found.rank_correlation is None, "the mean of z is 0 in every row"
+
+
 def test_formulas_whose_parts_measure_otherwise_are_on_two_scales(tmp_path: Path) -> None:
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps({"prompt": f"say {n}", "response": f"{n}"}) + "\n" for n in range(4)))
