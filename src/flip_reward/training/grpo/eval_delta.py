@@ -68,7 +68,7 @@ def _measure(name: str, found: Sequence[tuple[str, int, float, float]]) -> EvalD
 
 def tabulate_eval_deltas(deltas: Sequence[EvalDelta]) -> str:
     """Return a table in Markdown."""
-    lines = ["| held out | before | after | change [95 %] | prompts |", "|---|---:|---:|---:|---:|"]
+    lines = ["| held out | before | after | change [95 %] | prompts × seeds |", "|---|---:|---:|---:|---:|"]
     for delta in deltas:
         if delta.change is None:
             lines.append(f"| {delta.name} | none | none | none | 0 |")

@@ -64,6 +64,7 @@ def test_the_command_prints_a_table_or_json(folders: list[Path]) -> None:
     names = list(map(str, folders))
     shown = CliRunner().invoke(app, ["compare", *names])
     assert "| judge | 3.000 | 2.000 | -1.000 [" in shown.stdout
+    assert "| prompts × seeds |" in shown.stdout, "three prompts of two seeds are no six prompts"
     shown = CliRunner().invoke(app, ["compare", *names, "--step", "5", "--json"])
     found = {delta["name"]: delta for delta in json.loads(shown.stdout)["eval_deltas"]}
     assert found["judge"]["change"]["value"] == 0.0
