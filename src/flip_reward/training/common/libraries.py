@@ -65,7 +65,7 @@ def make_trl_config(
     _check_trackers(values.get("report_to"), section)
     try:
         return config(**name_checkpointing(config, values))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ZeroDivisionError, ImportError) as error:
         reason = " ".join(str(error).split())
         raise OptionError(f"TRL does not take the section {section}: {reason}", hint=explain(reason)) from error
 

@@ -25,7 +25,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 
 from flip_reward.data.files import storage_error, write_atomically
 from flip_reward.engines.stopping import StopSignal
-from flip_reward.errors import RunStoppedError, StorageError
+from flip_reward.errors import OptionError, RunStoppedError, StorageError
 from flip_reward.report.training.folder import METRICS
 from flip_reward.training.common.folder import drop_oldest, find_last, mark_whole
 from flip_reward.training.common.progress import Progress, TrainingObserver
@@ -48,7 +48,13 @@ class RobustCheckpointMixin(Trainer):  # type: ignore[misc]
         last = find_last(Path(self.args.output_dir))
         if last is not None:
             observer.say(f"Going on from step {last.name.rpartition('-')[2]}")
-        self.train(resume_from_checkpoint=str(last) if last else None)
+        try:
+            self.train(resume_from_checkpoint=str(last) if last else None)
+        except (ValueError, TypeError) as error:
+            if last is not None or self.state.global_step:
+                raise
+            # TRL looks at some keys only when it uses them.
+            raise OptionError(f"TRL does not take the recipe: {' '.join(str(error).split())}") from error
 
     def _run_epoch(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - the signature of the trainer
         # The trainer looks for the end after a step, so one that was killed after its last step would take another.

@@ -71,6 +71,10 @@ def _check_bounds(values: Mapping[str, object]) -> None:
     length = values.get("max_completion_length", GRPOConfig.max_completion_length)
     if not isinstance(length, int) or length < 1:
         raise OptionError(f"grpo.max_completion_length must be at least 1 token, not {length}")
+    for name in ("num_iterations", "steps_per_generation"):
+        count = values.get(name)
+        if isinstance(count, int) and count < 1:
+            raise OptionError(f"grpo.{name} must be at least 1, not {count}")
     temperature = values.get("temperature", GRPOConfig.temperature)
     if not isinstance(temperature, float) or not temperature > 0:
         raise OptionError(

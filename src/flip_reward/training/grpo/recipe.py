@@ -134,9 +134,9 @@ class GrpoRecipe(RecipePart):
     `grpo.mask_truncated_completions` only leaves it out of the loss."""
     max_unscored_share: float = Field(default=0.5, ge=0, le=1)
     """The training stops with a checkpoint when a larger share of a batch stays unscored."""
-    outage_poll_seconds: float = Field(default=30.0, gt=0)
+    outage_poll_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """How long to wait for a reward's model that does not answer, before asking again."""
-    outage_timeout_seconds: float = Field(default=1800.0, ge=0)
+    outage_timeout_seconds: float = Field(default=1800.0, ge=0, allow_inf_nan=False)
     """How long to go on asking."""
     lora: LoraOptions | None = None
     """Train a LoRA adapter, in place of all weights."""

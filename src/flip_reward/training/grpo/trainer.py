@@ -272,7 +272,7 @@ def _make_trainer(
         )
     except OSError as error:
         raise EngineUnavailableError(f"the policy {recipe.model} cannot be loaded: {error}") from error
-    except (ValueError, ImportError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise OptionError(f"TRL does not take the recipe: {' '.join(str(error).split())}") from error
 
 

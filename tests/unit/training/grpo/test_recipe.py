@@ -99,6 +99,7 @@ def test_recipes_of_the_paper_have_its_numbers(name: str) -> None:
         (["data.held_out=0.1", "data.held_out_source=x"], "held_out_source"),
         (["data.hold_out=0.1"], "did you mean 'held_out'?"),
         (["max_unscored_share=2"], "max_unscored_share"),
+        (["outage_timeout_seconds=.inf"], "outage_timeout_seconds"),
         (["grpo=fast"], "grpo: "),
         (["data=rows.jsonl"], "data: "),
     ],

@@ -456,6 +456,8 @@ def test_no_place_for_checkpoints(folder: Path) -> None:
         ({"grpo": {"per_device_train_batch_size": 6}}, OptionError, "num_generations"),
         ({"grpo": {"report_to": "wandbb"}}, OptionError, "wandbb"),
         ({"grpo": {"per_device_train_batch_size": 800}}, DataError, "200 different prompts"),
+        ({"grpo": {"loss_type": "dap"}}, OptionError, "Unknown loss type: dap"),
+        ({"grpo": {"model_init_kwargs": {"foo": 1}}}, OptionError, "'foo'"),
         ({"model": "no/such/policy"}, EngineUnavailableError, "no/such/policy"),
         ({"reward": {"reward": "pointwise", "model": "scripted"}}, OptionError, "'pointwise'"),
         ({"reward": {"reward": "flop"}}, OptionError, "unknown reward 'flop' in reward.reward; did you mean 'flip'?"),
