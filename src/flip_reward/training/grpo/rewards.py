@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from flip_reward.core.conversation import Group
+from flip_reward.core.score import Outcome
 from flip_reward.errors import EngineUnavailableError, FlipRewardError, NoLogprobsError, OptionError
 from flip_reward.integrations.samples import TextOrChat, read_response
 from flip_reward.integrations.trl import ChatTokenizer, LogExtra, LogMetric, TrlReward, find_template_opening
@@ -184,7 +185,8 @@ class GrpoRewardCall:
 
     A sample that lacks one of its rewards has none: with a part of the sum it would look worse than it is. The
     trainer sets what the next batch is for (`split`) and how many responses a prompt has in it (`num_generations`).
-    `problem` says why there is nothing to learn from the last batch.
+    `problem` says why there is nothing to learn from the last batch. `held_out_values` are those behind the means of
+    an evaluation, by the names of metrics; the trainer clears them.
     """
 
     def __init__(self, rewards: GrpoRewards, table: SampleTable, say: Say, compared_samples: int = 0) -> None:
@@ -192,6 +194,7 @@ class GrpoRewardCall:
         self.split = Split.TRAIN
         self.num_generations = 1
         self.problem: str | None = None
+        self.held_out_values: dict[str, list[float]] = {}
         self.__name__ = "flip_reward"  # what TRL's metrics call it
 
     async def __call__(
@@ -237,6 +240,10 @@ class GrpoRewardCall:
         rewards = _add_up(len(prompts), parts)
         samples = _describe(batch, rewards, parts, others)
         self._table.add(self.split, samples)
+        if self.split is Split.HELD_OUT:
+            found = {"reward": rewards, f"rewards/{self.__name__}/mean": rewards, **_list_values(parts, others)}
+            for name, values in found.items():
+                self.held_out_values.setdefault(name, []).extend(value for value in values if value is not None)
         if log_metric is not None:
             _log(batch, parts, others, log_metric)
         if log_extra is not None:
@@ -308,6 +315,21 @@ def _describe(
             )
         )
     return samples
+
+
+def _list_values(parts: Sequence[_Part], others: Sequence[_Part]) -> dict[str, Sequence[float | None]]:
+    """Return the values behind the metrics that are means over samples."""
+    found: dict[str, Sequence[float | None]] = {f"held_out_rewards/{other.name}": other.rewards for other in others}
+    for part in parts:
+        scores = part.call.scores
+        found[f"{part.name}/mean"] = part.rewards
+        found[f"{part.name}/precision"] = [None if score is None else score.precision for score in scores]
+        found[f"{part.name}/recall"] = [None if score is None else score.recall for score in scores]
+        found[f"{part.name}/instruction_4gram_overlap"] = part.overlaps
+        outcomes = [LEFT_OUT if score is None else score.outcome for score in scores]
+        for name in (*Outcome, LEFT_OUT):
+            found[f"{part.name}/outcomes/{name}"] = [float(outcome == name) for outcome in outcomes]
+    return found
 
 
 def _log(batch: _Batch, parts: Sequence[_Part], others: Sequence[_Part], log_metric: LogMetric) -> None:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -125,8 +126,18 @@ class GrpoTrainer(RobustCheckpointMixin, StoppingGrpoTrainer):
     def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - the signature of the trainer
         """Evaluate, and write the samples before the metrics are logged."""
         found = super().evaluation_loop(*arguments, **named)
+        self._average_samples()
         self.write_samples(Split.HELD_OUT)
         return found
+
+    def _average_samples(self) -> None:
+        """Have means over samples logged. TRL averages those of batches, which differ in how many have a score."""
+        found: dict[str, list[float]] = {}
+        for values in gather_object([self._reward.held_out_values]):
+            for name, known in values.items():
+                found.setdefault(name, []).extend(known)
+        self._reward.held_out_values = {}
+        self._metrics["eval"].update({name: [fmean(values)] for name, values in found.items() if values})
 
     def write_samples(self, split: Split) -> None:
         """Write the samples of the step that is done, and have them watched."""

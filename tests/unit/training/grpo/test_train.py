@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -184,6 +185,21 @@ def test_a_recipe_from_start_to_end(folder: Path) -> None:
     assert again.said == ["It is finished already"]
     with pytest.raises(RunMismatchError, match=r"grpo\.learning_rate"):
         train_grpo(make_recipe(folder, grpo={"learning_rate": 1e-3}), folder / "out")
+
+
+def test_figures_of_held_out_prompts_are_means_over_samples_where_the_last_batch_is_smaller(folder: Path) -> None:
+    data = {"source": str(folder / "rows.jsonl"), "held_out": 0.25}
+    recipe = make_recipe(folder, grpo={"max_steps": 1}, data=data, held_out_rewards=[{"reward": "longest"}])
+    manifest = train_grpo(recipe, folder / "out")
+    before, after = (entry for entry in read_metrics(folder / "out") if "eval_reward" in entry)
+    for entry, samples in zip([before, after], read_samples(folder / "out", "held-out").values(), strict=True):
+        lengths = [json.loads(sample["held_out_rewards"])["longest"] for sample in samples]
+        assert len(lengths) == 5 * 2
+        assert entry["eval_held_out_rewards/longest"] == pytest.approx(fmean(lengths))
+        rewards = [sample["reward"] for sample in samples if sample["reward"] is not None]
+        assert entry["eval_reward"] == entry["eval_general-flip/mean"] == pytest.approx(fmean(rewards))
+    assert manifest.outcome is not None
+    assert manifest.outcome.held_out_reward == after["eval_reward"]
 
 
 def test_no_password_or_key_is_written_down(folder: Path) -> None:
