@@ -27,6 +27,7 @@ from transformers import (
 from trl import GRPOConfig
 from trl.trainer.utils import RepeatSampler
 
+from flip_reward.core.chat.thinking import THINKING, fold
 from flip_reward.engines.files import DEFAULT_NAMES
 from flip_reward.engines.stopping import StopSignal
 from flip_reward.errors import DataError, EngineUnavailableError, OptionError, RunStoppedError
@@ -74,6 +75,7 @@ class GrpoTrainer(RobustCheckpointMixin, StoppingGrpoTrainer):
         self._before_step: RandomState | None = None
         self.lacks_rewards = False
         super().__init__(reward_funcs=reward, **arguments)
+        self._hidden = _find_hidden_tokens(self.processing_class)
 
     def _get_train_sampler(self, dataset: object = None) -> EpochSampler:
         plain = super()._get_train_sampler(dataset)
@@ -106,6 +108,9 @@ class GrpoTrainer(RobustCheckpointMixin, StoppingGrpoTrainer):
         training = self.model.training
         self._reward.split = Split.TRAIN if training else Split.HELD_OUT
         self._reward.num_generations = self.num_generations if training else self.num_generations_eval
+        if self._hidden is not None:
+            shown = [[token for token in one if token not in self._hidden] for one in tokens]
+            completions = [[{"role": "assistant", "content": self.processing_class.decode(one)}] for one in shown]
         rewards: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, tokens)
         problems: Sequence[str | None] = gather_object([self._reward.problem])
         problem = next((one for one in problems if one), None)
@@ -169,6 +174,20 @@ class GrpoTrainer(RobustCheckpointMixin, StoppingGrpoTrainer):
     def _add_to(self, checkpoint: Path) -> None:
         shutil.copyfile(checkpoint.parent.parent / MANIFEST, checkpoint / MANIFEST)
         self._watch.save(checkpoint)
+
+
+def _find_hidden_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int] | None:
+    """Return the special tokens that are no marks of thinking, if TRL takes marks off completions; else None.
+
+    It decodes without special tokens, which marks are in some models, or has completions parsed.
+    """
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    special = {number: fold(token.content) for number, token in added.items() if token.special}
+    marks = {fold(mark) for one in THINKING for mark in (*one.starts, *one.ends)}
+    parsed = any(getattr(tokenizer, name, None) is not None for name in ("response_template", "response_schema"))
+    if not parsed and marks.isdisjoint(special.values()):
+        return None
+    return frozenset(number for number, token in special.items() if not any(token in mark for mark in marks))
 
 
 class _SampleCallback(TrainerCallback):  # type: ignore[misc]

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flip_reward import FlipReward, Group, Request, RewardModel, Score, ScriptedEngine
 from flip_reward.audit.monitor.alarms import read_alarms
@@ -200,6 +201,21 @@ def test_figures_of_held_out_prompts_are_means_over_samples_where_the_last_batch
         assert entry["eval_reward"] == entry["eval_general-flip/mean"] == pytest.approx(fmean(rewards))
     assert manifest.outcome is not None
     assert manifest.outcome.held_out_reward == after["eval_reward"]
+
+
+def test_marks_of_thinking_that_are_special_tokens_reach_the_reward(folder: Path) -> None:
+    """TRL decodes completions without special tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tiny")
+    model = AutoModelForCausalLM.from_pretrained(folder / "tiny")
+    tokenizer.add_special_tokens({"extra_special_tokens": ["[THINK]", "[/THINK]"]})
+    model.resize_token_embeddings(len(tokenizer))
+    model.lm_head.weight.data[-1] = model.lm_head.weight.data[tokenizer.convert_tokens_to_ids("yell")]  # often drawn
+    tokenizer.save_pretrained(folder / "tiny")
+    model.save_pretrained(folder / "tiny")
+    recipe = make_recipe(folder, max_unscored_share=1.0, grpo={"eval_strategy": "no"})
+    train_grpo(recipe, folder / "out")
+    samples = [sample for step in read_samples(folder / "out", "train").values() for sample in step]
+    assert any("[/THINK]" in sample["response"] for sample in samples)
 
 
 def test_no_password_or_key_is_written_down(folder: Path) -> None:
