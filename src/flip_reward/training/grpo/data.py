@@ -61,7 +61,8 @@ def prepare_rows(data: GrpoData, reward: str = "general-flip") -> GrpoRows:
     held_out_texts = {row.instruction for row in held_out}
     train = _draw([row for row in rows if row.instruction not in held_out_texts], data.rows, generator)
     if not train:
-        raise DataError(f"{data.source} has no row to learn from")
+        hint = "all its prompts are held out; name another data.held_out_source" if rows else None
+        raise DataError(f"{data.source} has no row to learn from", hint=hint)
     identities = [InputIdentity(name=one.name, fingerprint=one.fingerprint()) for one in sources]
     return GrpoRows(train, held_out, identities, left_out, read_as)
 

@@ -52,3 +52,10 @@ def test_rows_that_name_rewards_keep_them(tmp_path: Path) -> None:
     assert prepare_rows(GrpoData(source=write(tmp_path, row))).train[0].datasets == ("general-quality",)
     with pytest.raises(DataError, match="ground_truth"):
         prepare_rows(GrpoData(source=write(tmp_path, {"messages": CHAT, "dataset": "general-quality"})))
+
+
+def test_a_source_whose_prompts_are_all_held_out_is_told_so(tmp_path: Path) -> None:
+    source = write(tmp_path, {"prompt": "Name a tree."})
+    with pytest.raises(DataError) as caught:
+        prepare_rows(GrpoData(source=source, held_out_source=source))
+    assert "held_out_source" in str(caught.value.hint)
