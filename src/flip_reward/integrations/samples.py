@@ -55,9 +55,11 @@ def group_samples(
     messages: tuple[Message, ...] = ()
     prefill = ""
     for place, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        if prompt != earlier:  # trainers repeat a prompt for each of its samples
-            messages, prefill = _read_conversation(prompt, opening, reader)
-            earlier = prompt
+        # An array, as pandas reads Parquet, compares item by item.
+        given = prompt.tolist() if hasattr(prompt, "tolist") else prompt
+        if given != earlier:  # trainers repeat a prompt for each of its samples
+            messages, prefill = _read_conversation(given, opening, reader)
+            earlier = given
         places, responses = found.setdefault(messages, ([], []))
         places.append(place)
         response = read_response(completion)

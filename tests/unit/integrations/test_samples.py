@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from flip_reward.core.chat.learning import learn_markup
@@ -56,6 +57,11 @@ def test_samples_of_one_conversation_are_one_group_wherever_they_stand() -> None
     ]
     scores = [[Score(0.1, Outcome.SCORED), Score(0.3, Outcome.SCORED)], [Score(0.2, Outcome.SCORED)]]
     assert [score.value for score in in_order(groups, scores)] == [0.1, 0.2, 0.3]
+
+
+def test_prompts_may_be_arrays_as_pandas_reads_them() -> None:
+    prompts: list[TextOrChat] = [np.array(CHAT), np.array(CHAT), np.array(CHAT[1:])]  # type: ignore[list-item]
+    assert [one.places for one in group_samples(prompts, ["Apple.", "Pear.", "Plum."])] == [(0, 1), (2,)]
 
 
 def test_two_groups_of_one_prompt_are_told_apart_when_the_size_is_known() -> None:
