@@ -52,6 +52,17 @@ class Gated(ScriptedEngine):
         return await super().complete(request)
 
 
+class Slow(ScriptedEngine):
+    """Answers each request after 0.1 s."""
+
+    asked = 0
+
+    async def complete(self, request: Request) -> Completion:
+        self.asked += 1
+        await asyncio.sleep(0.1)
+        return await super().complete(request)
+
+
 class Duplex:
     """A client that can read while it sends."""
 
@@ -283,6 +294,19 @@ def test_a_client_that_hangs_up_cancels_its_work(ended: bool, lines: int, connec
         wait_until(lambda: engine.waiting == 0)
         wait_until(lambda: 'path="/v1/rewards",status="499"} 1.0' in server.get("/metrics").body.decode())
         assert "flip_reward_pending_responses 0.0" in server.get("/metrics").body.decode()
+
+
+def test_a_client_that_hangs_up_behind_much_that_is_not_read_yet_cancels_its_work(
+    connect: Callable[..., Duplex],
+) -> None:
+    engine = Slow()
+    with RewardServer(FlipReward(engine), ServerSettings(port=0, limits=Limits(max_pending=256))) as server:
+        client = connect(server)
+        client.send(*(line(f"slow {number}") for number in range(6000)))
+        wait_until(lambda: engine.asked > 0)
+        client.close()
+        wait_until(lambda: 'path="/v1/rewards",status="499"} 1.0' in server.get("/metrics").body.decode())
+    assert engine.asked < 1000
 
 
 def test_a_lost_engine_ends_the_stream_and_says_so(connect: Callable[..., Duplex]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import re
 from abc import abstractmethod
 from codecs import BOM_UTF8
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
@@ -53,6 +53,8 @@ class Context:
     """Takes apart what trainers send as one text."""
     details: bool = False
     """The address asks for everything that is known of a score."""
+    is_lost: Callable[[], bool] = bool
+    """Whether the connection is lost, where the server tells."""
 
 
 class Body(BaseModel):
@@ -158,7 +160,9 @@ class Exchange:
 
     def make_context(self, scope: Scope) -> Context:
         """Collect what a question needs."""
-        return Context(self.scorer, self._settings, scope["state"]["request_id"], self._reader)
+        state = scope["state"]
+        is_lost = state.get("is_lost", bool)
+        return Context(self.scorer, self._settings, state["request_id"], self._reader, is_lost=is_lost)
 
     async def answer(self, headers: Mapping[bytes, bytes], context: Context, receive: Receive, send: Send) -> None:
         """Answer a body that is one JSON value."""

@@ -186,6 +186,7 @@ def _make_protocol(gate: Gate, header_seconds: float) -> type[asyncio.Protocol]:
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
+            self.scope["state"]["is_lost"] = self.transport.is_closing
             self.in_headers = True
 
         def on_headers_complete(self) -> None:

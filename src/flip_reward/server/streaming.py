@@ -146,6 +146,8 @@ class _Stream:
             if self._gone:
                 raise ClientGoneError from None
             await self._fail(stopping())
+        except ClientGoneError:
+            raise
         except ApiError as error:
             await self._fail(error)
         except Exception as error:  # noqa: BLE001 - the answer has begun, so nobody else can say it
@@ -194,6 +196,8 @@ class _Stream:
             headers = [(b"content-type", NDJSON.encode())]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         while True:
+            if self._context.is_lost():  # a hang-up behind what is not read yet shows only where answers are sent
+                raise ClientGoneError
             try:
                 async with asyncio.timeout(self._limits.body_seconds):
                     await self._send({"type": "http.response.body", "body": data, "more_body": more})
