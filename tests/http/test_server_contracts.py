@@ -229,7 +229,7 @@ def test_pairs_that_are_none(sides: tuple[object, object], null_server: RewardSe
 
 
 def test_vllm_texts_in_parts(server: RewardServer) -> None:
-    parts = {"content": [{"type": "text", "text": "The name "}, {"type": "text", "text": "of a fruit"}]}
+    parts = {"content": [{"type": "text", "text": "The name "}, {"text": "of a fruit"}]}
     answer = server.post("/score", {"queries": QUESTION, "documents": [parts]}).json()
     assert [datum["score"] for datum in answer["data"]] == expected(GOOD, system=False)
     image = {"content": [{"type": "image_url", "image_url": {"url": "data:"}}]}

@@ -88,6 +88,7 @@ def test_one_bad_row_fails_alone() -> None:
     assert first["scores"] == last["scores"]
     assert [row["scores"] for row in middle] == [None] * len(middle)
     assert [row["error"]["type"] for row in middle] == ["bad_row"] * 8 + ["too_large"] * 2
+    assert middle[4]["error"]["message"].startswith("unknown role 'wizard'; roles are system, ")
 
 
 def test_a_row_that_breaks_the_reward_fails_alone() -> None:
@@ -122,6 +123,20 @@ def test_conversations_and_parts_and_planted_text() -> None:
         answer = server.post("/v1/rewards", {"groups": [{"messages": messages, "response": response}]})
     [score] = results(answer)[0]["scores"]
     assert (score["reward"], score["inferred_instruction"]) == (expected.value, expected.inferred_instruction)
+
+
+def test_parts_without_a_type_are_read_as_in_files() -> None:
+    messages = [{"role": "user", "content": [{"image": "a.png"}, {"text": "Name three fruits"}]}]
+    [[expected]] = FlipReward(ScriptedEngine()).score_sync([Group.of(messages, RESPONSES[0])])
+    with RewardServer() as server:
+        answer = server.post("/v1/rewards", {"groups": [{"messages": messages, "response": RESPONSES[0]}]})
+    assert results(answer)[0]["scores"][0]["reward"] == expected.value
+
+
+def test_an_error_quotes_little() -> None:
+    with RewardServer() as server:
+        group = {"prompt": [{"role": "x" * 10_000, "content": "Hello"}], "responses": ["x"]}
+        assert len(server.post("/v1/rewards", {"groups": [group]}).body) < 500
 
 
 def test_judges_that_compare_are_served() -> None:

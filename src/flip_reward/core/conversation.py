@@ -35,7 +35,7 @@ class Message:
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
-            raise ConversationError(f"unknown role {self.role!r}", hint="roles are " + ", ".join(get_args(Role)))
+            raise ConversationError(f"unknown role {self.role!r:.40}", hint="roles are " + ", ".join(get_args(Role)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,8 @@ def test_bodies(contract: Contract, body: object, message: str) -> None:
         ({"prompt": [{"content": "a"}], "responses": ["b"]}, "prompt.0.role: Field required"),
         ({"prompt": 1, "responses": ["b"]}, "prompt: Input should be a valid string, or a valid list"),
         (
-            {"messages": [{"role": "user", "content": [{"text": "a"}]}], "response": "b"},
-            "messages.0.content.0.type: Field required",
+            {"messages": [{"role": "user", "content": [{"type": 1, "text": "a"}]}], "response": "b"},
+            "messages.0.content.0.type: Input should be a valid string",
         ),
         ({"prompt": "a", "reponses": ["b"]}, "responses: Field required"),
         ("no group", "Input should be an object"),

@@ -239,7 +239,7 @@ def _read(text: Document) -> str:
         return text
     if isinstance(text, JinaDocument):
         return text.text
-    content = read_content(text.model_dump())
+    content = read_content(text.model_dump(exclude_unset=True))
     if content is None:
         raise ConversationError("only texts can be scored, no images and no videos")
     return content

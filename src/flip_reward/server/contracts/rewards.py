@@ -20,7 +20,9 @@ from flip_reward.server.scorer import Result, Row
 class TextPart(BaseModel):
     """A part of a message's content."""
 
-    type: str = Field(description='"text", "input_text" or "output_text"; others are left out', examples=["text"])
+    type: str = Field(
+        default="text", description='"text", "input_text" or "output_text"; others are left out', examples=["text"]
+    )
     text: str | None = None
 
 
@@ -50,7 +52,7 @@ def make_group(prompt: str | list[ChatMessage], responses: Sequence[str], group_
     messages = [
         Message(message.role, message.content)  # type: ignore[arg-type]  # among the roles
         if isinstance(message.content, str) and message.role in ROLES
-        else message.model_dump()
+        else message.model_dump(exclude_unset=True)  # a part without a type is a text if it has one
         for message in prompt
     ]
     return Group.of(messages, responses, id=group_id)
@@ -187,7 +189,12 @@ def read_group(value: object) -> Row:
     except ValidationError as error:
         return RowError(Problem.BAD_ROW, explain(error))
     except ConversationError as error:
-        return RowError(Problem.BAD_ROW, str(error))
+        return refuse(error)
+
+
+def refuse(error: ConversationError) -> RowError:
+    """Say what is wrong with a row, and what to do about it."""
+    return RowError(Problem.BAD_ROW, f"{error}; {error.hint}" if error.hint else str(error))
 
 
 def read_id(value: object) -> str | None:

@@ -11,7 +11,7 @@ from flip_reward.core.chat.thinking import find_opening
 from flip_reward.core.conversation import Group
 from flip_reward.errors import ConversationError
 from flip_reward.server.contracts.numbers import to_numbers
-from flip_reward.server.contracts.rewards import ChatMessage, make_group
+from flip_reward.server.contracts.rewards import ChatMessage, make_group, refuse
 from flip_reward.server.exchange import Context, Contract, Question
 from flip_reward.server.problems import Problem, RowError
 from flip_reward.server.scorer import Result, Row
@@ -66,7 +66,7 @@ class SlimeRequest(Question):
                 return [_after(self.prompt, response, context.reader)]
             return [make_group(self.prompt, [response])]
         except ConversationError as error:
-            return [_refuse(error)]
+            return [refuse(error)]
 
     def to_answer(self, results: Sequence[Result], context: Context) -> float | None:
         """Return the reward itself: slime takes the whole answer for it."""
@@ -110,7 +110,7 @@ def _split(text: str, context: Context) -> Row:
         chat = context.reader.split_chat(text, trust_turns=context.settings.trust_turns)
         return Group(chat.messages, (chat.response,))
     except ConversationError as error:
-        return _refuse(error)
+        return refuse(error)
 
 
 def _split_after(prompt: str, query: str, reader: ChatReader) -> Row:
@@ -118,16 +118,12 @@ def _split_after(prompt: str, query: str, reader: ChatReader) -> Row:
     try:
         return _after(prompt, reader.strip_end_marks(split_query(query, prompt)), reader)
     except ConversationError as error:
-        return _refuse(error)
+        return refuse(error)
 
 
 def _after(prompt: str, response: str, reader: ChatReader) -> Group:
     rendered = reader.read_prompt(prompt)
     return Group(rendered.messages, ((rendered.prefill or find_opening(prompt)) + response,))
-
-
-def _refuse(error: ConversationError) -> RowError:
-    return RowError(Problem.BAD_ROW, f"{error}; {error.hint}" if error.hint else str(error))
 
 
 GET_REWARD = Contract(
