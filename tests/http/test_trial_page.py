@@ -36,7 +36,9 @@ def test_shared_words_stand_in_characters_in_both_texts() -> None:
     question = {"instruction": "👩 Name the 'fruit'!", "inferred": ["Which fruit?", ""]}
     with RewardServer(settings=settings()) as server:
         answer = server.post("/shared-words", question).json()
+        half = server.post("/shared-words", {"instruction": "\ud83d fruit", "inferred": ["A fruit"]}).json()
     assert answer == [{"inferred": [6, 11], "original": [12, 17]}, {"inferred": [], "original": []}]
+    assert half == [{"inferred": [2, 7], "original": [2, 7]}]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from flip_reward.core.cautions import Caution
+from flip_reward.core.json_body import mend_surrogates
 from flip_reward.core.score import Outcome
 from flip_reward.report.document import MAX_BYTES, PageLayout, write_document
 from flip_reward.report.highlight import SharedTokens, choose_normalizer, find_shared_tokens
@@ -96,7 +97,7 @@ def make_routes(reward: RewardModel, settings: ServerSettings) -> list[Route]:
     async def mark(request: Request) -> Response:
         body = await read_body(request.receive, settings.limits)
         try:
-            question = SharedWordsQuestion.model_validate_json(body)
+            question = SharedWordsQuestion.model_validate_json(mend_surrogates(body))
         except ValidationError as error:
             raise ApiError(422, Problem.BAD_REQUEST, explain(error)) from None
         shared = await asyncio.to_thread(_mark_all, question, normalizer)

@@ -11,17 +11,20 @@ const LONGEST_MARKED = 20_000; // characters, as the server has it
 /** Ask the server for something; an error has the words to show. */
 async function ask(path, question, signal) {
   const key = byId("key").value.trim();
+  if (/[^ -~]/.test(key)) refuseKey(); // no header can hold it
   const headers = { "Content-Type": "application/json", ...(key ? { Authorization: `Bearer ${key}` } : {}) };
   const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(question), signal }).catch((error) => {
     throw signal.aborted ? error : new Error("The server does not answer. Is it still running?");
   });
   const said = await answer.json().catch(() => null);
-  if (answer.status === 401) {
-    byId("key").focus();
-    throw new Error("The server does not know this key.");
-  }
+  if (answer.status === 401) refuseKey();
   if (!answer.ok || !said) throw new Error(capitalise(said?.error?.message ?? `the server answered ${answer.status}`));
   return said;
+}
+
+function refuseKey() {
+  byId("key").focus();
+  throw new Error("The server does not know this key.");
 }
 
 /** Ask for the rewards of responses, and for the words that are shared, and return what there is to show. */
