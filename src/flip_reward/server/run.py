@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -120,6 +121,7 @@ def make_server(
     """Make the uvicorn server of an application."""
     import uvicorn
 
+    drain_seconds = settings.drain_seconds
     config = uvicorn.Config(
         app,
         http=_make_protocol(app.state.gate, settings.limits.body_seconds),
@@ -130,7 +132,7 @@ def make_server(
         access_log=False,
         server_header=False,
         timeout_keep_alive=keep_alive_seconds,
-        timeout_graceful_shutdown=max(round(settings.drain_seconds), 1),
+        timeout_graceful_shutdown=None if math.isinf(drain_seconds) else max(round(drain_seconds), 1),
         backlog=BACKLOG,
     )
     return uvicorn.Server(config)

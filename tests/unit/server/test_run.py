@@ -1,3 +1,4 @@
+import math
 import os
 import socket
 import subprocess
@@ -5,7 +6,10 @@ import sys
 
 import pytest
 
-from flip_reward.server.run import share
+from flip_reward import FlipReward, ScriptedEngine
+from flip_reward.server.app import create_app
+from flip_reward.server.run import make_server, share
+from flip_reward.server.settings import ServerSettings
 
 
 @pytest.mark.parametrize("module", ["starlette", "uvicorn", "httptools", "prometheus_client"])
@@ -44,3 +48,9 @@ def test_a_worker_that_starts_makes_no_other_wait_for_connections() -> None:
         for copy in share(listener)[1:]:
             assert not os.get_blocking(of_others.fileno())
             copy.close()
+
+
+def test_requests_in_flight_may_be_given_any_time_to_finish() -> None:
+    settings = ServerSettings(drain_seconds=math.inf)
+    app = create_app(FlipReward(ScriptedEngine()), settings)
+    assert make_server(app, settings).config.timeout_graceful_shutdown is None
