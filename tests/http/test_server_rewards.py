@@ -133,6 +133,19 @@ def test_parts_without_a_type_are_read_as_in_files() -> None:
     assert results(answer)[0]["scores"][0]["reward"] == expected.value
 
 
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+def test_a_client_that_asks_for_another_protocol_is_told_so(kind: str) -> None:
+    """Java's does so by default, and the parser then takes the body for the other protocol's."""
+    headers = {"Content-Type": kind, "Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c"}
+    body = json.dumps({"prompt": PROMPT, "responses": RESPONSES}).encode()
+    with RewardServer() as server:
+        answer = server.send("POST", "/v1/rewards", body, headers)
+        alone = server.send("POST", "/v1/rewards", body, {"Content-Type": "application/x-ndjson", "Upgrade": "h2c"})
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+    assert "HTTP/1.1" in answer.json()["detail"]
+    assert alone.status == 200
+
+
 def test_an_error_quotes_little() -> None:
     with RewardServer() as server:
         group = {"prompt": [{"role": "x" * 10_000, "content": "Hello"}], "responses": ["x"]}

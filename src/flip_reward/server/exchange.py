@@ -151,6 +151,9 @@ class Exchange:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             message = "the body has to be sent as it is, without Content-Encoding"
             raise ApiError(415, Problem.UNSUPPORTED_MEDIA_TYPE, message, close=True)
+        if b"upgrade" in headers and b"upgrade" in headers.get(b"connection", b"").lower():  # its body is not read
+            message = "the connection stays at HTTP/1.1: ask without Upgrade (in Java, HttpClient.Version.HTTP_1_1)"
+            raise ApiError(400, Problem.BAD_REQUEST, message, close=True)
         if self.scorer.admission.full:
             raise self.scorer.admission.refusal()
 
