@@ -14,9 +14,7 @@ from __future__ import annotations
 
 from areal.workflow.rlvr import RLVRWorkflow
 
-from flip_reward.core.score import Score
-from flip_reward.integrations.base import TrainerReward, environment_reward
-from flip_reward.rewards.unscored import RAISE
+from flip_reward.integrations.base import environment_reward
 
 TRAINER = "AReaL"
 
@@ -29,9 +27,11 @@ def reward_fn(
     **_data: object,
 ) -> float:
     """Score one sample, for workflows that take a reward function; see `score`."""
-    reward = _load_reward()
+    reward = environment_reward()
+    policy = reward.number_policy(TRAINER)
     response = reward.reader.strip_end_marks(completions)
-    return _to_number(reward, reward.score_one(prompt, response, trainer=TRAINER))
+    [number] = policy.numbers([reward.score_one(prompt, response, trainer=TRAINER)], trainer=TRAINER)
+    return number
 
 
 async def score(
@@ -56,9 +56,11 @@ async def score(
         OptionError: The reward compares responses, which AReaL never hands over together.
         FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
     """
-    reward = _load_reward()
+    reward = environment_reward()
+    policy = reward.number_policy(TRAINER)
     response = reward.reader.strip_end_marks(completions)
-    return _to_number(reward, await reward.score_one_async(prompt, response, trainer=TRAINER))
+    [number] = policy.numbers([await reward.score_one_async(prompt, response, trainer=TRAINER)], trainer=TRAINER)
+    return number
 
 
 class FlipWorkflow(RLVRWorkflow):  # type: ignore[misc]  # mypy does not look into AReaL
@@ -67,14 +69,3 @@ class FlipWorkflow(RLVRWorkflow):  # type: ignore[misc]  # mypy does not look in
     def __init__(self, **options: object) -> None:
         super().__init__(reward_fn=reward_fn, **options)
         self.async_reward_fn = score  # in place of AReaL's processes, which give a 0 to what is late
-
-
-def _load_reward() -> TrainerReward:
-    reward = environment_reward()
-    reward.policy(RAISE).check_numbers(TRAINER)
-    return reward
-
-
-def _to_number(reward: TrainerReward, scored: Score) -> float:
-    [number] = reward.policy(RAISE).numbers([scored], trainer=TRAINER)
-    return number

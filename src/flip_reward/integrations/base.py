@@ -18,7 +18,7 @@ from flip_reward.errors import OptionError
 from flip_reward.integrations.samples import TextOrChat, group_samples, in_order
 from flip_reward.rewards.base import RewardModel
 from flip_reward.rewards.config import RewardConfig
-from flip_reward.rewards.unscored import UnscoredPolicy
+from flip_reward.rewards.unscored import RAISE, UnscoredPolicy
 from flip_reward.rewards.waiting import BackgroundLoop, OncePerProcess
 
 
@@ -29,7 +29,7 @@ class TrainerReward:
     """
 
     def __init__(
-        self, reward: RewardModel, on_unscored: UnscoredPolicy | None = None, reader: ChatReader | None = None
+        self, reward: RewardModel, on_unscored: UnscoredPolicy = RAISE, reader: ChatReader | None = None
     ) -> None:
         self.reward = reward
         self.reader = reader or ChatReader()
@@ -45,13 +45,18 @@ class TrainerReward:
     def load(cls, config: RewardConfig, environment: Mapping[str, str]) -> Self:
         """Load a reward, whose model has to be named; the environment says what unscored responses are worth."""
         config.require_model("FLIP_REWARD_MODEL", "FLIP_REWARD_BASE_URL")
-        on_unscored = UnscoredPolicy.from_environment(environment)
+        on_unscored = UnscoredPolicy.from_environment(environment) or RAISE
         reader = config.policy.load_reader()
         return cls(config.load(), on_unscored, reader)
 
-    def policy(self, default: UnscoredPolicy, chosen: str | float | None = None) -> UnscoredPolicy:
-        """What the trainer's configuration says of unscored responses, else the environment, else the default."""
-        return UnscoredPolicy.parse(chosen) if chosen is not None else self.on_unscored or default
+    def number_policy(self, trainer: str, chosen: str | float | None = None) -> UnscoredPolicy:
+        """What unscored responses are worth to a trainer without missing rewards, by its configuration if that says.
+
+        Refuses the policy "none" before anything is scored.
+        """
+        policy = self.on_unscored if chosen is None else UnscoredPolicy.parse(chosen)
+        policy.check_numbers(trainer)
+        return policy
 
     def check_independent(self, trainer: str) -> None:
         """Refuse a reward that compares responses, for trainers that ask for one at a time."""

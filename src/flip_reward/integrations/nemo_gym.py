@@ -26,7 +26,6 @@ from nemo_gym.base_resources_server import (
 from pydantic import ConfigDict
 
 from flip_reward.integrations.base import environment_reward
-from flip_reward.rewards.unscored import RAISE
 
 TRAINER = "NeMo Gym"
 
@@ -66,8 +65,7 @@ class FlipResourcesServer(SimpleResourcesServer):  # type: ignore[misc]  # mypy 
             FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
         """
         reward = environment_reward()
-        policy = reward.policy(RAISE)
-        policy.check_numbers(TRAINER)
+        policy = reward.number_policy(TRAINER)
         sent = body.model_dump()
         prompt, response = read_rollout(sent["responses_create_params"], sent["response"]["output"])
         score = await reward.score_one_async(prompt, response, trainer=TRAINER)

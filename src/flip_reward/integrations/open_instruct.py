@@ -18,8 +18,8 @@ from flip_reward.core.chat.thinking import find_opening
 from flip_reward.core.conversation import ROLES, Message, Role
 from flip_reward.core.score import Score
 from flip_reward.errors import DataError
-from flip_reward.integrations.base import TrainerReward, environment_reward
-from flip_reward.rewards.unscored import RAISE
+from flip_reward.integrations.base import environment_reward
+from flip_reward.rewards.unscored import UnscoredPolicy
 
 TRAINER = "open-instruct"
 NAME = "general-flip"
@@ -45,9 +45,10 @@ class GeneralFlipVerifier(VerifierFunction):  # type: ignore[misc]  # open-instr
         rollout_state: object = None,  # noqa: ARG002 - of environments with several turns
     ) -> VerificationResult:
         """Score one response, from synchronous code; see `async_call`."""
-        reward = _load_reward()
+        reward = environment_reward()
+        policy = reward.number_policy(TRAINER)
         response = find_opening(query or "") + prediction
-        return _to_result(reward, reward.score_one(read_query(query, reward.reader), response, trainer=TRAINER))
+        return _to_result(policy, reward.score_one(read_query(query, reward.reader), response, trainer=TRAINER))
 
     async def async_call(
         self,
@@ -72,10 +73,11 @@ class GeneralFlipVerifier(VerifierFunction):  # type: ignore[misc]  # open-instr
             OptionError: The reward compares responses, which open-instruct never hands over together.
             FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
         """
-        reward = _load_reward()
+        reward = environment_reward()
+        policy = reward.number_policy(TRAINER)
         response = find_opening(query or "") + prediction
         score = await reward.score_one_async(read_query(query, reward.reader), response, trainer=TRAINER)
-        return _to_result(reward, score)
+        return _to_result(policy, score)
 
 
 def read_query(query: str | None, reader: ChatReader | None = None) -> tuple[Message, ...]:
@@ -96,12 +98,6 @@ def read_query(query: str | None, reader: ChatReader | None = None) -> tuple[Mes
     )
 
 
-def _load_reward() -> TrainerReward:
-    reward = environment_reward()
-    reward.policy(RAISE).check_numbers(TRAINER)
-    return reward
-
-
-def _to_result(reward: TrainerReward, score: Score) -> VerificationResult:
-    [number] = reward.policy(RAISE).numbers([score], trainer=TRAINER)
+def _to_result(policy: UnscoredPolicy, score: Score) -> VerificationResult:
+    [number] = policy.numbers([score], trainer=TRAINER)
     return VerificationResult(score=number, reasoning=score.inferred_instruction)

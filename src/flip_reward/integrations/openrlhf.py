@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from flip_reward.core.chat.template import split_query
 from flip_reward.integrations.base import environment_reward
-from flip_reward.rewards.unscored import RAISE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,8 +46,7 @@ def reward_func(
     import torch
 
     reward = environment_reward()
-    policy = reward.policy(RAISE)
-    policy.check_numbers(TRAINER)
+    policy = reward.number_policy(TRAINER)
     reward.check_independent(TRAINER)
     strip = reward.reader.strip_end_marks
     responses = [strip(split_query(query, prompt)) for query, prompt in zip(queries, prompts, strict=True)]

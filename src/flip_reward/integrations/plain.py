@@ -15,7 +15,6 @@ from collections.abc import Sequence
 
 from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.samples import TextOrChat
-from flip_reward.rewards.unscored import RAISE
 
 
 def flip(prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat], **_columns: object) -> list[float | None]:
@@ -33,7 +32,7 @@ def flip(prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat], **_co
         FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
     """
     reward = environment_reward()
-    return reward.policy(RAISE).rewards(reward.score_samples(prompts, completions))
+    return reward.on_unscored.rewards(reward.score_samples(prompts, completions))
 
 
 def flip_numbers(prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat], **_columns: object) -> list[float]:
@@ -46,8 +45,7 @@ def flip_numbers(prompts: Sequence[TextOrChat], completions: Sequence[TextOrChat
         OptionError: FLIP_REWARD_ON_UNSCORED is "none".
     """
     reward = environment_reward()
-    policy = reward.policy(RAISE)
-    policy.check_numbers(_NO_NONE)
+    policy = reward.number_policy(_NO_NONE)
     return policy.numbers(reward.score_samples(prompts, completions), trainer=_NO_NONE)
 
 

@@ -17,7 +17,6 @@ from typing import TypeAlias
 from skyrl_gym.envs.base_text_env import BaseTextEnv, BaseTextEnvStepOutput
 
 from flip_reward.integrations.base import environment_reward
-from flip_reward.rewards.unscored import RAISE
 
 TRAINER = "SkyRL"
 
@@ -50,8 +49,7 @@ class FlipEnv(BaseTextEnv):  # type: ignore[misc]  # skyrl-gym has no types
             FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
         """
         reward = environment_reward()
-        policy = reward.policy(RAISE)
-        policy.check_numbers(TRAINER)
+        policy = reward.number_policy(TRAINER)
         score = reward.score_one(self._prompt, reward.reader.strip_end_marks(action), trainer=TRAINER)
         [number] = policy.numbers([score], trainer=TRAINER)
         self._metrics = {"flip_scored": float(score.value is not None)}

@@ -14,7 +14,6 @@ from typing import Protocol
 
 from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.samples import TextOrChat
-from flip_reward.rewards.unscored import RAISE
 
 TRAINER = "slime"
 
@@ -52,8 +51,7 @@ async def group_reward(args: object, samples: Sequence[SlimeSample], **_further:
         FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
     """
     loaded = environment_reward()
-    policy = loaded.policy(RAISE)
-    policy.check_numbers(TRAINER)
+    policy = loaded.number_policy(TRAINER)
     scores = await loaded.score_samples_async(
         [sample.prompt for sample in samples], [loaded.reader.strip_end_marks(sample.response) for sample in samples]
     )

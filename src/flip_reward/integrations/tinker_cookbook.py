@@ -24,7 +24,6 @@ from typing import Protocol
 from flip_reward.errors import ConversationError
 from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.samples import MessageLike, TextOrChat
-from flip_reward.rewards.unscored import RAISE
 
 TRAINER = "tinker-cookbook"
 
@@ -113,8 +112,7 @@ async def group_rewards(
         FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
     """
     loaded = environment_reward()
-    policy = loaded.policy(RAISE)
-    policy.check_numbers(TRAINER)
+    policy = loaded.number_policy(TRAINER)
     scores = await loaded.score_samples_async([conversation] * len(responses), responses)
     numbers = policy.numbers(scores, trainer=TRAINER)
     return [

@@ -30,7 +30,6 @@ from flip_reward.core.conversation import Message as Turn
 from flip_reward.errors import OptionError
 from flip_reward.integrations.base import TrainerReward, environment_reward, load_for_process
 from flip_reward.rewards.config import RewardConfig
-from flip_reward.rewards.unscored import RAISE
 from flip_reward.rewards.waiting import OncePerProcess
 
 TRAINER = "verifiers"
@@ -101,8 +100,7 @@ class FlipJudge(Judge[float, FlipJudgeConfig]):  # type: ignore[misc]  # mypy do
 async def _score(
     reward: TrainerReward, conversation: list[Turn], response: str, on_unscored: str | float | None = None
 ) -> float:
-    policy = reward.policy(RAISE, on_unscored)
-    policy.check_numbers(TRAINER)
+    policy = reward.number_policy(TRAINER, on_unscored)
     score = await reward.score_one_async(conversation, response, trainer=TRAINER)
     [number] = policy.numbers([score], trainer=TRAINER)
     return number

@@ -85,10 +85,10 @@ def test_requests_of_all_callers_share_one_limit() -> None:
 def test_a_choice_in_the_trainers_configuration_comes_first(set_environment: SetEnvironment) -> None:
     set_environment(on_unscored="0.5")
     reward = environment_reward()
-    assert reward.policy(RAISE) == UnscoredPolicy.parse(0.5)
-    assert reward.policy(RAISE, "none") == NONE
+    assert reward.number_policy("any") == UnscoredPolicy.parse(0.5)
+    assert reward.number_policy("any", "-1") == UnscoredPolicy.parse(-1)
     set_environment(on_unscored="")
-    assert environment_reward().policy(RAISE) == RAISE
+    assert environment_reward().number_policy("any") == RAISE
 
 
 @pytest.mark.parametrize(("variable", "message"), [("modle", "did you mean"), ("on_unscored", "ON_UNSCORED")])

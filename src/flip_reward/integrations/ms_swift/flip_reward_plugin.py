@@ -16,7 +16,6 @@ from swift.rewards import AsyncORM, orms
 
 from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.samples import MessageLike
-from flip_reward.rewards.unscored import RAISE
 
 
 class FlipOrm(AsyncORM):  # type: ignore[misc]  # ms-swift has no types
@@ -39,9 +38,8 @@ class FlipOrm(AsyncORM):  # type: ignore[misc]  # ms-swift has no types
             FlipRewardError: The environment describes no reward that can be loaded, or its model will never answer.
         """
         reward = environment_reward()
-        policy = reward.policy(RAISE)
         prompts = [conversation[:-1] for conversation in messages]
-        return policy.rewards(await reward.score_samples_async(prompts, completions))
+        return reward.on_unscored.rewards(await reward.score_samples_async(prompts, completions))
 
 
 orms["flip"] = FlipOrm

@@ -22,7 +22,7 @@ from flip_reward.core.score import Score
 from flip_reward.errors import DataError, OptionError
 from flip_reward.integrations.base import environment_reward
 from flip_reward.integrations.samples import MessageLike, TextOrChat
-from flip_reward.rewards.unscored import RAISE, UnscoredPolicy
+from flip_reward.rewards.unscored import UnscoredPolicy
 
 TRAINER = "verl"
 _HINT = "write the data with `flip-reward data verl INPUT -o OUTPUT.parquet`"
@@ -102,8 +102,7 @@ async def compute_score(
     """
     _refuse_where_called()
     reward = environment_reward()
-    policy = reward.policy(RAISE, on_unscored)
-    policy.check_numbers(TRAINER)
+    policy = reward.number_policy(TRAINER, on_unscored)
     return _to_verl(await reward.score_one_async(_find_prompt(extra_info), solution_str, trainer=TRAINER), policy)
 
 
@@ -122,8 +121,7 @@ def compute_score_sync(
     """
     _refuse_where_called()
     reward = environment_reward()
-    policy = reward.policy(RAISE, on_unscored)
-    policy.check_numbers(TRAINER)
+    policy = reward.number_policy(TRAINER, on_unscored)
     return _to_verl(reward.score_one(_find_prompt(extra_info), solution_str, trainer=TRAINER), policy)
 
 
