@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -11,10 +9,9 @@ from typing import Self
 from pydantic import Field, ValidationError
 
 from flip_reward.audit.attacks.base import Attack, Carrier, Effect
-from flip_reward.data.files import write_atomically
 from flip_reward.errors import RunError
-from flip_reward.evaluation.folder import RESULTS, RESULTS_CSV, RewardEntry
-from flip_reward.evaluation.results import ResultModel
+from flip_reward.evaluation.folder import RESULTS, RewardEntry
+from flip_reward.evaluation.results import ResultModel, write_result_files
 from flip_reward.evaluation.statistics import Estimate
 
 FORMAT = 1
@@ -163,12 +160,7 @@ def read_results(folder: Path) -> AuditResults:
 
 def write_results(folder: Path, results: AuditResults) -> None:
     """Write `results.json` and `results.csv`, a line for each attack and reward, into an audit folder."""
-    write_atomically(folder / RESULTS, results.model_dump_json(indent=2).encode() + b"\n")
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(_COLUMNS)
-    writer.writerows(_rows(results))
-    write_atomically(folder / RESULTS_CSV, text.getvalue().encode())
+    write_result_files(folder, results, _COLUMNS, _rows(results))
 
 
 ESTIMATES = ("win_rate", "gain", "reward_gain", "flip_rate", "drop_auc")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isclose
 from pathlib import Path
 from typing import Literal
@@ -198,11 +198,18 @@ def read_results(folder: Path) -> EvaluationResults:
 
 def write_results(folder: Path, results: EvaluationResults) -> None:
     """Write `results.json` and `results.csv` into an evaluation folder."""
+    write_result_files(folder, results, _COLUMNS, _rows(results))
+
+
+def write_result_files(
+    folder: Path, results: ResultModel, columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> None:
+    """Write `results.json`, and a table of the same as `results.csv`."""
     write_atomically(folder / RESULTS, results.model_dump_json(indent=2).encode() + b"\n")
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(_COLUMNS)
-    writer.writerows(_rows(results))
+    writer.writerow(columns)
+    writer.writerows(rows)
     write_atomically(folder / RESULTS_CSV, text.getvalue().encode())
 
 
