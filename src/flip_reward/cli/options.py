@@ -192,7 +192,7 @@ class RunOptions:
     @property
     def prices(self) -> Prices | None:
         """The prices of tokens, where they were given."""
-        return read_prices(self.price_prompt, self.price_completion)
+        return Prices.of(self.price_prompt, self.price_completion)
 
 
 def read_destination(path: Path | None, *, only_scores: bool, push_to_hub: str | None, as_json: bool) -> Output:
@@ -204,16 +204,6 @@ def read_destination(path: Path | None, *, only_scores: bool, push_to_hub: str |
     output = Output(path, only_scores, push_to_hub)
     output.check()
     return output
-
-
-def read_prices(prompt: float | None, completion: float | None) -> Prices | None:
-    """Read `--price-prompt` and `--price-completion`; None when neither was given.
-
-    Example:
-        >>> read_prices(0.1, None)
-        Prices(prompt=0.1, completion=0.0)
-    """
-    return None if prompt is None and completion is None else Prices(prompt or 0.0, completion or 0.0)
 
 
 def expand_options(

@@ -59,9 +59,7 @@ class EvaluationOptions(Entry):
     @property
     def prices(self) -> Prices | None:
         """What tokens cost; None when no price was given."""
-        if self.price_prompt is None and self.price_completion is None:
-            return None
-        return Prices(self.price_prompt or 0.0, self.price_completion or 0.0)
+        return Prices.of(self.price_prompt, self.price_completion)
 
 
 class BenchmarkEntry(Entry):

@@ -95,6 +95,16 @@ class Prices:
     prompt: float = 0.0
     completion: float = 0.0
 
+    @classmethod
+    def of(cls, prompt: float | None, completion: float | None) -> Prices | None:
+        """Take the prices that a user gave; None when neither was given.
+
+        Example:
+            >>> Prices.of(0.1, None)
+            Prices(prompt=0.1, completion=0.0)
+        """
+        return None if prompt is None and completion is None else cls(prompt or 0.0, completion or 0.0)
+
     def cost(self, usage: Usage) -> float:
         """Return what the tokens cost."""
         return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / 1_000_000
