@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -72,19 +73,19 @@ class ListedRun:
     """Its place below the folder that was listed."""
     kind: FolderKind
     state: RunState
-    command: str
+    command: str = ""
     """The command line of the last session; empty in runs of earlier versions."""
-    inputs: tuple[str, ...]
-    reward: str
-    model: str
-    started_at: str
+    inputs: tuple[str, ...] = ()
+    reward: str = ""
+    model: str = ""
+    started_at: str = ""
     """When the last session began, as an ISO date."""
-    limit: int | None
+    limit: int | None = None
     """How many rows of the input the run covers at most."""
-    rows: int
+    rows: int = 0
     """How many are completed."""
-    rejected: int
-    mean: float | None
+    rejected: int = 0
+    mean: float | None = None
     """Of the rewards; None where nothing is scored."""
     shards: tuple[int, int] | None = None
     """Of a run in shards, how many are done, and how many there are."""
@@ -219,22 +220,22 @@ def _describe(path: Path, name: str) -> ListedRun:
     try:
         manifest = Manifest.read(path / MANIFEST)
     except RunError:
-        return ListedRun(name, kind, RunState.DAMAGED, "", (), "", "", "", None, 0, 0, None)
+        return ListedRun(name, kind, RunState.DAMAGED)
     configuration, last = manifest.configuration, manifest.sessions[-1] if manifest.sessions else None
-    state, limit, rows, rejected, mean = _progress(path)
+    progress = _read_progress(path)
     return ListedRun(
         name,
         kind,
-        state,
+        progress.state,
         command=last.command if last else "",
         inputs=tuple(source.name for source in configuration.inputs),
         reward=str(configuration.settings.get("reward", "")),
         model=(last.model if last else None) or str(configuration.settings.get("engine", "none")),
         started_at=last.started_at if last else "",
-        limit=limit,
-        rows=rows,
-        rejected=rejected,
-        mean=mean,
+        limit=progress.limit,
+        rows=progress.rows,
+        rejected=progress.rejected,
+        mean=progress.mean,
     )
 
 
@@ -247,18 +248,15 @@ def _describe_rollouts(path: Path, name: str) -> ListedRun:
             name,
             kind,
             RunState.COMPLETE,
-            command="",
             inputs=tuple(str(log["source"]) for log in fields["logs"]),
             reward=" + ".join(fields["logs"][0]["reward"]),
             model="none",
             started_at=written,
-            limit=None,
             rows=fields["samples"],
             rejected=fields["rejected"],
-            mean=None,
         )
     except (OSError, ValueError, LookupError, TypeError):
-        return ListedRun(name, kind, RunState.DAMAGED, "", (), "", "", "", None, 0, 0, None)
+        return ListedRun(name, kind, RunState.DAMAGED)
 
 
 def _describe_shards(path: Path, name: str) -> ListedRun:
@@ -266,11 +264,11 @@ def _describe_shards(path: Path, name: str) -> ListedRun:
         shards = Shards.read(path)
         written = datetime.fromtimestamp((path / SHARDS).stat().st_mtime, UTC).isoformat()
     except (RunError, OSError):
-        return ListedRun(name, FolderKind.SHARDS, RunState.DAMAGED, "", (), "", "", "", None, 0, 0, None)
+        return ListedRun(name, FolderKind.SHARDS, RunState.DAMAGED)
     marks = shards.find_marks(path)
     others = [shard_folder(path, shard) for shard in shards.all() if shard.number not in marks]
-    begun = [_progress(folder) for folder in others if (folder / MANIFEST).exists()]
-    running = any(state is RunState.RUNNING for state, *_ in begun)
+    begun = [_read_progress(folder) for folder in others if (folder / MANIFEST).exists()]
+    running = any(one.state is RunState.RUNNING for one in begun)
     state = RunState.RUNNING if running else RunState.INTERRUPTED if others else RunState.COMPLETE
     return ListedRun(
         name,
@@ -282,23 +280,30 @@ def _describe_shards(path: Path, name: str) -> ListedRun:
         model=shards.model or "none",
         started_at=written,
         limit=next((mark.limit for mark in marks.values() if mark.limit), None),
-        rows=sum(mark.rows for mark in marks.values()) + sum(rows for _, _, rows, _, _ in begun),
-        rejected=sum(mark.rejected_rows for mark in marks.values()) + sum(lost for _, _, _, lost, _ in begun),
-        mean=None,
+        rows=sum(mark.rows for mark in marks.values()) + sum(one.rows for one in begun),
+        rejected=sum(mark.rejected_rows for mark in marks.values()) + sum(one.rejected for one in begun),
         shards=(len(marks), shards.count),
     )
 
 
-def _progress(path: Path) -> tuple[RunState, int | None, int, int, float | None]:
+class _Progress(NamedTuple):
+    state: RunState
+    limit: int | None
+    rows: int
+    rejected: int
+    mean: float | None
+
+
+def _read_progress(path: Path) -> _Progress:
     running, summary = _is_running(path), read_summary(path)
     if summary is not None and summary.rows is not None and not running and _is_newer(path / SUMMARY, path / RECORDS):
         state = RunState.COMPLETE if summary.complete else RunState.INTERRUPTED
         mean = summary.rewards.mean if summary.rewards else None
-        return state, summary.limit, summary.rows, summary.rejected_rows, mean
+        return _Progress(state, summary.limit, summary.rows, summary.rejected_rows, mean)
     rows, mean = _count_records(path / RECORDS)
     complete = summary is not None and summary.complete and _is_newer(path / SUMMARY, path / RECORDS)
     state = RunState.RUNNING if running else RunState.COMPLETE if complete else RunState.INTERRUPTED
-    return state, None, rows, count_lines(path / REJECTED), mean
+    return _Progress(state, None, rows, count_lines(path / REJECTED), mean)
 
 
 def _is_running(path: Path) -> bool:
