@@ -15,6 +15,7 @@ from flip_reward.core.conversation import Group
 from flip_reward.data.cells import is_missing, read_id
 from flip_reward.data.rows import Input, RawRow, Row
 from flip_reward.data.shapes import Shape
+from flip_reward.data.shapes.columns import list_columns
 from flip_reward.errors import DataError, OptionError, StorageError
 
 ROWS_LOOKED_AT = 1000
@@ -24,7 +25,6 @@ MOST_ADJACENT = 256
 MOST_GATHERED = 4096
 """Rows with the same value of a column form groups of at most this many responses."""
 _MOST_CHARACTERS = 32 << 20  # of the responses of a group
-_COLUMNS_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ def find_grouping(inputs: Sequence[Input], shape: Shape, column: str | None = No
             for one in counts:
                 one.add(position, row, shape)
     if column and columns and column not in columns:
-        shown = ", ".join(map(repr, islice(columns, _COLUMNS_SHOWN)))
-        raise OptionError(f"--group-by: there is no column {column!r}", hint=f"the columns are {shown}")
+        hint = list_columns(columns, "the columns are")
+        raise OptionError(f"--group-by: there is no column {column!r}", hint=hint)
     if column and 0 < counts[0].rows == counts[0].with_several:
         raise OptionError("--group-by: the rows hold several responses already", hint="leave it out")
     found = next((count for count in counts if count.several or column), None)

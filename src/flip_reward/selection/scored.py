@@ -22,7 +22,7 @@ from flip_reward.data.groups import PlacedRow, place_rows
 from flip_reward.data.readers import open_input
 from flip_reward.data.rows import Input, InvalidRow, RawRow, Row
 from flip_reward.data.shapes import Need, Shape, find_shape
-from flip_reward.data.shapes.columns import Column
+from flip_reward.data.shapes.columns import Column, list_columns
 from flip_reward.data.tables.sheets import restore_text
 from flip_reward.errors import DataError, OptionError
 from flip_reward.scoring.folders import CANDIDATES, MANIFEST, recognise
@@ -38,7 +38,6 @@ from flip_reward.selection.select import ScoredResponse, Values
 REWARD = "reward"
 _CHOICE = ("rank", "chosen", "chosen_response")
 _ROWS_SEEN = 100
-_COLUMNS_SHOWN = 12
 
 
 Names: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -282,7 +281,8 @@ def _names_of(source: Input) -> Counter[str]:
 
 def _check_group_by(group_by: str | None, known: Iterable[str]) -> None:
     if group_by is not None and group_by not in known:
-        raise OptionError(f"--group-by: there is no column {group_by!r}", hint=f"the columns are {_list(known)}")
+        hint = list_columns(known, "the columns are")
+        raise OptionError(f"--group-by: there is no column {group_by!r}", hint=hint)
 
 
 def find_names(known: Mapping[str, int], shape: Shape, reward: str | None, source: str) -> Names:
@@ -317,7 +317,7 @@ def find_names(known: Mapping[str, int], shape: Shape, reward: str | None, sourc
             names[ours] = columns
     if REWARD not in names:
         raise DataError(
-            f"{source} has no column {reward or REWARD!r}; it has {_list(known)}",
+            f"{source} has no column {reward or REWARD!r}; {list_columns(known, 'it has')}",
             hint="score it first, with -o FILE, or name the column with --reward-column",
         )
     return names
@@ -327,11 +327,6 @@ def _find_last(known: Mapping[str, int], ours: str, wanted: str | None) -> str |
     pattern = re.compile(re.escape(wanted) if wanted else rf"(?:flip_(?:\d+_)?)?{re.escape(ours)}")
     found = [name for name in known if pattern.fullmatch(name)]
     return max(reversed(found), key=known.__getitem__, default=None)
-
-
-def _list(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(map(repr, listed[:_COLUMNS_SHOWN])) + (", ..." if len(listed) > _COLUMNS_SHOWN else "")
 
 
 def read_rewards(value: object, column: str, count: int) -> list[float | None]:

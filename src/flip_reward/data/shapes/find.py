@@ -1,6 +1,6 @@
 """Find out how rows are read: `find_shape` looks at the first ones, once, and says what it found.
 
-Columns are recognised by the names in `known_shapes`, and what stands in them by its type. Where two columns could be
+Columns are recognised by the names in `known`, and what stands in them by its type. Where two columns could be
 the same thing, or none is known, the user is asked, with a line to copy; nothing is guessed.
 """
 
@@ -49,7 +49,6 @@ _SHAPE = "shape"
 """The key in a run's configuration for what no column's name says."""
 _TRANSCRIPTS = "transcripts"
 
-_CONVERSATION = CONVERSATION_COLUMNS
 _CANDIDATES = (*RESPONSE_COLUMNS, *PAIR_COLUMNS)
 
 
@@ -115,11 +114,11 @@ class _Finder:
     def find(self) -> Shape:
         """Recognise what the user did not name."""
         self._check_given()
-        if not self._has(_CONVERSATION) and not self._has(_CANDIDATES):
+        if not self._has(CONVERSATION_COLUMNS) and not self._has(_CANDIDATES):
             self._find_known()
         if not self._has(_CANDIDATES) and self._need is not Need.PROMPTS:
             self._find_candidates()
-        if not self._has(_CONVERSATION):
+        if not self._has(CONVERSATION_COLUMNS):
             self._find_conversation()
         if self._need is Need.PREFERENCES and not self._sides and self._match_known() is None:
             self._find_rating()
@@ -138,7 +137,7 @@ class _Finder:
         """Make the shape of the columns."""
         columns, known = self._columns, self._match_known()
         sides = self._sides
-        chats = tuple(self._column(columns[ours]) for ours in _CONVERSATION if ours in columns)
+        chats = tuple(self._column(columns[ours]) for ours in CONVERSATION_COLUMNS if ours in columns)
         if not chats and not self._is_implicit(sides):
             chats = Shape().conversations
         answers = next((columns[ours] for ours in RESPONSE_COLUMNS if ours in columns), None)
@@ -146,7 +145,7 @@ class _Finder:
         transcripts = self._all_transcripts([one.name for one in chats]) or self._all_transcripts(sides)
         listed = [self._columns[ours] for ours in (*PAIR_COLUMNS, "responses") if ours in self._columns]
         lists = bool(listed) and all(map(self._sample.holds_lists, listed))
-        whole = columns.get("messages") if self._has(_CONVERSATION) else "messages"
+        whole = columns.get("messages") if self._has(CONVERSATION_COLUMNS) else "messages"
         shape = Shape(
             columns={**columns, _SHAPE: _TRANSCRIPTS} if transcripts else columns,
             candidate_columns=() if self._need is Need.PROMPTS and chats else sides,
@@ -200,8 +199,8 @@ class _Finder:
             theirs = {ours: [folded.get(part) for part in names.split("+")] for ours, names in known.columns.items()}
             columns = {ours: "+".join(filter(None, names)) for ours, names in theirs.items()}
             if all(None not in names for names in theirs.values()) and self._is_rated(columns, known):
-                if self._need is Need.PROMPTS and any(ours in columns for ours in _CONVERSATION):
-                    columns = {ours: names for ours, names in columns.items() if ours in _CONVERSATION}
+                if self._need is Need.PROMPTS and any(ours in columns for ours in CONVERSATION_COLUMNS):
+                    columns = {ours: names for ours, names in columns.items() if ours in CONVERSATION_COLUMNS}
                 self._columns |= columns
                 return
 
@@ -371,7 +370,7 @@ class _Finder:
     def _find_unread(self) -> str:
         """Say which column was perhaps meant to be read with the instruction: Alpaca's input, Dolly's context."""
         sample = self._sample
-        named = [self._columns.get(ours, "instruction") for ours in _CONVERSATION if ours in self._columns]
+        named = [self._columns.get(ours, "instruction") for ours in CONVERSATION_COLUMNS if ours in self._columns]
         if "instruction" in self._given or named not in ([], ["instruction"]) or not sample.get("instruction"):
             return ""
         name = next(
