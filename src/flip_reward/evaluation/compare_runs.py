@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
+from operator import sub
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,7 @@ def compare_runs(a: Path, b: Path) -> RunComparison:
         a=names[0],
         b=names[1],
         rows=rows,
-        responses=len(counts.differences),
+        responses=len(counts.values_a),
         only_a=counts.only_a,
         only_b=counts.only_b,
         same_scale=same_scale,
@@ -192,7 +193,6 @@ class _Counts:
 
     only_a: int = 0
     only_b: int = 0
-    differences: array[float] = field(default_factory=lambda: array("d"))
     values_a: array[float] = field(default_factory=lambda: array("d"))
     values_b: array[float] = field(default_factory=lambda: array("d"))
     means_a: array[float] = field(default_factory=lambda: array("d"))
@@ -226,7 +226,6 @@ class _Counts:
         for a, b in both:
             self.values_a.append(a)
             self.values_b.append(b)
-            self.differences.append(a - b)
         if both:
             self.means_a.append(math.fsum(a for a, _ in both) / len(both))
             self.means_b.append(math.fsum(b for _, b in both) / len(both))
@@ -251,8 +250,7 @@ def _estimate(values: Sequence[float], prompts: Sequence[int], *, quantity: Quan
 
 
 def _difference(counts: _Counts) -> Estimate:
-    differences = [a - b for a, b in zip(counts.means_a, counts.means_b, strict=True)]
-    return _estimate(differences, counts.prompts)
+    return _estimate(array("d", map(sub, counts.means_a, counts.means_b)), counts.prompts)
 
 
 def _round(means: array[float], values: array[float]) -> array[float]:
@@ -289,9 +287,12 @@ def _rank(values: array[float]) -> Values:
 
 def _most_different(a: Path, b: Path, counts: _Counts, *, same_scale: bool) -> list[ResponsePair]:
     """Find the responses with the largest differences, in a second pass over the records."""
-    if not counts.differences:
+    if not counts.values_a:
         return []
-    sizes = counts.differences if same_scale else (_rank(counts.values_a) - _rank(counts.values_b)).tolist()
+    if same_scale:
+        sizes = array("d", map(sub, counts.values_a, counts.values_b))
+    else:
+        sizes = array("d", _rank(counts.values_a) - _rank(counts.values_b))
     largest = nlargest(MOST_LISTED, range(len(sizes)), key=lambda index: abs(sizes[index]))
     wanted, found = set(largest), {}
     both = (pair for pair in read_pairs(a, b) if pair.difference is not None)
