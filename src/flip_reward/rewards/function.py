@@ -188,7 +188,7 @@ class FunctionReward(RewardModel):
             stop.check()
         try:
             given = self._function(instruction, answer)
-            found = await asyncio.wait_for(_wait(given), self._timeout) if inspect.isawaitable(given) else given
+            found = await asyncio.wait_for(given, self._timeout) if inspect.isawaitable(given) else given
         except USER_ERRORS as error:
             detail = f"{self._name} raised {describe_error(error)}"
             return Score(None, Outcome.ENGINE_FAILURE, detail=detail, cost=_CALLED)
@@ -197,10 +197,6 @@ class FunctionReward(RewardModel):
             detail = f"{self._name} returned {reprlib.repr(found)}"
             return Score(None, Outcome.UNDEFINED_VALUE, detail=detail, cost=_CALLED)
         return Score(value, Outcome.SCORED, cost=_CALLED)
-
-
-async def _wait(given: Awaitable[float | None]) -> float | None:
-    return await given
 
 
 def _read_number(found: object) -> float | None:
