@@ -201,8 +201,9 @@ def audit(
     check_models(reward, model)
     engines = [config.updated(model=name).engine for name in model] if model else [config.engine]
     rewards = load_rewards(reward, engines, config)
+    inputs = [open_input(name, encoding=encoding) for name in data]
     genuine = read_genuine(
-        inputs := [open_input(name, encoding=encoding) for name in data],
+        inputs,
         find_reader(rewards),
         columns=parse_columns(columns) if columns else {},
         group_by=group_by,

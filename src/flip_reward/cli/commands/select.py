@@ -44,7 +44,7 @@ def select(
     ] = None,
     reward_column: Annotated[
         str | None, typer.Option(help="The column of the rewards, where it is not 'reward'.")
-    ] = (None),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help=f"A file ({_FORMATS}); by default standard output, as JSON lines.")
     ] = Path("-"),

@@ -102,7 +102,7 @@ def tune_inferrer(
 ) -> None:
     """Tune a small model to infer instructions from responses.
 
-    Use the tuned model with '--model transformers:FOLDER' and the template of the recipe as '--template'. The same
+    Use the tuned model with '--model transformers:FOLDER'; it is asked with the template of the recipe. The same
     command again resumes where it stopped.
 
     Examples:
