@@ -23,12 +23,12 @@ import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
 from flip_reward.audit.prompts import AttackScores, AuditPrompt, RewardScores
-from flip_reward.audit.results import FORMAT, AttackEntry
+from flip_reward.audit.results import AttackEntry
 from flip_reward.core.conversation import Group
 from flip_reward.core.score import Outcome
 from flip_reward.data.files import atomic_file, write_atomically
 from flip_reward.errors import ConversationError, RunError, RunMismatchError
-from flip_reward.evaluation.folder import Entry, RewardEntry, compare_rewards, merge_entries, read_file
+from flip_reward.evaluation.folder import FORMAT, Entry, RewardEntry, compare_rewards, merge_entries, read_file
 from flip_reward.scoring.folders import AUDIT, FolderKind
 from flip_reward.scoring.run_folder import RECORDS, read_records, read_summary
 

@@ -10,12 +10,10 @@ from pydantic import Field, ValidationError
 
 from flip_reward.audit.attacks.base import Attack, Carrier, Effect
 from flip_reward.errors import RunError
-from flip_reward.evaluation.folder import RESULTS, RewardEntry
+from flip_reward.evaluation.folder import FORMAT, RESULTS, RewardEntry
 from flip_reward.evaluation.results import ResultModel, write_result_files
 from flip_reward.evaluation.statistics import Estimate
 
-FORMAT = 1
-"""The layout of an audit folder."""
 SEPARATOR = " + "
 
 

@@ -33,7 +33,7 @@ from flip_reward.scoring.run_folder import locked, read_records_in_input_order
 from flip_reward.scoring.summary import Prices
 
 FORMAT = 1
-"""The layout of an evaluation folder. A folder of another layout is refused."""
+"""The layout of an evaluation or audit folder. A folder of another layout is refused."""
 
 RESULTS, RESULTS_CSV = "results.json", "results.csv"
 ITEMS = "items"
