@@ -33,6 +33,9 @@ concerns all of them and ends the run.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class FlipRewardError(Exception):
     """The root of the tree. `hint` is one more line: what the user can do about it. Tracebacks show it too.
@@ -217,3 +220,14 @@ class NoClassifierError(EngineUnavailableError):
             or "use a model with a trained head, such as "
             "--model transformers:Skywork/Skywork-Reward-V2-Qwen3-0.6B, or a vLLM or SGLang server that has one",
         )
+
+
+def suggest_name(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: which known one is near, or nothing.
+
+    Example:
+        >>> suggest_name("flipp", ["flip", "copy"]), suggest_name("abc", ["flip"])
+        ("; did you mean 'flip'?", '')
+    """
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

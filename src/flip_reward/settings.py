@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from flip_reward.errors import OptionError
+from flip_reward.errors import OptionError, suggest_name
 
 Model = TypeVar("Model", bound=BaseModel)
 Settings = TypeVar("Settings")
@@ -110,8 +110,7 @@ def check_names(given: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for name in given:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            raise OptionError(f"there is no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise OptionError(f"there is no option {name!r}{suggest_name(name, known)}")
 
 
 def names_of(model: type[BaseModel]) -> Sequence[str]:

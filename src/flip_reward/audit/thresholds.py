@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from math import isfinite
 from operator import ge, gt, le, lt
 
 from flip_reward.audit.attacks.base import Effect
 from flip_reward.audit.results import ESTIMATES, NUMBERS, AttackEntry, AttackResult, AuditResults
-from flip_reward.errors import OptionError
+from flip_reward.errors import OptionError, suggest_name
 from flip_reward.evaluation.statistics import Estimate
 
 _COMPARE = {">=": ge, "<=": le, ">": gt, "<": lt}
@@ -173,5 +172,4 @@ def parse(text: str) -> Threshold:
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"unknown {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"unknown {what} {name!r}{suggest_name(name, known)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from enum import Enum
 from textwrap import wrap
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from flip_reward.cli.exit_codes import ExitCode
+from flip_reward.errors import suggest_name
 
 _WIDEST_FLAG = 24
 _QUOTED = re.compile(r'"[^"]*"')
@@ -76,8 +76,7 @@ class PlainGroup(TyperGroup):
         """Return a command; where there is none, say which is near."""
         found = super().get_command(ctx, cmd_name)
         if found is None and not ctx.resilient_parsing:  # a shell that completes is told nothing
-            near = get_close_matches(cmd_name, self.list_commands(ctx), n=1)
-            ctx.fail(f"there is no command {cmd_name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            ctx.fail(f"there is no command {cmd_name!r}{suggest_name(cmd_name, self.list_commands(ctx))}")
         return found
 
     def summaries(self, ctx: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - typer hides the type

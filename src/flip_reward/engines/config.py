@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -21,7 +20,7 @@ from flip_reward.engines.lora.inferrer import find_tuning_in
 from flip_reward.engines.lora.shipped import SHIPPED, Tuning
 from flip_reward.engines.machine import has_gpu, has_openvino
 from flip_reward.engines.middleware import RetryPolicy
-from flip_reward.errors import OptionError
+from flip_reward.errors import OptionError, suggest_name
 from flip_reward.redact import show_address
 from flip_reward.settings import Setting, changed, declared
 
@@ -256,9 +255,8 @@ def check_engine(config: EngineConfig, environment: Mapping[str, str] = os.envir
     kind = find_kind(config, environment)
     name = None if config.model is None else strip_engine(config.model)
     if kind in _BY_GGUF and name is not None and not _is_embedded(name):
-        near = get_close_matches(name, DEFAULT_NAMES, n=1)
         raise OptionError(
-            f"no model {name!r} in this process" + (f"; did you mean {near[0]!r}?" if near else ""),
+            f"no model {name!r} in this process{suggest_name(name, DEFAULT_NAMES)}",
             hint="name the server that has it with --base-url, a file that ends in .gguf, or transformers:NAME",
         )
     for setting in config.unsupported(environment):

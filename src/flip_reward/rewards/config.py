@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Self
@@ -29,7 +28,7 @@ from flip_reward.engines.config import (
 )
 from flip_reward.engines.files import TUNED
 from flip_reward.engines.loading import resolve_engine
-from flip_reward.errors import OptionError
+from flip_reward.errors import OptionError, suggest_name
 from flip_reward.redact import mask_secrets, show_address
 from flip_reward.rewards.backward_likelihood import BackwardLikelihoodOptions, BackwardLikelihoodReward
 from flip_reward.rewards.base import RewardModel
@@ -234,10 +233,9 @@ class RewardConfig(FlatSettings):
         if not folder and is_formula(self.reward, REWARDS):
             return parse_formula(self.reward, REWARDS)
         known = (*REWARDS, *installed_functions())
-        near = get_close_matches(self.reward.lower(), known, n=1)
-        suggestion = f"; did you mean {near[0]!r}?" if near else ""
+        suggestion = suggest_name(self.reward.lower(), known)
         hint = f"rewards are {', '.join(known)}"
-        if not near and (folder or "/" in self.reward):
+        if not suggestion and (folder or "/" in self.reward):
             hint = f"a folder for the run is named with --run-folder; {hint}"
         raise OptionError(f"unknown reward {self.reward!r}{suggestion}", hint=hint)
 
@@ -426,8 +424,7 @@ def _with_own(config: RewardConfig, part: FormulaPart) -> RewardConfig:
     for name in own:
         if name not in known:
             outside = name in _OF_THE_WHOLE
-            near = [] if outside else get_close_matches(name, known, n=1)
-            suggestion = f"; did you mean {near[0]!r}?" if near else ""
+            suggestion = "" if outside else suggest_name(name, known)
             hint = "it is chosen outside of the formula" if outside else None
             raise OptionError(f"{part.reward!r} has no option {name!r} in a formula{suggestion}", hint=hint)
     check_settings(RewardConfig, own, lambda name: f"{part.reward}[{name}]")

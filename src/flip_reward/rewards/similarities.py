@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flip_reward.core.idf.table import load_shipped_table
 from flip_reward.core.similarity import IdfF1, Match, Similarity, TokenF1, name_similarity
 from flip_reward.core.tokens import Normalizer, load_normalizer
-from flip_reward.errors import MissingDependencyError, OptionError
+from flip_reward.errors import MissingDependencyError, OptionError, suggest_name
 from flip_reward.rewards.word_table import load_words
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ def load_similarity(
     if measure == "embedding":
         return EmbeddingCosine(variant or embedding_model or DEFAULT_EMBEDDING_MODEL)
     if measure not in SIMILARITIES:
-        near = get_close_matches(measure.lower(), SIMILARITIES, n=1)
-        suggestion = f"; did you mean {near[0]!r}?" if near else ""
+        suggestion = suggest_name(measure.lower(), SIMILARITIES)
         raise OptionError(
             f"unknown similarity {name!r}{suggestion}", hint=f"similarities are {', '.join(SIMILARITIES)}"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from itertools import chain
 from types import MappingProxyType
 
@@ -17,7 +16,7 @@ from flip_reward.audit.attacks.length import LENGTH
 from flip_reward.audit.attacks.own import load_own, make_own
 from flip_reward.audit.attacks.refusal import REFUSAL
 from flip_reward.audit.attacks.style import STYLE
-from flip_reward.errors import OptionError
+from flip_reward.errors import OptionError, suggest_name
 
 _FAMILIES: Sequence[Sequence[Attack]] = (COPYING, KEYS, INJECTION, REFUSAL, STYLE, LENGTH, KEPT, BROKEN)
 
@@ -54,8 +53,7 @@ def _find(name: str | Attack | AttackFunction) -> list[Attack]:
     found = [attack for attack in ATTACKS.values() if name in (attack.name, attack.family)]
     if found:
         return found
-    near = get_close_matches(name.lower(), [*ATTACKS, *FAMILIES], n=1)
-    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    suggestion = suggest_name(name.lower(), [*ATTACKS, *FAMILIES])
     if ":" not in name and name.partition(".")[0] in ("", name, *FAMILIES):
         hint = f"attacks are of the families {', '.join(FAMILIES)}, or module:function"
         raise OptionError(f"unknown attack {name!r}{suggestion}", hint=hint)

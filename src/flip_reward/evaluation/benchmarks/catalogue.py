@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +16,7 @@ from flip_reward.data.readers import FORMATS, open_input
 from flip_reward.data.rows import RawRow, Row
 from flip_reward.data.shapes import Need, find_shape
 from flip_reward.data.shapes.known import Better
-from flip_reward.errors import DataError, OptionError
+from flip_reward.errors import DataError, OptionError, suggest_name
 from flip_reward.evaluation.benchmarks import (
     helpsteer3,
     judgebench,
@@ -149,8 +148,7 @@ def _looks_like_a_file(text: str) -> bool:
 
 
 def _unknown(name: str) -> OptionError:
-    near = get_close_matches(name.lower(), BENCHMARKS, n=1)
-    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    suggestion = suggest_name(name.lower(), BENCHMARKS)
     return OptionError(
         f"unknown benchmark {name!r}{suggestion}",
         hint=f"benchmarks are {', '.join(BENCHMARKS)}, or a file of preferences",

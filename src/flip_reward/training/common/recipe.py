@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
-from difflib import get_close_matches
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import PydanticCustomError
 
-from flip_reward.errors import MissingDependencyError
+from flip_reward.errors import MissingDependencyError, suggest_name
 from flip_reward.redact import is_secret_field, strip_user_info
 from flip_reward.rewards.options import Settings
 
@@ -71,8 +70,7 @@ def check_trl_fields(config: str, values: Mapping[str, object], *, reserved: fro
         if name in reserved:
             raise PydanticCustomError("trl_key", "{name} follows from the rest of the recipe", {"name": repr(name)})
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            suggestion = f"; did you mean {near[0]!r}?" if near else ""
+            suggestion = suggest_name(name, known)
             raise PydanticCustomError(
                 "trl_key",
                 "unknown key {name}{suggestion} (keys are the fields of TRL's {config})",

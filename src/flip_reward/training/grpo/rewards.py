@@ -7,12 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from flip_reward.core.conversation import Group
 from flip_reward.core.score import Outcome
-from flip_reward.errors import EngineUnavailableError, FlipRewardError, NoLogprobsError, OptionError
+from flip_reward.errors import EngineUnavailableError, FlipRewardError, NoLogprobsError, OptionError, suggest_name
 from flip_reward.integrations.samples import TextOrChat, read_response
 from flip_reward.integrations.trl import ChatTokenizer, LogExtra, LogMetric, TrlReward, find_template_opening
 from flip_reward.integrations.trl.metrics import describe_call, measure_overlaps
@@ -147,8 +146,7 @@ def _find_section(recipe: GrpoRecipe, name: str) -> RewardConfig:
     if given == wanted:
         return recipe.reward
     if given not in REWARDS and not is_formula(given, REWARDS) and not is_function_name(given):
-        near = get_close_matches(given, REWARDS, n=1)
-        suggestion = f"; did you mean {near[0]!r}?" if near else ""
+        suggestion = suggest_name(given, REWARDS)
         raise OptionError(
             f"unknown reward {given!r} in reward.reward{suggestion}",
             hint=f"rewards are {', '.join(REWARDS)}",

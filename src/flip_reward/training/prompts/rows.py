@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +23,7 @@ from flip_reward.core.conversation import Group, Message
 from flip_reward.data.rows import Input, InvalidRow, RawRow
 from flip_reward.data.shapes import Need, Shape, find_shape
 from flip_reward.data.tables import write_table
-from flip_reward.errors import ConversationError, DataError, FlipRewardError, OptionError
+from flip_reward.errors import ConversationError, DataError, FlipRewardError, OptionError, suggest_name
 from flip_reward.rewards.composite.formula import is_formula, parse_formula
 from flip_reward.rewards.config import REWARDS
 from flip_reward.rewards.function import is_function_name
@@ -66,8 +65,7 @@ def resolve_data_reward(name: str, place: str = "dataset") -> str:
         except OptionError as error:
             raise DataError(f"unknown reward {name!r} in {place!r}: {error}", hint=error.hint) from None
         return name
-    near = get_close_matches(name, DATA_REWARDS, n=1)
-    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    suggestion = suggest_name(name, DATA_REWARDS)
     raise DataError(
         f"unknown reward {name!r} in {place!r}{suggestion}", hint=f"rewards are {', '.join(DATA_REWARDS)}"
     )
