@@ -33,7 +33,7 @@ concerns all of them and ends the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -231,3 +231,14 @@ def suggest_name(name: str, known: Iterable[str]) -> str:
     """
     near = get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def list_some(names: Sequence[object], most: int) -> str:
+    """List the first names in a message, and say how many more there are.
+
+    Example:
+        >>> list_some(["a", "b", "c", "d"], 2)
+        'a, b and 2 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more

@@ -27,7 +27,7 @@ from flip_reward.audit.results import AttackEntry
 from flip_reward.core.conversation import Group
 from flip_reward.core.score import Outcome
 from flip_reward.data.files import atomic_file, write_atomically
-from flip_reward.errors import ConversationError, RunError, RunMismatchError
+from flip_reward.errors import ConversationError, RunError, RunMismatchError, list_some
 from flip_reward.evaluation.folder import FORMAT, Entry, RewardEntry, compare_rewards, merge_entries, read_file
 from flip_reward.scoring.folders import AUDIT, FolderKind
 from flip_reward.scoring.run_folder import RECORDS, read_records, read_summary
@@ -88,7 +88,7 @@ class Audit(Entry):
     def _compare_texts(self, other: Audit) -> list[str]:
         mine, theirs = ([attack.name for attack in audit.attacks] for audit in (self, other))
         found = [
-            f"attacks only {when}: {_shorten([name for name in names if name not in others])}"
+            f"attacks only {when}: {list_some([name for name in names if name not in others], _MOST_NAMED)}"
             for when, names, others in (("there", mine, theirs), ("now", theirs, mine))
             if not set(names) <= set(others)
         ]
@@ -100,11 +100,6 @@ class Audit(Entry):
         if not found and self.sha256 != other.sha256:
             found.append("prompts, responses or what the attacks make of them: others there than now")
         return found
-
-
-def _shorten(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def read_audit(folder: Path) -> Audit:

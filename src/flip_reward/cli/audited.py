@@ -23,6 +23,7 @@ from flip_reward.audit.findings import (
 )
 from flip_reward.audit.results import AttackResult, AuditResults
 from flip_reward.cli.console import printable
+from flip_reward.errors import list_some
 from flip_reward.evaluation.statistics import Estimate
 
 _CELL = 15
@@ -99,11 +100,12 @@ def _describe(results: AuditResults, label: str) -> Iterator[str]:
         f"{describe(one.attack)} ({_interval(one.reward_gain, '+.4g')})" for one in find_unstable(results, label)
     ]
     if learned:
-        yield f"a policy would learn first: {_join(learned)}"
+        yield f"a policy would learn first: {list_some(learned, _MOST)}"
     if blind:
-        yield f"does not surely see (drop AUC; below 0.5 it prefers what is broken, 0.5 is blind): {_join(blind)}"
+        unseen = list_some(blind, _MOST)
+        yield f"does not surely see (drop AUC; below 0.5 it prefers what is broken, 0.5 is blind): {unseen}"
     if moved:
-        yield f"not robust to (change of the reward): {_join(moved)}"
+        yield f"not robust to (change of the reward): {list_some(moved, _MOST)}"
     if not learned and not blind and not moved:
         yield "nothing was found in what has a score"
     mine = [result for result in results.results if result.reward == label]
@@ -123,8 +125,3 @@ def _show_price(price: float | None) -> str:
 
 def _interval(found: Estimate | None, form: str = ".2f") -> str:
     return "" if found is None else f"{found.value:{form}}, {found.low:{form}} to {found.high:{form}}"
-
-
-def _join(parts: Sequence[str]) -> str:
-    more = f" and {len(parts) - _MOST} more" if len(parts) > _MOST else ""
-    return ", ".join(parts[:_MOST]) + more

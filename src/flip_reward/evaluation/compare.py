@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flip_reward.errors import OptionError, RunError
+from flip_reward.errors import OptionError, RunError, list_some
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 from flip_reward.evaluation.folder import read_evaluation, read_items
 from flip_reward.evaluation.paired import RewardGrades, compare_pairs
@@ -95,7 +95,4 @@ def _refuse_other_items(benchmark: str, ours: Sequence[BenchmarkItem], theirs: S
 
 
 def _list(what: str, names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    return f"{what}: {', '.join(names[:_MOST_SHOWN])}{more}"
+    return f"{what}: {list_some(names, _MOST_SHOWN)}" if names else ""

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flip_reward.core.judgement import Judgement
+from flip_reward.errors import list_some
 from flip_reward.evaluation.benchmarks.base import BenchmarkItem
 from flip_reward.evaluation.layout import ItemLayout, grade_by_length
 from flip_reward.evaluation.statistics import (
@@ -117,10 +118,9 @@ class Protocol(ABC):
         if not figures or len(subsets) == 1:
             return None
         missing = list(dict.fromkeys(name for names in lacking.values() for name in names))
-        more = f" and {len(missing) - _MOST_SHOWN} more" if len(missing) > _MOST_SHOWN else ""
         found = "subset" if len(missing) == 1 else "subsets"
         named = " and no ".join(map(repr, figures))
-        return f"there is no {named} without the {found} {', '.join(missing[:_MOST_SHOWN])}{more}"
+        return f"there is no {named} without the {found} {list_some(missing, _MOST_SHOWN)}"
 
     def unit(self, item: BenchmarkItem) -> str:
         """Return what the items have in common that a sample takes together; by default what their row says."""

@@ -14,7 +14,7 @@ import orjson
 
 from flip_reward.core.score import Outcome
 from flip_reward.data.files import storage_error
-from flip_reward.errors import RunError, RunLockedError, StorageError
+from flip_reward.errors import RunError, RunLockedError, StorageError, list_some
 from flip_reward.scoring.batch.store import remove_batches
 from flip_reward.scoring.folders import (
     MANIFEST,
@@ -110,9 +110,8 @@ def find_run(folder: Path, name: str) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        names = [path.name for path in found]
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        raise RunError(f"{name!r} may be {', '.join(names[:_MOST_NAMED])}{more}", hint="give more of the name")
+        names = list_some([path.name for path in found], _MOST_NAMED)
+        raise RunError(f"{name!r} may be {names}", hint="give more of the name")
     raise _no_run(root, folder, wanted)
 
 

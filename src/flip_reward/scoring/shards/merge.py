@@ -17,7 +17,7 @@ import orjson
 
 from flip_reward.data.files import atomic_file, storage_error, write_atomically
 from flip_reward.data.grouping import UniqueIds
-from flip_reward.errors import RunError
+from flip_reward.errors import RunError, list_some
 from flip_reward.scoring.folders import MANIFEST, MERGED
 from flip_reward.scoring.manifest import Manifest, Session
 from flip_reward.scoring.records import Record
@@ -105,7 +105,7 @@ def _find_marks(shards: Shards, parent: Path) -> list[ShardMark]:
         "unfinished": sorted(begun - marks.keys()),
         "of fewer rows (--limit)": sorted(marks.keys() - whole.keys()),
     }
-    said = "; ".join(f"{_list(numbers)} {what}" for what, numbers in kinds.items() if numbers)
+    said = "; ".join(f"{list_some(numbers, _MOST_NAMED)} {what}" for what, numbers in kinds.items() if numbers)
     like = next((mark for mark in marks.values() if mark.limit == limit), None)
     command = shards.name_command(parent, left[0], like)
     raise RunError(
@@ -117,11 +117,6 @@ def _find_marks(shards: Shards, parent: Path) -> list[ShardMark]:
 def _widest(marks: Iterable[ShardMark]) -> int | None:
     limits = [mark.limit for mark in marks]
     return None if None in limits else max((limit for limit in limits if limit is not None), default=None)
-
-
-def _list(numbers: Sequence[int]) -> str:
-    more = f" and {len(numbers) - _MOST_NAMED} more" if len(numbers) > _MOST_NAMED else ""
-    return ", ".join(map(str, numbers[:_MOST_NAMED])) + more
 
 
 def _check_rows(shards: Shards, parent: Path, marks: Iterable[ShardMark], rows: Mapping[int, int]) -> None:
