@@ -11,6 +11,7 @@ import math
 import random
 import shutil
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ class RobustCheckpointMixin(Trainer):  # type: ignore[misc]
         try:
             self.train(resume_from_checkpoint=str(last) if last else None)
         except (ValueError, TypeError) as error:
-            if last is not None or self.state.global_step:
+            if last is not None or self.state.global_step or _is_ours(error):
                 raise
             # TRL looks at some keys only when it uses them.
             raise OptionError(f"TRL does not take the recipe: {' '.join(str(error).split())}") from error
@@ -105,6 +106,12 @@ class RobustCheckpointMixin(Trainer):  # type: ignore[misc]
 
     def create_model_card(self, *_: object, **__: object) -> None:
         """Write no card, since it would name folders of this machine."""
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether an error comes from this package: then the recipe is not what is wrong."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith("flip_reward.")
 
 
 def _is_finite(weight: torch.nn.Parameter) -> bool:
