@@ -107,6 +107,8 @@ def _check_type(name: str, value: object, hint: Any) -> object:  # noqa: ANN401 
     except ValidationError as error:
         if value is False and name.endswith("_strategy"):  # so YAML reads a plain "no"
             return _check_type(name, "no", hint)
+        if isinstance(value, bool) and name == "scale_rewards":
+            return value  # TRL takes it, and has an annotation without it
         reason = error.errors(include_url=False)[0]["msg"]
         raise PydanticCustomError("trl_type", "{name}: {reason}", {"name": name, "reason": reason}) from None
 

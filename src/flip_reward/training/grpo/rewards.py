@@ -124,18 +124,20 @@ class GrpoRewards:
         """Ask every reward once, so that a missing model ends the training before the policy is loaded."""
         for name, reward in (*self.by_dataset.items(), *self.held_out.items()):
             model = reward.load()
-            lacking = f"the model behind the reward {name!r} does not answer"
+            failed = f"the model behind the reward {name!r} does not answer"
             try:
                 [scores] = await model.score([_PROBE])
             except NoLogprobsError:
                 raise
             except EngineUnavailableError as error:
                 hint = _OPTION.sub(lambda option: option[1].replace("-", "_"), error.hint or "")
-                raise EngineUnavailableError(f"{lacking}: {error}", hint=hint or None) from error
+                raise EngineUnavailableError(f"{failed}: {error}", hint=hint or None) from error
             lost = [score for score in scores if score.outcome.retryable]
             if lost:
+                if not model.engines:
+                    raise EngineUnavailableError(f"the reward {name!r} fails: {lost[0].detail}")
                 hint = "start its server first; the policy has not been loaded yet"
-                raise EngineUnavailableError(f"{lacking}: {lost[0].detail}", hint=hint)
+                raise EngineUnavailableError(f"{failed}: {lost[0].detail}", hint=hint)
 
 
 def _find_section(recipe: GrpoRecipe, name: str) -> RewardConfig:

@@ -33,6 +33,11 @@ def test_what_does_not_go_together(tmp_path: Path, grpo: dict[str, object], mess
         assert "a batch " in str(caught.value.hint)
 
 
+def test_rewards_that_are_not_scaled_as_older_recipes_say_it(tmp_path: Path) -> None:
+    recipe = make_recipe(tmp_path, grpo={"scale_rewards": False})
+    assert make_grpo_config(recipe, tmp_path, evaluate=False, resumed=False).scale_rewards == "none"
+
+
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_trackers_by_name(tmp_path: Path, tracker: str) -> None:
     """Each is taken where it is installed, and otherwise the command says how to install it."""

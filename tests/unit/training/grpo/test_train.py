@@ -492,6 +492,11 @@ def test_no_place_for_checkpoints(folder: Path) -> None:
         ({"grpo": {"model_init_kwargs": {"foo": 1}}}, OptionError, "'foo'"),
         ({"model": "no/such/policy"}, EngineUnavailableError, "no/such/policy"),
         ({"reward": {"reward": "pointwise", "model": "scripted"}}, OptionError, "'pointwise'"),
+        (
+            {"held_out_rewards": [{"reward": "operator:truediv"}]},
+            EngineUnavailableError,
+            "fails: operator:truediv raised",
+        ),
         ({"reward": {"reward": "flop"}}, OptionError, "unknown reward 'flop' in reward.reward; did you mean 'flip'?"),
     ],
 )
