@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from flip_reward.core.conversation import ROLES, read_content
 from flip_reward.data.cells import is_missing, read_response
-from flip_reward.data.shapes.columns import ITEM_TYPES, name_type
+from flip_reward.data.shapes.columns import ITEM_TYPES, name_type, open_cell
 from flip_reward.errors import DataError
 
 ChatMessage: TypeAlias = Mapping[str, object]
@@ -83,6 +83,25 @@ def read_conversation(value: object, column: str, *, transcripts: bool = False) 
     if not isinstance(value, list):
         raise DataError(f"{column!r} must be text or a list of messages, not {name_type(value)}")
     return _read_messages(value)
+
+
+def read_turns(value: object, column: str) -> list[str]:
+    """Read what one side said in the turns of a conversation, as JSON: the arena's data have such cells."""
+    turns = open_cell(column, value, lists=True)
+    if not (isinstance(turns, list) and all(isinstance(turn, str | None) for turn in turns)):
+        raise DataError(f"{column!r} must be a list of texts, one for each turn")
+    return [turn or "" for turn in turns]
+
+
+def join_turns(asked: Sequence[str], answered: Sequence[str], column: str) -> list[ChatMessage]:
+    """Make a conversation of what both sides said."""
+    if len(asked) != len(answered):
+        raise DataError(f"{column!r} has {len(answered)} turns, and the prompt {len(asked)}")
+    pairs = zip(asked, answered, strict=True)
+    return [{"role": role, "content": text} for pair in pairs for role, text in zip(_SPEAKERS, pair, strict=True)]
+
+
+_SPEAKERS = ("user", "assistant")
 
 
 def read_replies(value: object, column: str, *, transcripts: bool = False) -> list[Reply]:

@@ -47,7 +47,7 @@ from flip_reward.errors import DataError
 
 _SHAPE = "shape"
 """The key in a run's configuration for what no column's name says."""
-_TRANSCRIPTS = "transcripts"
+_TRANSCRIPTS, _TURNS = "transcripts", "turns"
 
 _CANDIDATES = (*RESPONSE_COLUMNS, *PAIR_COLUMNS)
 
@@ -146,8 +146,11 @@ class _Finder:
         listed = [self._columns[ours] for ours in (*PAIR_COLUMNS, "responses") if ours in self._columns]
         lists = bool(listed) and all(map(self._sample.holds_lists, listed))
         whole = columns.get("messages") if self._has(CONVERSATION_COLUMNS) else "messages"
+        is_wanted = chats and not lists and (sides or self._need is Need.PROMPTS)
+        turns = bool(is_wanted) and all(map(self._sample.holds_lists, [chats[0].name, *sides]))
+        special = _TRANSCRIPTS if transcripts else _TURNS if turns else None
         shape = Shape(
-            columns={**columns, _SHAPE: _TRANSCRIPTS} if transcripts else columns,
+            columns={**columns, _SHAPE: special} if special else columns,
             candidate_columns=() if self._need is Need.PROMPTS and chats else sides,
             many=lists or any(self._sample.holds_many(name) for name in sides or [one.name for one in alternatives]),
             lists=lists,
@@ -158,6 +161,7 @@ class _Finder:
             alternatives=alternatives,
             whole=None if answers or sides else whole,
             transcripts=transcripts,
+            turns=turns,
             prompts_only=self._need is Need.PROMPTS,
         )
         if not self._sample.rows:
@@ -167,7 +171,7 @@ class _Finder:
         return replace(
             shape,
             description=(f"{title}: {text}" if title else text) + unread,
-            found=columns != self._given or transcripts or bool(unread),
+            found=columns != self._given or special is not None or bool(unread),
         )
 
     @property
@@ -404,6 +408,8 @@ def _describe(shape: Shape, sample: RowSample) -> str:
         if answers and not shape.prompts_only:
             several = len(answers) > 1 or shape.many
             parts.append(f"{'responses' if several else 'response'} = {', '.join(map(repr, answers))}")
+        if shape.turns:
+            parts.append("each a list of turns")
         if shape.preference and shape.preference.winner:
             parts.append(f"better = {shape.preference.winner!r}")
     if "id" in columns:

@@ -21,6 +21,7 @@ class Better(Enum):
     ONE_IS_FIRST = "a column is 1 where it is the first, 0 where it is the second"
     HIGHEST = "the candidate with the highest rating"
     LOWEST = "the candidate with the lowest rank"
+    FLAGGED = "a column for each candidate is 1 where it is the better one"
     LISTED = "a column names one of a list of candidates, counts to it, or has a rating for each"
     LABELLED = "each row holds one candidate, and a column says whether it is good"
 
@@ -71,6 +72,11 @@ KNOWN_SHAPES = (
         ("overall_score", "fine_grained_score", "fine-grained_score", "score", "rating"),
     ),
     KnownShape("Nectar", {"prompt": "prompt", "responses": "answers"}, Better.LOWEST, ("rank",)),
+    KnownShape(
+        "LMSYS arena, as on Kaggle",
+        {"prompt": "prompt", "responses": "response_a+response_b", "winner": "winner_model_a+winner_model_b"},
+        Better.FLAGGED,
+    ),
     KnownShape(
         "conversations side by side",
         {"responses": "conversation_a+conversation_b", "winner": "winner"},

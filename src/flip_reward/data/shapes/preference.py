@@ -26,7 +26,7 @@ class Preference:
     sides: tuple[str, ...] = ()
     """The columns that hold a candidate each."""
     winner: str = ""
-    """The column that says which is better."""
+    """The column that says which is better; of flags one for each candidate, joined by "+"."""
     counts_from: int | None = None
     """Where a winner is a number: what the first candidate's is; None where that is unknown."""
     marks: tuple[str, ...] = ()
@@ -94,6 +94,11 @@ class Preference:
         raise DataError(f"a candidate has no {' or '.join(map(repr, self.marks))}")
 
     def _read_winner(self, values: Mapping[str, object]) -> int:
+        if self.better is Better.FLAGGED:
+            flags = [self._read_label(values.get(name)) for name in self.winner.split("+")]
+            if flags.count(True) != 1:
+                raise DataError(f"{self.winner!r}: none of the candidates is better")
+            return flags.index(True)
         value = values.get(self.winner)
         if is_missing(value):
             raise DataError(f"{self.winner!r} is empty: which candidate is better?")

@@ -22,8 +22,10 @@ from flip_reward.data.shapes.conversations import (
     ChatMessage,
     Reply,
     ends_with_reply,
+    join_turns,
     read_conversation,
     read_replies,
+    read_turns,
     split_at_last_reply,
 )
 from flip_reward.data.shapes.preference import Preference
@@ -70,6 +72,8 @@ class Shape:
     """The column whose last message is the response, where no other column has one."""
     transcripts: bool = False
     """Whether texts are transcripts of "Human:" and "Assistant:"."""
+    turns: bool = False
+    """Whether the prompt and each candidate are lists of turns as JSON, a side of the conversation each."""
     prompts_only: bool = False
     """Whether responses are not read: every group has a blank one."""
 
@@ -123,9 +127,15 @@ class Shape:
         return None if found is None else self._read_cell(found)
 
     def _read_candidates(self, values: Mapping[str, object]) -> Iterator[_Cell]:
+        asked = self._read_asked(values) if self.turns else ()
         for name in self.candidate_columns:
             column = Column(name)
-            yield _Cell(column, column.read(values))
+            value = column.read(values)
+            yield _Cell(column, join_turns(asked, read_turns(value, name), name) if self.turns else value)
+
+    def _read_asked(self, values: Mapping[str, object]) -> list[str]:
+        [column, *_] = self.conversations
+        return read_turns(column.read(values), column.name)
 
     def _read_cell(self, cell: _Cell) -> list[Reply]:
         column, value = cell
@@ -140,6 +150,11 @@ class Shape:
         return read_replies(value, column.name, transcripts=self.transcripts)
 
     def _read_prompt(self, values: Mapping[str, object]) -> str | list[ChatMessage] | None:
+        if self.turns:
+            asked = self._read_asked(values)
+            if len(asked) > 1 and not self.candidate_columns:
+                raise DataError(f"the prompt has {len(asked)} turns, and nothing says what was answered between them")
+            return asked[0] if len(asked) == 1 else None
         found = self._find(self.conversations, values)
         if found is None:
             return None

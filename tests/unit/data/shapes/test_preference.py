@@ -125,6 +125,44 @@ def test_the_sign_of_a_preference() -> None:
         shape.choose(rows[2])
 
 
+def arena(prompt: str, a: str, b: str, *flags: object) -> dict[str, object]:
+    """Make a row as LMSYS's arena has them on Kaggle."""
+    names = ("winner_model_a", "winner_model_b", "winner_tie")
+    return {"id": 1, "prompt": prompt, "response_a": a, "response_b": b} | dict(zip(names, flags, strict=False))
+
+
+def test_turns_as_lists_in_json_with_a_flag_for_each_candidate() -> None:
+    one = arena('["Name a \\"tree\\".\\nOr two."]', '["An oak."]', "[null]", 0, 1, 0)
+    two = arena('["Hi.", "Name a tree."]', '["Hello.", "An oak."]', '["Hello.", "A stone."]', "1", "0", "0")
+    tie, odd = arena('["Hi."]', '["A"]', '["B"]', 0, 0, 1), arena('["Hi."]', '["A", "B"]', '["B"]', 1, 0, 0)
+    shape = find_shape([one, two, tie, odd], need=Need.PREFERENCES)
+    group = shape.to_group(one, "1")
+    assert ([turn.content for turn in group.messages], group.responses) == (
+        ['Name a "tree".\nOr two.'],
+        ("An oak.", ""),
+    )
+    group = shape.to_group(two, "2")
+    assert [(turn.role, turn.content) for turn in group.messages] == [
+        ("user", "Hi."),
+        ("assistant", "Hello."),
+        ("user", "Name a tree."),
+    ]
+    assert group.responses == ("An oak.", "A stone.")
+    assert [shape.choose(one), shape.choose(two)] == [B, A]
+    with pytest.raises(DataError, match="none of the candidates is better"):
+        shape.choose(tie)
+    with pytest.raises(DataError, match="'response_a' has 2 turns, and the prompt 1"):
+        shape.to_group(odd, "4")
+    assert find_shape([arena('["Hi."]', '["A"]', '["B"]')]).to_group(tie, "3").responses == ("A", "B")
+
+
+def test_prompts_that_are_lists_of_turns() -> None:
+    shape = find_shape([arena('["Hi."]', '["A"]', '["B"]', 1, 0, 0)], need=Need.PROMPTS)
+    assert [turn.content for turn in shape.to_group({"prompt": '["Hi."]'}, "1").messages] == ["Hi."]
+    with pytest.raises(DataError, match="2 turns"):
+        shape.to_group({"prompt": '["Hi.", "Name a tree."]'}, "2")
+
+
 def test_candidates_of_other_conversations_are_refused() -> None:
     def chat(*texts: str) -> list[dict[str, str]]:
         return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]
