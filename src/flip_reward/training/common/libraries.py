@@ -63,9 +63,14 @@ def make_trl_config(
 ) -> _Config:
     """Make a configuration of TRL from a recipe's section; `explain` makes a hint of what TRL complains about."""
     _check_trackers(values.get("report_to"), section)
+    if values.get("deepspeed") and find_spec("deepspeed") is None:
+        # transformers would notice with the configuration half set, and load no model after that.
+        raise OptionError(
+            f"{section}.deepspeed needs deepspeed, which is not installed", hint="pip install deepspeed"
+        )
     try:
         return config(**name_checkpointing(config, values))
-    except (ValueError, TypeError, ZeroDivisionError, ImportError) as error:
+    except (ValueError, TypeError, ZeroDivisionError) as error:
         reason = " ".join(str(error).split())
         raise OptionError(f"TRL does not take the section {section}: {reason}", hint=explain(reason)) from error
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("default")
         ({"temperature": 0}, "grpo.temperature"),
         ({"num_iterations": 0}, "grpo.num_iterations"),
         ({"steps_per_generation": 0}, "grpo.steps_per_generation"),
-        ({"deepspeed": "no_such_file.json"}, "section grpo"),
+        ({"deepspeed": "zero3.json"}, "needs deepspeed"),
         ({"per_device_train_batch_size": 6}, "divisible by num_generations"),
         ({"per_device_eval_batch_size": 3}, "divisible by the number of generations"),
         ({"report_to": "wandbb"}, "wandbb"),
